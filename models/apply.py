@@ -1,0 +1,80 @@
+"""Change event → document: what one event does to one member's state.
+
+Laws:
+- Replaying changes nothing: an event at or below the member's offset is REPLAYED, whatever it says.
+- Older changes nothing: an event whose version is at or below the member's is IGNORED.
+- A deleted member is forgotten whole; what is created after it starts from nothing.
+- An event that can't be applied raises `BadEvent` and leaves the member as it was.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import orjson
+
+from models.document import NotAList, append, merge_patch
+from models.event import MAX_VALUE_BYTES, BadEvent, ChangeEvent, Op, Reason
+from models.member import Member
+from models.path import format_path
+from models.plan import EVERYTHING
+
+
+class Outcome(StrEnum):
+    """What became of an event; with `dead_letter` the values of the metric's label."""
+
+    APPLIED = "applied"
+    IGNORED_VERSION = "ignored_version"
+    REPLAYED = "replayed"
+
+
+def apply_one(member: Member, offset: int, event: ChangeEvent, size_bytes: int = 0) -> Outcome:
+    """Apply one event to a member in place; a member never seen is `Member()`.
+
+    Args:
+        offset: position of the event in the member's partition.
+        size_bytes: length of the event's record, to bound the document's growth.
+
+    Raises:
+        BadEvent: UNKNOWN_MEMBER, NOT_A_LIST or TOO_LARGE; the member is unchanged.
+    """
+    if offset <= member.offset:
+        return Outcome.REPLAYED
+    if event.version is not None and event.version <= member.version:
+        return Outcome.IGNORED_VERSION
+    if event.op is Op.DELETE:
+        member.forget()
+    else:
+        _change(member, event, size_bytes)
+    member.offset = offset
+    if event.version is not None:
+        member.version = event.version
+    return Outcome.APPLIED
+
+
+def _change(member: Member, event: ChangeEvent, size_bytes: int) -> None:
+    document, touched = member.document, set(member.touched)
+    if event.op is Op.REPLACE:
+        changed, touched = event.body, set(EVERYTHING)
+        document_bytes = size_bytes
+    else:
+        if document is None:
+            if not event.create:
+                raise BadEvent(Reason.UNKNOWN_MEMBER, 'expected a known member, or "create": true in the envelope')
+            document, touched = {}, set(EVERYTHING)
+        document_bytes = member.document_bytes + size_bytes
+        try:
+            if event.op is Op.PATCH:
+                changed = merge_patch(document, event.body, touched)
+            else:
+                changed = append(document, event.path, event.body, touched)
+        except NotAList:
+            raise BadEvent(
+                Reason.NOT_A_LIST,
+                f"path {format_path(event.path)}: expected a list or nothing in the document, found another value",
+            ) from None
+    if document_bytes > MAX_VALUE_BYTES:  # an upper estimate: only now is measuring worth its time
+        document_bytes = len(orjson.dumps(changed))
+        if document_bytes > MAX_VALUE_BYTES:
+            raise BadEvent(Reason.TOO_LARGE, f"expected the document to stay within {MAX_VALUE_BYTES} bytes")
+    member.document, member.touched, member.document_bytes = changed, touched, document_bytes

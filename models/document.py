@@ -1,0 +1,69 @@
+"""How a change acts on a member document, and which paths it touched.
+
+Laws: a change returns a new document and leaves the old one as it was (unchanged parts are shared, not copied);
+`touched` names every path whose value may differ; a path that is not on, above or below a touched one is unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models.path import Path
+
+Document = dict[str, Any]
+
+
+class NotAList(ValueError):
+    """An append names a path whose value is there and is not a list, or that leads through something not an object."""
+
+
+def merge_patch(target: Any, patch: Any, touched: set[Path], at: Path = ()) -> Any:
+    """Return `target` changed by a JSON Merge Patch; adds the paths it set or removed to `touched`.
+
+    Source: RFC 7396, section 2.
+    """
+    if not isinstance(patch, dict):
+        touched.add(at)
+        return patch
+    if isinstance(target, dict):
+        merged = target.copy()
+    else:
+        merged = {}
+        touched.add(at)
+    for key, change in patch.items():
+        if isinstance(change, dict):
+            merged[key] = merge_patch(merged.get(key), change, touched, (*at, key))
+        elif change is None:
+            merged.pop(key, None)
+            touched.add((*at, key))
+        else:
+            merged[key] = change
+            touched.add((*at, key))
+    return merged
+
+
+def append(document: Document, path: Path, value: Any, touched: set[Path]) -> Document:
+    """Return `document` with `value` at the end of the list at `path`; what is missing or null on the way is created.
+
+    Raises:
+        NotAList: the value at `path` is no list, or the path leads through a value that is no object.
+    """
+    changed = document.copy()
+    parent = changed
+    for key in path[:-1]:
+        inner = parent.get(key)
+        if inner is not None and not isinstance(inner, dict):
+            raise NotAList
+        parent[key] = parent = dict(inner or {})
+    items = parent.get(path[-1])
+    if items is not None and not isinstance(items, list):
+        raise NotAList
+    parent[path[-1]] = [*(items or ()), value]
+    touched.add(path)
+    return changed
+
+
+def overlaps(one: Path, other: Path) -> bool:
+    """Return whether a change at one path can change the value at the other: equal, above or below."""
+    n = min(len(one), len(other))
+    return one[:n] == other[:n]

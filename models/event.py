@@ -1,0 +1,226 @@
+"""Change events: the envelope of topic `member-docs`, parsed once, here, into `ChangeEvent`.
+
+Laws: `decode` returns a valid event or raises `BadEvent`; nothing else escapes it, whatever the bytes. The text of a
+`BadEvent` names the path, what was expected and the *type* that was found, never a value: values are personal data.
+The format is described for producers in docs/events.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from models.path import Path, parse_path
+from models.timestamps import parse_ms
+
+MAX_KEY_BYTES = 512  # a member id is part of a Redis key and of every index entry
+MAX_VALUE_BYTES = 900_000  # a document must fit one changelog record below Kafka's default of 1 MiB
+MAX_DEPTH = 64  # orjson writes at most 254 levels; patches and appends only add MAX_SEGMENTS to this
+MAX_VERSION = 2**53 - 1  # the largest integer that every JSON reader keeps exact
+FUTURE_TOLERANCE_MS = 300_000  # producers' clocks differ by seconds; five minutes is a wrong clock or a wrong unit
+
+
+class Op(StrEnum):
+    """What an event does to the member's document."""
+
+    REPLACE = "replace"
+    PATCH = "patch"
+    APPEND = "append"
+    DELETE = "delete"
+
+
+class Reason(StrEnum):
+    """Why an event can't be applied: the `reason` header of its dead letter and the label of the metric."""
+
+    BAD_KEY = "bad_key"
+    NOT_JSON = "not_json"
+    NOT_AN_OBJECT = "not_an_object"
+    TOO_LARGE = "too_large"
+    TOO_DEEP = "too_deep"
+    UNKNOWN_OP = "unknown_op"
+    MISSING_FIELD = "missing_field"
+    UNKNOWN_FIELD = "unknown_field"
+    WRONG_TYPE = "wrong_type"
+    BAD_TIME = "bad_time"
+    FUTURE_TIME = "future_time"
+    BAD_VERSION = "bad_version"
+    BAD_PATH = "bad_path"
+    MEMBER_ID_MISMATCH = "member_id_mismatch"
+    UNKNOWN_MEMBER = "unknown_member"
+    NOT_A_LIST = "not_a_list"
+
+
+class BadEvent(ValueError):
+    """An event that its producer must correct; it goes whole to the dead-letter topic.
+
+    Attributes:
+        reason: the kind, one of `Reason`.
+        detail: path, expected and found type; free of personal data.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeEvent:
+    """One change of one member's document.
+
+    Attributes:
+        at_ms: when the change happened, ms since the epoch.
+        version: the producer's number for this member's change, or None; older or equal ones are ignored.
+        body: the document (replace), the merge patch (patch), the new element (append), None (delete).
+        path: the list that an append adds to.
+        create: whether a patch or append may start an unknown member from an empty document.
+    """
+
+    op: Op
+    at_ms: int
+    version: int | None = None
+    body: Any = None
+    path: Path = ()
+    create: bool = False
+
+
+_COMMON = frozenset({"op", "member_id", "at", "version", "meta"})
+_FIELDS = {
+    Op.REPLACE: _COMMON | {"document"},
+    Op.PATCH: _COMMON | {"patch", "create"},
+    Op.APPEND: _COMMON | {"path", "value", "create"},
+    Op.DELETE: _COMMON,
+}
+_OPS = {str(op): op for op in Op}
+
+
+def decode_key(key: bytes | None) -> str:
+    """Return the member id of a record's key.
+
+    Raises:
+        BadEvent: no key, not UTF-8, longer than 512 bytes, or with control characters.
+    """
+    if not key:
+        raise BadEvent(Reason.BAD_KEY, "key: expected the member id, found no key")
+    if len(key) > MAX_KEY_BYTES:
+        raise BadEvent(Reason.BAD_KEY, f"key: expected at most {MAX_KEY_BYTES} bytes, found {len(key)}")
+    try:
+        member_id = key.decode()
+    except UnicodeDecodeError:
+        raise BadEvent(Reason.BAD_KEY, "key: expected UTF-8 text, found other bytes") from None
+    if not member_id.isprintable():
+        raise BadEvent(Reason.BAD_KEY, "key: expected printable text, found control characters")
+    return member_id
+
+
+def decode(key: bytes | None, value: bytes | None, timestamp_ms: int, now_ms: int) -> ChangeEvent:
+    """Return the change event of a Kafka record; a null value is a delete.
+
+    Args:
+        timestamp_ms: the record's timestamp, the event time of an envelope without `at`.
+        now_ms: wall clock; an event more than five minutes ahead of it is refused.
+
+    Raises:
+        BadEvent: with the first reason found.
+    """
+    member_id = decode_key(key)
+    if value is None:
+        return ChangeEvent(Op.DELETE, timestamp_ms)
+    if len(value) > MAX_VALUE_BYTES:
+        raise BadEvent(Reason.TOO_LARGE, f"expected at most {MAX_VALUE_BYTES} bytes, found {len(value)}")
+    try:
+        envelope = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        if "depth limit" in str(error):
+            raise BadEvent(Reason.TOO_DEEP, f"expected at most {MAX_DEPTH} levels of nesting") from None
+        raise BadEvent(Reason.NOT_JSON, f"expected one JSON object in UTF-8; byte {error.pos}") from None
+    if not isinstance(envelope, dict):
+        raise BadEvent(Reason.NOT_AN_OBJECT, f"expected a JSON object, found {kind(envelope)}")
+    # Counting brackets costs a tenth of walking; only a value with many of them can be deep.
+    if value.count(b"{") + value.count(b"[") > MAX_DEPTH and depth(envelope) > MAX_DEPTH:
+        raise BadEvent(Reason.TOO_DEEP, f"expected at most {MAX_DEPTH} levels of nesting")
+    return _parse(envelope, member_id, timestamp_ms, now_ms)
+
+
+def _parse(envelope: dict[str, Any], member_id: str, timestamp_ms: int, now_ms: int) -> ChangeEvent:
+    name = envelope.get("op")
+    op = _OPS.get(name) if isinstance(name, str) else None
+    if op is None:
+        if "op" not in envelope:
+            raise BadEvent(Reason.MISSING_FIELD, f"op: expected one of {', '.join(Op)}, found nothing")
+        raise BadEvent(Reason.UNKNOWN_OP, f"op: expected one of {', '.join(Op)}, found another {kind(name)}")
+    if not envelope.keys() <= _FIELDS[op]:
+        allowed = ", ".join(sorted(_FIELDS[op]))
+        raise BadEvent(Reason.UNKNOWN_FIELD, f"expected only the fields {allowed} with op {op}")
+    stated = envelope.get("member_id")
+    if stated is not None and stated != member_id:
+        raise BadEvent(Reason.MEMBER_ID_MISMATCH, "member_id: expected the record's key, found another value")
+    at_ms = _time(envelope["at"], now_ms) if envelope.get("at") is not None else timestamp_ms
+    version = envelope.get("version")
+    if version is not None and (type(version) is not int or not 0 <= version <= MAX_VERSION):
+        raise BadEvent(Reason.BAD_VERSION, f"version: expected an integer from 0 to 2^53 - 1, found {kind(version)}")
+    if op is Op.DELETE:
+        return ChangeEvent(op, at_ms, version)
+    if op is Op.REPLACE:
+        return ChangeEvent(op, at_ms, version, _object(envelope, "document"))
+    create = envelope.get("create", False)
+    if not isinstance(create, bool):
+        raise BadEvent(Reason.WRONG_TYPE, f"create: expected a boolean, found {kind(create)}")
+    if op is Op.PATCH:
+        return ChangeEvent(op, at_ms, version, _object(envelope, "patch"), create=create)
+    if "value" not in envelope:
+        raise BadEvent(Reason.MISSING_FIELD, "value: expected the element to append, found nothing")
+    return ChangeEvent(op, at_ms, version, envelope["value"], _path(envelope), create)
+
+
+def _time(value: Any, now_ms: int) -> int:
+    at_ms = parse_ms(value)
+    if at_ms is None:
+        raise BadEvent(Reason.BAD_TIME, f"at: expected ISO 8601 or ms since the epoch, found {kind(value)}")
+    if at_ms > now_ms + FUTURE_TOLERANCE_MS:
+        raise BadEvent(Reason.FUTURE_TIME, "at: expected a time not more than 5 minutes ahead of the worker's clock")
+    return at_ms
+
+
+def _object(envelope: dict[str, Any], field: str) -> dict[str, Any]:
+    if field not in envelope:
+        raise BadEvent(Reason.MISSING_FIELD, f"{field}: expected an object, found nothing")
+    value = envelope[field]
+    if not isinstance(value, dict):
+        raise BadEvent(Reason.WRONG_TYPE, f"{field}: expected an object, found {kind(value)}")
+    return value
+
+
+def _path(envelope: dict[str, Any]) -> Path:
+    if "path" not in envelope:
+        raise BadEvent(Reason.MISSING_FIELD, "path: expected the path of a list, found nothing")
+    text = envelope["path"]
+    if not isinstance(text, str):
+        raise BadEvent(Reason.WRONG_TYPE, f"path: expected a text, found {kind(text)}")
+    try:
+        return parse_path(text)
+    except ValueError as error:
+        raise BadEvent(Reason.BAD_PATH, f"path: {error}") from None
+
+
+def kind(value: Any) -> str:
+    """Return the JSON type of a value in words, for messages that must not repeat the value."""
+    names = {type(None): "null", bool: "a boolean", str: "a text", list: "a list", dict: "an object"}
+    return names.get(type(value), "a number")
+
+
+def depth(value: Any) -> int:
+    """Return how many objects and lists lie inside one another, without recursion."""
+    deepest, level = 0, [value]
+    while level:
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, (dict, list))
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        deepest += 1
+    return deepest - 1

@@ -1,0 +1,96 @@
+"""Examples: what the trainer saw travels in the model file, and whoever loads the file must reproduce it.
+
+Law: a model whose examples this code doesn't reproduce — predictors and probability within 1e-12, the cluster exactly —
+is refused: a converted model that isn't the trained model is a known plague.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from models.model import Example, Model
+from models.plan import Plan
+from models.problems import Node, Problem
+from models.timestamps import parse_ms
+
+TOLERANCE = 1e-12
+
+
+def parse_examples(node: Node, columns: set[str] | None, cluster_ids: Sequence[int]) -> tuple[Example, ...]:
+    """Return the examples that could be read; `columns` None means that they are not known for sure."""
+    examples = []
+    elements = node.array("a list of examples") if node.value != [] else ()
+    for element in elements:
+        if not element.object({"document", "at", "cluster"}, {"predictors", "probability"}):
+            continue
+        document, at, cluster = element.get("document"), element.get("at"), element.get("cluster")
+        if document and not isinstance(document.value, dict):
+            document.problem("a member document, an object")
+        at_ms = parse_ms(at.value) if at else None
+        if at and at_ms is None:
+            at.problem("a time: ISO 8601 or milliseconds since 1970")
+        if cluster and (type(cluster.value) is not int or cluster.value not in cluster_ids):
+            cluster.problem("the id of a cluster of this file")
+        predictors = _predictors(element.get("predictors"), columns)
+        probability = _probability(element.get("probability"))
+        if document and cluster and at_ms is not None:
+            examples.append(Example(document.value, at_ms, cluster.value, predictors, probability))
+    return tuple(examples)
+
+
+def _predictors(node: Node | None, columns: set[str] | None) -> dict[str, float] | None:
+    if node is None or not node.object(set(), set(node.value) if isinstance(node.value, dict) else set()):
+        return None
+    for name in node.value:
+        if columns is not None and name not in columns:
+            node.child(name).problem("a column of the predictors", "an unknown name")
+    return {name: value for name in node.value if (value := node.child(name).number()) is not None}
+
+
+def _probability(node: Node | None) -> float | tuple[float, ...] | None:
+    if node is None:
+        return None
+    if isinstance(node.value, list):
+        numbers = node.numbers()
+        return None if numbers is None else tuple(numbers)
+    return node.number()
+
+
+def verify(model: Model) -> list[Problem]:
+    """Return how the model's examples differ from what this code computes for them; empty when all reproduce."""
+    if not model.examples:
+        return []
+    plan = Plan([model])
+    inputs = plan.inputs(model)
+    documents = [example.document for example in model.examples]
+    x, _ = plan.evaluate_many(documents, [example.at_ms for example in model.examples])
+    x = x.take(inputs, axis=1)
+    scores = model.scorer.score_many(x)
+    problems: list[Problem] = []
+    for i, example in enumerate(model.examples):
+        path = f"examples[{i}]"
+        values = dict(zip(model.inputs, x[i].tolist(), strict=True))
+        for name, expected in (example.predictors or {}).items():
+            if name in values:
+                _compare(problems, f"{path}.predictors.{name}", values[name], expected)
+        if example.probability is not None:
+            computed: Any = None if scores.probability is None else scores.probability[i].tolist()
+            _compare(problems, f"{path}.probability", computed, example.probability)
+        cluster = model.clusters[int(scores.index[i])].id
+        if cluster != example.cluster:
+            problems.append(Problem(f"{path}.cluster", f"cluster {cluster}, as computed here", str(example.cluster)))
+    return problems
+
+
+def _compare(problems: list[Problem], path: str, computed: Any, stated: Any) -> None:
+    ours = computed if isinstance(computed, list) else [computed]
+    theirs = list(stated) if isinstance(stated, tuple) else [stated]
+    same = len(ours) == len(theirs) and all(
+        a is not None and math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+        for a, b in zip(ours, theirs, strict=True)
+    )
+    if not same:
+        shown = "no probability (k-means)" if computed is None else f"{computed}, as computed here"
+        problems.append(Problem(path, shown, str(stated if not isinstance(stated, tuple) else theirs)))

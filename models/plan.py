@@ -1,0 +1,166 @@
+"""The plan: the distinct predictors of all published models, compiled once, evaluated only where something changed.
+
+Laws:
+- Predictors with equal definitions, in whatever models and under whatever names, are one step and share their columns.
+- After `update`, x and until are bit for bit what a full evaluation of the document at that time gives, however they
+  came about (incremental equals full); a row depends on its own document and time alone (single equals batch).
+- Cost of an update: the touched and the due predictors, not all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.document import overlaps
+from models.model import Model
+from models.path import Path
+from models.predictor import Columns, Combination, Predictor, compile_combination, moves
+from models.scorer import Floats
+from models.timestamps import FOREVER
+
+Times = npt.NDArray[np.int64]
+EVERYTHING: frozenset[Path] = frozenset({()})  # the touched paths of a replaced document
+# A producer may touch ever new paths; the choice of steps is a cache, so it is emptied rather than bounded finely.
+_MAX_REMEMBERED_CHOICES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One distinct predictor: how to evaluate it and where its columns and its `until` stand."""
+
+    evaluate: Callable[[Any, int, Any, Any], tuple[Columns, int]]  # (document, now_ms, row of x, row of until)
+    start: int
+    stop: int
+    reads: frozenset[Path]  # its own and its operands'
+    clock: int  # column of `until`, or -1 when no passing of time changes it
+
+
+class Plan:
+    """Evaluates the predictors of a list of models.
+
+    Attributes:
+        models: the published models, in the given order.
+        id: 8 bytes as an integer; equal for equal steps in equal order, so stored rows of x can be used again.
+        n_columns: columns of x; n_clocks: columns of until.
+    """
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        self.models = tuple(models)
+        self.steps: list[Step] = []
+        self.n_columns = self.n_clocks = 0
+        self._known: dict[str, int] = {}  # definition → index of its step
+        self._inputs = {model.label: self._columns_of(model) for model in self.models}
+        digest = hashlib.blake2b("\n".join(self._known).encode(), digest_size=8).digest()
+        self.id = int.from_bytes(digest, "little")
+        self._all = tuple(range(len(self.steps)))
+        self._choices: dict[frozenset[Path], tuple[int, ...]] = {EVERYTHING: self._all}
+        self._due = {step.clock: i for i, step in enumerate(self.steps) if step.clock >= 0}
+
+    def _columns_of(self, model: Model) -> npt.NDArray[np.intp]:
+        """Add the model's predictors; return the columns of x that are its inputs, in its order."""
+        local: dict[str, tuple[str, int]] = {}  # predictor name → (definition, step)
+        position: dict[str, int] = {}  # column name → column of x
+        for predictor in model.predictors:
+            definition = _definition(predictor, local)
+            if definition not in self._known:
+                self._known[definition] = self._add(predictor, local)
+            index = self._known[definition]
+            local[predictor.name] = definition, index
+            position.update(zip(predictor.columns, range(self.steps[index].start, self.n_columns), strict=False))
+        return np.array([position[name] for name in model.inputs], dtype=np.intp)
+
+    def _add(self, predictor: Predictor, local: dict[str, tuple[str, int]]) -> int:
+        source = predictor.source
+        start, self.n_columns = self.n_columns, self.n_columns + len(predictor.columns)
+        if isinstance(source, Combination):
+            operands = [self.steps[local[name][1]] for name in source.operands]
+            clocks = [step.clock for step in operands if step.clock >= 0]
+            combine = compile_combination(predictor, [step.start for step in operands])
+
+            def evaluate(document: Any, now_ms: int, row: Any, until: Any) -> tuple[Columns, int]:
+                return combine(row), min((int(until[c]) for c in clocks), default=FOREVER)
+
+            reads = operands[0].reads | operands[1].reads
+            is_moving = bool(clocks)
+        else:
+            read, columns_of = source.compile(), predictor.compile_transforms()
+
+            def evaluate(document: Any, now_ms: int, row: Any, until: Any) -> tuple[Columns, int]:
+                value, until_ms = read(document, now_ms)
+                return columns_of(value), until_ms
+
+            reads, is_moving = predictor.reads, moves(source)
+        clock = self.n_clocks if is_moving else -1
+        self.n_clocks += is_moving
+        self.steps.append(Step(evaluate, start, self.n_columns, reads, clock))
+        return len(self.steps) - 1
+
+    def inputs(self, model: Model) -> npt.NDArray[np.intp]:
+        """Return the columns of x that are the model's inputs, (n_inputs,)."""
+        return self._inputs[model.label]
+
+    def empty(self, n: int) -> tuple[Floats, Times]:
+        """Return room for n rows: x (n, n_columns) and until (n, n_clocks), ms, not yet evaluated."""
+        return np.zeros((n, self.n_columns)), np.zeros((n, self.n_clocks), dtype=np.int64)
+
+    def evaluate_many(self, documents: Sequence[Any], now_ms: Sequence[int]) -> tuple[Floats, Times]:
+        """Return x (n, n_columns) and until (n, n_clocks) of n documents, each at its own time."""
+        x, until = self.empty(len(documents))
+        self.update(x, until, documents, now_ms, [EVERYTHING] * len(documents))
+        return x, until
+
+    def update(
+        self,
+        x: Floats,
+        until: Times,
+        documents: Sequence[Any],
+        now_ms: Sequence[int],
+        touched: Sequence[Iterable[Path]],
+    ) -> None:
+        """Bring rows evaluated at earlier times up to `now_ms`, in place.
+
+        Args:
+            x: (n, n_columns); until: (n, n_clocks).
+            touched: per row the paths that changed since it was evaluated; EVERYTHING for a row not yet evaluated.
+        """
+        steps = self.steps
+        due: npt.NDArray[np.bool_] = np.less_equal(until, np.array(now_ms, dtype=np.int64)[:, None])
+        overdue = due.any(axis=1).tolist()
+        for i, (document, now, paths) in enumerate(zip(documents, now_ms, touched, strict=True)):
+            chosen = self._touched_by(frozenset(paths))
+            if overdue[i] and chosen is not self._all:
+                chosen = tuple(sorted({*chosen, *(self._due[clock] for clock in np.flatnonzero(due[i]).tolist())}))
+            row, row_until = x[i], until[i]
+            for index in chosen:
+                step = steps[index]
+                columns, until_ms = step.evaluate(document, now, row, row_until)
+                if len(columns) == 1:
+                    row[step.start] = columns[0]
+                else:
+                    row[step.start : step.stop] = columns
+                if step.clock >= 0:
+                    row_until[step.clock] = until_ms
+
+    def _touched_by(self, paths: frozenset[Path]) -> tuple[int, ...]:
+        choice = self._choices.get(paths)
+        if choice is None:
+            if len(self._choices) >= _MAX_REMEMBERED_CHOICES:
+                self._choices = {EVERYTHING: self._all}
+            choice = self._choices[paths] = tuple(
+                i for i, step in enumerate(self.steps) if any(overlaps(a, b) for a in step.reads for b in paths)
+            )
+        return choice
+
+
+def _definition(predictor: Predictor, local: dict[str, tuple[str, int]]) -> str:
+    """Return a text equal for predictors that compute the same: the definition without its name."""
+    source: Any = predictor.source
+    if isinstance(source, Combination):
+        source = (source.operation, *(local[name][0] for name in source.operands))
+    return repr((source, predictor.missing, predictor.transforms))

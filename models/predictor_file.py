@@ -1,0 +1,280 @@
+"""The predictors of a model file: parsing and checking (format: docs/model-file.md, "Predictors").
+
+A predictor has `path` (with an optional `aggregate`), `ratio` or `product`, and then `missing` and `transforms`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from itertools import pairwise
+from typing import Any, get_args
+
+from models.path import Path, parse_path
+from models.predictor import Combination, Predictor, Source
+from models.problems import Node
+from models.source import RESOLUTION_MS, Aggregate, Elapsed, ListAggregate, Value
+from models.timestamps import DAY_MS
+from models.transform import Bins, Category, Clip, Log1p, OneHot, Scale, Transform
+from models.where import ORDERINGS, Condition
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,99}")
+_AGGREGATES = get_args(Aggregate)
+_COMBINATIONS = ("ratio", "product")
+_EMPTY_IS_ZERO = ("count", "sum", "distinct", "product")  # their missing value has an obvious default, 0
+_OPTIONAL = {"missing", "transforms"}
+_LIST_FIELDS = {"value", "time", "window_days", "where"}
+_CLOCK_FIELDS = {"resolution", "utc_offset_minutes"}
+
+
+def parse_predictors(node: Node) -> tuple[Predictor, ...]:
+    """Return the predictors that could be read; every problem is noted on the way."""
+    predictors: dict[str, Predictor] = {}
+    columns: set[str] = set()
+    for element in node.array("a list of predictors"):
+        predictor = _predictor(element, predictors)
+        if predictor is None:
+            continue
+        if predictor.name in predictors or columns & set(predictor.columns):
+            element.child("name").problem("a name that no other predictor or column has")
+        predictors[predictor.name] = predictor
+        columns.update(predictor.columns)
+    return tuple(predictors.values())
+
+
+def _predictor(node: Node, earlier: dict[str, Predictor]) -> Predictor | None:
+    kind = _kind(node)
+    if kind is None:
+        return None
+    before = len(node.problems)
+    name_node = node.get("name")
+    name = name_node.text() if name_node else None
+    if name_node and name is not None and not _NAME.fullmatch(name):
+        name_node.problem("a name of letters, digits, _, - and . that starts with a letter or _")
+    transforms = _transforms(node)
+    is_text = bool(transforms) and isinstance(transforms[-1], OneHot) and transforms[-1].is_text
+    source = _combination(node, kind, earlier) if kind in _COMBINATIONS else _source(node, kind, is_text)
+    if is_text and kind not in ("value", "last"):
+        node.child("transforms").problem(f"a one-hot of numbers, for {kind} gives numbers", "a one-hot of texts")
+    missing = _missing(node, kind, is_text)
+    if len(node.problems) > before or name is None or source is None:
+        return None
+    predictor = Predictor(name, source, missing, transforms)
+    try:
+        predictor.compile_transforms()
+    except ValueError as error:
+        place = node.get("missing") or node
+        place.problem(str(error), repr(missing))
+        return None
+    return predictor
+
+
+def _kind(node: Node) -> str | None:
+    """Return "ratio", "product", "value" or the aggregate, having checked which fields go with it."""
+    if not isinstance(node.value, dict):
+        node.problem("an object")
+        return None
+    combinations = [c for c in _COMBINATIONS if c in node.value]
+    if len(combinations) + ("path" in node.value) != 1:
+        node.problem("exactly one of path, ratio and product", f"{len(combinations) + ('path' in node.value)} of them")
+        return None
+    if combinations:
+        node.object({"name", combinations[0]}, _OPTIONAL)
+        return combinations[0]
+    aggregate = node.get("aggregate")
+    kind = aggregate.text() if aggregate else "value"
+    if aggregate and kind not in _AGGREGATES:
+        if kind is not None:
+            aggregate.problem(f"one of {', '.join(_AGGREGATES)}")
+        return None
+    fields = set(_OPTIONAL)
+    if aggregate:
+        fields |= {"aggregate"} | _LIST_FIELDS
+        if kind == "days_since":
+            fields = fields - {"value"} | _CLOCK_FIELDS
+            if "time" not in node.value:  # the value at the path itself is the time
+                fields -= _LIST_FIELDS
+        elif kind == "count":
+            fields -= {"value"}
+    node.object({"name", "path"}, fields)
+    return kind
+
+
+def _source(node: Node, kind: str, is_text: bool) -> Source | None:
+    path = _path(node.get("path"))
+    time = _path(node.get("time"))
+    value = _path(node.get("value"))
+    window = node.get("window_days")
+    window_days = window.number("a number of days above 0") if window else None
+    if window and window_days is not None and not 0 < window_days <= 36_500:
+        window.problem("a number of days above 0 and at most 36500")
+    if window and "time" not in node.value:
+        window.problem("a field `time` beside the window", "none")
+    where = _where(node.get("where"))
+    resolution_ms, offset_ms = _clock(node)
+    if path is None or ("time" in node.value and time is None):
+        return None
+    if kind == "value":
+        return Value(path, is_text)
+    if kind == "days_since" and time is None:
+        return Elapsed(path, resolution_ms, offset_ms)
+    window_ms = None if window_days is None else round(window_days * DAY_MS)
+    aggregate: Any = kind  # one of _AGGREGATES, as _kind has checked
+    return ListAggregate(path, aggregate, value or (), time, window_ms, where, resolution_ms, offset_ms, is_text)
+
+
+def _clock(node: Node) -> tuple[int, int]:
+    resolution, offset = node.get("resolution"), node.get("utc_offset_minutes")
+    name = resolution.text() if resolution else "days"
+    if resolution and name is not None and name not in RESOLUTION_MS:
+        resolution.problem(f"one of {', '.join(RESOLUTION_MS)}")
+    minutes = offset.integer(-1_080, 1_080, "an offset in minutes") if offset else 0
+    return RESOLUTION_MS.get(name or "days", DAY_MS), (minutes or 0) * 60_000
+
+
+def _path(node: Node | None) -> Path | None:
+    text = node.text("a path such as apps.shopping.opens") if node else None
+    if node is None or text is None:
+        return None
+    try:
+        return parse_path(text)
+    except ValueError as error:
+        node.problem(str(error).removeprefix("expected "))
+        return None
+
+
+def _where(node: Node | None) -> tuple[Condition, ...]:
+    conditions: list[Condition] = []
+    if node is None or not node.object(set(), set(node.value) if isinstance(node.value, dict) else set()):
+        return ()
+    if not node.value:
+        node.problem("at least one condition")
+    for key in node.value:
+        test = node.child(key)
+        try:
+            path = parse_path(key)
+        except ValueError as error:
+            test.problem(str(error).removeprefix("expected "), f"the path {key!r}")
+            continue
+        if isinstance(test.value, dict):
+            if not test.value:
+                test.problem("at least one of in, gt, gte, lt, lte, exists")
+            test.object(set(), {"in", "exists", *ORDERINGS})
+            conditions.extend(
+                _comparison(test.child(c), path, c) for c in test.value if c in {"in", "exists", *ORDERINGS}
+            )
+        elif isinstance(test.value, (str, int, float, bool)):
+            conditions.append(Condition(path, "eq", test.value))
+        else:
+            test.problem("a text, a number, true, false or an object of comparisons")
+    return tuple(conditions)
+
+
+def _comparison(node: Node, path: Path, comparison: Any) -> Condition:
+    operand: Any
+    if comparison == "exists":
+        operand = node.boolean()
+    elif comparison == "in":
+        for one in (elements := list(node.array("a list of texts, numbers or booleans"))):
+            if not isinstance(one.value, (str, int, float, bool)):
+                one.problem("a text, a number, true or false")
+        operand = tuple(one.value for one in elements)
+    else:
+        operand = node.number()
+    return Condition(path, comparison, operand)
+
+
+def _combination(node: Node, kind: str, earlier: dict[str, Predictor]) -> Combination | None:
+    names: list[str] = []
+    for operand in node.child(kind).array("two names of predictors", 2):
+        name = operand.text("the name of a predictor")
+        if name is None:
+            continue
+        if name not in earlier:
+            operand.problem("the name of a predictor defined above this one")
+        elif earlier[name].columns != (name,):
+            operand.problem("a predictor with one column", f"{name!r}, a one-hot")
+        names.append(name)
+    return Combination(kind, (names[0], names[1])) if len(names) == 2 else None
+
+
+def _missing(node: Node, kind: str, is_text: bool) -> Category | None:
+    given = node.get("missing")
+    if given is None:
+        if not is_text and kind not in _EMPTY_IS_ZERO:
+            node.problem(f"a field `missing`: what {kind} becomes where there is no usable value", "none")
+        return None if is_text else 0.0
+    if not is_text:
+        return given.number()
+    return None if given.value is None else given.text("a text, or null for zeros in every column")
+
+
+def _transforms(node: Node) -> tuple[Transform, ...]:
+    given = node.get("transforms")
+    if given is None:
+        return ()
+    transforms: list[Transform] = []
+    elements = list(given.array("a list of transforms")) if given.value != [] else []
+    for index, element in enumerate(elements):
+        transform = _transform(element)
+        if isinstance(transform, OneHot) and index != len(elements) - 1:
+            element.problem("one_hot as the last transform", "one before others")
+        if isinstance(transform, OneHot) and transform.is_text and index:
+            element.problem("categories that are numbers after other transforms", "texts")
+        if transform is not None:
+            transforms.append(transform)
+    return tuple(transforms)
+
+
+def _transform(node: Node) -> Transform | None:
+    kinds = ("log1p", "clip", "scale", "bins", "one_hot")
+    if node.value == "log1p":
+        return Log1p()
+    if not isinstance(node.value, dict) or len(node.value) != 1 or next(iter(node.value)) not in kinds[1:]:
+        node.problem('"log1p" or an object with one key of clip, scale, bins, one_hot')
+        return None
+    (name,) = node.value
+    inner = node.child(name)
+    if name == "clip":
+        return _clip(inner)
+    if name == "scale":
+        inner.object({"mean", "sd"})
+        mean, sd = inner.get("mean"), inner.get("sd")
+        m, s = mean.number() if mean else None, sd.number("a number above 0") if sd else None
+        if sd and s is not None and s <= 0:
+            sd.problem("a number above 0")
+        return None if m is None or s is None or s <= 0 else Scale(m, s)
+    if name == "bins":
+        edges = inner.numbers(expected="a list of edges")
+        if edges and any(a >= b for a, b in pairwise(edges)):
+            inner.problem("edges that ascend", str(edges))
+        return Bins(tuple(edges)) if edges else None
+    return _one_hot(inner)
+
+
+def _clip(node: Node) -> Clip | None:
+    if not node.object(set(), {"min", "max"}) or not node.value:
+        node.problem("min, max or both")
+        return None
+    low, high = node.get("min"), node.get("max")
+    a, b = low.number() if low else None, high.number() if high else None
+    if a is not None and b is not None and a > b:
+        node.problem("a min not above the max", f"{a} and {b}")
+    return Clip(-math.inf if a is None else a, math.inf if b is None else b)
+
+
+def _one_hot(node: Node) -> OneHot | None:
+    before = len(node.problems)
+    elements = list(node.array("a list of categories"))
+    are_texts = bool(elements) and isinstance(elements[0].value, str)
+    categories: list[Category | None] = [
+        e.text("a text like the first category")
+        if are_texts
+        else float(e.value)
+        if isinstance(e.value, bool)
+        else e.number("a number like the first category")
+        for e in elements
+    ]
+    if len(set(categories)) < len(categories):
+        node.problem("categories that differ from one another")
+    return OneHot(tuple(c for c in categories if c is not None)) if len(node.problems) == before else None

@@ -1,0 +1,121 @@
+"""Reading a model file: every problem at once, each with its path, what was expected and what was found.
+
+Law: reading never stops at a problem. A `Node` asked for what it isn't notes that and answers None, and its reader goes
+on with what there is; only when the whole file has been read is the list of problems looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that the model's author must change."""
+
+    path: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.path or 'file'}: expected {self.expected}, found {self.found}"
+
+
+class ModelFileError(ValueError):
+    """A model file that can't be used; `problems` lists all that was found. Its author corrects the file."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+class Node:
+    """A value of the file with its path; answers in the type asked for, or notes a problem and answers None."""
+
+    def __init__(self, value: Any, path: str, problems: list[Problem]) -> None:
+        self.value, self.path, self.problems = value, path, problems
+
+    def problem(self, expected: str, found: str | None = None) -> None:
+        """Note that this value isn't what it should be."""
+        self.problems.append(Problem(self.path, expected, describe(self.value) if found is None else found))
+
+    def child(self, key: str | int) -> Node:
+        """Return the value at a key or index, which must be there."""
+        path = f"{self.path}[{key}]" if isinstance(key, int) else f"{self.path}.{key}".lstrip(".")
+        return Node(self.value[key], path, self.problems)
+
+    def object(self, required: set[str], optional: set[str] = frozenset()) -> bool:  # type: ignore[assignment]  # a frozenset default can't be changed by accident
+        """Return whether this is an object; notes missing and unknown keys."""
+        if not isinstance(self.value, dict):
+            self.problem("an object")
+            return False
+        for key in sorted(required - self.value.keys()):
+            self.problems.append(Problem(f"{self.path}.{key}".lstrip("."), "a value", "nothing"))
+        for key in sorted(map(str, self.value.keys() - required - optional)):
+            allowed = ", ".join(sorted(required | optional))
+            self.problems.append(Problem(f"{self.path}.{key}".lstrip("."), f"one of {allowed}", "an unknown field"))
+        return True
+
+    def get(self, key: str) -> Node | None:
+        """Return the value at a key of an object, or None where the object or the key is missing."""
+        return self.child(key) if isinstance(self.value, dict) and key in self.value else None
+
+    def array(self, expected: str = "a list", length: int | None = None) -> Iterator[Node]:
+        """Yield the elements; notes a value that is no list, or one of another length."""
+        if not isinstance(self.value, list):
+            self.problem(expected)
+            return
+        if length is not None and len(self.value) != length:
+            self.problem(f"{expected} of length {length}", f"length {len(self.value)}")
+        elif not self.value:
+            self.problem(f"{expected}, not empty", "an empty list")
+        for index in range(len(self.value)):
+            yield self.child(index)
+
+    def text(self, expected: str = "a text") -> str | None:
+        if isinstance(self.value, str):
+            return self.value
+        self.problem(expected)
+        return None
+
+    def boolean(self) -> bool | None:
+        if isinstance(self.value, bool):
+            return self.value
+        self.problem("true or false")
+        return None
+
+    def integer(self, low: int, high: int, expected: str = "an integer") -> int | None:
+        if isinstance(self.value, int) and not isinstance(self.value, bool) and low <= self.value <= high:
+            return self.value
+        self.problem(f"{expected} from {low} to {high}")
+        return None
+
+    def number(self, expected: str = "a number") -> float | None:
+        value = self.value
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            try:
+                if math.isfinite(as_float := float(value)):
+                    return as_float
+            except OverflowError:
+                pass
+        self.problem(expected)
+        return None
+
+    def numbers(self, length: int | None = None, expected: str = "a list of numbers") -> list[float] | None:
+        """Return a list of finite numbers, or None after noting every element that isn't one."""
+        before = len(self.problems)
+        values = [element.number() for element in self.array(expected, length)]
+        return None if len(self.problems) > before else [v for v in values if v is not None]
+
+
+def describe(value: Any) -> str:
+    """Return a value as it would stand in a file, shortened."""
+    if isinstance(value, dict):
+        return "an object" if value else "an empty object"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    return shown if len(shown) <= 60 else shown[:57] + "…"

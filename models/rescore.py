@@ -1,0 +1,75 @@
+"""Document → predictors → scores → clusters: bring members' memberships up to date, many at once.
+
+Laws: afterwards each member's x, until and clusters are those of a from-scratch evaluation of its document at its
+as_of_ms, bit for bit, however many members were rescored together; `since_ms` moves only when the cluster does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from models.member import Member
+from models.plan import EVERYTHING, Plan, Times
+from models.scorer import Floats
+from models.timestamps import FOREVER
+
+
+def rescore_many(plan: Plan, members: Sequence[Member], now_ms: Sequence[int]) -> Counter[str]:
+    """Rescore members that have a document, in place, each at the later of `now_ms` and its own as_of_ms.
+
+    Returns:
+        Model label → how many of the members changed their cluster under it (a first membership counts).
+    """
+    changes: Counter[str] = Counter()
+    if not members:
+        return changes
+    for member, now in zip(members, now_ms, strict=True):
+        member.as_of_ms = max(member.as_of_ms, now)
+    x, until = _update(plan, members)
+    valid_until = until.min(axis=1).tolist() if plan.n_clocks else [FOREVER] * len(members)
+    x_bytes, until_bytes = x.tobytes(), until.tobytes()
+    width, until_width = 8 * plan.n_columns, 8 * plan.n_clocks
+    for i, member in enumerate(members):
+        member.x = x_bytes[i * width : (i + 1) * width]
+        member.until = until_bytes[i * until_width : (i + 1) * until_width]
+        member.valid_until_ms = valid_until[i]
+        member.plan_id = plan.id
+        member.touched = set()
+    old = [member.memberships for member in members]
+    new: list[dict[int, tuple[int, int]]] = [{} for _ in members]
+    for model in plan.models:
+        ids = np.array([cluster.id for cluster in model.clusters])
+        index = model.scorer.score_many(x.take(plan.inputs(model), axis=1)).index
+        key = model.key
+        for member, before, after, cluster in zip(members, old, new, ids[index].tolist(), strict=True):
+            held = before.get(key)
+            if held is not None and held[0] == cluster:
+                after[key] = held
+            else:
+                after[key] = cluster, member.as_of_ms
+                changes[model.label] += 1
+    for member, after in zip(members, new, strict=True):
+        member.memberships = after
+    return changes
+
+
+def _update(plan: Plan, members: Sequence[Member]) -> tuple[Floats, Times]:
+    """Return x and until of the members at their as_of_ms, from the stored rows where those are this plan's."""
+    n = len(members)
+    blank_x, blank_until = bytes(8 * plan.n_columns), bytes(8 * plan.n_clocks)
+    are_stored = [member.plan_id == plan.id and bool(member.x) for member in members]
+    x_rows = [member.x if stored else blank_x for member, stored in zip(members, are_stored, strict=True)]
+    until_rows = [member.until if stored else blank_until for member, stored in zip(members, are_stored, strict=True)]
+    x = np.frombuffer(bytearray(b"".join(x_rows))).reshape(n, plan.n_columns)
+    until = np.frombuffer(bytearray(b"".join(until_rows)), dtype=np.int64).reshape(n, plan.n_clocks)
+    plan.update(
+        x,
+        until,
+        [member.document for member in members],
+        [member.as_of_ms for member in members],
+        [member.touched if stored else EVERYTHING for member, stored in zip(members, are_stored, strict=True)],
+    )
+    return x, until

@@ -1,0 +1,105 @@
+"""Scorers: from the columns of `x` to probabilities or distances, and to the index of a cluster.
+
+Laws:
+- A row's result depends on that row alone, bit for bit: every reduction runs along one row, in an order fixed by the
+  number of columns. (BLAS' gemv and gemm differ in the last bit, so no `@`.)
+- Ties go to the cluster that stands first in the file; ids ascend there, so it is the lowest id.
+- Formulas and parameter shapes are scikit-learn's: LogisticRegression (binary, multinomial), KMeans.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
+
+
+# Finite predictors times finite coefficients may overflow; the result is then infinite, in every batch alike.
+_overflow_is_infinite = np.errstate(over="ignore", invalid="ignore")
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a scorer says of n rows; what doesn't apply to its type is None.
+
+    Attributes:
+        index: (n,) index of the cluster in the file's list.
+        eta: logistic (n,), multinomial (n, n_clusters): linear predictor, logit scale.
+        probability: logistic (n,): of the positive class; multinomial (n, n_clusters).
+        distances: k-means (n, n_clusters): Euclidean distance to each centroid.
+    """
+
+    index: Indices
+    eta: Floats | None = None
+    probability: Floats | None = None
+    distances: Floats | None = None
+
+
+def linear(x: Floats, coef: Floats, intercept: float) -> Floats:
+    """Return eta = coef · x + intercept per row; x (n, n_columns), coef (n_columns,) → (n,)."""
+    products = np.multiply(x, coef, order="C")
+    eta: Floats = products.sum(axis=1) + intercept
+    return eta
+
+
+def expit(eta: Floats) -> Floats:
+    """Return 1 / (1 + exp(-eta)) without overflow, the same shape."""
+    e = np.exp(-np.abs(eta))
+    return np.where(eta >= 0, 1.0 / (1.0 + e), e / (1.0 + e))
+
+
+@dataclass(frozen=True, slots=True)
+class Logistic:
+    """Probability of the positive class, cut into bands: the cluster is the number of thresholds *below* it."""
+
+    type: ClassVar[str] = "logistic"
+    coef: Floats  # (n_columns,)
+    intercept: float
+    thresholds: Floats  # (n_clusters - 1,), ascending, inside (0, 1)
+
+    @_overflow_is_infinite
+    def score_many(self, x: Floats) -> Scores:
+        """Return the scores of x (n, n_columns)."""
+        eta = linear(x, self.coef, self.intercept)
+        probability = expit(eta)
+        return Scores(self.thresholds.searchsorted(probability, side="left"), eta, probability)
+
+
+@dataclass(frozen=True, slots=True)
+class Multinomial:
+    """Softmax of one linear predictor per class; the most probable class is the cluster."""
+
+    type: ClassVar[str] = "multinomial"
+    coef: Floats  # (n_clusters, n_columns)
+    intercept: Floats  # (n_clusters,)
+
+    @_overflow_is_infinite
+    def score_many(self, x: Floats) -> Scores:
+        """Return the scores of x (n, n_columns)."""
+        rows = zip(self.coef, self.intercept.tolist(), strict=True)
+        eta = np.stack([linear(x, coef, intercept) for coef, intercept in rows], axis=1)
+        e = np.exp(eta - eta.max(axis=1, keepdims=True))
+        return Scores(eta.argmax(axis=1), eta, e / e.sum(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True, slots=True)
+class KMeans:
+    """The cluster is the nearest centroid."""
+
+    type: ClassVar[str] = "kmeans"
+    centroids: Floats  # (n_clusters, n_columns)
+
+    @_overflow_is_infinite
+    def score_many(self, x: Floats) -> Scores:
+        """Return the scores of x (n, n_columns)."""
+        squares = [np.square(np.subtract(x, centroid, order="C")).sum(axis=1) for centroid in self.centroids]
+        distances = np.sqrt(np.stack(squares, axis=1))
+        return Scores(distances.argmin(axis=1), distances=distances)
+
+
+Scorer = Logistic | Multinomial | KMeans

@@ -1,0 +1,228 @@
+"""Sources: how a predictor takes its raw value from a document at a time, and until when that value holds.
+
+Laws:
+- `read(document, now_ms)` never raises, whatever JSON the document is. It returns (value or None, until_ms): None is
+  "missing, null or wrongly typed", and while now_ms ≤ t < until_ms and the document stays, read(document, t) gives the
+  same value. `until_ms` is FOREVER when no passing of time changes it.
+- A list element whose time lies after `now_ms` is not there yet. A window of w days holds the elements with
+  now - w < time ≤ now: an element leaves at exactly time + w.
+- Sums are math.fsum's: exact, then rounded once, so they don't depend on the order of the elements.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from models.path import Path, getter
+from models.timestamps import DAY_MS, FOREVER, parse_ms
+from models.where import Condition, matcher
+
+Read = Callable[[Any, int], tuple[Any, int]]
+RESOLUTION_MS = {"days": DAY_MS, "hours": 3_600_000, "seconds": 1_000}
+Aggregate = Literal["count", "sum", "mean", "min", "max", "last", "distinct", "days_since"]
+
+
+def number(value: Any) -> float | None:
+    """Return a JSON number or boolean (1.0 or 0.0) as a finite float, or None for anything else."""
+    if not isinstance(value, (int, float)):
+        return None
+    try:
+        as_float = float(value)
+    except OverflowError:
+        return None
+    return as_float if math.isfinite(as_float) else None
+
+
+def text(value: Any) -> str | None:
+    """Return a JSON text, or None for anything else."""
+    return value if isinstance(value, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """The value at a path."""
+
+    path: Path
+    is_text: bool = False
+
+    @property
+    def moves(self) -> bool:
+        return False
+
+    def compile(self) -> Read:
+        get, convert = getter(self.path), text if self.is_text else number
+        return lambda document, now_ms: (convert(get(document)), FOREVER)
+
+
+@dataclass(frozen=True, slots=True)
+class Elapsed:
+    """Days since the point in time at a path: both floored to the resolution (in a UTC offset), then subtracted.
+
+    With resolution days it counts the midnights passed. A time in the future is missing until it arrives.
+    """
+
+    path: Path
+    resolution_ms: int = DAY_MS
+    utc_offset_ms: int = 0
+
+    @property
+    def moves(self) -> bool:
+        return True
+
+    def compile(self) -> Read:
+        get = getter(self.path)
+        elapsed = elapsed_days(self.resolution_ms, self.utc_offset_ms)
+
+        def read(document: Any, now_ms: int) -> tuple[float | None, int]:
+            at_ms = parse_ms(get(document))
+            if at_ms is None:
+                return None, FOREVER
+            return (None, at_ms) if at_ms > now_ms else elapsed(at_ms, now_ms)
+
+        return read
+
+
+def elapsed_days(resolution_ms: int, utc_offset_ms: int) -> Callable[[int, int], tuple[float, int]]:
+    """Return a function (at_ms, now_ms) → (days, the next moment at which that number changes)."""
+
+    def elapsed(at_ms: int, now_ms: int) -> tuple[float, int]:
+        ticks = (now_ms + utc_offset_ms) // resolution_ms
+        days = (ticks - (at_ms + utc_offset_ms) // resolution_ms) * resolution_ms / DAY_MS
+        return days, (ticks + 1) * resolution_ms - utc_offset_ms
+
+    return elapsed
+
+
+@dataclass(frozen=True, slots=True)
+class ListAggregate:
+    """One value from the elements of a list.
+
+    Attributes:
+        path: the list. Anything but a list counts as an empty one.
+        aggregate: what to compute.
+        value: path inside an element; empty: the element itself.
+        time: path of an element's point in time; elements without a valid one are left out. None: all elements count.
+        window_ms: only elements younger than this; needs `time`.
+        where: conditions that all must hold for an element to count.
+    """
+
+    path: Path
+    aggregate: Aggregate
+    value: Path = ()
+    time: Path | None = None
+    window_ms: int | None = None
+    where: tuple[Condition, ...] = ()
+    resolution_ms: int = DAY_MS
+    utc_offset_ms: int = 0
+    is_text: bool = False
+
+    @property
+    def moves(self) -> bool:
+        return self.time is not None
+
+    def compile(self) -> Read:
+        get_list, get_value = getter(self.path), getter(self.value)
+        select = self._select()
+        convert = text if self.is_text else number
+
+        if self.aggregate == "last":
+            return _last(get_list, select, lambda element: convert(get_value(element)))
+        if self.aggregate == "days_since":
+            return _days_since(get_list, select, elapsed_days(self.resolution_ms, self.utc_offset_ms))
+        if self.aggregate == "count":
+            combine: Callable[[Iterator[Any]], Any] = lambda elements: float(sum(1 for _ in elements))  # noqa: E731 (six one-line alternatives)
+        elif self.aggregate == "distinct":
+            combine = lambda elements: float(len({_scalar(get_value(e)) for e in elements} - {None}))  # noqa: E731
+        else:
+            fold = _FOLDS[self.aggregate]
+            combine = lambda elements: fold([v for e in elements if (v := number(get_value(e))) is not None])  # noqa: E731
+
+        def read(document: Any, now_ms: int) -> tuple[Any, int]:
+            until = [FOREVER]
+            value = combine(element for _, element in select(get_list(document), now_ms, until))
+            return value, until[0]
+
+        return read
+
+    def _select(self) -> Callable[[Any, int, list[int]], Iterator[tuple[int, Any]]]:
+        """Return a generator (list, now_ms, until) → (time, element) of those that count; lowers until[0]."""
+        matches = matcher(self.where) if self.where else None
+        get_time = getter(self.time) if self.time is not None else None
+        window_ms = self.window_ms
+
+        def select(items: Any, now_ms: int, until: list[int]) -> Iterator[tuple[int, Any]]:
+            if not isinstance(items, list):
+                return
+            for element in items:
+                if matches is not None and not matches(element):
+                    continue
+                if get_time is None:
+                    yield 0, element
+                    continue
+                at_ms = parse_ms(get_time(element))
+                if at_ms is None:
+                    continue
+                changes_ms = at_ms if at_ms > now_ms else at_ms + window_ms if window_ms is not None else FOREVER
+                if changes_ms > now_ms:  # enters or leaves later; one that left already changes nothing again
+                    until[0] = min(until[0], changes_ms)
+                    if at_ms <= now_ms:
+                        yield at_ms, element
+
+        return select
+
+
+def _last(get_list: Callable[[Any], Any], select: Any, value_of: Callable[[Any], Any]) -> Read:
+    """The element with the latest time; of equal times (or none) the one that stands last in the list."""
+
+    def read(document: Any, now_ms: int) -> tuple[Any, int]:
+        until, latest, latest_ms = [FOREVER], None, -FOREVER
+        for at_ms, element in select(get_list(document), now_ms, until):
+            if at_ms >= latest_ms:
+                latest, latest_ms = element, at_ms
+        return value_of(latest), until[0]
+
+    return read
+
+
+def _days_since(get_list: Callable[[Any], Any], select: Any, elapsed: Callable[[int, int], tuple[float, int]]) -> Read:
+    """Days since the latest element."""
+
+    def read(document: Any, now_ms: int) -> tuple[float | None, int]:
+        until = [FOREVER]
+        latest_ms = max((at_ms for at_ms, _ in select(get_list(document), now_ms, until)), default=None)
+        if latest_ms is None:
+            return None, until[0]
+        days, changes_ms = elapsed(latest_ms, now_ms)
+        return days, min(until[0], changes_ms)
+
+    return read
+
+
+def _exact_sum(values: list[float]) -> float | None:
+    try:
+        return math.fsum(values)
+    except OverflowError:
+        return None
+
+
+def _mean(values: list[float]) -> float | None:
+    total = _exact_sum(values)
+    return None if total is None or not values else total / len(values)
+
+
+def _scalar(value: Any) -> Any:
+    """Return a hashable stand-in for a JSON text, number or boolean that keeps 1 and true apart; None for the rest."""
+    if isinstance(value, bool):
+        return "bool", value
+    return value if isinstance(value, (str, int, float)) else None
+
+
+_FOLDS: dict[str, Callable[[list[float]], float | None]] = {
+    "sum": _exact_sum,
+    "mean": _mean,
+    "min": lambda values: min(values, default=None),
+    "max": lambda values: max(values, default=None),
+}

@@ -1,0 +1,85 @@
+"""Transforms: what happens to a predictor's raw number (or category) before it becomes a column of `x`.
+
+Laws: a transform is a pure function of one number, evaluated with Python's float arithmetic and libm, so one document
+and a million give the same bits. It may fail (log of a negative number); the predictor then takes its `missing` value.
+Formulas are scikit-learn's: `scale` is StandardScaler's (v - mean) / sd, `bins` is numpy.digitize.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Category = str | float
+
+
+@dataclass(frozen=True, slots=True)
+class Log1p:
+    """log(1 + v); fails for v ≤ -1."""
+
+    def compile(self) -> Callable[[float], float]:
+        return math.log1p
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """v limited to [low, high]; either bound may be absent."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    def compile(self) -> Callable[[float], float]:
+        low, high = self.low, self.high
+        return lambda v: low if v < low else high if v > high else v
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """(v - mean) / sd."""
+
+    mean: float
+    sd: float
+
+    def compile(self) -> Callable[[float], float]:
+        mean, sd = self.mean, self.sd
+        return lambda v: (v - mean) / sd
+
+
+@dataclass(frozen=True, slots=True)
+class Bins:
+    """The number of edges ≤ v, 0 … len(edges)."""
+
+    edges: tuple[float, ...]
+
+    def compile(self) -> Callable[[float], float]:
+        edges = self.edges
+        return lambda v: float(bisect_right(edges, v))
+
+
+@dataclass(frozen=True, slots=True)
+class OneHot:
+    """One column per category, 1.0 where the value equals it and 0.0 elsewhere; other values give zeros only.
+
+    Categories are all texts or all numbers. A number written as a boolean counts as 0 or 1.
+    """
+
+    categories: tuple[Category, ...]
+
+    @property
+    def is_text(self) -> bool:
+        return isinstance(self.categories[0], str)
+
+    def labels(self) -> tuple[str, ...]:
+        """Return the categories as column suffixes, whole numbers without their `.0`."""
+        return tuple(c if isinstance(c, str) else f"{c:.17g}" for c in self.categories)
+
+    def rows(self) -> tuple[dict[Category, tuple[float, ...]], tuple[float, ...]]:
+        """Return (category → its columns, the columns of any other value)."""
+        n = len(self.categories)
+        rows = {c: tuple(float(i == j) for j in range(n)) for i, c in enumerate(self.categories)}
+        return rows, (0.0,) * n
+
+
+Transform = Log1p | Clip | Scale | Bins | OneHot

@@ -1,0 +1,58 @@
+"""Conditions on the elements of a list: `where = {category = "shopping", amount = {gte = 10}}`.
+
+Laws: a condition never raises; values of different JSON types are never equal (1 is not true, "1" is not 1).
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from models.path import Path, getter
+
+Comparison = Literal["eq", "in", "gt", "gte", "lt", "lte", "exists"]
+ORDERINGS: dict[str, Callable[[Any, Any], bool]] = {
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "lt": operator.lt,
+    "lte": operator.le,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One comparison of the value at `path` inside an element with `operand` (for `in` a tuple of scalars)."""
+
+    path: Path
+    comparison: Comparison
+    operand: Any
+
+    def compile(self) -> Callable[[Any], bool]:
+        get, operand = getter(self.path), self.operand
+        if self.comparison == "exists":
+            return lambda element: (get(element) is not None) is operand
+        if self.comparison == "eq":
+            return lambda element: _equal(get(element), operand)
+        if self.comparison == "in":
+            return lambda element: any(_equal(get(element), one) for one in operand)
+        compare = ORDERINGS[self.comparison]
+
+        def ordered(element: Any) -> bool:
+            value = get(element)
+            return isinstance(value, (int, float)) and not isinstance(value, bool) and compare(value, operand)
+
+        return ordered
+
+
+def matcher(conditions: tuple[Condition, ...]) -> Callable[[Any], bool]:
+    """Return a function (element) → whether all conditions hold."""
+    tests = [condition.compile() for condition in conditions]
+    if len(tests) == 1:
+        return tests[0]
+    return lambda element: all(test(element) for test in tests)
+
+
+def _equal(value: Any, operand: Any) -> bool:
+    return isinstance(value, bool) is isinstance(operand, bool) and bool(value == operand)
