@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +64,23 @@ def explain_one(model: Model, document: dict[str, Any], now_ms: int) -> Explanat
         distance_to_next=distance,
         valid_until_ms=None if valid_until_ms == FOREVER else valid_until_ms,
     )
+
+
+def score_many(model: Model, documents: Sequence[dict[str, Any]], now_ms: int) -> list[dict[str, Any]]:
+    """Return a JSON-ready row per document: member_id, predictors, eta and probability (or distances), cluster."""
+    plan = Plan([model])
+    x, _ = plan.evaluate_many(documents, [now_ms] * len(documents))
+    x = x.take(plan.inputs(model), axis=1)
+    scores = model.scorer.score_many(x)
+    rows: list[dict[str, Any]] = []
+    for i, (document, values) in enumerate(zip(documents, x.tolist(), strict=True)):
+        row = {"member_id": document.get("member_id"), "predictors": dict(zip(model.inputs, values, strict=True))}
+        if scores.eta is not None and scores.probability is not None:
+            row |= {"eta": scores.eta[i].tolist(), "probability": scores.probability[i].tolist()}
+        if scores.distances is not None:
+            row |= {"distances": scores.distances[i].tolist()}
+        rows.append(row | {"cluster": model.clusters[int(scores.index[i])].id})
+    return rows
 
 
 def _next(model: Model, scores: Scores, here: int) -> tuple[int | None, float | None]:

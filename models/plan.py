@@ -130,8 +130,9 @@ class Plan:
             touched: per row the paths that changed since it was evaluated; EVERYTHING for a row not yet evaluated.
         """
         steps = self.steps
-        due: npt.NDArray[np.bool_] = np.less_equal(until, np.array(now_ms, dtype=np.int64)[:, None])
-        overdue = due.any(axis=1).tolist()
+        due = np.empty(until.shape, dtype=np.bool_)
+        np.less_equal(until, np.array(now_ms, dtype=np.int64)[:, None], out=due)
+        overdue: Any = due.any(axis=1).tolist()
         for i, (document, now, paths) in enumerate(zip(documents, now_ms, touched, strict=True)):
             chosen = self._touched_by(frozenset(paths))
             if overdue[i] and chosen is not self._all:

@@ -1,0 +1,1 @@
+"""The imperative shell of memberstream: Kafka, Faust, state, Redis, metrics, command line."""

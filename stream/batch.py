@@ -1,0 +1,167 @@
+"""One micro-batch of one partition as plain values: events in, what has to be written out. No I/O.
+
+Laws: every record ends in exactly one outcome; what is written for a member depends on the member's state and its own
+events only. A replayed event changes no state, but its member is written to Redis again, because the crash that made
+the replay may have come before that write.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from models.apply import Outcome, apply_one
+from models.event import BadEvent, ChangeEvent, decode
+from models.member import Member, encode
+from models.member import decode as decode_state
+from models.plan import Plan
+from models.rescore import rescore_many
+from models.timestamps import FOREVER
+from stream.bookkeeping import Progress
+from stream.dead_letters import DeadLetter, Record
+from stream.projection import Deletion, Update
+from stream.publication import Publication
+
+DEAD_LETTER = "dead_letter"
+
+
+@dataclass(slots=True)
+class Touched:
+    """A member that the batch's events name, and what became of them."""
+
+    member: Member
+    was_stored: bool
+    applied: bool = False
+    replayed_offset: int = -1
+    event_ms: int = 0  # time of the last applied event
+
+
+@dataclass(slots=True)
+class Batch:
+    """What is known of a micro-batch so far.
+
+    Attributes:
+        done_offset: events up to here are in the state already, also those of members that are gone.
+        progress: how far the partition is once this batch is written.
+        events: member id → its events in order, with their records.
+        members: member id → its state, once loaded.
+        produced_ms: record timestamps of the applied events, for freshness.
+        outcomes: outcome → number of records.
+    """
+
+    done_offset: int
+    progress: Progress
+    events: dict[bytes, list[tuple[Record, ChangeEvent]]] = field(default_factory=dict)
+    members: dict[bytes, Touched] = field(default_factory=dict)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    produced_ms: list[int] = field(default_factory=list)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    membership_changes: Counter[str] = field(default_factory=Counter)
+
+
+def decode_many(records: Sequence[Record], progress: Progress, now_ms: int) -> Batch:
+    """Return the batch with its events decoded and put in order by member; bad ones are dead letters.
+
+    Args:
+        progress: how far the partition is before this batch.
+        now_ms: wall clock, against which events from the future are known.
+    """
+    batch = Batch(progress.offset, progress)
+    events = batch.events
+    clock_ms = progress.clock_ms
+    for record in records:
+        key = record.key
+        try:
+            event = decode(key, record.value, record.timestamp, now_ms)
+        except BadEvent as error:
+            _refuse(batch, record, error)
+            continue
+        clock_ms = max(clock_ms, event.at_ms)
+        events.setdefault(key or b"", []).append((record, event))  # decode has refused an empty key
+    batch.progress = Progress(max(progress.offset, records[-1].offset), clock_ms)
+    return batch
+
+
+def apply_many(batch: Batch, states: Sequence[bytes | None]) -> None:
+    """Apply the batch's events to the members' stored states, given in the order of `batch.events`."""
+    outcomes, done_offset = batch.outcomes, batch.done_offset
+    for (key, events), state in zip(batch.events.items(), states, strict=True):
+        member = Member() if state is None else decode_state(state)
+        touched = batch.members[key] = Touched(member, state is not None)
+        for record, event in events:
+            offset = record.offset
+            try:
+                outcome = (
+                    Outcome.REPLAYED
+                    if offset <= done_offset
+                    else apply_one(member, offset, event, len(record.value or b""))
+                )
+            except BadEvent as error:
+                _refuse(batch, record, error)
+                continue
+            outcomes[outcome] += 1
+            if outcome is Outcome.APPLIED:
+                touched.applied = True
+                touched.event_ms = event.at_ms
+                batch.produced_ms.append(record.timestamp)
+            elif outcome is Outcome.REPLAYED:
+                touched.replayed_offset = offset
+
+
+def score_many(batch: Batch, plan: Plan, now_ms: int | None) -> None:
+    """Bring the memberships of all changed members up to date; `now_ms` None: at the time of each one's last event."""
+    changed = [t for t in batch.members.values() if t.applied and t.member.document is not None]
+    times = [t.event_ms if now_ms is None else now_ms for t in changed]
+    batch.membership_changes = rescore_many(plan, [t.member for t in changed], times)
+
+
+def to_update(key: bytes, member: Member, publication: Publication) -> Update:
+    """Return what Redis is to hold of a member that has a document."""
+    memberships = [(field, *member.memberships[model_key]) for field, model_key in publication.fields]
+    valid_until_ms = None if member.valid_until_ms == FOREVER else member.valid_until_ms
+    return Update(key, member.offset, member.as_of_ms, valid_until_ms, memberships)
+
+
+def to_deletion(key: bytes, member: Member, offset: int) -> Deletion:
+    """Return what Redis is to hold of a deleted member."""
+    return Deletion(key, max(member.offset, offset), member.as_of_ms)
+
+
+def to_updates(batch: Batch, publication: Publication) -> list[Update | Deletion]:
+    """Return what Redis is to hold of the batch's members: the changed ones, and again the replayed ones."""
+    updates: list[Update | Deletion] = []
+    for key, touched in batch.members.items():
+        member = touched.member
+        if not touched.applied and touched.replayed_offset < 0:
+            continue
+        if member.document is not None:
+            updates.append(to_update(key, member, publication))
+        else:
+            updates.append(to_deletion(key, member, touched.replayed_offset))
+    return updates
+
+
+def to_items(batch: Batch) -> list[tuple[bytes, bytes | None]]:
+    """Return the states that changed, for changelog and local state; None: the member is forgotten whole.
+
+    A deleted member that carried versions keeps its last one, so that an older event can't bring it back.
+    """
+    items: list[tuple[bytes, bytes | None]] = []
+    for key, touched in batch.members.items():
+        if not touched.applied:
+            continue
+        member = touched.member
+        if member.document is not None or member.version >= 0:
+            items.append((key, encode(member)))
+        elif touched.was_stored:
+            items.append((key, None))
+    return items
+
+
+def _refuse(batch: Batch, record: Record, error: BadEvent) -> None:
+    if record.offset <= batch.done_offset:  # it has been a dead letter before; replays don't make another
+        batch.outcomes[Outcome.REPLAYED] += 1
+        return
+    batch.outcomes[DEAD_LETTER] += 1
+    batch.dead_letters.append(DeadLetter(record, error))

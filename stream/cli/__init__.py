@@ -1,0 +1,5 @@
+"""The `memberstream` command."""
+
+from stream.cli.main import main
+
+__all__ = ["main"]

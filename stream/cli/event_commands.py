@@ -1,0 +1,117 @@
+"""`memberstream events …`: check change events in a file, and send them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.progress import Progress
+
+from models.event import BadEvent, Reason, decode, decode_key
+from stream.cli.console import CommandError, err, out, print_json, reports_errors, settings
+from stream.producer import Producer
+
+app = typer.Typer(no_args_is_help=True, help="Check and send change events (docs/events.md).")
+File = Annotated[Path, typer.Argument(help="NDJSON: one change event per line, with its member_id", show_default=False)]
+_PROGRESS_EVERY = 500  # events; drawing costs as much as sending
+_SHOWN = 20  # problems printed one by one; --json has all
+
+
+def read_events(path: Path) -> Iterator[tuple[int, bytes | None, bytes, BadEvent | None]]:
+    """Yield (line number, key, value, why it can't be applied) of a file's events."""
+    now_ms = time.time_ns() // 1_000_000
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            value = line.strip()
+            if not value:
+                continue
+            key = None
+            try:
+                key = _key(value)
+                decode(key, value, now_ms, now_ms)
+            except BadEvent as error:
+                yield number, key, value, error
+            else:
+                yield number, key, value, None
+
+
+def _key(value: bytes) -> bytes | None:
+    """Return the record key of a line: its member_id. What else is wrong with the line, `decode` says."""
+    try:
+        envelope: Any = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return b"?"
+    member_id = envelope.get("member_id") if isinstance(envelope, dict) else "?"
+    if not isinstance(member_id, str):
+        raise BadEvent(Reason.MISSING_FIELD, "member_id: expected a text (it becomes the record's key)")
+    key = member_id.encode()
+    decode_key(key)
+    return key
+
+
+@app.command()
+@reports_errors
+def check(file: File, json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False) -> None:
+    """Say of each event whether a worker could read it. Exit status 1 if one is bad."""
+    good, problems = 0, []
+    for number, _, _, error in read_events(file):
+        if error is None:
+            good += 1
+        else:
+            problems.append({"line": number, "reason": str(error.reason), "detail": error.detail})
+    if json:
+        print_json({"good": good, "bad": len(problems), "problems": problems})
+    else:
+        for problem in problems[:_SHOWN]:
+            err.print(f"{file}:{problem['line']}: {problem['reason']}: {problem['detail']}", markup=False)
+        reasons = Counter(str(problem["reason"]) for problem in problems)
+        listed = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
+        out.print(f"{good} good, {len(problems)} bad" + (f" ({listed})" if problems else ""))
+        if problems:
+            err.print(
+                "Next: correct these lines (docs/events.md), or send them anyway and find them in the dead letters"
+            )
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+@reports_errors
+def send(
+    file: File,
+    force: Annotated[bool, typer.Option("--force", help="send bad events, too; they become dead letters")] = False,
+) -> None:
+    """Send a file's change events to Kafka, in order, each keyed by its member_id."""
+    if not force:
+        bad = [(number, error) for number, _, _, error in read_events(file) if error is not None]
+        if bad:
+            number, error = bad[0]
+            raise CommandError(
+                f"{file}:{number}: {error}; {len(bad)} bad events, nothing was sent. "
+                f"Next: memberstream events check {file}, or send with --force"
+            )
+    sent = asyncio.run(_send(file, file.stat().st_size))
+    out.print(f"[green]sent[/] {sent} events to {settings().topic}")
+
+
+async def _send(file: Path, n_bytes: int) -> int:
+    configuration = settings()
+    sent = 0
+    async with Producer(configuration.kafka_bootstrap, configuration.topic) as producer:
+        with Progress(console=err, transient=True) as progress:
+            task = progress.add_task("sending", total=n_bytes)
+            sent_bytes = 0
+            for _, key, value, _ in read_events(file):
+                await producer.send(key, value)
+                sent += 1
+                sent_bytes += len(value) + 1
+                if sent % _PROGRESS_EVERY == 0:
+                    progress.update(task, completed=sent_bytes)
+            await producer.flush()
+    return sent

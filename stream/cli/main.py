@@ -1,0 +1,47 @@
+"""The command line, put together."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from stream.cli import event_commands, model_commands, reader_commands, service_commands
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # locals may be members' documents
+    help="Real-time member scoring: a fitted model in, every member's cluster in Redis, kept true by change events.",
+)
+app.add_typer(model_commands.app, name="model")
+app.add_typer(event_commands.app, name="events")
+for command in (
+    service_commands.demo,
+    service_commands.local,
+    service_commands.worker,
+    reader_commands.lookup,
+    reader_commands.explain,
+):
+    app.command()(command)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(version("memberstream"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,89 @@
+"""The demo's measurements, all taken from outside the worker, as its users would see them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Sequence
+from urllib.request import urlopen
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from stream.lookup import AsyncLookup, Lookup
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return the smallest value that at least `percent` of the values don't exceed (nearest rank)."""
+    ranked = sorted(values)
+    return ranked[max(0, math.ceil(len(ranked) * percent / 100) - 1)]
+
+
+def worker_counters(port: int) -> dict[str, float]:
+    """Return the worker's events by outcome, from its Prometheus endpoint.
+
+    Raises:
+        OSError: it doesn't answer.
+    """
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as response:
+        text = response.read().decode()
+    return {
+        sample.labels["outcome"]: sample.value
+        for family in text_string_to_metric_families(text)
+        if family.name == "memberstream_events"
+        for sample in family.samples
+        if sample.name == "memberstream_events_total"
+    }
+
+
+class Freshness:
+    """From `producer.send` until a look-up shows the event's position: what a campaign service would see, in seconds.
+
+    Pending members are looked up together, every millisecond; so a figure is late by up to that and a look-up.
+    """
+
+    POLL_S = 0.001
+
+    def __init__(self, client: AsyncLookup) -> None:
+        self._client = client
+        self._pending: list[tuple[str, int, float]] = []  # member id, offset, time sent
+        self.seconds: list[float] = []
+
+    def expect(self, member_id: str, offset: int, sent_at: float) -> None:
+        """Watch for a member to reach an offset; `sent_at` by time.perf_counter."""
+        self._pending.append((member_id, offset, sent_at))
+
+    async def watch(self) -> None:
+        """Look until cancelled."""
+        while True:
+            pending = self._pending
+            if pending:
+                answers = await self._client.get_many([member_id for member_id, _, _ in pending])
+                now = time.perf_counter()
+                self._pending = self._pending[len(pending) :]  # what was added meanwhile
+                for (member_id, offset, sent_at), answer in zip(pending, answers, strict=True):
+                    if answer.offset is not None and answer.offset >= offset:
+                        self.seconds.append(now - sent_at)
+                    else:
+                        self._pending.append((member_id, offset, sent_at))
+            await asyncio.sleep(self.POLL_S)
+
+    async def settle(self) -> None:
+        """Return when nothing is pending."""
+        while self._pending:  # noqa: ASYNC110 (the poll is what is measured; an event would only wrap it)
+            await asyncio.sleep(self.POLL_S)
+
+
+def time_lookups(url: str, member_ids: Sequence[str], n: int) -> list[float]:
+    """Return the seconds of n look-ups of random members, one after the other on one connection."""
+    chosen = random.Random(1).choices(member_ids, k=n)
+    seconds: list[float] = []
+    with Lookup(url) as client:
+        for member_id in chosen[: n // 10]:  # warm up
+            client.get(member_id)
+        for member_id in chosen:
+            start = time.perf_counter()
+            client.get(member_id).cluster("repeat_buyer")
+            seconds.append(time.perf_counter() - start)
+    return seconds

@@ -1,0 +1,105 @@
+"""What the demo found: figures, members explained, and how they are shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from models.explain import Explanation, explain_one
+from models.member import Member
+from stream.cli.console import out
+from stream.cli.reader_commands import print_explanation
+from stream.demo.measure import percentile
+from stream.demo.verify import Verification
+from stream.published import load_published
+from stream.settings import Settings
+from stream.state_reader import read_members
+
+# One customer each who bought once, now and then, and often.
+EXPLAINED = (("c00001", "repeat_buyer"), ("c00005", "repeat_buyer"), ("c00111", "buying_style"))
+NEXT = (
+    ("memberstream local", "a broker and a Valkey to play with, until Ctrl-C"),
+    ("memberstream model check FILE", "is my model file right? every problem at once"),
+    ("memberstream model score FILE DOCS.ndjson", "the worker's numbers, offline, in a notebook's pipe"),
+    ("memberstream worker", "a worker on your own Kafka and Redis: docs/operations.md"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The demo's figures. Seconds, unless a name says otherwise."""
+
+    events: int
+    dead_letters: int
+    events_per_s: float
+    freshness_s: list[float]
+    lookup_s: list[float]
+    verification: Verification
+    explained: list[tuple[str, Member, Explanation]]
+    names: dict[str, dict[int, str]]  # model → cluster id → name
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures as JSON."""
+        return {
+            "events": self.events,
+            "members": self.verification.members,
+            "events_per_s": round(self.events_per_s),
+            "freshness_p50_ms": round(1e3 * percentile(self.freshness_s, 50), 2),
+            "freshness_p99_ms": round(1e3 * percentile(self.freshness_s, 99), 2),
+            "lookup_p50_us": round(1e6 * percentile(self.lookup_s, 50), 1),
+            "lookup_p99_us": round(1e6 * percentile(self.lookup_s, 99), 1),
+            "clusters": self.verification.clusters,
+            "dead_letters": self.dead_letters,
+            "wrong": self.verification.wrong,
+        }
+
+
+async def explain_some(settings: Settings) -> list[tuple[str, Member, Explanation]]:
+    """Return three members' states, as the changelog has them, explained."""
+    models = {model.name: model for model in load_published(settings.models_dir)}
+    member_ids = [member_id for member_id, _ in EXPLAINED]
+    states = await read_members(settings.kafka_bootstrap, settings.changelog_topic, member_ids)
+    found = []
+    for member_id, name in EXPLAINED:
+        member = states[member_id]
+        found.append((member_id, member, explain_one(models[name], member.document or {}, member.as_of_ms)))
+    return found
+
+
+def show_result(result: Result) -> None:
+    """Print everything, for people."""
+    summary = result.summary()
+    out.print()
+    out.print("[bold]Members per cluster, in Redis now[/]")
+    table = Table(box=None, pad_edge=False, show_header=False)
+    most = max(n for clusters in result.verification.clusters.values() for n in clusters.values())
+    for model, clusters in result.verification.clusters.items():
+        for cluster, n in clusters.items():
+            bar = "█" * max(1, round(30 * n / most))
+            table.add_row(model, f"{cluster} {result.names[model][cluster]}", f"{n:>7,}", f"[cyan]{bar}[/]")
+        table.add_section()
+    out.print(table)
+    out.print()
+    for member_id, member, explanation in result.explained:
+        print_explanation(member_id, member, explanation)
+        out.print()
+    figures = Table(box=None, pad_edge=False, show_header=False)
+    figures.add_row("events", f"{result.events:,} purchases of {summary['members']:,} members")
+    figures.add_row("catching up", f"{summary['events_per_s']:,} events/s in one worker process")
+    figures.add_row(
+        "freshness",
+        f"p50 {summary['freshness_p50_ms']} ms, p99 {summary['freshness_p99_ms']} ms: sent → readable in Redis",
+    )
+    figures.add_row(
+        "look-up", f"p50 {summary['lookup_p50_us']} µs, p99 {summary['lookup_p99_us']} µs, one member, Python"
+    )
+    figures.add_row("dead letters", str(result.dead_letters))
+    verdict = "[green]0[/]" if result.verification.wrong == 0 else f"[red]{result.verification.wrong}[/]"
+    figures.add_row("wrong", f"{verdict} members differ from a from-scratch recomputation")
+    out.print(figures)
+    out.print()
+    out.print("[bold]Next[/]")
+    for command, what in NEXT:
+        out.print(f"  {command:<44}[dim]{what}[/]")

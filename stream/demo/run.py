@@ -1,0 +1,198 @@
+"""The demo: real purchases through a real broker, worker process and Valkey, and what came of it.
+
+1. The first part of the history waits in Kafka when the worker starts: how fast does it catch up?
+2. The rest arrives at a steady rate: how long until an event is readable in Redis, seen from outside?
+3. Look-ups are timed, and every member in Redis is compared with a recomputation that shares no code with the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from stream.cli.console import err, print_json
+from stream.demo.history import Change, changes, histories
+from stream.demo.measure import Freshness, time_lookups, worker_counters
+from stream.demo.result import Result, explain_some, show_result
+from stream.demo.verify import verify
+from stream.embedded import EmbeddedKafka, EmbeddedValkey
+from stream.lookup import AsyncLookup
+from stream.producer import Producer
+from stream.published import load_published, publish, read_model
+from stream.server_process import ServerProcess, free_port
+from stream.settings import Settings, to_environment
+from stream.topics import create_topic
+
+LIVE_EVENTS = 12_000  # the end of the history, sent at a steady rate
+LIVE_RATE = 1_000  # events per second; a tenth of a percent of a million members changing each second
+N_PARTITIONS = 4
+N_LOOKUPS = 20_000
+SAMPLE = 10  # every tenth live event is watched until it is readable: enough for a p99, little load
+LINGER_MS = 2  # the producer's; part of the freshness
+START_TIMEOUT_S = 60.0
+_POLL_S = 0.02
+
+
+def run_demo(*, json: bool) -> None:
+    """Run the demo; prints progress and results, with `json` ending in one line of JSON.
+
+    Raises:
+        ServerError: a server or the worker didn't start or died; the text shows the end of its log.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="memberstream-demo-")))
+        kafka = stack.enter_context(EmbeddedKafka())
+        valkey = stack.enter_context(EmbeddedValkey())
+        settings = Settings(
+            kafka_bootstrap=(kafka.bootstrap,),
+            broker_kind="embedded",
+            redis_url=valkey.url,
+            data_dir=folder / "worker",
+            models_dir=folder / "published",
+            clock="event",
+            replication_factor=1,
+            session_timeout_s=6.0,
+            metrics_port=free_port(),
+        )
+        for path in sorted((files("stream.demo") / "models").iterdir(), key=str):
+            publish(read_model(Path(str(path))), settings.models_dir)
+        err.print(f"[dim]broker on {kafka.bootstrap}, Valkey on {valkey.url}, both in memory[/]")
+        worker = stack.enter_context(WorkerProcess(settings, folder / "worker.log"))
+        result = asyncio.run(_replay(settings, worker))
+    show_result(result)
+    if json:
+        print_json(result.summary())
+
+
+class WorkerProcess:
+    """`memberstream worker` as a process of its own; started by `start`, stopped with the context."""
+
+    def __init__(self, settings: Settings, log: Path) -> None:
+        self._settings = settings
+        self._server = ServerProcess("the worker", log)
+
+    def start(self) -> None:
+        """Start the worker; returns when its metrics answer and readers are told that Redis is whole."""
+        environment = {name: text for name, text in os.environ.items() if not name.startswith("MEMBERSTREAM_")}
+        self._server.spawn(
+            [sys.executable, "-m", "stream.cli", "worker"],
+            cwd=self._server.log.parent,
+            env=environment | to_environment(self._settings),
+        )
+        self._server.wait_until(self._answers, timeout_s=START_TIMEOUT_S)
+
+    def _answers(self) -> bool:
+        worker_counters(self._settings.metrics_port)
+        return True
+
+    def check(self) -> None:
+        """Raise ServerError with the end of the worker's log if it has died."""
+        if self._server.pid is None:
+            self._server.wait_until(lambda: False, timeout_s=0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.stop(grace_s=10.0)
+
+
+async def _replay(settings: Settings, worker: WorkerProcess) -> Result:
+    [bootstrap] = settings.kafka_bootstrap
+    await create_topic(bootstrap, settings.topic, N_PARTITIONS)
+    events = list(changes())
+    backlog, live = events[:-LIVE_EVENTS], events[-LIVE_EVENTS:]
+    columns = TextColumn("{task.description:<46}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=err) as progress:
+        async with Producer(settings.kafka_bootstrap, settings.topic) as producer:
+            task = progress.add_task("purchases until May 1998 into Kafka", total=len(backlog))
+            for i, change in enumerate(backlog):
+                await producer.send(change.member_id.encode(), orjson.dumps(change.envelope))
+                if i % 1_000 == 0:
+                    progress.update(task, completed=i)
+            await producer.flush()
+            progress.update(task, completed=len(backlog))
+        task = progress.add_task("the worker starts, joins and catches up", total=len(backlog))
+        seconds = await asyncio.to_thread(_catch_up, settings, worker, len(backlog), progress, task)
+        task = progress.add_task(f"the rest as it happens, {LIVE_RATE:,} purchases/s", total=len(live))
+        freshness = await _send_live(settings, live, progress, task)
+        task = progress.add_task(f"{N_LOOKUPS:,} look-ups", total=None)
+        histories_by_member = histories()
+        lookups = await asyncio.to_thread(time_lookups, settings.redis_url, list(histories_by_member), N_LOOKUPS)
+        progress.update(task, total=N_LOOKUPS, completed=N_LOOKUPS)
+        task = progress.add_task("every member compared with a recomputation", total=len(histories_by_member))
+        verification = verify(settings.redis_url, histories_by_member)
+        progress.update(task, completed=verification.members)
+    counters = worker_counters(settings.metrics_port)
+    explained = await explain_some(settings)
+    return Result(
+        events=len(events),
+        dead_letters=int(counters["dead_letter"]),
+        events_per_s=len(backlog) / seconds,
+        freshness_s=freshness,
+        lookup_s=lookups,
+        verification=verification,
+        explained=explained,
+        names={m.name: {c.id: c.name for c in m.clusters} for m in load_published(settings.models_dir)},
+    )
+
+
+def _catch_up(settings: Settings, worker: WorkerProcess, n: int, progress: Progress, task: TaskID) -> float:
+    """Start the worker and wait until n events are applied; returns the seconds from the first one on."""
+    worker.start()
+    started = time.perf_counter()
+    while True:
+        now = time.perf_counter()
+        counters = worker_counters(settings.metrics_port)
+        done = int(sum(counters.values()))
+        progress.update(task, completed=done)
+        if done == 0:
+            started = now  # the first event is applied after this moment: the rate is a lower bound
+        elif done >= n:
+            return time.perf_counter() - started
+        worker.check()
+        time.sleep(_POLL_S)
+
+
+async def _send_live(settings: Settings, live: list[Change], progress: Progress, task: TaskID) -> list[float]:
+    """Send events at the steady rate; returns the freshness of a sample of them."""
+    async with (
+        AsyncLookup(settings.redis_url) as client,
+        Producer(settings.kafka_bootstrap, settings.topic, linger_ms=LINGER_MS) as producer,
+    ):
+        freshness = Freshness(client)
+        watcher = asyncio.create_task(freshness.watch())
+        start = time.perf_counter()
+        for i, change in enumerate(live):
+            ahead_s = start + i / LIVE_RATE - time.perf_counter()
+            if ahead_s > 0:
+                await asyncio.sleep(ahead_s)
+            sent_at = time.perf_counter()
+            acknowledged = await producer.send(change.member_id.encode(), orjson.dumps(change.envelope))
+            if i % SAMPLE == 0:
+                acknowledged.add_done_callback(partial(_expect, freshness, change.member_id, sent_at))
+                progress.update(task, completed=i + 1)
+        await producer.flush()
+        await asyncio.wait_for(freshness.settle(), 30)
+        watcher.cancel()
+        await asyncio.gather(watcher, return_exceptions=True)
+        progress.update(task, completed=len(live))
+        return freshness.seconds
+
+
+def _expect(freshness: Freshness, member_id: str, sent_at: float, acknowledged: asyncio.Future[Any]) -> None:
+    freshness.expect(member_id, acknowledged.result().offset, sent_at)

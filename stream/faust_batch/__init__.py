@@ -1,0 +1,32 @@
+"""The batch path on Faust. Only this package and stream/state_store.py know Faust's internals.
+
+app.py: `BatchApp`, `BatchHandler`, `run` · consumer.py: fetch, batches, offsets, rebalances · recovery.py: state from
+the changelog · changelog.py: `PartitionState` · admin.py: topics · supported.py: version guard · errors.py
+"""
+
+from aiokafka.structs import ConsumerRecord
+
+from stream.faust_batch.app import BatchApp, BatchHandler, run
+from stream.faust_batch.changelog import MAX_STATE_BYTES, PartitionState
+from stream.faust_batch.errors import Fenced, ForeignWrite, StartError, StateAhead, StateTooLarge
+from stream.faust_batch.recovery import RecoveryProgress
+from stream.faust_batch.supported import UnsupportedVersion, check_supported
+from stream.state_store import DataDirInUse
+
+__all__ = [
+    "MAX_STATE_BYTES",
+    "BatchApp",
+    "BatchHandler",
+    "ConsumerRecord",
+    "DataDirInUse",
+    "Fenced",
+    "ForeignWrite",
+    "PartitionState",
+    "RecoveryProgress",
+    "StartError",
+    "StateAhead",
+    "StateTooLarge",
+    "UnsupportedVersion",
+    "check_supported",
+    "run",
+]

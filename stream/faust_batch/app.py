@@ -1,0 +1,260 @@
+"""`BatchApp`: a real Faust app whose source topic is consumed in batches, with keyed state and a changelog.
+
+The law of this file:
+1. Every setting of Faust that matters is set here, with its reason. Faust reads the rest from the environment, so what
+   is not named here has Faust's default.
+2. Nothing is joined before it is checked: versions, data directory, source topic, changelog (see admin.py).
+3. A stop finishes the batch in flight, commits it, tells the handler, and only then lets Faust stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any, Protocol
+
+import faust
+from aiokafka.structs import ConsumerRecord
+from yarl import URL
+
+from stream.faust_batch.admin import prepare_topics
+from stream.faust_batch.changelog import BATCH_BYTES, CHANGELOG_MESSAGE_BYTES, PartitionState
+from stream.faust_batch.consumer import BatchTransport
+from stream.faust_batch.errors import StartError
+from stream.faust_batch.recovery import BatchTables, RecoveryProgress, StateTable
+from stream.faust_batch.supported import check_supported
+from stream.state_store import DataDir, DataDirInUse, StateStore
+
+log = logging.getLogger(__name__)
+
+#: Name of the table: part of the changelog's name, `<group>-state-changelog`. Changing it loses the state.
+TABLE = "state"
+
+
+class BatchHandler(Protocol):
+    """What is done with the batches. All calls come from the event loop; for one partition never two at a time."""
+
+    async def assigned(self, partitions: frozenset[int]) -> None:
+        """State of `partitions` is recovered, no batch of them came yet. May be cancelled by a rebalance."""
+
+    async def revoked(self, partitions: frozenset[int]) -> None:
+        """No batch of `partitions` is in flight, what was handled is committed. Also called on a stop."""
+
+    async def handle(self, partition: int, records: Sequence[ConsumerRecord]) -> None:
+        """Return when everything is durable; the offset moves then. May be cancelled, and is replayed then."""
+
+
+class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to mypy
+    """Build it, set `handler`, hand it to `run`. Raises UnsupportedVersion."""
+
+    def __init__(
+        self,
+        *,
+        bootstrap: Sequence[str],
+        group: str,
+        source_topic: str,
+        data_dir: Path,
+        handler: BatchHandler | None = None,
+        session_timeout_s: float = 10.0,
+        heartbeat_s: float = 3.0,
+        commit_interval_s: float = 1.0,
+        fetch_max_wait_ms: int = 10,  # an idle broker's wait delays other partitions' records; costs 100 fetches/s
+        max_poll_records: int = 10_000,
+        replication_factor: int = 3,
+        standby_replicas: int = 0,
+        created_topics: Sequence[str] = (),
+        credentials: Any = None,
+        is_embedded_broker: bool = False,  # Tansu lacks two things that a real Kafka has: see where it is used
+        source_topic_wait_s: float = 30.0,
+    ) -> None:
+        check_supported()
+        self.bootstrap = list(bootstrap)
+        self.source_topic = source_topic
+        self.created_topics = list(created_topics)
+        self.fetch_max_wait_ms = fetch_max_wait_ms
+        self.is_producer_idempotent = not is_embedded_broker  # Tansu answers InitProducerId with an error
+        self.source_topic_wait_s = source_topic_wait_s
+        self.partition_count = 0
+        self.partition_state = PartitionState(self)
+        self.assigned_partitions: frozenset[int] = frozenset()
+        self.batches = self.records = 0
+        self.last_progress = monotonic()
+        self.on_batch: Callable[[int, int, float], None] | None = None
+        self._handler = handler
+        self._data_dir = DataDir(data_dir)
+        super().__init__(
+            group,
+            broker=[URL(f"kafka://{server}") for server in bootstrap],
+            broker_credentials=credentials,
+            datadir=data_dir,
+            TableManager=BatchTables,
+            # The web server shows tables and binds all interfaces; the leader topic serves timers that we don't have.
+            web_enabled=False,
+            topic_disable_leader=True,
+            autodiscover=False,
+            topic_replication_factor=replication_factor,
+            table_standby_replicas=standby_replicas,
+            # Membership. The request timeout must exceed the session timeout (Faust insists) and a rebalance (60 s).
+            broker_session_timeout=session_timeout_s,
+            broker_heartbeat_interval=heartbeat_s,
+            broker_request_timeout=90.0,
+            # A handler that waits for a dependency keeps its partitions: nobody else could do better.
+            broker_max_poll_interval=24 * 3600.0,
+            broker_commit_interval=commit_interval_s,
+            # Must exceed one fetch: aiokafka asks a broker again only when all it got from it is handed out.
+            broker_max_poll_records=max_poll_records,
+            consumer_max_fetch_size=1 << 20,
+            # Anything else skips records after a loss of the committed offsets.
+            consumer_auto_offset_reset="earliest",
+            producer_acks=-1,
+            producer_linger=0,
+            producer_max_batch_size=BATCH_BYTES,
+            producer_max_request_size=CHANGELOG_MESSAGE_BYTES,
+            # Faust's own compares with ListOffsets (wrong on Tansu) and says only "inconsistent"; recovery.py compares
+            # with what the fetch says, on every broker, and says what to do.
+            recovery_consistency_check=False,
+            stream_recovery_delay=0.0,
+            worker_redirect_stdouts=False,
+        )
+
+    # -- what the pipeline uses -------------------------------------------------------------------------------------
+
+    @property
+    def handler(self) -> BatchHandler:
+        """Set before the app starts. Raises StartError while it isn't."""
+        if self._handler is None:
+            raise StartError("BatchApp.handler isn't set: set it before run()")
+        return self._handler
+
+    @handler.setter
+    def handler(self, handler: BatchHandler) -> None:
+        self._handler = handler
+
+    async def produce(
+        self, topic: str, records: Sequence[tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]]
+    ) -> None:
+        """Write (key, value, headers) records; returns when every in-sync replica has them. Raises KafkaError."""
+        producer = self.producer._ensure_producer()
+        acks = [await producer.send(topic, value, key=key, headers=list(headers)) for key, value, headers in records]
+        await asyncio.gather(*acks)
+
+    def add_background(self, coroutine: Callable[[], Awaitable[None]]) -> None:
+        """Run `coroutine()` beside the batches once the worker is up; cancelled on stop, an exception stops all."""
+        self.task(coroutine)
+
+    # -- what metrics and health read -------------------------------------------------------------------------------
+
+    @property
+    def rebalances(self) -> int:
+        """Rebalances begun since the start, the first join included."""
+        return int(self.rebalancing_count)
+
+    @property
+    def is_recovering(self) -> bool:
+        """True from a rebalance until the partitions it brought are recovered and assigned."""
+        return bool(self.rebalancing or self.in_recovery)
+
+    @property
+    def recovery(self) -> RecoveryProgress:
+        """The current recovery, or the last one."""
+        progress: RecoveryProgress = self.tables.recovery.progress
+        return progress
+
+    def lag(self) -> dict[int, int]:
+        """Records not yet handled per assigned source partition, by the high watermark of the last fetch."""
+        lags: dict[int, int] = self.consumer.lag() if self._consumer is not None else {}
+        return lags
+
+    def observe_batch(self, partition: int, records: int, seconds: float) -> None:
+        """Called by the consumer after each `handle`."""
+        self.batches += 1
+        self.records += records
+        if self.on_batch is not None:
+            self.on_batch(partition, records, seconds)
+
+    # -- what the other files of this package use -------------------------------------------------------------------
+
+    @property
+    def changelog_topic(self) -> str:
+        """Name of the changelog topic."""
+        return f"{self.conf.id}-{TABLE}-changelog"
+
+    @property
+    def store(self) -> StateStore:
+        """The store behind `partition_state`."""
+        store: StateStore = self.state_table.data
+        return store
+
+    def _new_transport(self) -> BatchTransport:
+        return BatchTransport(self.conf.broker_consumer, self)
+
+    async def release(self) -> None:
+        """Tell the handler, once, that it no longer has its partitions."""
+        partitions, self.assigned_partitions = self.assigned_partitions, frozenset()
+        if partitions:
+            await self.handler.revoked(partitions)
+
+    # -- start and stop ---------------------------------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        """Check and create what must exist before Faust starts. Raises StartError or DataDirInUse."""
+        _ = self.handler
+        self._data_dir.acquire()
+        self.partition_count = await prepare_topics(self)
+        self.state_table = StateTable(
+            self, name=TABLE, partitions=self.partition_count, key_type=bytes, value_type=bytes
+        )
+        self.tables.add(self.state_table)
+        self.topics.add(self.topic(self.source_topic, key_type=bytes, value_type=bytes))
+
+    async def on_stop(self) -> None:
+        if self._consumer is not None and self.partition_count:
+            try:
+                await self.consumer.park()
+                await self.tables.recovery.cancel_assigning()
+                await self.consumer.commit_range()
+                await self.release()
+            except Exception:
+                log.exception("stopping: not everything could be committed; it will be replayed")
+        await super().on_stop()
+        self._data_dir.release()
+
+
+class _Worker(faust.Worker):  # type: ignore[misc]
+    """Faust's worker without its spinner, its process title, and the second it sleeps at the end."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.spinner = None
+
+    def _setproctitle(self, info: str, *, ident: str = "") -> None:
+        """Leave the name of the process as it was started."""
+
+    async def _sentinel_task(self) -> None:
+        """Everything is stopped already when this is called."""
+
+
+def run(app: BatchApp) -> int:
+    """Run the worker in the foreground, in this process; SIGTERM and SIGINT stop it gracefully.
+
+    Returns the exit status: 0 after a signal, 1 after a crash or when it can't start. Logging is the caller's.
+    """
+    # Batches allocate hundreds of thousands of objects that die young; the default of 700 costs a fifth of the speed.
+    gc.set_threshold(50_000, 50, 1000)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(app.prepare())
+    except (StartError, DataDirInUse) as error:
+        log.error("%s", error)
+        loop.close()
+        return 1
+    try:
+        _Worker(app, loop=loop, override_logging=False, redirect_stdouts=False).execute_from_commandline()
+    except SystemExit as status:  # how Faust's worker returns
+        return 1 if status.code else 0
+    return 1

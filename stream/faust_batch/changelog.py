@@ -1,0 +1,96 @@
+"""State as the pipeline sees it, and the changelog behind it.
+
+The law of this file:
+1. Changelog before disk: `write` follows the ack of `publish`. Local state ahead of the changelog would skip, after a
+   replay, what the changelog never got; the other way round recovery reads the difference again.
+2. One worker writes a changelog partition at a time, so its offsets leave no gap: an ack that doesn't continue where
+   this worker stopped is proof of a foreign write, and nothing is built on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from stream.faust_batch.errors import Fenced, ForeignWrite, StateTooLarge
+
+if TYPE_CHECKING:
+    from stream.faust_batch.app import BatchApp
+
+#: Bytes of one changelog batch: below the 1 MiB (minus overhead) that brokers take by default (message.max.bytes), so
+#: that a changelog made by hand works too.
+BATCH_BYTES = 900_000
+#: Bytes of the largest key plus value. The source topic takes 1 MiB a record by default, and a document grows by
+#: appends: room for eight, and an end to growth. The changelog is created to take it.
+MAX_STATE_BYTES = 8 << 20
+#: max.message.bytes of the changelog: the largest value and the framing of its batch.
+CHANGELOG_MESSAGE_BYTES = MAX_STATE_BYTES + 65_536
+
+
+class PartitionState:
+    """Keyed state of the assigned partitions. Use it inside handler calls only, from the event loop."""
+
+    def __init__(self, app: BatchApp) -> None:
+        self._app = app
+        self._last: dict[int, int] = {}  # partition → offset of the newest changelog record known
+
+    def start(self, partition: int, last_offset: int) -> None:
+        """Called by the recovery: local state of the partition contains the changelog up to `last_offset`."""
+        self._last[partition] = last_offset
+
+    def get_many(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Values of `keys` in their order, None where there is none."""
+        return self._app.store.get_many(partition, keys)
+
+    def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
+        """Every (key, value) except bookkeeping, in key order, from a snapshot taken at the first step."""
+        return self._app.store.scan(partition)
+
+    def approximate_count(self, partition: int) -> int:
+        """RocksDB's estimate of the number of keys, for metrics."""
+        return self._app.store.approximate_count(partition)
+
+    def write(self, partition: int, items: Sequence[tuple[bytes, bytes | None]], changelog_offset: int) -> None:
+        """One atomic write to disk of what `publish` returned `changelog_offset` for (None deletes)."""
+        self._app.store.write(partition, items, changelog_offset)
+
+    async def publish(self, partition: int, items: Sequence[tuple[bytes, bytes | None]]) -> int:
+        """Append one record per item to the changelog (keys distinct; None deletes); returns the last one's offset.
+
+        Returns when every in-sync replica has them. Raises Fenced, ForeignWrite, StateTooLarge (nothing is sent
+        then), KafkaError. With no items it returns the offset known so far.
+        """
+        if not items:
+            return self._last[partition]
+        largest = max(len(key) + len(value) for key, value in items if value is not None) if items else 0
+        if largest > MAX_STATE_BYTES:
+            raise StateTooLarge(f"a state value of {largest} bytes: the limit is {MAX_STATE_BYTES}")
+        if not await self._app.consumer.is_member():
+            raise Fenced(f"not the owner of partition {partition} any more")
+        return await self._send(partition, items)
+
+    async def _send(self, partition: int, items: Sequence[tuple[bytes, bytes | None]]) -> int:
+        producer = self._app.producer._ensure_producer()
+        topic = self._app.changelog_topic
+        now_ms = int(time.time() * 1000)
+        sent = []
+        batch = producer.create_batch()
+        for key, value in items:
+            if batch.append(timestamp=now_ms, key=key, value=value) is None:  # full; the first record always fits
+                sent.append((await producer.send_batch(batch, topic, partition=partition), batch.record_count()))
+                batch = producer.create_batch()
+                batch.append(timestamp=now_ms, key=key, value=value)
+        sent.append((await producer.send_batch(batch, topic, partition=partition), batch.record_count()))
+        expected = self._last[partition] + 1
+        for acked, count in sent:
+            found = (await asyncio.shield(acked)).offset  # a cancelled wait must not touch the producer's own future
+            if found != expected:
+                raise ForeignWrite(
+                    f"partition {partition} of {topic}: expected to write at offset {expected}, got {found}: a stale "
+                    "worker wrote in between. Next: nothing, the restart of this worker puts it right."
+                )
+            expected += count
+        self._last[partition] = expected - 1
+        return expected - 1

@@ -1,0 +1,322 @@
+"""The batch path: Faust's aiokafka transport, handing whole per-partition record lists to one coroutine.
+
+The law of this file:
+1. An offset advances only when the handler has returned for everything below it: one number per partition is the whole
+   book-keeping, and Faust's own commit timer, stop and rebalance code commit that number.
+2. One batch is in flight. The next fetch runs beside it (aiokafka prefetches one), no more: that is the back-pressure.
+   Heartbeats come from aiokafka's own thread, so neither a long batch nor a waiting handler costs the membership.
+3. Positions move only while the loop is parked (no fetch, no batch in flight). Records that arrive for a generation
+   that is over are dropped, and then every position is sought again: dropping without seeking would skip them.
+4. A worker that may have slept proves its membership to the broker before it writes (a forced OffsetCommit carries
+   member id and generation); one that lost it drops its batch.
+5. Whatever else a handler raises stops the worker; nothing of that partition's batch is committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from stream.faust_batch.errors import Fenced, StartError
+
+if TYPE_CHECKING:
+    from stream.faust_batch.app import BatchApp
+
+#: How long one fetch call waits for records. Short, because a rebalance, a stop and the end of a recovery wait for it;
+#: twenty empty calls a second cost half a percent of a core.
+FETCH_TIMEOUT_S = 0.05
+#: How long a rebalance or a stop waits for the batch in flight before cancelling it. Heartbeats go on meanwhile. Less
+#: than the 10 s a supervisor commonly gives between SIGTERM and SIGKILL.
+BATCH_GRACE_S = 5.0
+#: After a pause of this share of the session timeout, membership is proved before anything is written: the broker may
+#: have given the partitions away after a whole one, and its clock and ours are not the same.
+PAUSE_SHARE = 0.4
+
+
+class BatchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust's classes are Any to mypy
+    """The thread that aiokafka's consumer lives in."""
+
+    app: BatchApp
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = self.app.fetch_max_wait_ms  # Faust hard-codes 1,500 ms: that is its p99 latency
+        return consumer
+
+    async def _fetch_records(
+        self,
+        consumer: Any,
+        active_partitions: Any,
+        timeout: float | None = None,  # Faust hands it over by this name
+        max_records: int | None = None,
+    ) -> Any:
+        """Faust's, except that it never sits in aiokafka's wait for a new assignment: that one ends after the
+        rebalance, and the rebalance waits for this fetch (law 3). Runs in the loop that starts rebalances, so
+        nothing comes between the check and the call.
+        """
+        fetcher = consumer._fetcher
+        for is_last in (False, True):
+            if not self.consumer.flow_active or consumer._subscription.reassignment_in_progress:
+                return {}
+            if consumer._closed or fetcher._closed:
+                raise driver.ConsumerStoppedError()
+            with fetcher._subscriptions.fetch_context():
+                records = await fetcher.fetched_records(active_partitions, timeout=0, max_records=max_records)
+            if records or is_last:
+                return records
+            waiter = fetcher._create_fetch_waiter()
+            done, _ = await asyncio.wait([waiter], timeout=timeout)
+            if done:
+                waiter.result()  # raises what aiokafka tells its users so, such as a missing authorisation
+            else:
+                waiter.cancel()
+
+
+class BatchConsumer(driver.Consumer):  # type: ignore[misc]
+    """Faust's consumer with a drain loop and acknowledgements by range."""
+
+    app: BatchApp
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._next: dict[TP, int] = {}  # everything below is durable
+        self._handling: set[asyncio.Task[None]] = set()
+        self._parked = asyncio.Event()
+        self._parked.set()
+        self._revoking = False
+        self._must_seek = False
+        self._alive_at = monotonic()
+        self.revocations = 0
+        super().__init__(*args, **kwargs)
+
+    def _new_consumer_thread(self) -> BatchThread:
+        return BatchThread(self, loop=self.loop, beacon=self.beacon)
+
+    # -- law 1: the range -------------------------------------------------------------------------------------------
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Any:
+        return [tp for tp in self._next if topics is None or tp in topics or tp.topic in topics]
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self._next.get(tp)
+
+    def lag(self) -> dict[int, int]:
+        """Records not yet handled per assigned source partition, by the high watermark of the last fetch."""
+        lags = {}
+        for partition in self.app.assigned_partitions:
+            tp = TP(self.app.source_topic, partition)
+            try:
+                end = self.highwater(tp)
+            except (AssertionError, AttributeError, KeyError):  # unassigned in aiokafka's thread a moment ago
+                continue
+            if end is not None:
+                lags[partition] = max(0, end - (self._next.get(tp) or self._committed_offset[tp] or 0))
+        return lags
+
+    # -- the loop ---------------------------------------------------------------------------------------------------
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                await self._step()
+        except self.consumer_stopped_errors:
+            if not self.app.should_stop:
+                raise
+        except asyncio.CancelledError:
+            if not (self.app.should_stop or fetcher.should_stop):
+                raise  # Faust restarts its fetcher so; a cancel during a stop is no crash
+        except Exception as error:
+            self.log.error("stopping: %s: %s", type(error).__name__, error)
+            raise  # Faust's fetcher crashes the app with it
+        finally:
+            self._parked.set()
+
+    async def _step(self) -> None:
+        if not self.flow_active:
+            self._parked.set()
+            await self.wait(self.can_resume_flow)
+            return
+        self._parked.clear()
+        active = frozenset(self._get_active_partitions())  # a copy: aiokafka's thread reads it
+        if not active:  # between two phases of a recovery
+            await asyncio.sleep(0.01)
+            return
+        if self._must_seek:
+            await self._seek_to_next()
+        generation = self.app.consumer_generation_id
+        fetched = await self._getmany(active_partitions=active, timeout=FETCH_TIMEOUT_S)
+        if not self.flow_active or generation != self.app.consumer_generation_id:
+            self._must_seek = self._must_seek or bool(fetched)  # law 3
+            return
+        self._tick()
+        work = []
+        for raw, records in fetched.items():
+            tp = TP(raw.topic, raw.partition)
+            if tp.topic == self.app.source_topic:
+                work.append((tp, records))
+            else:
+                self.app.tables.recovery.feed(tp, records)
+        await self.app.tables.recovery.after_fetch()
+        if work:
+            await self._run(work)
+        self.app.last_progress = monotonic()
+        await asyncio.sleep(0)  # a call that finds everything prefetched never yields otherwise
+
+    async def _run(self, work: list[tuple[TP, list[Any]]]) -> None:
+        """Partitions side by side, one call per partition; then each partition's own outcome."""
+        if not await self.is_member({tp: records[0].offset for tp, records in work}):
+            self._drop("before a batch")
+            return
+        tasks = [asyncio.create_task(self._handle(tp, records)) for tp, records in work]
+        self._handling.update(tasks)
+        try:
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            self._handling.clear()
+        failure: BaseException | None = None
+        dropped = False
+        for (tp, records), outcome in zip(work, outcomes, strict=True):
+            if outcome is None:
+                self._next[tp] = records[-1].offset + 1
+                self._read_offset[tp] = records[-1].offset
+            elif isinstance(outcome, Fenced | asyncio.CancelledError):
+                dropped = True
+            else:
+                failure = failure or outcome
+        if failure is not None:
+            raise failure
+        if dropped:
+            self._drop("during a batch")
+        self._tick()
+
+    async def _handle(self, tp: TP, records: list[Any]) -> None:
+        started = monotonic()
+        await self.app.handler.handle(tp.partition, records)
+        self.app.observe_batch(tp.partition, len(records), monotonic() - started)
+        self.app.monitor.stream_inbound_time[tp] = started  # or Faust logs that the stream is stuck
+
+    # -- law 3: positions -------------------------------------------------------------------------------------------
+
+    async def park(self) -> None:
+        """Stop the flow; return when no fetch and no batch is in flight. A batch that takes too long is cancelled."""
+        self.stop_flow()
+        for grace_s in (BATCH_GRACE_S, 1.0):
+            try:
+                await asyncio.wait_for(self._parked.wait(), grace_s)
+                return
+            except TimeoutError:
+                self.log.warning("a batch in flight did not end within %s s: cancelled, it will be replayed", grace_s)
+                for task in self._handling:
+                    task.cancel()
+        raise RuntimeError("the handler ignores its cancellation: stopping rather than running beside a new owner")
+
+    async def _seek_to_next(self) -> None:
+        tps = {tp for tp in self.assignment() if tp.topic == self.app.source_topic}
+        committed = await self._thread.seek_to_committed()
+        for tp in tps:
+            if tp in self._next:
+                await self._thread.seek_wait({tp: self._next[tp]})
+            elif not committed.get(tp):  # aiokafka doesn't move a partition without a commit
+                await self._thread.seek_to_beginning(tp)
+        self._must_seek = False
+
+    def _drop(self, when: str) -> None:
+        """Leave a batch to its owner and wait for the rebalance that is due; recovery resumes the flow after it."""
+        self.log.warning("batch dropped %s: this worker lost its membership or a rebalance began", when)
+        self._must_seek = True
+        self.stop_flow()
+
+    def resume_flow(self) -> None:
+        """Faust resumes the flow also from a recovery that a rebalance has overtaken: not between the two."""
+        if not self._revoking:
+            super().resume_flow()
+
+    def allow_flow(self) -> None:
+        """Called by the recovery of a new assignment: from here on a resume is meant for it."""
+        self._revoking = False
+
+    # -- law 4: membership ------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        now = monotonic()
+        if now - self._alive_at <= PAUSE_SHARE * self.app.conf.broker_session_timeout:
+            self._alive_at = now  # otherwise it stays: only the broker's word closes a long gap
+
+    async def is_member(self, positions: Mapping[TP, int] | None = None) -> bool:
+        """False when the broker no longer counts this worker as owner. `positions`: first offsets not yet handled."""
+        pause = monotonic() - self._alive_at
+        if pause <= PAUSE_SHARE * self.app.conf.broker_session_timeout:
+            return True
+        assigned = self.assignment()
+        known = {**(positions or {}), **{tp: offset for tp, offset in self._next.items() if offset}}
+        offsets = {tp: offset for tp, offset in known.items() if tp in assigned}
+        if not offsets:
+            return positions is None  # nothing to ask with: the changelog's own check remains
+        self.log.info("after a pause of %.1f s: asking the broker whether this worker is still a member", pause)
+        if not await self._thread.commit(offsets):
+            return False
+        self._alive_at = monotonic()
+        return True
+
+    # -- rebalances -------------------------------------------------------------------------------------------------
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Numbered, because a crash or a lost membership may come between any two."""
+        self.revocations += 1
+        self._revoking = True
+        try:
+            # 1. No batch runs on. Crash here: nothing of an unfinished batch is committed.
+            await self.park()
+            await self.app.tables.recovery.cancel_assigning()
+            # 2. Commit what is durable. Crash, or refusal by the broker: the new owner replays, which changes nothing.
+            await self.commit_range()
+            # 3. The pipeline forgets the partitions before anybody else can own them.
+            await self.app.release()
+        except Exception as error:
+            await self.app.crash(error)
+        for tp in revoked:
+            self._next.pop(tp, None)
+        # 4. Faust's own bookkeeping; the changelog and RocksDB of these partitions are closed by it.
+        await super().on_partitions_revoked(revoked)
+
+    async def commit_range(self) -> None:
+        """Commit now. Twice, because Faust's commit does nothing when it finds another one under way."""
+        try:
+            async with asyncio.timeout(BATCH_GRACE_S):
+                _ = await self.commit() or await self.commit()
+        except TimeoutError:
+            self.log.warning("the broker did not take the last offsets in time: these records will be replayed")
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self._alive_at = monotonic()  # the assignment is the broker's word
+        grown = max((tp.partition for tp in assigned if tp.topic == self.app.source_topic), default=-1)
+        if grown >= self.app.partition_count:
+            await self.app.crash(
+                StartError(
+                    f"topic {self.app.source_topic} has more partitions than the {self.app.partition_count} its state "
+                    "was made for: members have moved to other partitions. Next: stop all workers and replay the "
+                    "topic under a new group name."
+                )
+            )
+            return
+        await super().on_partitions_assigned(assigned, generation_id)
+
+
+class BatchProducer(driver.Producer):  # type: ignore[misc]
+    """Faust's producer, idempotent: a retry after a lost answer must not write a changelog record twice."""
+
+    app: BatchApp
+
+    def _settings_extra(self) -> dict[str, Any]:
+        return {"enable_idempotence": True} if self.app.is_producer_idempotent else {}
+
+
+class BatchTransport(driver.Transport):  # type: ignore[misc]
+    """What `BatchApp` puts in the place of Faust's transport."""
+
+    Consumer = BatchConsumer
+    Producer = BatchProducer

@@ -1,0 +1,149 @@
+"""The asyncio client: one connection, and the look-ups of one turn of the event loop travel together.
+
+Fifty tasks that each look up a member make one request of fifty members: one system call each way instead of
+fifty. Requests don't wait for each other; the next turn's leaves while this one's is under way.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from stream.lookup.answer import Answer
+from stream.lookup.exchange import Copy, LookupUnavailable, Request
+from stream.wire import AsyncWire, ConnectionLost, Link, ReplyError, WireError, explain, parse_url
+
+
+class _Batch:
+    """The look-ups of one turn: all ids in one list, and for each caller its slice and its future."""
+
+    __slots__ = ("callers", "ids", "retried")
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.callers: list[tuple[int, int, asyncio.Future[list[Answer]]]] = []
+        self.retried = False
+
+    def add(self, member_ids: Sequence[str], future: asyncio.Future[list[Answer]]) -> None:
+        start = len(self.ids)
+        self.ids += member_ids
+        self.callers.append((start, len(self.ids), future))
+
+    def resolve(self, found: list[Answer]) -> None:
+        for start, end, future in self.callers:
+            if not future.done():  # a cancelled caller
+                future.set_result(found[start:end])
+
+    def fail(self, error: Exception) -> None:
+        for _, _, future in self.callers:
+            if not future.done():
+                future.set_exception(error)
+
+
+class AsyncLookup:
+    """As stream.lookup.Lookup, for one event loop; `timeout_s` bounds a whole round trip."""
+
+    def __init__(self, url: str, *, timeout_s: float = 1.0) -> None:
+        self._endpoint = parse_url(url)
+        self._wire = AsyncWire(self._endpoint, "memberstream-lookup", timeout_s)
+        self._copy: Copy | None = None
+        self._batch: _Batch | None = None
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def get(self, member_id: str) -> Answer:
+        """One member; shares its round trip with the other look-ups of this turn of the loop."""
+        return (await self._enqueue((member_id,)))[0]
+
+    async def get_many(self, member_ids: Sequence[str]) -> list[Answer]:
+        """Many members, one round trip; answers in the order asked, an id asked twice is answered twice."""
+        return await self._enqueue(member_ids) if member_ids else []
+
+    def _enqueue(self, member_ids: Sequence[str]) -> asyncio.Future[list[Answer]]:
+        loop = asyncio.get_running_loop()
+        batch = self._batch
+        if batch is None:
+            batch = self._batch = _Batch()
+            loop.call_soon(self._flush)
+        for member_id in member_ids:
+            member_id.encode()  # raises here, for this caller, not for the whole batch
+        future: asyncio.Future[list[Answer]] = loop.create_future()
+        batch.add(member_ids, future)
+        return future
+
+    def _flush(self) -> None:
+        batch, self._batch = self._batch, None
+        if batch is None or not batch.ids:
+            return
+        link = self._wire.link
+        if link is not None:
+            self._send(link, batch)
+        else:
+            self._connect_and_send(batch)
+
+    def _connect_and_send(self, batch: _Batch) -> None:
+        task = asyncio.get_running_loop().create_task(self._connect(batch))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, batch: _Batch) -> None:
+        try:
+            link = await self._wire.connect()
+        except (WireError, ReplyError) as error:
+            self._fail(batch, error)
+        except asyncio.CancelledError:
+            self._fail(batch, ConnectionLost("the client was closed"))
+            raise
+        else:
+            self._send(link, batch)
+
+    def _send(self, link: Link, batch: _Batch) -> None:
+        request = Request(batch.ids, self._copy)
+
+        def done(replies: list[Any] | None, error: WireError | None) -> None:
+            if replies is not None:
+                self._receive(link, batch, request, replies)
+            elif isinstance(error, ConnectionLost) and not batch.retried and not self._closed:
+                # The server restarted or an idle connection was cut. Reading again is harmless; once.
+                batch.retried = True
+                self._connect_and_send(batch)
+            else:
+                self._fail(batch, error or ConnectionLost("no reply"))
+
+        link.send(request.payload, request.n_replies, done)
+
+    def _receive(self, link: Link, batch: _Batch, request: Request, replies: list[Any]) -> None:
+        try:
+            newer = request.newer_copy(replies, self._endpoint)
+            if newer is not None:
+                self._copy = newer
+            found = request.answers(replies, newer)
+        except Exception as fault:  # LookupUnavailable, KeyspaceError: the callers' to see
+            batch.fail(fault)
+            return
+        if found is None:
+            self._send(link, batch)
+        else:
+            batch.resolve(found)
+
+    def _fail(self, batch: _Batch, error: Exception) -> None:
+        unavailable = LookupUnavailable(explain(error, self._endpoint))
+        unavailable.__cause__ = error
+        batch.fail(unavailable)
+
+    async def close(self) -> None:
+        """Drops the connection; look-ups under way raise LookupUnavailable. Safe to call twice."""
+        self._closed = True  # what the loss of the connection fails is not sent again
+        tasks = list(self._connecting)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._wire.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

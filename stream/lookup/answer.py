@@ -1,0 +1,176 @@
+"""What a look-up answers. Pure: replies of Redis in, values out; the time enters as an argument.
+
+The status, first rule that applies:
+1. `rebuilding`: the epoch is absent, or changed between the reads. What is found is right; something may be missing.
+2. `unknown member`: no hash, or a tombstone. Said only when the epoch was the same before and after the
+   member was read, so never because Redis had been emptied.
+3. `stale`: the member's partition has no beacon, or one written more than 30 s ago (its worker is dead or cut off);
+   or `valid_until` has passed by the system's own clock = beacon.clock_ms + (now − beacon.written_ms).
+4. `current`.
+
+An Answer keeps Redis' bytes and reads them when asked: a caller wants one cluster of a hundred members, and
+making all values for all of them costs more than the round trip.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from stream import keyspace
+from stream.keyspace import Beacon, Position
+
+
+class Status(StrEnum):
+    """How far an answer can be relied on; equal to its text."""
+
+    CURRENT = "current"
+    STALE = "stale"
+    REBUILDING = "rebuilding"
+    UNKNOWN = "unknown member"
+
+
+class Membership(NamedTuple):
+    """A member's cluster under a model's live version, since when (ms). `name` is None if the model names none."""
+
+    model: str
+    version: int
+    cluster: int
+    name: str | None
+    since_ms: int
+
+
+class LiveModel(NamedTuple):
+    """A model as readers see it: its live version, where its value stands in a member's row, its clusters' names."""
+
+    model: str
+    version: int
+    slot: int
+    names: Mapping[int, str]
+
+
+class Meta(NamedTuple):
+    """The small keys, as read at one moment. `fields`: what to ask of a member, in the order of its row."""
+
+    fields: tuple[bytes, ...]
+    models: Mapping[str, LiveModel]
+    beacons: Mapping[int, Beacon]
+
+
+# A member's row: the values of these fields, then one for each live model; None where the field is absent.
+Row = Sequence[bytes | None]
+_POS, _GONE = 0, 1
+_ALWAYS = (keyspace.POS, keyspace.GONE)
+
+
+def parse_meta(live: Mapping[bytes, bytes], models: Mapping[bytes, bytes], beacons: Mapping[bytes, bytes]) -> Meta:
+    """From the hashes `live`, `models`, `beacons`. Raises KeyspaceError."""
+    fields: list[bytes] = [*_ALWAYS]
+    parsed: dict[str, LiveModel] = {}
+    for raw_name in sorted(live):
+        field = raw_name + b"@" + live[raw_name]
+        name, version = keyspace.split_field(field)
+        names = keyspace.parse_cluster_names(models[field]) if field in models else {}
+        parsed[name] = LiveModel(name, version, len(fields), names)
+        fields.append(field)
+    return Meta(tuple(fields), parsed, {int(p): keyspace.parse_beacon(value) for p, value in beacons.items()})
+
+
+class Answer:
+    """A member's memberships and how far they can be relied on. Reading a malformed value raises KeyspaceError."""
+
+    __slots__ = ("_complete", "_meta", "_now_ms", "_row", "member_id")
+
+    def __init__(self, member_id: str, row: Row, meta: Meta, complete: bool, now_ms: int) -> None:
+        self.member_id = member_id
+        self._row = row
+        self._meta = meta
+        self._complete = complete
+        self._now_ms = now_ms
+
+    def cluster(self, model: str) -> int | None:
+        """The member's cluster under the model's live version; None if the member or the model is unknown."""
+        live = self._meta.models.get(model)
+        value = None if live is None else self._row[live.slot]
+        return None if value is None else keyspace.parse_membership(value)[0]
+
+    @property
+    def memberships(self) -> Mapping[str, Membership]:
+        """Model name → membership, live versions only, ordered by name."""
+        found: dict[str, Membership] = {}
+        for name, (model, version, slot, names) in self._meta.models.items():
+            value = self._row[slot]
+            if value is not None:
+                cluster, since_ms = keyspace.parse_membership(value)
+                found[name] = Membership(model, version, cluster, names.get(cluster), since_ms)
+        return MappingProxyType(found)
+
+    @property
+    def status(self) -> Status:
+        """See the rules at the top of this file."""
+        if not self._complete:
+            return Status.REBUILDING
+        position = self._position
+        if position is None:
+            return Status.UNKNOWN
+        beacon = self._meta.beacons.get(position.partition)
+        # A reader's clock that is behind the worker's makes the beacon look as if it came from the future: age 0.
+        age_ms = 0 if beacon is None else max(0, self._now_ms - beacon.written_ms)
+        if beacon is None or age_ms > keyspace.BEACON_STALE_MS:
+            return Status.STALE
+        if position.valid_until_ms is not None and position.valid_until_ms <= beacon.clock_ms + age_ms:
+            return Status.STALE
+        return Status.CURRENT
+
+    @property
+    def _position(self) -> Position | None:
+        value = self._row[_POS]
+        return None if value is None or self._row[_GONE] is not None else keyspace.parse_position(value)
+
+    @property
+    def partition(self) -> int | None:
+        """The topic partition of the last applied event."""
+        position = self._position
+        return None if position is None else position.partition
+
+    @property
+    def offset(self) -> int | None:
+        """The offset of the last applied event."""
+        position = self._position
+        return None if position is None else position.offset
+
+    @property
+    def as_of_ms(self) -> int | None:
+        """The time that scoring took for now."""
+        position = self._position
+        return None if position is None else position.as_of_ms
+
+    @property
+    def valid_until_ms(self) -> int | None:
+        """Until when the clusters hold without an event; None: for ever."""
+        position = self._position
+        return None if position is None else position.valid_until_ms
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        position = self._position
+        return {
+            "member_id": self.member_id,
+            "status": str(self.status),
+            "memberships": {name: m._asdict() for name, m in self.memberships.items()},
+            **(position or _NOWHERE)._asdict(),
+        }
+
+    def __repr__(self) -> str:
+        clusters = ", ".join(f"{m.model}@{m.version}={m.cluster}" for m in self.memberships.values())
+        return f"<Answer {self.member_id!r} {self.status}: {clusters or 'no membership'}>"
+
+
+class _Nowhere(NamedTuple):
+    partition: None = None
+    offset: None = None
+    as_of_ms: None = None
+    valid_until_ms: None = None
+
+
+_NOWHERE = _Nowhere()

@@ -1,0 +1,160 @@
+"""Metrics: every one declared once, here; they listen to batch reports and are read at each scrape.
+
+Law: scoring never waits for a metric. Per-event figures (freshness) arrive as one array per batch; gauges are read from
+their owners when Prometheus asks. docs/metrics.md shows this list; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from models.event import Reason
+from stream.publication import Publication
+from stream.report import BatchReport
+
+# Seconds. From a fifth of a millisecond, what one event alone takes, to the minute after which freshness is an outage.
+_BUCKETS = (
+    *(0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075),
+    *(0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0),
+)
+_BATCH_SIZES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000)
+
+
+class Histogram:
+    """A Prometheus histogram that takes many observations at once; thread-safe enough for one writer and scrapes."""
+
+    def __init__(self, buckets: Sequence[float]) -> None:
+        self._edges = np.array(buckets, dtype=np.float64)
+        self._counts = np.zeros(len(buckets) + 1, dtype=np.int64)
+        self._sum = 0.0
+
+    def observe_many(self, values: npt.ArrayLike) -> None:
+        """Add observations, (n,)."""
+        observed = np.asarray(values, dtype=np.float64)
+        index = self._edges.searchsorted(observed, side="left")  # Prometheus: a bucket holds values ≤ its bound
+        self._counts += np.bincount(index, minlength=len(self._counts))
+        self._sum += float(observed.sum())
+
+    def buckets(self) -> tuple[list[tuple[str, float]], float]:
+        """Return (upper bound, observations up to it)… and the sum of all."""
+        bounds = [*(f"{edge:g}" for edge in self._edges.tolist()), "+Inf"]
+        return list(zip(bounds, np.cumsum(self._counts).astype(float).tolist(), strict=True)), self._sum
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """Where the gauges of a worker are read from, at each scrape."""
+
+    lag: Callable[[], Mapping[int, int]]
+    members: Callable[[], Mapping[int, int]]
+    is_redis_available: Callable[[], bool]
+    refused_writes: Callable[[], int]
+    is_recovering: Callable[[], bool]
+    rebalances: Callable[[], int]
+
+
+METRICS = (
+    ("memberstream_events_total", "counter", "outcome", "records by what became of them"),
+    ("memberstream_dead_letters_total", "counter", "reason", "events that could not be applied"),
+    ("memberstream_membership_changes_total", "counter", "model", "members that changed their cluster"),
+    ("memberstream_freshness_seconds", "histogram", "", "from the event's Kafka timestamp until readable in Redis"),
+    ("memberstream_stage_seconds", "histogram", "stage", "time of one batch in one stage of the path"),
+    ("memberstream_batch_records", "histogram", "", "records in one batch"),
+    ("memberstream_lag_records", "gauge", "partition", "records that have arrived and are not applied yet"),
+    ("memberstream_state_members", "gauge", "partition", "members in local state, as RocksDB estimates it"),
+    ("memberstream_redis_available", "gauge", "", "1 while Redis takes writes, 0 while the worker waits for it"),
+    ("memberstream_redis_refused_writes_total", "counter", "", "writes refused because Redis held a later position"),
+    ("memberstream_recovering", "gauge", "", "1 while state is recovered from the changelog"),
+    ("memberstream_rebalances_total", "counter", "", "changes of the partitions this worker owns"),
+    ("memberstream_model_info", "gauge", "model, version, type", "1 for each published model version"),
+)  # fmt: skip
+_DECLARED = {name: (kind, [x for x in labels.split(", ") if x], text) for name, kind, labels, text in METRICS}
+STAGES = ("decode", "load", "apply", "score", "dead_letters", "encode", "changelog_and_redis", "store")
+OUTCOMES = ("applied", "ignored_version", "replayed", "dead_letter")
+
+
+class Metrics(Collector):
+    """The metrics of one worker, in a registry of their own."""
+
+    def __init__(self, publication: Publication, gauges: Gauges) -> None:
+        self.registry = CollectorRegistry()
+        self._publication, self._gauges = publication, gauges
+        # All series exist from the start: one that first appears with its first failure can't be alerted on.
+        self._events = Counter(dict.fromkeys(OUTCOMES, 0))
+        self._dead_letters = Counter(dict.fromkeys(map(str, Reason), 0))
+        self._changes = Counter({model.label: 0 for model in publication.models})
+        self._freshness = Histogram(_BUCKETS)
+        self._batch_records = Histogram(_BATCH_SIZES)
+        self._stages = {stage: Histogram(_BUCKETS) for stage in STAGES}
+        self.registry.register(self)
+
+    def on_batch(self, report: BatchReport) -> None:
+        """Count a finished batch."""
+        batch = report.batch
+        self._events.update(batch.outcomes)
+        self._dead_letters.update(str(letter.error.reason) for letter in batch.dead_letters)
+        self._changes.update(batch.membership_changes)
+        if batch.produced_ms:
+            age_ms = report.finished_ms - np.array(batch.produced_ms, dtype=np.int64)
+            self._freshness.observe_many(np.maximum(age_ms, 0) / 1000)
+        self._batch_records.observe_many([sum(batch.outcomes.values())])
+        for stage, seconds in report.stages.items():
+            self._stages[stage].observe_many([seconds])
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield everything as it stands now."""
+        gauges = self._gauges
+        yield _simple("memberstream_events_total", _by(self._events))
+        yield _simple("memberstream_dead_letters_total", _by(self._dead_letters))
+        yield _simple("memberstream_membership_changes_total", _by(self._changes))
+        yield _histogram("memberstream_freshness_seconds", {(): self._freshness})
+        yield _histogram("memberstream_stage_seconds", _by(self._stages))
+        yield _histogram("memberstream_batch_records", {(): self._batch_records})
+        yield _simple("memberstream_lag_records", _by(gauges.lag()))
+        yield _simple("memberstream_state_members", _by(gauges.members()))
+        yield _simple("memberstream_redis_available", {(): gauges.is_redis_available()})
+        yield _simple("memberstream_redis_refused_writes_total", {(): gauges.refused_writes()})
+        yield _simple("memberstream_recovering", {(): gauges.is_recovering()})
+        yield _simple("memberstream_rebalances_total", {(): gauges.rebalances()})
+        models = self._publication.models
+        yield _simple("memberstream_model_info", {(m.name, str(m.version), m.scorer.type): 1 for m in models})
+
+
+V = TypeVar("V")
+
+
+def _by(series: Mapping[Any, V]) -> dict[tuple[str, ...], V]:
+    """Return series by their one label's value."""
+    return {(str(value),): one for value, one in series.items()}
+
+
+def _simple(name: str, series: Mapping[tuple[str, ...], float]) -> Metric:
+    kind, labels, text = _DECLARED[name]
+    metric = Metric(name.removesuffix("_total"), text, kind)
+    for values, value in series.items():
+        metric.add_sample(name, dict(zip(labels, values, strict=True)), float(value))
+    return metric
+
+
+def _histogram(name: str, series: Mapping[tuple[str, ...], Histogram]) -> Metric:
+    _, labels, text = _DECLARED[name]
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for values, histogram in series.items():
+        buckets, total = histogram.buckets()
+        family.add_metric(values, buckets, total)
+    return family
+
+
+def markdown_table() -> str:
+    """Return the table of docs/metrics.md."""
+    lines = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    return "\n".join([*lines, *(f"| `{n}` | {kind} | {labels} | {text} |" for n, kind, labels, text in METRICS)])

@@ -1,0 +1,147 @@
+"""The whole path, on one screen: event → document → predictors → scores → clusters → Redis. Read this file first.
+
+`Pipeline.handle` gets the records that arrived on one partition and returns only when all they mean is durable; then
+their offsets may be committed. Each side effect has a number; why a crash just after it is safe stands beside it.
+
+    1  dead letters acknowledged    nothing else happened: the replay writes them again, with the same origin headers
+    2a changelog acknowledged       local state is behind it: recovery reads the rest; members know the replay by offset
+    2b memberships in Redis         state is behind: the replay computes the same again, the guard lets the same through
+    3  local state written          offsets are behind: the replay changes no state and writes the same to Redis again
+    4  offsets committed            (by the adapter, later) nothing is left to do
+
+2a and 2b run side by side; 3 waits for both, because state that ran ahead of the changelog would be lost with the disk,
+and state that ran ahead of Redis would hide from a replay what Redis never got.
+Errors: bad input is a dead letter; Redis being down is waited for, inside `writer`; anything else is our bug, escapes
+`handle` and stops the worker before 4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
+
+from stream.batch import Batch, apply_many, decode_many, score_many, to_items, to_updates
+from stream.bookkeeping import APPLIED, decode_progress
+from stream.dead_letters import OutgoingRecord, Record, to_records
+from stream.publication import Publication
+from stream.rebuild import Rebuild
+from stream.report import BatchReport, Stopwatch
+from stream.settings import Settings
+from stream.writer import Writer
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class State(Protocol):
+    """The state of the owned partitions (stream.faust_batch.PartitionState; in tests a dictionary)."""
+
+    def get_many(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]: ...
+    async def publish(self, partition: int, items: Sequence[tuple[bytes, bytes | None]]) -> int: ...
+    def write(self, partition: int, items: Sequence[tuple[bytes, bytes | None]], changelog_offset: int) -> None: ...
+
+
+class Pipeline:
+    """Handles the batches of the owned partitions (a stream.faust_batch.BatchHandler).
+
+    Args:
+        produce: sends records to a topic and returns once the broker has acknowledged them.
+        wall_ms: the wall clock, ms; the only clock there is.
+        report: is told of each finished batch.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        publication: Publication,
+        state: State,
+        writer: Writer,
+        rebuild: Rebuild,
+        produce: Callable[[str, Sequence[OutgoingRecord]], Awaitable[None]],
+        wall_ms: Callable[[], int],
+        report: Callable[[BatchReport], None],
+    ) -> None:
+        self._settings, self._publication = settings, publication
+        self._state, self._writer, self._rebuild = state, writer, rebuild
+        self._produce, self._wall_ms, self._report = produce, wall_ms, report
+        self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)  # a batch and a rebuild take turns
+
+    async def handle(self, partition: int, records: Sequence[Record]) -> None:
+        """Apply, score and write out one partition's records, in order."""
+        async with self._locks[partition]:
+            watch = Stopwatch()
+            batch = self._compute(partition, records, watch)
+            await self._write_out(partition, batch, watch)
+            self._writer.progress[partition] = batch.progress
+            self._report(BatchReport(partition, batch, self._wall_ms(), watch.stages))
+
+    def _compute(self, partition: int, records: Sequence[Record], watch: Stopwatch) -> Batch:
+        now_ms = self._wall_ms()
+        batch = decode_many(records, self._writer.progress[partition], now_ms)
+        watch.lap("decode")
+        states = self._state.get_many(partition, list(batch.events))
+        watch.lap("load")
+        apply_many(batch, states)
+        watch.lap("apply")
+        score_many(batch, self._publication.plan, now_ms if self._settings.clock == "wall" else None)
+        watch.lap("score")
+        return batch
+
+    async def _write_out(self, partition: int, batch: Batch, watch: Stopwatch) -> None:
+        if batch.dead_letters:  # 1
+            letters = to_records(batch.dead_letters, self._settings.topic, partition, self._wall_ms())
+            await self._produce(self._settings.dead_letter_topic, letters)
+            watch.lap("dead_letters")
+        items = [*to_items(batch), (APPLIED, batch.progress.encode())]
+        updates = to_updates(batch, self._publication)
+        watch.lap("encode")
+        changelog_offset, _ = await together(
+            self._state.publish(partition, items),  # 2a
+            self._writer.write(partition, updates),  # 2b
+        )
+        watch.lap("changelog_and_redis")
+        self._state.write(partition, items, changelog_offset)  # 3
+        watch.lap("store")
+
+    async def assigned(self, partitions: frozenset[int]) -> None:
+        """Make Redis whole for newly owned partitions: after a loss of Redis' data, and after a change of models."""
+        await self._writer.announce(self._publication.for_readers())
+        for partition in sorted(partitions):
+            [stored] = self._state.get_many(partition, [APPLIED])
+            self._writer.progress[partition] = decode_progress(stored)
+        for partition in sorted(partitions):
+            async with self._locks[partition]:
+                await self._rebuild.if_needed(partition)
+
+    async def revoked(self, partitions: frozenset[int]) -> None:
+        """Forget partitions that are no longer owned."""
+        for partition in partitions:
+            async with self._locks[partition]:
+                self._writer.progress.pop(partition, None)
+
+    async def watch_redis(self) -> None:
+        """Once a second: tell readers how far each partition is, and rebuild what Redis has lost. Never returns."""
+        while True:
+            await asyncio.sleep(self._writer.BEACON_INTERVAL_S)
+            lost = await self._writer.beacon()
+            for partition in lost:
+                async with self._locks[partition]:
+                    if partition in self._writer.progress:
+                        await self._rebuild.if_needed(partition)
+
+
+async def together(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:
+    """Run two coroutines side by side; if one fails, end the other and raise the failure itself.
+
+    (A TaskGroup would wrap it in a group, but the adapter tells failures apart by their type.)
+    """
+    tasks = asyncio.ensure_future(first), asyncio.ensure_future(second)
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

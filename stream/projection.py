@@ -1,0 +1,257 @@
+"""Memberships into Redis: guarded by position, in calls short enough not to be felt by readers.
+
+Laws:
+- What Redis holds of a member never goes back to a lower (offset, as_of): the comparison is made inside Redis
+  (stream/lua/write.lua, forget.lua), so it holds between any number of workers, also ones that wake up late.
+- Writing the same again changes nothing, so whoever is unsure whether a write arrived repeats it.
+- An outage is one exception, RedisUnavailable. Nothing here waits or retries; the pipeline does.
+- Only members are written with many keys per call; each call is a script over a bounded number of fields.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.resources import files
+from types import TracebackType
+from typing import Any, Literal, NamedTuple, Self, cast
+
+from hiredis import pack_command
+
+from stream import keyspace
+from stream.keyspace import Beacon, Position, PublishedModel
+from stream.wire import AsyncWire, ReplyError, WireError, explain, parse_url
+
+# A call may occupy Redis for 200 µs; longer ones are felt in look-ups' p99. A member costs the server about as much as
+# 8 fields plus its own: 28 members of 2 fields, 20 of 6. Measured with `bench/redis_contract.py writes` (INFO
+# commandstats, overwriting 50,000 members): docs/redis.md, "What it costs".
+CALL_COST = 280
+MEMBER_COST = 8
+DELETIONS_PER_CALL = 20
+
+FinishState = Literal["restart", "waiting", "complete"]
+
+
+class RedisUnavailable(Exception):
+    """Redis can't be reached or can't serve. Nothing was lost: repeat the call. The text ends with the next action."""
+
+
+class RedisFault(Exception):
+    """Redis answered a call with an error that waiting won't cure, such as WRONGTYPE: a bug, or a foreign key."""
+
+
+class PartitionMismatch(Exception):
+    """Members in Redis were last written from another partition of the topic, whose offsets can't be compared.
+
+    Either the topic's partition count changed, or two installations share this Redis database. Operator: give each
+    installation its own database; after a change of the topic, empty the database (FLUSHDB): the worker rebuilds it.
+    """
+
+
+class Update(NamedTuple):
+    """A member's memberships at a position. Times in ms; `memberships`: (field, cluster, since_ms)."""
+
+    member_id: bytes
+    offset: int
+    as_of_ms: int
+    valid_until_ms: int | None
+    memberships: Sequence[tuple[bytes, int, int]]
+
+
+class Deletion(NamedTuple):
+    """A member that is no more, at a position."""
+
+    member_id: bytes
+    offset: int
+    as_of_ms: int
+
+
+class BuiltMark(NamedTuple):
+    """Who builds a partition, and whether it is done."""
+
+    token: bytes
+    done: bool
+
+
+class BeaconReply(NamedTuple):
+    """`epoch`: whether the projection is complete. `built`: partition → mark, None when nobody began."""
+
+    epoch: bool
+    built: dict[int, BuiltMark | None]
+
+
+class _Script:
+    """A Lua file: its text, and the digest Redis knows it by."""
+
+    def __init__(self, name: str) -> None:
+        self.text = files("stream").joinpath("lua", name + ".lua").read_bytes()
+        self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
+
+    def pack(self, keys: Sequence[bytes], args: Iterable[bytes | int]) -> bytes:
+        packed: bytes = pack_command((b"EVALSHA", self.sha, len(keys), *keys, *args))
+        return packed
+
+
+class Projection:
+    """The writer. Connects on first use; calls may run concurrently, they share one connection.
+
+    `url`: see stream.wire.endpoint. `timeout_s`: longest wait for an answer; 5 s, because a failover or a save
+    that takes longer is an outage to be reported, and shorter pauses are not worth a reconnect.
+    Every method raises RedisUnavailable on an outage; the next call connects again.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = 5.0) -> None:
+        self._endpoint = parse_url(url)
+        self._write, self._forget, self._beacon, self._finish, self._models = self._scripts = tuple(
+            _Script(name) for name in ("write", "forget", "beacon", "finish", "models")
+        )
+        loads = b"".join(pack_command((b"SCRIPT", b"LOAD", script.text)) for script in self._scripts)
+        self._loads = (loads, len(self._scripts))
+        self._wire = AsyncWire(self._endpoint, "memberstream-worker", timeout_s, self._loads)
+        self._published: tuple[PublishedModel, ...] = ()
+
+    async def write(self, partition: int, updates: Sequence[Update | Deletion]) -> int:
+        """Writes updates and deletions of one partition; returns how many the guard refused as too old.
+
+        The memberships of all updates have the same fields in the same order (ValueError otherwise).
+        Raises PartitionMismatch if a member was last written from another partition; the others are written.
+        """
+        calls = [*self._pack_updates(partition, updates), *self._pack_deletions(partition, updates)]
+        refused = foreign = 0
+        for counts in await self._call(calls):
+            refused += counts[0]
+            foreign += counts[1]
+        if foreign:
+            raise PartitionMismatch(
+                f"{foreign} of {len(updates)} members of partition {partition} were last written from another "
+                f"partition to Redis at {self._endpoint}. Next: if the topic's partitions were changed, stop all "
+                "workers and FLUSHDB this database, the workers rebuild it; if two installations share it, give each "
+                "its own."
+            )
+        return refused
+
+    def _pack_updates(self, partition: int, updates: Sequence[Update | Deletion]) -> Iterator[bytes]:
+        fields: tuple[bytes, ...] | None = None
+        head: tuple[bytes | int, ...] = ()
+        keys: list[bytes] = []
+        args: list[bytes | int] = []
+        size = 0
+        for update in updates:
+            if isinstance(update, Deletion):
+                continue
+            member_id, offset, as_of_ms, valid_until_ms, memberships = update
+            if fields is None:
+                fields = tuple([field for field, _, _ in memberships])
+                head = (len(fields), *fields)
+                size = max(1, CALL_COST // (len(fields) + MEMBER_COST))
+            elif tuple([field for field, _, _ in memberships]) != fields:
+                raise ValueError(f"memberships of one write: expected fields {fields!r} for every member")
+            if len(keys) == size:
+                yield self._write.pack(keys, (*head, *args))
+                keys, args = [], []
+            keys.append(keyspace.MEMBER_PREFIX + member_id)
+            if valid_until_ms is None:
+                args.append(b"%d:%d:%d:" % (partition, offset, as_of_ms))
+            else:
+                args.append(b"%d:%d:%d:%d" % (partition, offset, as_of_ms, valid_until_ms))
+            for _, cluster, since_ms in memberships:
+                args.append(b"%d:%d" % (cluster, since_ms))
+        if keys:
+            yield self._write.pack(keys, (*head, *args))
+
+    def _pack_deletions(self, partition: int, updates: Sequence[Update | Deletion]) -> Iterator[bytes]:
+        gone = [update for update in updates if isinstance(update, Deletion)]
+        for start in range(0, len(gone), DELETIONS_PER_CALL):
+            part = gone[start : start + DELETIONS_PER_CALL]
+            keys = [keyspace.member_key(deletion.member_id) for deletion in part]
+            positions = [
+                keyspace.format_position(Position(partition, deletion.offset, deletion.as_of_ms, None))
+                for deletion in part
+            ]
+            yield self._forget.pack(keys, (keyspace.TOMBSTONE_TTL_S, *positions))
+
+    async def beacon(self, beacons: Mapping[int, Beacon]) -> BeaconReply:
+        """Says how far own partitions are, and learns whether Redis still holds everything."""
+        args: list[int] = []
+        for partition, beacon in beacons.items():
+            args += (partition, beacon.next_offset, beacon.clock_ms, beacon.written_ms)
+        keys = (keyspace.BEACONS, keyspace.EPOCH, keyspace.BUILT)
+        [[epoch, *marks]] = await self._call([self._beacon.pack(keys, args)])
+        built: dict[int, BuiltMark | None] = {}
+        for partition, mark in zip(beacons, marks, strict=True):
+            built[partition] = None if mark is None else BuiltMark(mark.removeprefix(b"done:"), mark[:5] == b"done:")
+        return BeaconReply(epoch is not None, built)
+
+    async def begin(self, partition: int) -> bytes:
+        """Begins to build a partition: returns the token to finish with, and writes the models again.
+
+        Whatever emptied Redis took the models, too. Then write all members of the partition, then `finish`.
+        """
+        token = secrets.token_hex(8).encode()
+        mark = pack_command((b"HSET", keyspace.BUILT, partition, token))
+        await self._call([*self._pack_models(), mark])
+        return token
+
+    async def finish(self, partition: int, token: bytes, n_partitions: int, now_ms: int) -> FinishState:
+        """Says that all members of a partition are written.
+
+        `restart`: Redis was emptied since `begin`, or another worker began; begin again if the partition is still
+        own. `waiting`: other partitions of the topic are not done. `complete`: the epoch is set, to `now_ms`.
+        """
+        keys = (keyspace.BUILT, keyspace.EPOCH)
+        [state] = await self._call([self._finish.pack(keys, (partition, token, n_partitions, now_ms))])
+        return cast(FinishState, state.decode())
+
+    async def set_models(self, models: Sequence[PublishedModel]) -> None:
+        """Tells readers what is published; the live version of each name is its highest."""
+        self._published = tuple(models)
+        await self._call(self._pack_models())
+
+    def _pack_models(self) -> list[bytes]:
+        args: list[bytes | int] = [len(self._published)]
+        for model in self._published:
+            args += (keyspace.membership_field(model.name, model.version), keyspace.format_model(model))
+        for name, version in keyspace.live_versions(self._published).items():
+            args += (name.encode(), version)
+        return [self._models.pack((keyspace.MODELS, keyspace.LIVE), args)]
+
+    async def ping(self) -> None:
+        """Raises RedisUnavailable when Redis doesn't answer."""
+        await self._call([pack_command((b"PING",))])
+
+    async def _call(self, calls: Sequence[bytes]) -> list[Any]:
+        """Runs packed commands; the replies of all. Forgotten scripts are loaded and only their calls repeated."""
+        if not calls:
+            return []
+        try:
+            replies = await self._wire.call(b"".join(calls), len(calls))
+            lost = [i for i, r in enumerate(replies) if isinstance(r, ReplyError) and r.code == "NOSCRIPT"]
+            if lost:
+                loads, n_loads = self._loads
+                payload = loads + b"".join([calls[i] for i in lost])
+                again = await self._wire.call(payload, n_loads + len(lost))
+                for i, reply in zip(lost, again[n_loads:], strict=True):
+                    replies[i] = reply
+        except WireError as error:
+            raise RedisUnavailable(explain(error, self._endpoint)) from error
+        except ReplyError as error:  # the log-in was refused
+            raise self._fault(error) from error
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                raise self._fault(reply) from reply
+        return replies
+
+    def _fault(self, error: ReplyError) -> Exception:
+        text = explain(error, self._endpoint)
+        return RedisUnavailable(text) if error.is_outage else RedisFault(text)
+
+    async def close(self) -> None:
+        """Drops the connection. Safe to call twice."""
+        await self._wire.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,46 @@
+"""The published models of a worker in the forms its parts need: compiled for scoring, named for Redis and state."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from models.model import Model
+from models.plan import Plan
+from stream.keyspace import PublishedModel, membership_field
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """All published model versions.
+
+    Attributes:
+        plan: computes their predictors, each distinct one once.
+        fields: (field of the member's hash in Redis, model key in the member's state), one per model version.
+        fingerprint: 8 bytes as an integer that change with any predictor and with the set of versions.
+    """
+
+    plan: Plan
+    fields: tuple[tuple[bytes, int], ...]
+    fingerprint: int
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        return self.plan.models
+
+    def for_readers(self) -> list[PublishedModel]:
+        """Return what Redis says of the models."""
+        return [
+            PublishedModel(model.name, model.version, model.scorer.type, {c.id: c.name for c in model.clusters})
+            for model in self.models
+        ]
+
+
+def compile_models(models: Sequence[Model]) -> Publication:
+    """Return the publication of models."""
+    plan = Plan(models)
+    fields = tuple((membership_field(model.name, model.version), model.key) for model in plan.models)
+    text = f"{plan.id} {' '.join(model.label for model in plan.models)}"
+    fingerprint = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+    return Publication(plan, fields, fingerprint)

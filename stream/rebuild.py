@@ -1,0 +1,104 @@
+"""Redis from state: all members of a partition, when Redis has lost them or when models have changed.
+
+Laws: Redis is only a projection of the state, so writing every member again is always right and may be repeated; what
+a changed model makes of a member goes to changelog, Redis and local state like the result of an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from time import perf_counter
+from typing import Protocol
+
+from models.member import Member, decode, encode
+from models.rescore import rescore_many
+from stream.batch import to_deletion, to_update
+from stream.bookkeeping import SCORED, decode_scored, encode_scored
+from stream.projection import Deletion, Update
+from stream.publication import Publication
+from stream.settings import Clock
+from stream.writer import Writer
+
+log = logging.getLogger(__name__)
+# Members handled between two breaths of the event loop: some 10 ms, well below any heartbeat.
+SLICE = 500
+
+
+class ScannedState(Protocol):
+    """The state of the owned partitions (stream.faust_batch.PartitionState; in tests a dictionary)."""
+
+    def get_many(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]: ...
+    async def publish(self, partition: int, items: Sequence[tuple[bytes, bytes | None]]) -> int: ...
+    def write(self, partition: int, items: Sequence[tuple[bytes, bytes | None]], changelog_offset: int) -> None: ...
+    def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]: ...
+
+
+class Rebuild:
+    """Makes Redis whole, partition by partition; the caller sees to it that no batch of the partition runs meanwhile.
+
+    Args:
+        n_partitions: asks how many partitions the topic has; Redis is whole when all of them are.
+    """
+
+    def __init__(
+        self,
+        publication: Publication,
+        state: ScannedState,
+        writer: Writer,
+        clock: Clock,
+        wall_ms: Callable[[], int],
+        n_partitions: Callable[[], int],
+    ) -> None:
+        self._publication, self._state, self._writer = publication, state, writer
+        self._clock, self._wall_ms, self._n_partitions = clock, wall_ms, n_partitions
+
+    async def if_needed(self, partition: int) -> None:
+        """Rescore the partition's members if models have changed, and write them to Redis if it lacks them."""
+        is_rescoring = decode_scored(self._state.get_many(partition, [SCORED])[0]) != self._publication.fingerprint
+        is_lost = partition in await self._writer.beacon()
+        if is_rescoring and not is_lost:
+            await self._write_all(partition, is_rescoring)
+        while is_lost:
+            await self._writer.begin(partition)
+            await self._write_all(partition, is_rescoring)
+            is_rescoring = False
+            is_lost = await self._writer.finish(partition, self._n_partitions()) == "restart"
+
+    async def _write_all(self, partition: int, is_rescoring: bool) -> None:
+        start, n = perf_counter(), 0
+        members = self._state.scan(partition)
+        while part := list(islice(members, SLICE)):
+            decoded = [(key, decode(data)) for key, data in part]
+            if is_rescoring:
+                await self._rescore(partition, decoded)
+            updates: list[Update | Deletion] = [
+                to_update(key, member, self._publication)
+                if member.document is not None
+                else to_deletion(key, member, member.offset)
+                for key, member in decoded
+            ]
+            await self._writer.write(partition, updates)
+            n += len(part)
+            await asyncio.sleep(0)
+        if is_rescoring:
+            await self._remember(partition, [(SCORED, self._scored(partition))])
+        if n:
+            why = "models changed" if is_rescoring else "Redis was empty"
+            log.info("partition %d: %d members written, as %s (%.1f s)", partition, n, why, perf_counter() - start)
+
+    async def _rescore(self, partition: int, decoded: Sequence[tuple[bytes, Member]]) -> None:
+        """Rescore at the wall clock, or (event clock) at the time at which each member was scored last."""
+        living = [(key, member) for key, member in decoded if member.document is not None]
+        now_ms = self._wall_ms() if self._clock == "wall" else 0
+        rescore_many(self._publication.plan, [member for _, member in living], [now_ms] * len(living))
+        await self._remember(partition, [(key, encode(member)) for key, member in living])
+
+    async def _remember(self, partition: int, items: Sequence[tuple[bytes, bytes | None]]) -> None:
+        if items:
+            self._state.write(partition, items, await self._state.publish(partition, items))
+
+    def _scored(self, partition: int) -> bytes:
+        return encode_scored(self._writer.progress[partition].offset, self._publication.fingerprint)

@@ -1,0 +1,36 @@
+"""What a finished batch tells its listeners (metrics, logs); the pipeline itself knows of none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter
+
+from stream.batch import Batch
+
+
+class Stopwatch:
+    """Seconds by stage, each from the end of the one before."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, float] = {}
+        self._last = perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = perf_counter()
+        self.stages[stage] = now - self._last
+        self._last = now
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """A batch that is durable and readable.
+
+    Attributes:
+        finished_ms: wall clock at that moment; minus a record's timestamp: its freshness.
+        stages: stage → seconds.
+    """
+
+    partition: int
+    batch: Batch
+    finished_ms: int
+    stages: dict[str, float]

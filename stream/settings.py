@@ -1,0 +1,173 @@
+"""Settings: the one place that knows the environment, each setting declared once with its default and the reason.
+
+Law: an environment is parsed whole into one frozen `Settings`, or refused with every problem at once.
+docs/operations.md shows this list; a test holds the two together.
+"""
+
+# ruff: noqa: RUF009 (_setting is dataclasses.field with a parser and a reason)
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, cast
+
+Clock = Literal["wall", "event"]
+BrokerKind = Literal["kafka", "embedded"]
+
+
+class SettingsError(ValueError):
+    """Environment variables that can't be used. Operator: correct the named variables and start again."""
+
+
+def _text(value: str) -> str:
+    if not value:
+        raise ValueError("a text")
+    return value
+
+
+def _bootstrap(value: str) -> tuple[str, ...]:
+    servers = tuple(server.strip() for server in value.split(",") if server.strip())
+    for server in servers:
+        host, colon, port = server.rpartition(":")
+        if not (host and colon and port.isdigit()):
+            raise ValueError("host:port, or several joined by commas")
+    if not servers:
+        raise ValueError("host:port, or several joined by commas")
+    return servers
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        if not value.isdigit() or not low <= int(value) <= high:
+            raise ValueError(f"a whole number from {low} to {high}")
+        return int(value)
+
+    return parse
+
+
+def _seconds(low: float, high: float) -> Callable[[str], float]:
+    def parse(value: str) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = -1
+        if not low <= seconds <= high:
+            raise ValueError(f"seconds from {low} to {high}")
+        return seconds
+
+    return parse
+
+
+def _choice(*choices: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"one of {', '.join(choices)}")
+        return value
+
+    return parse
+
+
+def _setting(default: Any, parse: Callable[[str], Any], reason: str) -> Any:
+    return field(default=default, metadata={"parse": parse, "reason": reason})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a worker or command needs to know; the variable of a field is MEMBERSTREAM_ and its name in capitals."""
+
+    kafka_bootstrap: tuple[str, ...] = _setting(
+        ("127.0.0.1:9092",), _bootstrap, "Kafka brokers, host:port joined by commas; the port of `memberstream local`"
+    )
+    broker_kind: BrokerKind = _setting(
+        "kafka",
+        _choice("kafka", "embedded"),
+        "`embedded` for the broker of `memberstream local`, whose answer about a partition's end is wrong: recovery "
+        "then doesn't check itself against it",
+    )
+    topic: str = _setting("member-docs", _text, "the change events; what can't be applied goes to <topic>.dead")
+    group: str = _setting("memberstream", _text, "Kafka consumer group; also the prefix of the changelog topic")
+    redis_url: str = _setting(
+        "redis://127.0.0.1:6379/0", _text, "redis:// or rediss:// with user, password and database number"
+    )
+    data_dir: Path = _setting(
+        Path(".cache/worker"), Path, "local state (RocksDB); one directory for each worker process"
+    )
+    models_dir: Path = _setting(Path("published"), Path, "where `model publish` puts model files and workers read them")
+    clock: Clock = _setting(
+        "wall",
+        _choice("wall", "event"),
+        "what `now` is when scoring: the wall clock, or (for replays of history) the time of the member's last event",
+    )
+    replication_factor: int = _setting(
+        3, _whole(1, 9), "of the changelog and dead-letter topics; 3 survives the loss of a broker"
+    )
+    standby_replicas: int = _setting(
+        0, _whole(0, 5), "workers that keep a warm copy of another's state; costs its disk"
+    )
+    session_timeout_s: float = _setting(
+        10.0,
+        _seconds(1, 300),
+        "after this long without a heartbeat a worker's partitions go to others; Kafka's minimum is 6",
+    )
+    metrics_host: str = _setting(
+        "127.0.0.1", _text, "address of the Prometheus endpoint; loopback, as metrics name models"
+    )
+    metrics_port: int = _setting(9464, _whole(0, 65535), "port of the Prometheus endpoint; 0: any free one, logged")
+
+    @property
+    def dead_letter_topic(self) -> str:
+        return f"{self.topic}.dead"
+
+    @property
+    def changelog_topic(self) -> str:
+        return f"{self.group}-state-changelog"
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return f"MEMBERSTREAM_{name.upper()}"
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """Return the settings of an environment.
+
+    Raises:
+        SettingsError: a value that isn't what its setting takes, or a MEMBERSTREAM_ variable that no setting has.
+    """
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    known = {variable(setting.name): setting for setting in fields(Settings)}
+    for name, text in environment.items():
+        if not name.startswith("MEMBERSTREAM_"):
+            continue
+        setting = known.get(name)
+        if setting is None:
+            problems.append(f"{name}: unknown; the settings are {', '.join(known)}")
+            continue
+        try:
+            values[setting.name] = cast(Callable[[str], Any], setting.metadata["parse"])(text)
+        except ValueError as error:
+            problems.append(f"{name}: expected {error}, found {text!r}")
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return Settings(**values)
+
+
+def to_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables that give these settings again, for a worker started as a process of its own."""
+    texts = {}
+    for setting in fields(settings):
+        value = getattr(settings, setting.name)
+        texts[variable(setting.name)] = ",".join(value) if isinstance(value, tuple) else str(value)
+    return texts
+
+
+def markdown_table() -> str:
+    """Return the table of docs/operations.md."""
+    lines = ["| variable | default | what, and why this default |", "|---|---|---|"]
+    for setting in fields(Settings):
+        default = setting.default
+        shown = ",".join(default) if isinstance(default, tuple) else str(default)
+        lines.append(f"| `{variable(setting.name)}` | `{shown}` | {setting.metadata['reason']} |")
+    return "\n".join(lines)

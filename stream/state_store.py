@@ -1,0 +1,202 @@
+"""The local state: one RocksDB per partition, kept as a Faust table store.
+
+The law of this file:
+1. A micro-batch and the changelog position it reaches are ONE WriteBatch: after a crash both are there or neither.
+   The position lies under Faust's own key, so Faust's recovery and standbys find it where they look for it.
+2. Recovery never lets an older record win: every value carries the source offset it comes from (below), and a
+   changelog record with a lower one is refused and reported, because only a worker that had lost its partition
+   (paused, then woken) can have written it after its successor.
+3. Local state is a cache of the changelog. What can't be opened is set aside and rebuilt, never guessed at.
+4. Memory is bounded for the process, not per partition (Faust's default is a 2 GiB block cache per partition).
+
+Value: byte 0 = schema number, bytes 1..8 = source offset (little-endian int64), the rest belongs to the pipeline.
+Keys that begin with a zero byte are bookkeeping: stored and recovered like others, left out of a scan.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from struct import Struct
+from typing import Any, Protocol
+
+import rocksdict
+from faust.stores.rocksdb import Store
+from faust.types import TP
+
+log = logging.getLogger(__name__)
+
+_SOURCE_OFFSET = Struct("<q")
+_PREFIX_BYTES = 9
+#: Bytes of RocksDB block cache of one worker, all partitions together: hot members come from the write buffers and the
+#: page cache; the block cache mostly holds index and filter blocks.
+BLOCK_CACHE_BYTES = 64 << 20
+#: Bytes of one write buffer; at most two per partition (one is filled while the other is flushed).
+WRITE_BUFFER_BYTES = 16 << 20
+
+
+class DataDirInUse(RuntimeError):
+    """Another worker process uses this data directory. Give each worker its own."""
+
+
+class ChangelogRecord(Protocol):
+    """The part of aiokafka's ConsumerRecord that recovery reads."""
+
+    key: bytes
+    value: bytes | None
+    offset: int
+
+
+def source_offset(value: bytes) -> int:
+    """Offset of the change event that a stored value comes from. Raises ValueError when it is too short."""
+    if len(value) < _PREFIX_BYTES:
+        raise ValueError(f"a state value has at least {_PREFIX_BYTES} bytes, this one has {len(value)}")
+    offset: int = _SOURCE_OFFSET.unpack_from(value, 1)[0]
+    return offset
+
+
+class DataDir:
+    """A worker's own directory, made with its parents and held by a lock until `release` or the process' end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    def acquire(self) -> None:
+        """Raises DataDirInUse when another process holds it. May be called again by the holder."""
+        if self._lock is not None:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.path / "worker.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go when the process dies, also by -9
+        except OSError as error:
+            holder = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
+            os.close(lock)
+            raise DataDirInUse(
+                f"the data directory {self.path} is in use by another worker (process {holder}). "
+                "Next: stop that worker, or give this one its own data directory."
+            ) from error
+        os.ftruncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
+        self._lock = lock
+
+    def release(self) -> None:
+        """Let go of the directory. Does nothing when it isn't held."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: its classes are Any
+    """Faust's RocksDB table store with batches in place of single keys."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._cache = rocksdict.Cache(BLOCK_CACHE_BYTES)
+
+    # -- for the pipeline -------------------------------------------------------------------------------------------
+
+    def get_many(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Values of `keys` in their order, None where there is none."""
+        found: list[bytes | None] = self._db_for_partition(partition).get(list(keys)) if keys else []
+        return found
+
+    def write(self, partition: int, items: Sequence[tuple[bytes, bytes | None]], changelog_offset: int) -> None:
+        """One atomic write: the items (None deletes), and that the changelog is contained up to `changelog_offset`."""
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        for key, value in items:
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        batch.put(self.offset_key, b"%d" % changelog_offset)
+        self._db_for_partition(partition).write(batch)
+
+    def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
+        """All members of a partition in the order of their keys, as they are at the moment of the first step."""
+        snapshot = self._db_for_partition(partition).snapshot()
+        for key, value in snapshot.items(from_key=b"\x01"):  # bookkeeping keys sort before
+            if key != self.offset_key:
+                yield key, value
+
+    def approximate_count(self, partition: int) -> int:
+        """RocksDB's own estimate of the number of keys; costs nothing, may count a key twice until compaction."""
+        return int(self._db_for_partition(partition).property_int_value("rocksdb.estimate-num-keys") or 0)
+
+    # -- for recovery and standbys ----------------------------------------------------------------------------------
+
+    def apply(self, partition: int, records: Sequence[ChangelogRecord]) -> tuple[set[bytes], set[bytes]]:
+        """Apply one fetch of changelog records in one atomic write.
+
+        Returns (keys whose last record here was refused as older than what is stored, keys set right by this fetch).
+        """
+        keys = list({record.key for record in records})
+        stored = zip(keys, self.get_many(partition, keys), strict=True)
+        newest = {key: source_offset(value) for key, value in stored if value is not None}
+        latest: dict[bytes, bytes | None] = {}
+        refused: set[bytes] = set()
+        for record in records:
+            key, value = record.key, record.value
+            if value is None:
+                newest.pop(key, None)
+            else:
+                offset = source_offset(value)
+                if offset < newest.get(key, offset):
+                    refused.add(key)
+                    continue
+                newest[key] = offset
+            latest[key] = value
+            refused.discard(key)
+        self.write(partition, list(latest.items()), records[-1].offset)
+        return refused, set(latest) - refused
+
+    # -- opening and closing ----------------------------------------------------------------------------------------
+
+    def _open_for_partition(self, partition: int) -> Any:
+        path = self.partition_path(partition)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return rocksdict.Rdict(str(path), options=self._rocksdb_options())
+        except Exception as error:  # rocksdict raises bare Exception
+            if "lock" in str(error).lower() or "corrupt" not in str(error).lower():
+                raise
+            aside = path.with_name(f"{path.name}.corrupt-{int(time.time())}")
+            path.rename(aside)
+            log.error(
+                "local state of partition %d is corrupt (%s): set aside as %s, rebuilding it from the changelog. "
+                "Next: check the disk; remove that directory when you no longer need it.",
+                partition, error, aside,
+            )  # fmt: skip
+            return rocksdict.Rdict(str(path), options=self._rocksdb_options())
+
+    def _rocksdb_options(self) -> Any:
+        options = rocksdict.Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_write_buffer_size(WRITE_BUFFER_BYTES)
+        options.set_max_write_buffer_number(2)
+        options.set_max_background_jobs(2)  # flush and compaction must not take the cores that score
+        options.set_max_open_files(256)  # per partition: many partitions must fit into the usual limit of 1,024
+        table = rocksdict.BlockBasedOptions()
+        table.set_block_cache(self._cache)
+        table.set_bloom_filter(10, block_based=False)  # 1% false positives: new members don't read the disk
+        options.set_block_based_table_factory(table)
+        return options
+
+    def revoke_partitions(self, table: Any, tps: set[TP]) -> None:
+        """Close what another worker owns now, at once: its lock on the files must not wait for the collector."""
+        for tp in tps:
+            if tp.topic in table.changelog_topic.topics and (db := self._dbs.pop(tp.partition, None)) is not None:
+                db.close()
+
+    async def stop(self) -> None:
+        """Close every partition; flushing may take a moment, so not in the event loop."""
+        databases = list(self._dbs.values())
+        self._dbs.clear()
+        for db in databases:
+            await asyncio.to_thread(db.close)

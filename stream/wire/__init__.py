@@ -1,0 +1,24 @@
+"""The Redis protocol on one connection, thin: hiredis packs and parses, sockets carry, nothing in between.
+
+Why not redis-py's client objects: their per-command Python costs more than the round trip they make
+(numbers and method: docs/redis.md, "What it costs"). What is kept of redis-py is its URL.
+Used by stream.projection (asyncio) and stream.lookup (blocking and asyncio); knows nothing of members.
+"""
+
+from stream.wire.aio import AsyncWire, Link
+from stream.wire.endpoint import Endpoint, parse_url
+from stream.wire.replies import ConnectionLost, ReplyError, TimedOut, WireError, explain
+from stream.wire.sync import SyncWire
+
+__all__ = [
+    "AsyncWire",
+    "ConnectionLost",
+    "Endpoint",
+    "Link",
+    "ReplyError",
+    "SyncWire",
+    "TimedOut",
+    "WireError",
+    "explain",
+    "parse_url",
+]

@@ -1,0 +1,189 @@
+"""One asyncio connection shared by many callers: calls are pipelined, replies come in the order of the calls.
+
+Laws:
+- A call is packed commands plus the number of replies to expect; its `done` is called exactly once, with all
+  replies or with one WireError.
+- A call that exceeds its time takes the connection down, and every call behind it: a reply that arrives late
+  must never be taken for the reply of another call.
+- The next call after a loss connects anew. Nobody reconnects in the background.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import hiredis
+
+from stream.wire.endpoint import Endpoint
+from stream.wire.replies import NOTHING, ConnectionLost, ReplyError, TimedOut, WireError, new_reader
+
+Done = Callable[[list[Any] | None, WireError | None], None]
+
+
+class _Call:
+    __slots__ = ("deadline", "done", "n_replies", "replies")
+
+    def __init__(self, n_replies: int, done: Done, deadline: float) -> None:
+        self.n_replies = n_replies
+        self.done = done
+        self.deadline = deadline
+        self.replies: list[Any] = []
+
+
+class Link(asyncio.Protocol):
+    """A live connection. Made by AsyncWire."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
+        self.alive = False
+        self.closed: asyncio.Future[None] = loop.create_future()
+        self._loop = loop
+        self._timeout_s = timeout_s
+        self._reader = new_reader()
+        self._pending: deque[_Call] = deque()
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._why: WireError | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  (asyncio's promise; narrows the type)
+        self._transport = transport
+        self.alive = True
+
+    def send(self, payload: bytes, n_replies: int, done: Done) -> None:
+        """Queues a call. `done` may run before this returns only when the connection is already gone."""
+        if self._transport is None or not self.alive:
+            done(None, self._why or ConnectionLost("the connection is closed"))
+            return
+        deadline = self._loop.time() + self._timeout_s
+        self._pending.append(_Call(n_replies, done, deadline))
+        if self._timer is None:
+            self._timer = self._loop.call_at(deadline, self._check_time)
+        self._transport.write(payload)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._reader.feed(data)
+            self._deliver()
+        except hiredis.ProtocolError as error:
+            self.abort(ConnectionLost(f"not a Redis reply ({error})"))
+
+    def _deliver(self) -> None:
+        gets, pending = self._reader.gets, self._pending
+        while pending:
+            call = pending[0]
+            replies, n_replies = call.replies, call.n_replies
+            while len(replies) < n_replies:
+                if (reply := gets()) is NOTHING:
+                    return
+                replies.append(reply)
+            pending.popleft()
+            call.done(replies, None)
+
+    def _check_time(self) -> None:
+        # One timer per connection, not per call: it looks at the oldest call and sleeps until that one's end.
+        self._timer = None
+        if not self._pending:
+            return
+        deadline = self._pending[0].deadline
+        if self._loop.time() >= deadline:
+            self.abort(TimedOut(f"no answer within {self._timeout_s} s"))
+        else:
+            self._timer = self._loop.call_at(deadline, self._check_time)
+
+    def abort(self, why: WireError) -> None:
+        """Drops the connection now; every waiting call gets `why`."""
+        if self._transport is not None:
+            self._transport.abort()
+        self._fail(why)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(ConnectionLost(f"the connection broke ({exc or 'closed by the server'})"))
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def _fail(self, why: WireError) -> None:
+        self.alive = False
+        self._why = self._why or why
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        waiting, self._pending = self._pending, deque()
+        for call in waiting:
+            call.done(None, self._why)
+
+
+class AsyncWire:
+    """Connects on first use, and again after a loss. `prepare`: what every new connection sends after its log-in."""
+
+    def __init__(
+        self, endpoint: Endpoint, client_name: str, timeout_s: float, prepare: tuple[bytes, int] = (b"", 0)
+    ) -> None:
+        self._endpoint = endpoint
+        self._client_name = client_name
+        self._timeout_s = timeout_s
+        self._prepare = prepare
+        self._connecting = asyncio.Lock()
+        self._link: Link | None = None
+
+    @property
+    def link(self) -> Link | None:
+        """The live connection, if there is one."""
+        link = self._link
+        return link if link is not None and link.alive else None
+
+    async def call(self, payload: bytes, n_replies: int) -> list[Any]:
+        """One round trip. Raises WireError, or ReplyError when the log-in is refused."""
+        link = self.link or await self.connect()
+        return await _ask(link, payload, n_replies)
+
+    async def connect(self) -> Link:
+        """The live connection, made if need be; concurrent callers wait for the same one. Raises as `call`."""
+        async with self._connecting:
+            if (link := self.link) is not None:
+                return link
+            loop = asyncio.get_running_loop()
+            endpoint = self._endpoint
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    _, link = await loop.create_connection(
+                        lambda: Link(loop, self._timeout_s), endpoint.host, endpoint.port, ssl=endpoint.tls
+                    )
+            except TimeoutError:
+                raise TimedOut(f"no connection within {self._timeout_s} s") from None
+            except OSError as error:  # an ssl.SSLError is one, too
+                raise ConnectionLost(f"no connection ({error})") from error
+            try:
+                payload, n_replies = endpoint.handshake(self._client_name)
+                extra, n_extra = self._prepare
+                for reply in await _ask(link, payload + extra, n_replies + n_extra):
+                    if isinstance(reply, ReplyError):
+                        raise reply
+            except BaseException:
+                link.abort(ConnectionLost("the log-in failed"))
+                await link.closed
+                raise
+            self._link = link
+            return link
+
+    async def close(self) -> None:
+        """Drops the connection; waiting calls fail. A later call would connect again."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.abort(ConnectionLost("the client was closed"))
+            await link.closed
+
+
+async def _ask(link: Link, payload: bytes, n_replies: int) -> list[Any]:
+    future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+
+    def done(replies: list[Any] | None, error: WireError | None) -> None:
+        if future.done():  # the caller was cancelled
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(replies or [])
+
+    link.send(payload, n_replies, done)
+    return await future

@@ -1,0 +1,90 @@
+"""Redis as the pipeline sees it: always there. An outage is waited out, said aloud once a step, and skips nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import ClassVar, Literal, TypeVar
+
+from stream.bookkeeping import Progress
+from stream.keyspace import Beacon, PublishedModel
+from stream.projection import Deletion, Projection, RedisUnavailable, Update
+from stream.settings import Clock
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Writer:
+    """Writes memberships and beacons, repeating each call until Redis takes it.
+
+    Attributes:
+        progress: owned partition → how far it is; what beacons tell readers.
+        is_available: whether the last call reached Redis.
+        refused: writes that the guard refused because Redis knew better, since the start.
+    """
+
+    BEACON_INTERVAL_S: ClassVar[float] = 1.0  # a thirtieth of what readers take for a sign of death (keyspace)
+    FIRST_WAIT_S: ClassVar[float] = 0.05  # a fail-over takes seconds, a dropped connection nothing
+    LONGEST_WAIT_S: ClassVar[float] = 5.0  # how late the return of Redis may be noticed
+
+    def __init__(self, projection: Projection, clock: Clock, wall_ms: Callable[[], int]) -> None:
+        self._projection, self._clock, self._wall_ms = projection, clock, wall_ms
+        self.progress: dict[int, Progress] = {}
+        self.is_available = True
+        self.refused = 0
+        self._tokens: dict[int, bytes] = {}
+
+    async def write(self, partition: int, updates: Sequence[Update | Deletion]) -> None:
+        """Write one partition's updates; what Redis already holds in a later form stays."""
+        if updates:
+            self.refused += await self._until_available(lambda: self._projection.write(partition, updates))
+
+    async def beacon(self) -> list[int]:
+        """Tell readers how far the owned partitions are; return those whose members Redis has lost."""
+        beacons = {
+            partition: Beacon(progress.offset + 1, self._now_ms(progress), self._wall_ms())
+            for partition, progress in self.progress.items()
+        }
+        if not beacons:
+            return []
+        reply = await self._until_available(lambda: self._projection.beacon(beacons))
+        if reply.epoch:
+            return []
+        ours = self._tokens
+        return [p for p, mark in reply.built.items() if mark is None or not (mark.done or mark.token == ours.get(p))]
+
+    async def announce(self, models: Sequence[PublishedModel]) -> None:
+        """Tell readers which models there are; the highest version of each is live."""
+        await self._until_available(lambda: self._projection.set_models(models))
+
+    async def begin(self, partition: int) -> None:
+        """Begin to write all members of a partition."""
+        self._tokens[partition] = await self._until_available(lambda: self._projection.begin(partition))
+
+    async def finish(self, partition: int, n_partitions: int) -> Literal["restart", "waiting", "complete"]:
+        """Say that all members of a partition are written; "restart" when Redis lost them meanwhile."""
+        token = self._tokens[partition]
+        return await self._until_available(
+            lambda: self._projection.finish(partition, token, n_partitions, self._wall_ms())
+        )
+
+    def _now_ms(self, progress: Progress) -> int:
+        return self._wall_ms() if self._clock == "wall" else progress.clock_ms
+
+    async def _until_available(self, call: Callable[[], Awaitable[T]]) -> T:
+        wait_s = self.FIRST_WAIT_S
+        while True:
+            try:
+                result = await call()
+            except RedisUnavailable as error:
+                self.is_available = False
+                log.warning("waiting for Redis, nothing is committed meanwhile: %s (again in %.2f s)", error, wait_s)
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, self.LONGEST_WAIT_S)
+            else:
+                if not self.is_available:
+                    log.info("Redis is back")
+                self.is_available = True
+                return result
