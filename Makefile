@@ -1,0 +1,45 @@
+# Everything runs in .venv, from wheels pinned by hash. `make demo` is the way in; `make test` is what CI runs.
+PYTHON ?= python3
+UV ?= uv
+PIP := .venv/bin/python -m pip --quiet --disable-pip-version-check
+RUN := .venv/.run.stamp
+DEV := .venv/.dev.stamp
+
+.PHONY: demo test lint lock clean
+
+# Real input through a real worker, about a minute. JSON=1: one JSON object as the last line.
+demo: $(RUN)
+	@.venv/bin/memberstream demo $(if $(JSON),--json)
+
+test: lint
+	.venv/bin/python -m pytest
+
+lint: $(DEV)
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+# What the worker, `memberstream local` and the demo need; wheels only, so that nothing is compiled.
+$(RUN): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed. Try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	@echo "Setting up .venv (once, about a minute)" >&2
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install --require-hashes --only-binary :all: -r requirements.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): $(RUN) requirements-dev.txt
+	@$(PIP) install --require-hashes --only-binary :all: -r requirements-dev.txt
+	@touch $@
+
+# Both lists hold for every Python >= 3.11 on Linux and macOS. hatchling and editables install this project itself.
+COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --custom-compile-command "make lock"
+lock:
+	printf 'hatchling>=1.27\neditables>=0.5\n' | $(COMPILE) --extra embedded --output-file requirements.txt pyproject.toml -
+	$(COMPILE) --extra embedded --extra fit --group dev --constraint requirements.txt \
+		--output-file requirements-dev.txt pyproject.toml
+
+clean:
+	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

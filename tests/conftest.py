@@ -1,0 +1,121 @@
+"""Fixtures that every test may use: brokers and stores, each kind from a wheel and the real thing.
+
+`broker` and `redis_url` run a test once on each kind. Shared servers live for the whole session; a test that
+stops or kills a server starts its own (`own_kafka`, `own_redis`). All are stopped by pid.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from servers import ApacheKafka, Broker, KafkaMissing, RedisServer, missing
+
+from stream.embedded import EmbeddedKafka
+from stream.server_process import ServerError
+
+BROKERS = [pytest.param("embedded"), pytest.param("apache", marks=pytest.mark.kafka)]
+SERVERS = ("tansu", "kafka.Kafka", "valkey-server", "redis-server")
+STORES = [pytest.param("valkey"), pytest.param("redis", marks=pytest.mark.redis_server)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """Set up first, so taken down last: no server that a test started outlives the session."""
+    yield
+    left = [line for line in running_children() if any(name in line for name in SERVERS)]
+    assert left == []
+
+
+def running_children() -> list[str]:
+    """Command lines of this process's children (Linux; elsewhere none are seen)."""
+    listed = Path(f"/proc/self/task/{os.getpid()}/children")
+    pids = listed.read_text().split() if listed.exists() else []
+    return [Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in pids]
+
+
+@pytest.fixture(scope="session")
+def embedded_broker() -> Iterator[Broker]:
+    """Tansu, in memory: quick; its ListOffsets(latest) is wrong and nothing outlives a stop."""
+    server = EmbeddedKafka()
+    try:
+        server.start()
+    except ServerError as error:
+        missing(str(error))
+    yield Broker("embedded", server.bootstrap)
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """Apache Kafka 4, one node."""
+    server = ApacheKafka(tmp_path_factory.mktemp("kafka"))
+    try:
+        server.start()
+    except KafkaMissing as error:
+        missing(str(error))
+    yield Broker("apache", server.bootstrap)
+    server.stop()
+
+
+@pytest.fixture(params=BROKERS)
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """A running broker, once of each kind."""
+    chosen = {"embedded": "embedded_broker", "apache": "apache_kafka"}[request.param]
+    running: Broker = request.getfixturevalue(chosen)
+    return running
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[ApacheKafka]:
+    """An Apache Kafka node of this test alone, running: stop(), kill() and start() it at will."""
+    server = ApacheKafka(tmp_path / "kafka")
+    try:
+        server.start()
+    except KafkaMissing as error:
+        missing(str(error))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """The Valkey of the wheel, for the whole session."""
+    with RedisServer("valkey", tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Debian's redis-server, for the whole session."""
+    with RedisServer("redis", tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(params=STORES)
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """URL of an emptied store, once of each kind."""
+    chosen = {"valkey": "valkey_server", "redis": "redis_server"}[request.param]
+    server: RedisServer = request.getfixturevalue(chosen)
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+        client.script_flush()
+    return server.url
+
+
+@pytest.fixture(params=STORES)
+def own_redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
+    """`own_redis(persistent=True)` starts a store of this test alone, once of each kind."""
+    started: list[RedisServer] = []
+
+    def start(*, persistent: bool = False) -> RedisServer:
+        server = RedisServer(request.param, tmp_path / f"store-{len(started)}", persistent=persistent)
+        started.append(server)
+        return server.start()
+
+    yield start
+    for server in started:
+        server.stop()
