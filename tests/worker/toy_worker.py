@@ -1,0 +1,77 @@
+"""A worker process for the tests: keeps, per key, the sum of the integers that arrive, applied once by source offset.
+
+Usage: python toy_worker.py JSON, the JSON holding BatchApp's arguments and the toy's own ("slow_s", "poison").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import struct
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stream.faust_batch import BatchApp, ConsumerRecord, run
+
+BIG, BIG_BYTES = 1_000_003, 2_500_000  # a key with this sum has a state of this size: more than a batch or a fetch
+_STATE = struct.Struct("<Bqqq")  # schema number, source offset, sum, count
+
+
+class Summing:
+    """Adds up; a replayed record changes nothing, because the state knows the last offset applied."""
+
+    def __init__(self, app: BatchApp, slow_s: float, poison: int | None) -> None:
+        self.app, self.slow_s, self.poison = app, slow_s, poison
+        self.log = logging.getLogger("toy")
+
+    async def report_lag(self) -> None:
+        while True:
+            await asyncio.sleep(0.1)
+            if self.app.records:
+                self.log.info("LAG %d AFTER %d", sum(self.app.lag().values()), self.app.records)
+
+    async def assigned(self, partitions: frozenset[int]) -> None:
+        state = self.app.partition_state
+        members = {partition: sum(1 for _ in state.scan(partition)) for partition in sorted(partitions)}
+        self.log.info("ASSIGNED %s", json.dumps(members))
+
+    async def revoked(self, partitions: frozenset[int]) -> None:
+        self.log.info("REVOKED %s", sorted(partitions))
+
+    async def handle(self, partition: int, records: Sequence[ConsumerRecord]) -> None:
+        state = self.app.partition_state
+        if self.slow_s:
+            await asyncio.sleep(self.slow_s)
+        keys = list({record.key for record in records})
+        sums: dict[bytes, tuple[int, int, int]] = {}
+        for key, value in zip(keys, state.get_many(partition, keys), strict=True):
+            sums[key] = _STATE.unpack_from(value)[1:] if value is not None else (-1, 0, 0)
+        for record in records:
+            number = int(record.value)
+            if number == self.poison:
+                raise RuntimeError(f"poison at {partition}/{record.offset}")
+            offset, total, count = sums[record.key]
+            if record.offset > offset:
+                sums[record.key] = (record.offset, total + number, count + 1)
+        items: list[tuple[bytes, bytes | None]] = [
+            (key, _STATE.pack(1, *found) + (b" " * BIG_BYTES if found[1] == BIG else b""))
+            for key, found in sums.items()
+        ]
+        items.append((b"\0applied", _STATE.pack(1, records[-1].offset, 0, 0)))
+        state.write(partition, items, await state.publish(partition, items))
+
+
+def main(arguments: dict[str, Any]) -> int:
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(relativeCreated)d %(name)s %(message)s")
+    slow_s, poison = arguments.pop("slow_s", 0.0), arguments.pop("poison", None)
+    app = BatchApp(data_dir=Path(arguments.pop("data_dir")), **arguments)
+    app.handler = handler = Summing(app, slow_s, poison)
+    app.add_background(handler.report_lag)
+    return run(app)
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))
