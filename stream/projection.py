@@ -22,9 +22,9 @@ from stream.keyspace import Beacon, Position, PublishedModel
 from stream.wire import AsyncWire, ReplyError, WireError, explain, parse_url
 
 # A call may occupy Redis for 200 µs; longer ones are felt in look-ups' p99. A member costs the server about as much as
-# 8 fields plus its own: 28 members of 2 fields, 20 of 6. Measured with `bench/redis_contract.py writes` (INFO
-# commandstats, overwriting 50,000 members): docs/redis.md, "What it costs".
-CALL_COST = 280
+# 8 fields plus its own, 8 µs with 2 fields on two busy cores: so 20 members of 2 fields, 14 of 6. Method and
+# numbers: `bench/redis_contract.py writes` (INFO commandstats) and docs/redis.md, "What it costs".
+CALL_COST = 200
 MEMBER_COST = 8
 DELETIONS_PER_CALL = 20
 

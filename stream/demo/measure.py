@@ -48,6 +48,7 @@ class Freshness:
     def __init__(self, client: AsyncLookup) -> None:
         self._client = client
         self._pending: list[tuple[str, int, float]] = []  # member id, offset, time sent
+        self._asked = 0  # members whose look-up is under way
         self.seconds: list[float] = []
 
     def expect(self, member_id: str, offset: int, sent_at: float) -> None:
@@ -57,21 +58,22 @@ class Freshness:
     async def watch(self) -> None:
         """Look until cancelled."""
         while True:
-            pending = self._pending
+            pending, self._pending = self._pending, []
+            self._asked = len(pending)
             if pending:
                 answers = await self._client.get_many([member_id for member_id, _, _ in pending])
                 now = time.perf_counter()
-                self._pending = self._pending[len(pending) :]  # what was added meanwhile
                 for (member_id, offset, sent_at), answer in zip(pending, answers, strict=True):
                     if answer.offset is not None and answer.offset >= offset:
                         self.seconds.append(now - sent_at)
                     else:
                         self._pending.append((member_id, offset, sent_at))
+            self._asked = 0
             await asyncio.sleep(self.POLL_S)
 
     async def settle(self) -> None:
         """Return when nothing is pending."""
-        while self._pending:  # noqa: ASYNC110 (the poll is what is measured; an event would only wrap it)
+        while self._pending or self._asked:  # noqa: ASYNC110 (the poll is what is measured; an event would only wrap it)
             await asyncio.sleep(self.POLL_S)
 
 

@@ -17,8 +17,7 @@ from stream.published import load_published
 from stream.settings import Settings
 from stream.state_reader import read_members
 
-# One customer each who bought once, now and then, and often.
-EXPLAINED = (("c00001", "repeat_buyer"), ("c00005", "repeat_buyer"), ("c00111", "buying_style"))
+EXPLAINED = "repeat_buyer"  # the model whose clusters are explained, by one member of each
 NEXT = (
     ("memberstream local", "a broker and a Valkey to play with, until Ctrl-C"),
     ("memberstream model check FILE", "is my model file right? every problem at once"),
@@ -56,16 +55,16 @@ class Result:
         }
 
 
-async def explain_some(settings: Settings) -> list[tuple[str, Member, Explanation]]:
-    """Return three members' states, as the changelog has them, explained."""
-    models = {model.name: model for model in load_published(settings.models_dir)}
-    member_ids = [member_id for member_id, _ in EXPLAINED]
-    states = await read_members(settings.kafka_bootstrap, settings.changelog_topic, member_ids)
-    found = []
-    for member_id, name in EXPLAINED:
-        member = states[member_id]
-        found.append((member_id, member, explain_one(models[name], member.document or {}, member.as_of_ms)))
-    return found
+async def explain_some(settings: Settings, verification: Verification) -> list[tuple[str, Member, Explanation]]:
+    """Return the first member of each cluster with its state, as the changelog has it, explained."""
+    model = next(model for model in load_published(settings.models_dir) if model.name == EXPLAINED)
+    first: dict[int, str] = {}
+    for member_id, memberships in verification.held.items():
+        first.setdefault(memberships[EXPLAINED], member_id)
+    chosen = [member_id for _, member_id in sorted(first.items())]
+    states = await read_members(settings.kafka_bootstrap, settings.changelog_topic, chosen)
+    found = [(member_id, states[member_id]) for member_id in chosen]
+    return [(m_id, member, explain_one(model, member.document or {}, member.as_of_ms)) for m_id, member in found]
 
 
 def show_result(result: Result) -> None:

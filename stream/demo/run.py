@@ -31,7 +31,7 @@ from stream.embedded import EmbeddedKafka, EmbeddedValkey
 from stream.lookup import AsyncLookup
 from stream.producer import Producer
 from stream.published import load_published, publish, read_model
-from stream.server_process import ServerProcess, free_port
+from stream.server_process import ServerError, ServerProcess, free_port
 from stream.settings import Settings, to_environment
 from stream.topics import create_topic
 
@@ -42,7 +42,8 @@ N_LOOKUPS = 20_000
 SAMPLE = 10  # every tenth live event is watched until it is readable: enough for a p99, little load
 LINGER_MS = 2  # the producer's; part of the freshness
 START_TIMEOUT_S = 60.0
-_POLL_S = 0.02
+SETTLE_TIMEOUT_S = 30.0
+_POLL_S = 0.05  # how exactly the catching-up is timed; each look costs the worker a millisecond
 
 
 def run_demo(*, json: bool) -> None:
@@ -63,7 +64,7 @@ def run_demo(*, json: bool) -> None:
             models_dir=folder / "published",
             clock="event",
             replication_factor=1,
-            session_timeout_s=6.0,
+            session_timeout_s=4.0,  # the embedded broker lets a worker join after half of it
             metrics_port=free_port(),
         )
         for path in sorted((files("stream.demo") / "models").iterdir(), key=str):
@@ -138,7 +139,7 @@ async def _replay(settings: Settings, worker: WorkerProcess) -> Result:
         verification = verify(settings.redis_url, histories_by_member)
         progress.update(task, completed=verification.members)
     counters = worker_counters(settings.metrics_port)
-    explained = await explain_some(settings)
+    explained = await explain_some(settings, verification)
     return Result(
         events=len(events),
         dead_letters=int(counters["dead_letter"]),
@@ -187,9 +188,14 @@ async def _send_live(settings: Settings, live: list[Change], progress: Progress,
                 acknowledged.add_done_callback(partial(_expect, freshness, change.member_id, sent_at))
                 progress.update(task, completed=i + 1)
         await producer.flush()
-        await asyncio.wait_for(freshness.settle(), 30)
+        settled = asyncio.create_task(freshness.settle())
+        done, _ = await asyncio.wait({watcher, settled}, timeout=SETTLE_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
         watcher.cancel()
-        await asyncio.gather(watcher, return_exceptions=True)
+        settled.cancel()
+        if watcher in done:
+            watcher.result()  # raises what ended it
+        if settled not in done:
+            raise ServerError(f"events are not readable {SETTLE_TIMEOUT_S:g} s after they were sent. Next: report it")
         progress.update(task, completed=len(live))
         return freshness.seconds
 

@@ -24,11 +24,13 @@ class Verification:
         members: how many members were looked at.
         wrong: of them, members that are missing or have another cluster than recomputed at their as-of time.
         clusters: model → cluster id → members.
+        held: member id → model → cluster id.
     """
 
     members: int
     wrong: int
     clusters: dict[str, dict[int, int]]
+    held: dict[str, dict[str, int]]
 
 
 def verify(url: str, histories: dict[str, History]) -> Verification:
@@ -53,5 +55,8 @@ def verify(url: str, histories: dict[str, History]) -> Verification:
         for model, cluster in memberships.items():
             clusters.setdefault(model, Counter())[cluster] += 1
     return Verification(
-        len(member_ids), wrong, {model: dict(sorted(counts.items())) for model, counts in sorted(clusters.items())}
+        len(member_ids),
+        wrong,
+        {model: dict(sorted(counts.items())) for model, counts in sorted(clusters.items())},
+        held,
     )

@@ -1,0 +1,58 @@
+import java.net.URI;
+import java.util.Map;
+import java.util.TreeMap;
+import redis.clients.jedis.Jedis;
+import redis.clients.jedis.Pipeline;
+import redis.clients.jedis.Response;
+
+/** Lookup MEMBER [URL]: one round trip. Jedis 6. A service takes the connection from a JedisPool. */
+public class Lookup {
+  public static void main(String[] args) {
+    String member = args[0];
+    String url = args.length > 1 ? args[1] : "redis://127.0.0.1:6379/0";
+    try (Jedis redis = new Jedis(URI.create(url))) {
+      Pipeline pipeline = redis.pipelined();
+      Response<String> before = pipeline.get("ms:{meta}:epoch");
+      Response<Map<String, String>> live = pipeline.hgetAll("ms:{meta}:live");
+      Response<Map<String, String>> beacons = pipeline.hgetAll("ms:{meta}:beacons");
+      Response<Map<String, String>> hash = pipeline.hgetAll("ms:member:" + member);
+      Response<String> after = pipeline.get("ms:{meta}:epoch");
+      pipeline.sync();
+
+      String pos = hash.get().containsKey("gone") ? null : hash.get().get("pos");
+      boolean complete = before.get() != null && before.get().equals(after.get());
+      System.out.println("status: " + status(complete, pos, beacons.get()));
+      if (pos == null) {
+        return;
+      }
+      String[] position = pos.split(":", -1);
+      System.out.println("position: " + position[0] + ":" + position[1]);
+      new TreeMap<>(live.get()).forEach((model, version) -> {
+        String field = model + "@" + version;
+        String value = hash.get().get(field);
+        if (value != null) {
+          System.out.println(field + ": " + value.replace(":", " since "));
+        }
+      });
+    }
+  }
+
+  static String status(boolean complete, String pos, Map<String, String> beacons) {
+    if (!complete) {
+      return "rebuilding";
+    }
+    if (pos == null) {
+      return "unknown member";
+    }
+    String[] position = pos.split(":", -1); // partition, offset, as_of_ms, valid_until_ms
+    String beacon = beacons.get(position[0]);
+    if (beacon == null) {
+      return "stale";
+    }
+    String[] said = beacon.split(":"); // next_offset, clock_ms, written_ms
+    long age = Math.max(0, System.currentTimeMillis() - Long.parseLong(said[2]));
+    boolean expired = !position[3].isEmpty()
+        && Long.parseLong(position[3]) <= Long.parseLong(said[1]) + age;
+    return age > 30_000 || expired ? "stale" : "current";
+  }
+}

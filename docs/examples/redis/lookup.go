@@ -1,0 +1,92 @@
+// lookup MEMBER [URL]: one round trip. go-redis v9. A service keeps one client for the whole process.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+func main() {
+	member, url := os.Args[1], "redis://127.0.0.1:6379/0"
+	if len(os.Args) > 2 {
+		url = os.Args[2]
+	}
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		log.Fatal(err)
+	}
+	options.DisableIdentity = true // CLIENT SETINFO is not among the reader's commands
+	client := redis.NewClient(options)
+	defer client.Close()
+
+	ctx, pipe := context.Background(), client.Pipeline()
+	before := pipe.Get(ctx, "ms:{meta}:epoch")
+	live := pipe.HGetAll(ctx, "ms:{meta}:live")
+	beacons := pipe.HGetAll(ctx, "ms:{meta}:beacons")
+	hash := pipe.HGetAll(ctx, "ms:member:"+member)
+	after := pipe.Get(ctx, "ms:{meta}:epoch")
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		log.Fatal(err)
+	}
+
+	pos := hash.Val()["pos"]
+	if _, gone := hash.Val()["gone"]; gone {
+		pos = ""
+	}
+	complete := before.Val() != "" && before.Val() == after.Val()
+	fmt.Println("status:", status(complete, pos, beacons.Val()))
+	if pos == "" {
+		return
+	}
+	position := strings.Split(pos, ":")
+	fmt.Printf("position: %s:%s\n", position[0], position[1])
+	var lines []string
+	for model, version := range live.Val() {
+		field := model + "@" + version
+		if value, ok := hash.Val()[field]; ok {
+			cluster, since, _ := strings.Cut(value, ":")
+			lines = append(lines, fmt.Sprintf("%s: %s since %s", field, cluster, since))
+		}
+	}
+	sort.Strings(lines)
+	for _, line := range lines {
+		fmt.Println(line)
+	}
+}
+
+func status(complete bool, pos string, beacons map[string]string) string {
+	if !complete {
+		return "rebuilding"
+	}
+	if pos == "" {
+		return "unknown member"
+	}
+	position := strings.Split(pos, ":") // partition, offset, as_of_ms, valid_until_ms
+	beacon, ok := beacons[position[0]]
+	if !ok {
+		return "stale"
+	}
+	said := strings.Split(beacon, ":") // next_offset, clock_ms, written_ms
+	age := max(0, time.Now().UnixMilli()-number(said[2]))
+	if age > 30_000 || position[3] != "" && number(position[3]) <= number(said[1])+age {
+		return "stale"
+	}
+	return "current"
+}
+
+func number(text string) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return n
+}

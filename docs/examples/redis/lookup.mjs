@@ -1,0 +1,40 @@
+// lookup.mjs MEMBER [URL]: one round trip (node-redis sends what is called in one turn together). redis 5.
+import { createClient } from "redis";
+
+const [member, url = "redis://127.0.0.1:6379/0"] = process.argv.slice(2);
+// CLIENT SETINFO is not among the reader's commands. A service keeps one client for the whole process.
+const client = createClient({ url, disableClientInfo: true });
+client.on("error", (error) => console.error(String(error)));
+await client.connect();
+
+const [before, live, beacons, hash, after] = await Promise.all([
+  client.get("ms:{meta}:epoch"),
+  client.hGetAll("ms:{meta}:live"),
+  client.hGetAll("ms:{meta}:beacons"),
+  client.hGetAll(`ms:member:${member}`),
+  client.get("ms:{meta}:epoch"),
+]);
+client.destroy();
+
+const pos = hash.gone === undefined ? hash.pos : undefined;
+const complete = before !== null && before === after;
+console.log(`status: ${status(complete, pos, beacons)}`);
+if (pos !== undefined) {
+  const [partition, offset] = pos.split(":");
+  console.log(`position: ${partition}:${offset}`);
+  for (const model of Object.keys(live).sort()) {
+    const field = `${model}@${live[model]}`;
+    if (hash[field] !== undefined) console.log(`${field}: ${hash[field].replace(":", " since ")}`);
+  }
+}
+
+function status(complete, pos, beacons) {
+  if (!complete) return "rebuilding";
+  if (pos === undefined) return "unknown member";
+  const [partition, , , validUntil] = pos.split(":");
+  if (beacons[partition] === undefined) return "stale";
+  const [, clock, written] = beacons[partition].split(":").map(Number);
+  const age = Math.max(0, Date.now() - written);
+  if (age > 30_000 || (validUntil !== "" && Number(validUntil) <= clock + age)) return "stale";
+  return "current";
+}

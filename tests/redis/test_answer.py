@@ -1,0 +1,108 @@
+"""The status rules and the formats, without a server."""
+
+import pytest
+
+from stream import keyspace
+from stream.keyspace import Beacon, KeyspaceError, Position, PublishedModel
+from stream.lookup.answer import Answer, Membership, Meta, Status, parse_meta
+
+NOW = 1_700_000_100_000
+LIVE = {b"repeat_buyer": b"2", b"buying_style": b"1"}
+MODELS = {b"repeat_buyer@2": b'{"type":"logistic","clusters":{"1":"low","3":"high"}}'}
+
+
+def meta(**beacons: Beacon) -> Meta:
+    told = {key[1:].encode(): keyspace.format_beacon(beacon) for key, beacon in beacons.items()}
+    return parse_meta(LIVE, MODELS, told)
+
+
+# The row holds pos, gone, buying_style@1, repeat_buyer@2.
+ROW = (b"0:41:1700000000000:1700000100000", None, b"4:7", b"3:1600000000000")
+FOREVER = (b"0:41:1700000000000:", *ROW[1:])
+TOMBSTONE = (b"0:41:1700000000000:", b"1", None, None)
+NO_ROW = (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("row", "complete", "beacon", "status"),
+    [
+        (ROW, False, Beacon(42, NOW, NOW), "rebuilding"),
+        (NO_ROW, False, Beacon(42, NOW, NOW), "rebuilding"),
+        (TOMBSTONE, False, None, "rebuilding"),
+        (NO_ROW, True, Beacon(42, NOW, NOW), "unknown member"),
+        (NO_ROW, True, None, "unknown member"),
+        (TOMBSTONE, True, Beacon(42, NOW, NOW), "unknown member"),
+        (FOREVER, True, None, "stale"),
+        (FOREVER, True, Beacon(42, NOW, NOW - 30_001), "stale"),
+        (FOREVER, True, Beacon(42, NOW, NOW - 30_000), "current"),
+        # valid_until is 1_700_000_100_000 = NOW, by the system's own clock:
+        (ROW, True, Beacon(42, NOW, NOW), "stale"),
+        (ROW, True, Beacon(42, NOW - 1, NOW), "current"),
+        (ROW, True, Beacon(42, NOW - 1, NOW - 1), "stale"),  # a millisecond has passed since the beacon
+        (ROW, True, Beacon(42, NOW - 9_000, NOW - 8_000), "current"),
+        (ROW, True, Beacon(42, 850_000_000_000, NOW), "current"),  # a replay that is still in 1996
+        (FOREVER, True, Beacon(42, NOW, NOW + 60_000), "current"),  # the reader's clock is a minute behind
+        (ROW, True, Beacon(42, NOW - 1, NOW + 60_000), "current"),
+    ],
+)
+def test_status_rules(row: tuple[bytes | None, ...], complete: bool, beacon: Beacon | None, status: str) -> None:
+    """Each rule of stream/lookup/answer.py, on both sides of its bound."""
+    answer = Answer("m", row, meta(p0=beacon) if beacon else meta(), complete, NOW)
+    assert answer.status == status
+    assert answer.as_dict()["status"] == status
+    assert answer.status is Status(status)
+
+
+def test_an_answer_holds_live_versions_only() -> None:
+    """By model name, with cluster names where the model gives them."""
+    answer = Answer("m", ROW, meta(p0=Beacon(42, NOW, NOW)), True, NOW)
+    assert answer.memberships == {
+        "buying_style": Membership("buying_style", 1, 4, None, 7),
+        "repeat_buyer": Membership("repeat_buyer", 2, 3, "high", 1_600_000_000_000),
+    }
+    assert (answer.cluster("repeat_buyer"), answer.cluster("buying_style"), answer.cluster("other")) == (3, 4, None)
+    assert (answer.partition, answer.offset) == (0, 41)
+    assert (answer.as_of_ms, answer.valid_until_ms) == (1_700_000_000_000, 1_700_000_100_000)
+    assert repr(answer) == "<Answer 'm' stale: buying_style@1=4, repeat_buyer@2=3>"
+
+
+def test_an_unknown_member_has_neither_position_nor_membership() -> None:
+    """Also a tombstone, whose position is nobody's business."""
+    for row in (NO_ROW, TOMBSTONE):
+        answer = Answer("m", row, meta(), True, NOW)
+        assert answer.memberships == {}
+        assert answer.as_dict() == {
+            "member_id": "m", "status": "unknown member", "memberships": {},
+            "partition": None, "offset": None, "as_of_ms": None, "valid_until_ms": None,
+        }  # fmt: skip
+        assert (answer.partition, answer.offset, answer.as_of_ms, answer.valid_until_ms) == (None,) * 4
+
+
+@pytest.mark.parametrize("valid_until_ms", [None, 0, 2**53])
+def test_formats_are_read_as_they_are_written(valid_until_ms: int | None) -> None:
+    """Position and beacon, also with an empty end."""
+    position = Position(3, 0, 1, valid_until_ms)
+    assert keyspace.parse_position(keyspace.format_position(position)) == position
+    assert keyspace.parse_beacon(keyspace.format_beacon(Beacon(1, 2, 3))) == Beacon(1, 2, 3)
+    model = PublishedModel("m", 1, "logistic", {2: "é", 10: ""})
+    assert keyspace.parse_cluster_names(keyspace.format_model(model)) == {2: "é", 10: ""}
+
+
+@pytest.mark.parametrize(
+    ("parse", "value"),
+    [
+        (keyspace.parse_position, b"1:2:3"),
+        (keyspace.parse_position, b"1:2:x:4"),
+        (keyspace.parse_beacon, b"1:2"),
+        (keyspace.parse_membership, b"1"),
+        (keyspace.parse_cluster_names, b"[]"),
+        (keyspace.split_field, b"repeat_buyer"),
+        (keyspace.split_field, b"@1"),
+        (keyspace.split_field, b"repeat_buyer@one"),
+    ],
+)
+def test_a_malformed_value_says_what_was_expected_and_found(parse: object, value: bytes) -> None:
+    """Something else wrote to our keys: nothing is guessed."""
+    assert callable(parse)
+    with pytest.raises(KeyspaceError, match=r"expected .* found"):
+        parse(value)

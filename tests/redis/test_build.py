@@ -1,0 +1,232 @@
+"""The build protocol, beacons, and every way in which Redis can fail the writer."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+from servers import RedisServer
+
+from stream.keyspace import Beacon, PublishedModel, member_key, membership_field
+from stream.projection import BuiltMark, Projection, RedisFault, RedisUnavailable, Update
+
+FIELD = membership_field("repeat_buyer", 1)
+MODELS = [
+    PublishedModel("repeat_buyer", 1, "logistic", {1: "low", 2: "high"}),
+    PublishedModel("repeat_buyer", 10, "logistic", {1: "low", 2: "höher"}),
+    PublishedModel("buying_style", 2, "kmeans", {}),
+]
+
+
+def one(offset: int) -> list[Update]:
+    return [Update(b"m", offset, 1, None, [(FIELD, 1, 1)])]
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url, protocol=2, decode_responses=True) as client:
+        yield client
+
+
+async def test_the_epoch_appears_with_the_last_partition(redis_url: str, client: redis.Redis) -> None:
+    """Two partitions: the first waits, the second completes; then nothing of the building is left."""
+    async with Projection(redis_url) as projection:
+        await projection.set_models(MODELS)
+        beacons = {0: Beacon(5, 1, 1), 1: Beacon(6, 1, 1)}
+        assert await projection.beacon(beacons) == (False, {0: None, 1: None})
+        first, second = await projection.begin(0), await projection.begin(1)
+        assert await projection.finish(0, first, 2, 77) == "waiting"
+        assert await projection.finish(0, first, 2, 77) == "waiting"  # a repeated call
+        assert await projection.beacon(beacons) == (
+            False, {0: BuiltMark(first, True), 1: BuiltMark(second, False)},
+        )  # fmt: skip
+        assert await projection.finish(1, second, 2, 78) == "complete"
+        assert await projection.beacon(beacons) == (True, {0: None, 1: None})
+    assert client.get("ms:{meta}:epoch") == "78"
+    assert not client.exists("ms:{meta}:built")
+
+
+async def test_redis_emptied_while_building_restarts_everyone(redis_url: str, client: redis.Redis) -> None:
+    """FLUSHALL between any two steps: no one completes a projection that has lost members."""
+    async with Projection(redis_url) as projection:
+        await projection.set_models(MODELS)
+        done, open_ = await projection.begin(0), await projection.begin(1)
+        await projection.write(0, one(1))
+        assert await projection.finish(0, done, 2, 1) == "waiting"
+        client.flushall()
+        assert await projection.finish(1, open_, 2, 2) == "restart"
+        assert await projection.beacon({0: Beacon(1, 1, 1), 1: Beacon(1, 1, 1)}) == (False, {0: None, 1: None})
+        open_ = await projection.begin(1)
+        assert await projection.finish(1, open_, 2, 3) == "waiting"  # partition 0 has to build again, too
+        done = await projection.begin(0)
+        client.flushall()
+        done = await projection.begin(0)
+        assert await projection.finish(0, done, 2, 4) == "waiting"
+        assert not client.exists("ms:{meta}:epoch")
+        assert await projection.finish(1, await projection.begin(1), 2, 5) == "complete"
+    assert client.hgetall("ms:{meta}:live") == {"repeat_buyer": "10", "buying_style": "2"}  # written by begin
+
+
+async def test_a_new_owner_shuts_the_old_one_out(redis_url: str) -> None:
+    """A worker that lost the partition while building can't finish it for the new owner."""
+    async with Projection(redis_url) as old, Projection(redis_url) as new:
+        late = await old.begin(0)
+        token = await new.begin(0)
+        assert await old.finish(0, late, 1, 1) == "restart"
+        assert await new.finish(0, token, 1, 2) == "complete"
+        assert await old.finish(0, late, 1, 3) == "restart"
+
+
+async def test_beacons_never_go_back(redis_url: str, client: redis.Redis) -> None:
+    """Applied stays applied; a worker that wakes up late can't make a partition look dead or alive."""
+    async with Projection(redis_url) as projection:
+        await projection.beacon({0: Beacon(10, 100, 1_000), 1: Beacon(0, 5, 1_000)})
+        await projection.beacon({0: Beacon(12, 90, 999)})
+        assert client.hget("ms:{meta}:beacons", "0") == "10:100:1000"
+        await projection.beacon({0: Beacon(7, 120, 1_001)})
+        assert client.hgetall("ms:{meta}:beacons") == {"0": "10:120:1001", "1": "0:5:1000"}
+        assert await projection.beacon({}) == (False, {})
+
+
+async def test_models_are_replaced_and_the_highest_version_is_live(redis_url: str, client: redis.Redis) -> None:
+    """10 is higher than 1 (and than 9); what is no longer published goes."""
+    async with Projection(redis_url) as projection:
+        await projection.set_models(MODELS)
+        assert client.hgetall("ms:{meta}:live") == {"repeat_buyer": "10", "buying_style": "2"}
+        assert client.hgetall("ms:{meta}:models") == {
+            "repeat_buyer@1": '{"type":"logistic","clusters":{"1":"low","2":"high"}}',
+            "repeat_buyer@10": '{"type":"logistic","clusters":{"1":"low","2":"höher"}}',
+            "buying_style@2": '{"type":"kmeans","clusters":{}}',
+        }
+        await projection.set_models(MODELS[:1])
+        assert client.hgetall("ms:{meta}:live") == {"repeat_buyer": "1"}
+        assert client.hkeys("ms:{meta}:models") == ["repeat_buyer@1"]
+        await projection.set_models([])
+        assert not client.exists("ms:{meta}:live", "ms:{meta}:models")
+
+
+async def test_forgotten_scripts_are_loaded_again(redis_url: str, client: redis.Redis) -> None:
+    """SCRIPT FLUSH (or a failover to a replica that never saw them) is not an error for the caller."""
+    async with Projection(redis_url) as projection:
+        assert await projection.write(0, one(5)) == 0
+        client.script_flush()
+        many = [Update(b"m%d" % i, 1, 1, None, [(FIELD, 1, 1)]) for i in range(100)]
+        assert await projection.write(0, [*one(4), *many]) == 1
+        client.script_flush()
+        assert (await projection.beacon({0: Beacon(1, 1, 1)})).epoch is False
+    assert client.dbsize() == 102
+
+
+async def test_full_memory_is_an_outage_and_ends(redis_url: str, client: redis.Redis) -> None:
+    """OOM: named, with the action; the same call succeeds once there is room."""
+    async with Projection(redis_url) as projection:
+        await projection.ping()
+        client.config_set("maxmemory", "1")
+        try:
+            with pytest.raises(RedisUnavailable, match=r"OOM.*Next: .*maxmemory"):
+                await projection.write(0, one(1))
+        finally:
+            client.config_set("maxmemory", "0")
+        assert await projection.write(0, one(1)) == 0
+
+
+async def test_a_replica_is_an_outage(redis_url: str, client: redis.Redis) -> None:
+    """READONLY after a failover, and MASTERDOWN where stale reads are forbidden."""
+    async with Projection(redis_url) as projection:
+        await projection.ping()
+        client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        try:
+            with pytest.raises(RedisUnavailable, match=r"READONLY.*Next: .*primary"):
+                await projection.write(0, one(1))
+            client.config_set("replica-serve-stale-data", "no")
+            with pytest.raises(RedisUnavailable, match=r"MASTERDOWN.*Next: "):
+                await projection.write(0, one(1))
+        finally:
+            client.config_set("replica-serve-stale-data", "yes")
+            client.execute_command("REPLICAOF", "NO", "ONE")
+        assert await projection.write(0, one(1)) == 0
+
+
+async def test_a_foreign_key_is_a_fault_not_an_outage(redis_url: str, client: redis.Redis) -> None:
+    """Waiting would not help: the worker has to stop and say what it found."""
+    client.set(member_key(b"m"), "not ours")
+    async with Projection(redis_url) as projection:
+        with pytest.raises(RedisFault, match="WRONGTYPE"):
+            await projection.write(0, one(1))
+
+
+async def test_a_stopped_server_is_an_outage_and_the_writer_comes_back(
+    own_redis: Callable[..., RedisServer],
+) -> None:
+    """Killed under the writer, refused while down, served again after the restart: no other exception escapes."""
+    server = own_redis()
+    async with Projection(server.url) as projection:
+        assert await projection.write(0, one(1)) == 0
+        server.kill()
+        with pytest.raises(RedisUnavailable, match="Next: "):
+            await projection.write(0, one(2))
+        with pytest.raises(RedisUnavailable, match=r"no connection.*Next: check that it runs"):
+            await projection.write(0, one(2))
+        server.start()
+        assert await projection.write(0, one(2)) == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "action"),
+    [
+        ("LOADING Redis is loading the dataset in memory", "wait until it has"),
+        ("TRYAGAIN Multiple keys request during rehashing of slot", "resharding"),
+        ("CLUSTERDOWN The cluster is down", "missing nodes"),
+        ("NOAUTH Authentication required.", "password"),
+        ("NOPERM this user has no permissions", "docs/redis.md"),
+    ],
+)
+async def test_errors_of_a_server_that_says_only_that(code: str, action: str) -> None:
+    """Errors that are hard to force, from a server that gives no other answer, also while logging in."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65_536):
+            writer.write(b"-%b\r\n" % code.encode() * 6)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, Projection(_url(server)) as projection:
+        with pytest.raises(RedisUnavailable, match=rf"{code.split()[0]}.*Next: .*{action}"):
+            await projection.write(0, one(1))
+
+
+async def test_silence_is_an_outage_for_everyone_waiting() -> None:
+    """A hung server: all calls on the connection end after the time allowed, none waits for ever."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65_536)
+        writer.write(b"+OK\r\n" * 6)
+        await reader.read()
+        writer.close()
+
+    async with (
+        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
+        Projection(_url(server), timeout_s=0.2) as projection,
+    ):
+        calls = [projection.write(p, one(1)) for p in range(3)]
+        for error in await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 5):
+            assert isinstance(error, RedisUnavailable)
+            assert "no answer within 0.2 s" in str(error)
+
+
+async def test_an_outage_text_never_holds_the_password() -> None:
+    """It goes to logs."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"redis://worker:s3cret@127.0.0.1:{taken.getsockname()[1]}/2"
+        async with Projection(url) as projection:
+            with pytest.raises(RedisUnavailable) as caught:
+                await projection.ping()
+    assert "s3cret" not in str(caught.value)
+    assert "/2: no connection" in str(caught.value)
+
+
+def _url(server: asyncio.Server) -> str:
+    address: Any = server.sockets[0].getsockname()
+    return f"redis://127.0.0.1:{address[1]}"

@@ -1,0 +1,154 @@
+"""docs/redis.md holds the declared list, the example programs, and an ACL user with which they really work."""
+
+import asyncio
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+
+from stream import keyspace
+from stream.keyspace import Beacon, PublishedModel, membership_field
+from stream.lookup import AsyncLookup, Lookup, LookupUnavailable
+from stream.projection import Deletion, Projection, Update
+
+ROOT = Path(__file__).parents[2]
+DOC = (ROOT / "docs" / "redis.md").read_text(encoding="utf-8")
+EXAMPLES = ROOT / "docs" / "examples" / "redis"
+FETCHED = ROOT / ".cache" / "examples"
+LANGUAGES = {"lookup.sh": "sh", "lookup.py": "python", "Lookup.java": "java", "lookup.go": "go", "lookup.mjs": "js"}
+
+MODELS = ["buying_style", "repeat_buyer"]
+# What every example prints, member by member.
+EXPECTED = {
+    "m-1": "status: current\nposition: 0:3\nbuying_style@4: 0 since 1600000000000\nrepeat_buyer@10: 2 since 7\n",
+    "naïve:{x}": "status: current\nposition: 0:4\nrepeat_buyer@10: 1 since 7\n",
+    "old": "status: stale\nposition: 0:5\nbuying_style@4: 1 since 5\nrepeat_buyer@10: 1 since 5\n",
+    "elsewhere": "status: stale\nposition: 9:5\n",
+    "gone": "status: unknown member\n",
+    "nobody": "status: unknown member\n",
+}
+
+
+def test_the_key_table_is_the_declared_list() -> None:
+    """Change stream/keyspace.py, print `markdown_table()`, paste it."""
+    assert keyspace.markdown_table() in DOC
+
+
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_examples_stand_in_the_document_as_they_are(name: str) -> None:
+    """What a reader copies is what the tests ran."""
+    text = (EXAMPLES / name).read_text(encoding="utf-8")
+    assert f"```{LANGUAGES[name]}\n{text}```" in DOC
+
+
+async def fill(url: str) -> None:
+    now = time.time_ns() // 1_000_000
+    style, buyer = membership_field("buying_style", 4), membership_field("repeat_buyer", 10)
+    async with Projection(url) as projection:
+        await projection.set_models(
+            [PublishedModel("repeat_buyer", 10, "logistic", {}), PublishedModel("repeat_buyer", 9, "logistic", {}),
+             PublishedModel("buying_style", 4, "kmeans", {})]
+        )  # fmt: skip
+        token = await projection.begin(0)
+        both = [(style, 0, 1_600_000_000_000), (buyer, 2, 7), (membership_field("repeat_buyer", 9), 3, 7)]
+        await projection.write(0, [Update(b"m-1", 3, now, now + 60_000, both)])
+        await projection.write(0, [Update("naïve:{x}".encode(), 4, now, None, [(buyer, 1, 7)])])
+        await projection.write(0, [Update(b"old", 5, now, now - 1, [(style, 1, 5), (buyer, 1, 5)])])
+        await projection.write(9, [Update(b"elsewhere", 5, now, None, [])])
+        await projection.write(0, [Deletion(b"gone", 6, now)])
+        await projection.beacon({0: Beacon(7, now, now)})
+        await projection.finish(0, token, 1, now)
+
+
+@pytest.fixture
+def reader_url(redis_url: str) -> Iterator[str]:
+    """URL of the ACL user as docs/redis.md tells an operator to make it."""
+    [command] = re.findall(r"^ACL SETUSER (.*)$", DOC, re.MULTILINE)
+    with redis.Redis.from_url(redis_url) as admin:
+        words = command.replace("PASSWORD", "s3:cr@t").split()
+        admin.execute_command("ACL", "SETUSER", *words)
+        asyncio.run(fill(redis_url))
+        yield f"redis://{words[0]}:s3%3Acr%40t@127.0.0.1:{urlsplit(redis_url).port}/0"
+        admin.execute_command("ACL", "DELUSER", words[0])
+
+
+def test_the_readers_user_can_look_up_and_nothing_else(reader_url: str) -> None:
+    """Both clients work with it; writing, listing names and disturbing the server are refused."""
+
+    async def asynchronous() -> int | None:
+        async with AsyncLookup(reader_url) as lookup:
+            return (await lookup.get("m-1")).cluster("repeat_buyer")
+
+    with Lookup(reader_url) as lookup:
+        assert [answer.cluster("repeat_buyer") for answer in lookup.get_many(["m-1", "nobody"])] == [2, None]
+    assert asyncio.run(asynchronous()) == 2
+    with redis.Redis.from_url(reader_url) as client:
+        assert client.hget("ms:member:m-1", "repeat_buyer@10") == b"2:7"
+        for refused in (
+            "SET ms:member:x 1", "HSET ms:member:m-1 pos 1", "DEL ms:member:m-1", "EXPIRE ms:member:m-1 1",
+            "FLUSHALL", "SCAN 0", "KEYS *", "RANDOMKEY", "CLIENT PAUSE 1000", "CLIENT LIST", "CONFIG GET *", "INFO",
+            "EVAL return(1) 0", "SUBSCRIBE x", "MONITOR", "GET other", "HGETALL other", "DBSIZE", "ACL LIST",
+        ):  # fmt: skip
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.execute_command(*refused.split())
+
+
+def test_a_wrong_password_names_the_action(reader_url: str) -> None:
+    """And does not repeat the password."""
+    with Lookup(reader_url.replace("s3%3A", "no")) as lookup, pytest.raises(LookupUnavailable) as caught:
+        lookup.get("m-1")
+    assert "Next: it refuses user or password" in str(caught.value)
+    assert "cr@t" not in str(caught.value)
+
+
+def _run(command: list[str | Path], url: str) -> dict[str, str]:
+    """Member → what the program prints."""
+    printed = {}
+    for member in EXPECTED:
+        done = subprocess.run([*command, member, url], capture_output=True, timeout=60, cwd=ROOT, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        printed[member] = done.stdout.decode()
+    return printed
+
+
+def test_the_redis_cli_example(reader_url: str) -> None:
+    """By hand."""
+    if shutil.which("redis-cli") is None:
+        pytest.skip("redis-cli is missing (Debian: redis-tools)")
+    assert _run(["sh", EXAMPLES / "lookup.sh"], reader_url) == EXPECTED
+
+
+def test_the_python_example(reader_url: str) -> None:
+    """Through stream.lookup."""
+    assert _run([sys.executable, "-c", _AS_SCRIPT, EXAMPLES / "lookup.py"], reader_url) == EXPECTED
+
+
+# The tests run from the source tree, where `stream` is not installed.
+_AS_SCRIPT = "import runpy, sys; sys.path.insert(0, '.'); del sys.argv[0]; runpy.run_path(sys.argv[0])"
+
+
+@pytest.mark.examples
+@pytest.mark.parametrize(
+    ("tool", "needs", "command"),
+    [
+        ("java", FETCHED / "java" / "Lookup.class",
+         ["java", "-XX:TieredStopAtLevel=1", "-cp", f"{FETCHED}/java:{FETCHED}/java/lib/*", "Lookup"]),
+        ("go", FETCHED / "go" / "lookup", [FETCHED / "go" / "lookup"]),
+        ("node", FETCHED / "node" / "node_modules" / "redis", ["node", FETCHED / "node" / "lookup.mjs"]),
+    ],
+    ids=["java", "go", "node"],
+)  # fmt: skip
+def test_the_examples_of_other_languages(reader_url: str, tool: str, needs: Path, command: list[str | Path]) -> None:
+    """Their libraries come by docs/examples/redis/fetch.sh."""
+    if shutil.which(tool) is None or not needs.exists():
+        pytest.skip(f"{tool} or its library is missing: install it and run docs/examples/redis/fetch.sh")
+    if tool == "node":  # a module is resolved from where the program lies
+        shutil.copy(EXAMPLES / "lookup.mjs", FETCHED / "node")
+    assert _run(command, reader_url) == EXPECTED

@@ -1,0 +1,195 @@
+"""What Redis holds of a member never goes back, whoever writes, in whatever order."""
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stream.keyspace import TOMBSTONE_TTL_S, member_key, membership_field, parse_position
+from stream.projection import Deletion, PartitionMismatch, Projection, Update
+
+FIELDS = [membership_field("repeat_buyer", 1), membership_field("buying_style", 2)]
+
+
+def update(member: bytes, offset: int, as_of_ms: int = 1_000, valid_until_ms: int | None = None) -> Update:
+    """The content follows from the position, as it does in the pipeline."""
+    cluster = (offset * 7 + as_of_ms) % 5
+    return Update(member, offset, as_of_ms, valid_until_ms, [(field, cluster, as_of_ms) for field in FIELDS])
+
+
+def expected(change: Update | Deletion) -> dict[bytes, bytes]:
+    if isinstance(change, Deletion):
+        return {b"pos": b"3:%d:%d:" % (change.offset, change.as_of_ms), b"gone": b"1"}
+    until = b"" if change.valid_until_ms is None else b"%d" % change.valid_until_ms
+    pos = b"3:%d:%d:%b" % (change.offset, change.as_of_ms, until)
+    return {b"pos": pos, **{field: b"%d:%d" % (cluster, since) for field, cluster, since in change.memberships}}
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url, protocol=2) as client:
+        yield client
+
+
+_POSITIONS = st.tuples(st.integers(0, 12), st.integers(1_000, 1_003))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    batches=st.lists(st.lists(st.tuples(st.integers(0, 2), _POSITIONS), max_size=6), min_size=1, max_size=12),
+    deleted=st.sets(_POSITIONS, max_size=30),
+    n_writers=st.integers(1, 4),
+)
+def test_the_highest_position_wins_and_no_reader_sees_it_fall(
+    redis_url: str,
+    client: redis.Redis,
+    batches: list[list[tuple[int, tuple[int, int]]]],
+    deleted: set[tuple[int, int]],
+    n_writers: int,
+) -> None:
+    """Writers that know nothing of each other, positions in any order, a reader watching all the time."""
+    run = uuid.uuid4().hex.encode()
+    members = [b"%b-%d" % (run, i) for i in range(3)]
+
+    def change(member: int, position: tuple[int, int]) -> Update | Deletion:
+        made = update(members[member], *position)
+        return Deletion(made.member_id, *position) if position in deleted else made
+
+    changes = [[change(member, position) for member, position in batch] for batch in batches]
+
+    async def main() -> None:
+        writers = [Projection(redis_url) for _ in range(n_writers)]
+        watching = asyncio.create_task(asyncio.to_thread(watch))
+        await asyncio.gather(*[writers[i % n_writers].write(3, batch) for i, batch in enumerate(changes)])
+        stop.set()
+        await watching
+        for writer in writers:
+            await writer.close()
+
+    stop = asyncio.Event()
+
+    def watch() -> None:
+        last = dict.fromkeys(members, (-1, -1))
+        with redis.Redis.from_url(redis_url) as sampler:
+            while not stop.is_set():
+                for member in members:
+                    pos = sampler.hget(member_key(member), "pos")
+                    if pos is not None:
+                        _, offset, as_of_ms, _ = parse_position(pos)
+                        assert (offset, as_of_ms) >= last[member]
+                        last[member] = (offset, as_of_ms)
+
+    asyncio.run(main())
+    for member in members:
+        made = [c for batch in changes for c in batch if c.member_id == member]
+        found = client.hgetall(member_key(member))
+        assert found == (expected(max(made, key=lambda c: (c.offset, c.as_of_ms))) if made else {})
+
+
+async def test_lower_positions_are_refused_and_counted_and_equal_ones_repeat(
+    redis_url: str, client: redis.Redis
+) -> None:
+    """By offset first, then by as-of; an equal position is written again."""
+    async with Projection(redis_url) as projection:
+        assert await projection.write(3, [update(b"m", 9, 50)]) == 0
+        assert await projection.write(3, [update(b"m", 9, 49), update(b"m", 8, 99), update(b"n", 1)]) == 2
+        client.hset(member_key(b"m"), FIELDS[0], "damaged")
+        assert await projection.write(3, [update(b"m", 9, 50)]) == 0
+        assert client.hgetall(member_key(b"m")) == expected(update(b"m", 9, 50))
+        assert await projection.write(3, [update(b"m", 9, 51, 77), update(b"m", 10, 1)]) == 0
+        assert client.hgetall(member_key(b"m")) == expected(update(b"m", 10, 1))
+
+
+async def test_offsets_of_many_digits_compare_as_numbers(redis_url: str, client: redis.Redis) -> None:
+    """Neither as text ("9" > "10") nor rounded, up to the documented 2**53."""
+    top = 2**53 - 1
+    async with Projection(redis_url) as projection:
+        for offset in (9, 10, 99_999_999_999, top - 1, top):
+            assert await projection.write(3, [update(b"m", offset)]) == 0
+        assert await projection.write(3, [update(b"m", top - 1), update(b"m", 10)]) == 2
+    assert client.hgetall(member_key(b"m")) == expected(update(b"m", top))
+
+
+async def test_a_tombstone_keeps_a_stale_writer_out_and_ends(redis_url: str, client: redis.Redis) -> None:
+    """Deleted: only pos and gone stay, for a day; an older event can't bring the member back."""
+    async with Projection(redis_url) as projection:
+        await projection.write(3, [update(b"m", 5)])
+        assert await projection.write(3, [Deletion(b"m", 6, 2_000)]) == 0
+        assert client.hgetall(member_key(b"m")) == {b"pos": b"3:6:2000:", b"gone": b"1"}
+        assert TOMBSTONE_TTL_S - 5 <= client.ttl(member_key(b"m")) <= TOMBSTONE_TTL_S
+        assert await projection.write(3, [update(b"m", 5, 9_999)]) == 1
+        assert await projection.write(3, [Deletion(b"m", 4, 9_999)]) == 1
+        assert client.hgetall(member_key(b"m")) == {b"pos": b"3:6:2000:", b"gone": b"1"}
+
+
+@pytest.mark.parametrize("fields", [FIELDS, []])
+async def test_a_member_that_comes_back_replaces_its_tombstone_whole(
+    redis_url: str, client: redis.Redis, fields: list[bytes]
+) -> None:
+    """Nothing of the tombstone stays, least of all its time to live; also when no model is published."""
+    again = update(b"m", 7)._replace(memberships=[(field, 1, 2) for field in fields])
+    async with Projection(redis_url) as projection:
+        await projection.write(3, [update(b"m", 5)])
+        await projection.write(3, [Deletion(b"m", 6, 2_000)])
+        assert await projection.write(3, [again]) == 0
+    assert client.hgetall(member_key(b"m")) == expected(again)
+    assert client.ttl(member_key(b"m")) == -1
+
+
+async def test_deletion_and_update_of_one_member_in_one_write(redis_url: str, client: redis.Redis) -> None:
+    """The later position wins whatever the order in the list."""
+    async with Projection(redis_url) as projection:
+        await projection.write(3, [Deletion(b"m", 6, 1), update(b"m", 7), update(b"n", 7), Deletion(b"n", 8, 1)])
+    assert client.hgetall(member_key(b"m")) == expected(update(b"m", 7))
+    assert client.hgetall(member_key(b"n")) == expected(Deletion(b"n", 8, 1))
+
+
+async def test_another_partitions_member_is_left_alone_and_stops_the_writer(
+    redis_url: str, client: redis.Redis
+) -> None:
+    """After a change of the partition count offsets can't be compared: no silent nonsense."""
+    async with Projection(redis_url) as projection:
+        await projection.write(3, [update(b"m", 5)])
+        with pytest.raises(PartitionMismatch, match=r"1 of 2 members .* FLUSHDB"):
+            await projection.write(1, [update(b"m", 500), update(b"n", 500)])
+        with pytest.raises(PartitionMismatch):
+            await projection.write(1, [Deletion(b"m", 500, 1)])
+    assert client.hgetall(member_key(b"m")) == expected(update(b"m", 5))
+    assert client.hget(member_key(b"n"), "pos") == b"1:500:1000:"
+
+
+async def test_large_writes_travel_in_short_calls(redis_url: str, client: redis.Redis) -> None:
+    """No call holds more members than the measured bound, whatever the number of fields; all arrive."""
+    client.config_resetstat()
+    async with Projection(redis_url) as projection:
+        updates = [update(b"m%d" % i, i) for i in range(1_000)]
+        assert await projection.write(3, updates) == 0
+        assert client.info("commandstats")["cmdstat_evalsha"]["calls"] == 50  # 20 members each
+        many = [(membership_field("m", version), 1, 2) for version in range(1, 401)]
+        wide = [Update(b"w%d" % i, i, 1, None, many) for i in range(3)]
+        assert await projection.write(3, wide) == 0
+        assert await projection.write(3, [Deletion(b"m%d" % i, 2_000, 1) for i in range(50)]) == 0
+        assert await projection.write(3, []) == 0
+    assert client.dbsize() == 1_003
+    assert client.hlen(member_key(b"w2")) == 401
+
+
+async def test_members_of_one_write_have_the_same_fields(redis_url: str) -> None:
+    """A mixed write is our bug; it must not store values under the wrong names."""
+    async with Projection(redis_url) as projection:
+        with pytest.raises(ValueError, match="expected fields"):
+            await projection.write(3, [update(b"m", 1), update(b"n", 2)._replace(memberships=[(FIELDS[1], 1, 2)])])
+
+
+async def test_partitions_written_at_once_share_a_connection(redis_url: str, client: redis.Redis) -> None:
+    """Concurrent calls of one writer don't mix up their replies."""
+    async with Projection(redis_url) as projection:
+        await asyncio.gather(*[projection.write(p, [update(b"p%d" % p, 10)]) for p in range(20)])
+        refused = await asyncio.gather(*[projection.write(p, [update(b"p%d" % p, 9)] * (p % 3)) for p in range(20)])
+        names = [c["name"] for c in client.client_list() if c["name"] == "memberstream-worker"]
+    assert refused == [p % 3 for p in range(20)]
+    assert len(names) == 1
