@@ -1,0 +1,220 @@
+"""Dashboard and alerts against what a real worker exports, asked of a real Prometheus. About 20 s.
+
+A panel whose expression is wrong shows nothing and nobody notices; an alert whose expression is wrong never rings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import yaml
+from servers import Broker, RedisServer, create_topic, missing, unique
+
+from stream.demo.history import changes
+from stream.metrics import METRICS
+from stream.producer import Producer
+from stream.published import publish, read_model
+from stream.server_process import ServerProcess, free_port
+from stream.settings import Settings, to_environment
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana/dashboards/memberstream.json").read_text())
+RULES: list[dict[str, Any]] = yaml.safe_load((DEPLOY / "prometheus/alerts.yml").read_text())["groups"][0]["rules"]
+EVENTS = 4_000
+SECONDS = 10.0  # so many seconds the events are spread over: rates need several scrapes
+
+
+@dataclass(frozen=True)
+class Monitored:
+    """A worker under load and the Prometheus that has watched it."""
+
+    metrics_url: str
+    prometheus_url: str
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """The samples that an expression gives now. Fails when Prometheus can't read it."""
+        data = urllib.parse.urlencode({"query": expression}).encode()
+        try:
+            with urllib.request.urlopen(f"{self.prometheus_url}/api/v1/query", data, timeout=5) as reply:
+                result: list[dict[str, Any]] = json.load(reply)["data"]["result"]
+        except urllib.error.HTTPError as error:
+            pytest.fail(f"{expression}: {error.read().decode()}")
+        return result
+
+
+def tool(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        missing(f"{name} is missing. Install it (Debian: prometheus)")
+    return found
+
+
+async def _produce(settings: Settings) -> None:
+    """Real purchases at an even pace, with a bad event after each hundred."""
+    pause_s = SECONDS / (EVENTS / 100)
+    async with Producer(settings.kafka_bootstrap, settings.topic) as producer:
+        for i, change in enumerate(islice(changes(), EVENTS)):
+            await producer.send(change.member_id.encode(), orjson.dumps(change.envelope))
+            if i % 100 == 0:
+                await producer.send(b"somebody", b"{}")
+                await producer.flush()
+                await asyncio.sleep(pause_s)
+        await producer.flush()
+
+
+@pytest.fixture(scope="module")
+def monitored(embedded_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitored]:
+    prometheus = tool("prometheus")
+    folder = tmp_path_factory.mktemp("monitoring")
+    topic, port, listens = unique("docs"), free_port(), free_port()
+    asyncio.run(create_topic(embedded_broker.bootstrap, topic, partitions=4))
+    for path in sorted((files("stream.demo") / "models").iterdir(), key=str):
+        publish(read_model(Path(str(path))), folder / "published")
+    worker, server = ServerProcess("worker", folder / "worker.log"), ServerProcess("prometheus", folder / "prom.log")
+    with RedisServer("valkey", folder / "valkey") as valkey:
+        settings = Settings(
+            kafka_bootstrap=(embedded_broker.bootstrap,),
+            broker_kind="embedded",
+            topic=topic,
+            group=unique("group"),
+            redis_url=valkey.url,
+            data_dir=folder / "state",
+            models_dir=folder / "published",
+            clock="event",
+            replication_factor=1,
+            session_timeout_s=6.0,
+            metrics_port=port,
+        )
+        watched = Monitored(f"http://127.0.0.1:{port}/metrics", f"http://127.0.0.1:{listens}")
+        configuration = {
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "rule_files": [str(DEPLOY / "prometheus/alerts.yml")],
+            "scrape_configs": [
+                {"job_name": "memberstream", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]},
+            ],
+        }
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
+        try:
+            worker.spawn([sys.executable, "-m", "stream.cli", "worker"], cwd=folder, env=_environment(settings))
+            worker.wait_until(lambda: bool(_get(watched.metrics_url)), timeout_s=30)
+            options = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/tsdb"]
+            server.spawn([prometheus, *options, f"--web.listen-address=127.0.0.1:{listens}"], cwd=folder)
+            server.wait_until(lambda: bool(_get(f"{watched.prometheus_url}/-/ready")), timeout_s=20)
+            asyncio.run(_produce(settings))
+            _wait_until_seen(watched)
+            yield watched
+        finally:
+            server.stop(grace_s=5)
+            worker.stop(grace_s=10)
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("MEMBERSTREAM_")}
+    path = os.pathsep.join(filter(None, [str(DEPLOY.parent), kept.get("PYTHONPATH", "")]))
+    return kept | to_environment(settings) | {"PYTHONPATH": path}
+
+
+def _get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=2) as reply:
+        text: str = reply.read().decode()
+        return text
+
+
+def _wait_until_seen(watched: Monitored) -> None:
+    """Until Prometheus has scraped a worker that has applied some and has nothing left to do."""
+    give_up_at = time.monotonic() + 15
+    done = 'sum(memberstream_events_total{outcome="applied"})'
+    while not any(float(x["value"][1]) >= EVENTS for x in watched.query(done)):
+        assert time.monotonic() < give_up_at, "the worker hasn't applied the events"
+        time.sleep(0.5)
+
+
+def expressions() -> list[Any]:
+    """Every expression of the dashboard, with Grafana's variables put in as its defaults would be."""
+    found = []
+    for panel in DASHBOARD["panels"]:
+        for target in panel["targets"]:
+            expression = target["expr"].replace("$worker", ".*").replace("$__rate_interval", "15s")
+            found.append(pytest.param(expression, id=f"{panel['title']}-{target['refId']}"))
+    return found
+
+
+@pytest.mark.parametrize("expression", expressions())
+def test_every_panel_shows_something(monitored: Monitored, expression: str) -> None:
+    """Each expression of the dashboard gives at least one number for a worker that works."""
+    assert "$" not in expression
+    values = [float(sample["value"][1]) for sample in monitored.query(expression)]
+    assert [value for value in values if not math.isnan(value)]
+
+
+@pytest.mark.parametrize("rule", [pytest.param(rule, id=rule["alert"]) for rule in RULES])
+def test_alerts_are_silent_for_a_healthy_worker(monitored: Monitored, rule: dict[str, Any]) -> None:
+    """Only the dead letters, which there are, raise an alert."""
+    assert bool(monitored.query(rule["expr"])) == (rule["alert"] == "MemberstreamDeadLetters")
+
+
+def test_no_rule_fails(monitored: Monitored) -> None:
+    """Prometheus itself has evaluated every rule of the file without an error."""
+    [group] = json.loads(_get(f"{monitored.prometheus_url}/api/v1/rules"))["data"]["groups"]
+    assert {rule["name"]: rule["health"] for rule in group["rules"]} == {rule["alert"]: "ok" for rule in RULES}
+
+
+def test_promtool_has_nothing_to_say_of_the_metrics(monitored: Monitored) -> None:
+    """Names, help texts and types follow Prometheus' conventions."""
+    run = subprocess.run(
+        [tool("promtool"), "check", "metrics"], input=_get(monitored.metrics_url), capture_output=True, text=True
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_promtool_accepts_configuration_and_rules() -> None:
+    """The files as they are mounted, the rule file included."""
+    for kind, name in (("config", "prometheus.yml"), ("rules", "alerts.yml")):
+        path = DEPLOY / "prometheus" / name
+        run = subprocess.run([tool("promtool"), "check", kind, str(path)], capture_output=True, text=True)
+        assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_every_metric_is_on_the_dashboard() -> None:
+    """A metric that nobody looks at isn't worth its cost; and no panel asks for one that doesn't exist."""
+    text = json.dumps([target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]])
+    asked = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"memberstream_\w+", text)}
+    assert asked == {name for name, *_ in METRICS}
+
+
+def test_dashboard_structure() -> None:
+    """Panels have distinct ids, don't overlap, fit the 24 columns, and all read the provisioned data source."""
+    [source] = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yml").read_text())["datasources"]
+    panels = DASHBOARD["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    cells = [
+        (x, y)
+        for panel in panels
+        for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
+    ]
+    assert len(set(cells)) == len(cells)
+    assert max(x for x, _ in cells) < 24
+    for panel in panels:
+        assert panel["title"]
+        assert panel["description"]
+        assert all(one["datasource"]["uid"] == source["uid"] for one in [panel, *panel["targets"]])
