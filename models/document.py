@@ -11,6 +11,7 @@ from typing import Any
 from models.path import Path
 
 Document = dict[str, Any]
+MAX_DEPTH = 64  # orjson writes at most 254 levels; patches and appends add at most MAX_SEGMENTS to this
 
 
 class NotAList(ValueError):
@@ -63,7 +64,10 @@ def append(document: Document, path: Path, value: Any, touched: set[Path]) -> Do
     return changed
 
 
-def overlaps(one: Path, other: Path) -> bool:
-    """Return whether a change at one path can change the value at the other: equal, above or below."""
-    n = min(len(one), len(other))
-    return one[:n] == other[:n]
+def depth(value: Any) -> int:
+    """Return how many objects and lists lie inside one another: 0 for a scalar, 1 for `[]`; without recursion."""
+    levels, level = 0, [value]
+    while level := [inner for inner in level if isinstance(inner, (dict, list))]:
+        levels += 1
+        level = [inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer)]
+    return levels

@@ -13,12 +13,12 @@ from typing import Any
 
 import orjson
 
+from models.document import MAX_DEPTH, depth
 from models.path import Path, parse_path
 from models.timestamps import parse_ms
 
 MAX_KEY_BYTES = 512  # a member id is part of a Redis key and of every index entry
 MAX_VALUE_BYTES = 900_000  # a document must fit one changelog record below Kafka's default of 1 MiB
-MAX_DEPTH = 64  # orjson writes at most 254 levels; patches and appends only add MAX_SEGMENTS to this
 MAX_VERSION = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 FUTURE_TOLERANCE_MS = 300_000  # producers' clocks differ by seconds; five minutes is a wrong clock or a wrong unit
 
@@ -128,7 +128,7 @@ def decode(key: bytes | None, value: bytes | None, timestamp_ms: int, now_ms: in
     """
     member_id = decode_key(key)
     if value is None:
-        return ChangeEvent(Op.DELETE, timestamp_ms)
+        return ChangeEvent(Op.DELETE, min(timestamp_ms, now_ms))  # a wrong clock must not stop a delete
     if len(value) > MAX_VALUE_BYTES:
         raise BadEvent(Reason.TOO_LARGE, f"expected at most {MAX_VALUE_BYTES} bytes, found {len(value)}")
     try:
@@ -158,7 +158,7 @@ def _parse(envelope: dict[str, Any], member_id: str, timestamp_ms: int, now_ms: 
     stated = envelope.get("member_id")
     if stated is not None and stated != member_id:
         raise BadEvent(Reason.MEMBER_ID_MISMATCH, "member_id: expected the record's key, found another value")
-    at_ms = _time(envelope["at"], now_ms) if envelope.get("at") is not None else timestamp_ms
+    at_ms = _time(envelope.get("at"), timestamp_ms, now_ms)
     version = envelope.get("version")
     if version is not None and (type(version) is not int or not 0 <= version <= MAX_VERSION):
         raise BadEvent(Reason.BAD_VERSION, f"version: expected an integer from 0 to 2^53 - 1, found {kind(version)}")
@@ -176,10 +176,11 @@ def _parse(envelope: dict[str, Any], member_id: str, timestamp_ms: int, now_ms: 
     return ChangeEvent(op, at_ms, version, envelope["value"], _path(envelope), create)
 
 
-def _time(value: Any, now_ms: int) -> int:
-    at_ms = parse_ms(value)
-    if at_ms is None:
-        raise BadEvent(Reason.BAD_TIME, f"at: expected ISO 8601 or ms since the epoch, found {kind(value)}")
+def _time(value: Any, timestamp_ms: int, now_ms: int) -> int:
+    at_ms = parse_ms(timestamp_ms if value is None else value)
+    if at_ms is None or (value is None and at_ms < 0):  # Kafka's -1: the record has no timestamp
+        found = "neither here nor a timestamp on the record" if value is None else kind(value)
+        raise BadEvent(Reason.BAD_TIME, f"at: expected ISO 8601 or ms since the epoch, found {found}")
     if at_ms > now_ms + FUTURE_TOLERANCE_MS:
         raise BadEvent(Reason.FUTURE_TIME, "at: expected a time not more than 5 minutes ahead of the worker's clock")
     return at_ms
@@ -210,17 +211,3 @@ def kind(value: Any) -> str:
     """Return the JSON type of a value in words, for messages that must not repeat the value."""
     names = {type(None): "null", bool: "a boolean", str: "a text", list: "a list", dict: "an object"}
     return names.get(type(value), "a number")
-
-
-def depth(value: Any) -> int:
-    """Return how many objects and lists lie inside one another, without recursion."""
-    deepest, level = 0, [value]
-    while level:
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, (dict, list))
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-        deepest += 1
-    return deepest - 1

@@ -18,8 +18,8 @@ from models.timestamps import parse_ms
 TOLERANCE = 1e-12
 
 
-def parse_examples(node: Node, columns: set[str] | None, cluster_ids: Sequence[int]) -> tuple[Example, ...]:
-    """Return the examples that could be read; `columns` None means that they are not known for sure."""
+def parse_examples(node: Node, columns: set[str] | None, cluster_ids: Sequence[int] | None) -> tuple[Example, ...]:
+    """Return the examples that could be read; `columns` and `cluster_ids` None: they are not known for sure."""
     examples = []
     elements = node.array("a list of examples") if node.value != [] else ()
     for element in elements:
@@ -31,7 +31,7 @@ def parse_examples(node: Node, columns: set[str] | None, cluster_ids: Sequence[i
         at_ms = parse_ms(at.value) if at else None
         if at and at_ms is None:
             at.problem("a time: ISO 8601 or milliseconds since 1970")
-        if cluster and (type(cluster.value) is not int or cluster.value not in cluster_ids):
+        if cluster and (type(cluster.value) is not int or cluster.value not in (cluster_ids or [cluster.value])):
             cluster.problem("the id of a cluster of this file")
         predictors = _predictors(element.get("predictors"), columns)
         probability = _probability(element.get("probability"))
@@ -63,18 +63,15 @@ def verify(model: Model) -> list[Problem]:
     if not model.examples:
         return []
     plan = Plan([model])
-    inputs = plan.inputs(model)
     documents = [example.document for example in model.examples]
     x, _ = plan.evaluate_many(documents, [example.at_ms for example in model.examples])
-    x = x.take(inputs, axis=1)
-    scores = model.scorer.score_many(x)
+    scores = model.scorer.score_many(x.take(plan.inputs(model), axis=1))
+    positions = plan.positions(model)
     problems: list[Problem] = []
     for i, example in enumerate(model.examples):
         path = f"examples[{i}]"
-        values = dict(zip(model.inputs, x[i].tolist(), strict=True))
         for name, expected in (example.predictors or {}).items():
-            if name in values:
-                _compare(problems, f"{path}.predictors.{name}", values[name], expected)
+            _compare(problems, f"{path}.predictors.{name}", float(x[i, positions[name]]), expected)
         if example.probability is not None:
             computed: Any = None if scores.probability is None else scores.probability[i].tolist()
             _compare(problems, f"{path}.probability", computed, example.probability)

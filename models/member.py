@@ -111,6 +111,8 @@ def decode(data: bytes) -> Member:
         memberships = {key: (cluster, since) for key, cluster, since in _MEMBERSHIP.iter_unpack(data[start:end])}
         until_start = end + 8 * n_x
         document_start = until_start + 8 * n_until
+        if len(data) < document_start:
+            raise StateError(f"member state: expected at least {document_start} bytes, found {len(data)}")
         document = orjson.loads(data[document_start:]) if len(data) > document_start else None
     except (struct.error, orjson.JSONDecodeError) as error:
         raise StateError(f"member state: damaged bytes ({error})") from None

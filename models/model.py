@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from models.predictor import Predictor
 from models.scorer import Scorer
 
@@ -59,6 +62,11 @@ class Model:
     def label(self) -> str:
         """`name@version`, the name of its field in Redis."""
         return label(self.name, self.version)
+
+    @cached_property
+    def cluster_ids(self) -> npt.NDArray[np.int64]:
+        """(n_clusters,) ids in file order, to be indexed with a scorer's `index`."""
+        return np.array([cluster.id for cluster in self.clusters], dtype=np.int64)
 
     @cached_property
     def key(self) -> int:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from datetime import date
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import orjson
 
+from models.document import MAX_DEPTH, depth
 from models.examples import parse_examples, verify
 from models.model import Cluster, Example, Model
 from models.predictor_file import parse_predictors
@@ -36,8 +35,9 @@ def load(data: bytes, *, is_toml: bool = False) -> Model:
         ModelFileError: not JSON or TOML, or with problems; lists all of them.
     """
     try:
-        definition = _plain(tomllib.loads(data.decode())) if is_toml else orjson.loads(data)
-    except (orjson.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        # TOML goes through JSON: dates become texts, and there is nothing in a definition that JSON can't carry.
+        definition = orjson.loads(orjson.dumps(tomllib.loads(data.decode())) if is_toml else data)
+    except (ValueError, TypeError, RecursionError) as error:
         raise ModelFileError([Problem("", "TOML" if is_toml else "JSON", str(error))]) from None
     return parse(definition)
 
@@ -50,6 +50,9 @@ def parse(definition: Any) -> Model:
     """
     problems: list[Problem] = []
     root = Node(definition, "", problems)
+    if depth(definition) > MAX_DEPTH:
+        root.problem(f"at most {MAX_DEPTH} levels of nesting", str(depth(definition)))
+        raise ModelFileError(problems)
     if not root.object(_REQUIRED, _OPTIONAL):
         raise ModelFileError(problems)
     _format(root.get("format"))
@@ -62,15 +65,18 @@ def parse(definition: Any) -> Model:
     predictors = parse_predictors(predictors_node) if predictors_node else ()
     columns = [column for predictor in predictors for column in predictor.columns]
     are_complete = len(problems) == before  # else a column that seems missing is only another problem's echo
-    clusters = _clusters(root.get("clusters"))
+    before = len(problems)
+    clusters_node = root.get("clusters")
+    clusters = _clusters(clusters_node) if clusters_node else ()
+    cluster_ids = [c.id for c in clusters] if clusters_node and len(problems) == before else None
     model_node = root.get("model")
-    inputs, scorer = _scorer(model_node, columns, len(clusters), are_complete) if model_node else ((), None)
+    inputs, scorer = _scorer(model_node, columns, len(clusters) or None, are_complete) if model_node else ((), None)
     if predictors_node and are_complete and scorer is not None:
         _check_unused(predictors_node, inputs, definition)
     examples_node = root.get("examples")
     examples: tuple[Example, ...] = ()
     if examples_node is not None:
-        examples = parse_examples(examples_node, set(columns) if are_complete else None, [c.id for c in clusters])
+        examples = parse_examples(examples_node, set(columns) if are_complete else None, cluster_ids)
     if problems or name is None or version is None or scorer is None:
         raise ModelFileError(problems)
     model = Model(name, version, description or "", predictors, inputs, scorer, clusters, examples, definition)
@@ -95,27 +101,29 @@ def _integer(node: Node | None, low: int, high: int, expected: str) -> int | Non
     return node.integer(low, high, expected) if node else None
 
 
-def _clusters(node: Node | None) -> tuple[Cluster, ...]:
+def _clusters(node: Node) -> tuple[Cluster, ...]:
+    """Return as many clusters as the list has elements; what is wrong with one is noted."""
     clusters: list[Cluster] = []
-    for element in node.array("a list of clusters") if node else ():
-        if not element.object({"id", "name"}):
-            continue
+    for element in node.array("a list of clusters"):
+        element.object({"id", "name"})
         cluster_id = _integer(element.get("id"), 0, MAX_CLUSTER_ID, "a cluster id")
         name_node = element.get("name")
         name = name_node.text() if name_node else None
         if clusters and cluster_id is not None and cluster_id <= clusters[-1].id:
             element.child("id").problem("ids that ascend")
-        clusters.append(Cluster(cluster_id if cluster_id is not None else -1, name or ""))
+        if name_node and name is not None and (not name or name in {c.name for c in clusters}):
+            name_node.problem("a name, not empty, that no other cluster has")
+        clusters.append(Cluster(-1 if cluster_id is None else cluster_id, name or ""))
     return tuple(clusters)
 
 
 def _scorer(
-    node: Node, columns: list[str], n_clusters: int, are_complete: bool
+    node: Node, columns: list[str], n_clusters: int | None, are_complete: bool
 ) -> tuple[tuple[str, ...], Scorer | None]:
     kind_node = node.get("type")
     kind = kind_node.value if kind_node else None
     readers = {"logistic": _logistic, "multinomial": _multinomial, "kmeans": _kmeans}
-    if kind not in readers:
+    if not isinstance(kind, str) or kind not in readers:
         (kind_node or node).problem(f"a type, one of {', '.join(readers)}", None if kind_node else "none")
         return (), None
     inputs = tuple(columns)
@@ -125,54 +133,53 @@ def _scorer(
         for element, name in named:
             if are_complete and name is not None and name not in columns:
                 element.problem(f"a column of the predictors: {', '.join(columns)}")
-        inputs = tuple(name for _, name in named if name is not None)
+        inputs = tuple(name or "" for _, name in named)
         if len(set(inputs)) < len(inputs):
             inputs_node.problem("column names that differ from one another")
-    n_inputs = len(inputs) if are_complete or inputs_node is not None else None
-    return inputs, readers[kind](node, n_inputs, n_clusters)
+    is_known = are_complete if inputs_node is None else isinstance(inputs_node.value, list)
+    scorer = readers[kind](node, len(inputs) if is_known else None, n_clusters)
+    return inputs, scorer if is_known else None
 
 
-def _logistic(node: Node, n_inputs: int | None, n_clusters: int) -> Scorer | None:
-    if not node.object({"type", "coef", "intercept", "thresholds"}, {"inputs"}):
-        return None
-    coef_node, intercept_node, thresholds_node = (
-        node.get("coef"),
-        node.get("intercept"),
-        node.get("thresholds"),
-    )
+def _logistic(node: Node, n_inputs: int | None, n_clusters: int | None) -> Scorer | None:
+    node.object({"type", "coef", "intercept", "thresholds"}, {"inputs"})
+    coef_node, intercept_node = node.get("coef"), node.get("intercept")
     coef = coef_node.numbers(n_inputs, "one number for each input") if coef_node else None
     intercept = intercept_node.number() if intercept_node else None
-    thresholds = (
-        thresholds_node.numbers(max(n_clusters - 1, 0), "one probability between each two clusters, a list")
-        if thresholds_node and not (thresholds_node.value == [] and n_clusters == 1)
-        else []
-    )
-    if thresholds_node and thresholds is not None:
-        rising = all(a < b for a, b in pairwise(thresholds))
-        if not rising or not all(0 < t < 1 for t in thresholds):
-            thresholds_node.problem("probabilities between 0 and 1 that ascend", str(thresholds))
+    thresholds = _thresholds(node.get("thresholds"), n_clusters)
     if coef is None or intercept is None or thresholds is None:
         return None
     return Logistic(np.array(coef), intercept, np.array(thresholds))
 
 
-def _multinomial(node: Node, n_inputs: int | None, n_clusters: int) -> Scorer | None:
-    if not node.object({"type", "coef", "intercept"}, {"inputs"}):
-        return None
+def _thresholds(node: Node | None, n_clusters: int | None) -> list[float] | None:
+    if node is None or (node.value == [] and n_clusters == 1):
+        return []
+    n = None if n_clusters is None else n_clusters - 1
+    thresholds = node.numbers(n, "one probability between each two clusters")
+    before = 0.0
+    for index, threshold in enumerate(thresholds or ()):
+        if not before < threshold < 1:
+            node.child(index).problem(f"a probability above {before} and below 1")
+        before = threshold
+    return thresholds
+
+
+def _multinomial(node: Node, n_inputs: int | None, n_clusters: int | None) -> Scorer | None:
+    node.object({"type", "coef", "intercept"}, {"inputs"})
     coef = _matrix(node.get("coef"), n_inputs, n_clusters)
     intercept_node = node.get("intercept")
     intercept = intercept_node.numbers(n_clusters, "one number for each cluster") if intercept_node else None
     return None if coef is None or intercept is None else Multinomial(np.array(coef), np.array(intercept))
 
 
-def _kmeans(node: Node, n_inputs: int | None, n_clusters: int) -> Scorer | None:
-    if not node.object({"type", "centroids"}, {"inputs"}):
-        return None
+def _kmeans(node: Node, n_inputs: int | None, n_clusters: int | None) -> Scorer | None:
+    node.object({"type", "centroids"}, {"inputs"})
     centroids = _matrix(node.get("centroids"), n_inputs, n_clusters)
     return None if centroids is None else KMeans(np.array(centroids))
 
 
-def _matrix(node: Node | None, n_inputs: int | None, n_clusters: int) -> list[list[float]] | None:
+def _matrix(node: Node | None, n_inputs: int | None, n_clusters: int | None) -> list[list[float]] | None:
     if node is None:
         return None
     before = len(node.problems)
@@ -190,12 +197,3 @@ def _check_unused(predictors: Node, inputs: tuple[str, ...], definition: dict[st
         name = element["name"]
         if name not in used and not any(i == name or i.startswith(f"{name}=") for i in inputs):
             predictors.child(index).problem("a predictor that inputs, a ratio or a product use", f"unused {name!r}")
-
-
-def _plain(value: Any) -> Any:
-    """Return TOML's dates as the texts that JSON would have."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    return value.isoformat() if isinstance(value, date) else value

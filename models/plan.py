@@ -10,6 +10,7 @@ Laws:
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.document import overlaps
+from models.elements import Scratch, Shared
 from models.model import Model
 from models.path import Path
 from models.predictor import Columns, Combination, Predictor, compile_combination, moves
@@ -26,15 +27,18 @@ from models.timestamps import FOREVER
 
 Times = npt.NDArray[np.int64]
 EVERYTHING: frozenset[Path] = frozenset({()})  # the touched paths of a replaced document
-# A producer may touch ever new paths; the choice of steps is a cache, so it is emptied rather than bounded finely.
+# A producer may touch ever new paths, and many at once: the choice of steps is remembered for the usual few, and that
+# memory is emptied rather than bounded finely.
 _MAX_REMEMBERED_CHOICES = 10_000
+_MAX_REMEMBERED_PATHS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One distinct predictor: how to evaluate it and where its columns and its `until` stand."""
 
-    evaluate: Callable[[Any, int, Any, Any], tuple[Columns, int]]  # (document, now_ms, row of x, row of until)
+    # (document, now_ms, row of x, row of until, scratch) → (columns, until_ms)
+    evaluate: Callable[[Any, int, Any, Any, Scratch], tuple[Columns, int]]
     start: int
     stop: int
     reads: frozenset[Path]  # its own and its operands'
@@ -54,45 +58,51 @@ class Plan:
         self.models = tuple(models)
         self.steps: list[Step] = []
         self.n_columns = self.n_clocks = 0
+        self._shared: Shared = {}
         self._known: dict[str, int] = {}  # definition → index of its step
-        self._inputs = {model.label: self._columns_of(model) for model in self.models}
+        self._positions = {model.label: self._columns_of(model) for model in self.models}
+        self._inputs = {
+            model.label: np.array([self._positions[model.label][name] for name in model.inputs], dtype=np.intp)
+            for model in self.models
+        }
         digest = hashlib.blake2b("\n".join(self._known).encode(), digest_size=8).digest()
         self.id = int.from_bytes(digest, "little")
         self._all = tuple(range(len(self.steps)))
         self._choices: dict[frozenset[Path], tuple[int, ...]] = {EVERYTHING: self._all}
-        self._due = {step.clock: i for i, step in enumerate(self.steps) if step.clock >= 0}
+        self._due = [i for i, step in enumerate(self.steps) if step.clock >= 0]  # clock → its step
+        self._at, self._within = _index(self.steps)
 
-    def _columns_of(self, model: Model) -> npt.NDArray[np.intp]:
-        """Add the model's predictors; return the columns of x that are its inputs, in its order."""
-        local: dict[str, tuple[str, int]] = {}  # predictor name → (definition, step)
-        position: dict[str, int] = {}  # column name → column of x
+    def _columns_of(self, model: Model) -> dict[str, int]:
+        """Add the model's predictors; return column name → column of x."""
+        local: dict[str, int] = {}  # predictor name → step
+        position: dict[str, int] = {}
         for predictor in model.predictors:
             definition = _definition(predictor, local)
             if definition not in self._known:
                 self._known[definition] = self._add(predictor, local)
-            index = self._known[definition]
-            local[predictor.name] = definition, index
-            position.update(zip(predictor.columns, range(self.steps[index].start, self.n_columns), strict=False))
-        return np.array([position[name] for name in model.inputs], dtype=np.intp)
+            index = local[predictor.name] = self._known[definition]
+            step = self.steps[index]
+            position.update(zip(predictor.columns, range(step.start, step.stop), strict=True))
+        return position
 
-    def _add(self, predictor: Predictor, local: dict[str, tuple[str, int]]) -> int:
+    def _add(self, predictor: Predictor, local: dict[str, int]) -> int:
         source = predictor.source
         start, self.n_columns = self.n_columns, self.n_columns + len(predictor.columns)
         if isinstance(source, Combination):
-            operands = [self.steps[local[name][1]] for name in source.operands]
+            operands = [self.steps[local[name]] for name in source.operands]
             clocks = [step.clock for step in operands if step.clock >= 0]
             combine = compile_combination(predictor, [step.start for step in operands])
 
-            def evaluate(document: Any, now_ms: int, row: Any, until: Any) -> tuple[Columns, int]:
+            def evaluate(document: Any, now_ms: int, row: Any, until: Any, scratch: Scratch) -> tuple[Columns, int]:
                 return combine(row), min((int(until[c]) for c in clocks), default=FOREVER)
 
             reads = operands[0].reads | operands[1].reads
             is_moving = bool(clocks)
         else:
-            read, columns_of = source.compile(), predictor.compile_transforms()
+            read, columns_of = source.compile(self._shared), predictor.compile_transforms()
 
-            def evaluate(document: Any, now_ms: int, row: Any, until: Any) -> tuple[Columns, int]:
-                value, until_ms = read(document, now_ms)
+            def evaluate(document: Any, now_ms: int, row: Any, until: Any, scratch: Scratch) -> tuple[Columns, int]:
+                value, until_ms = read(document, now_ms, scratch)
                 return columns_of(value), until_ms
 
             reads, is_moving = predictor.reads, moves(source)
@@ -104,6 +114,10 @@ class Plan:
     def inputs(self, model: Model) -> npt.NDArray[np.intp]:
         """Return the columns of x that are the model's inputs, (n_inputs,)."""
         return self._inputs[model.label]
+
+    def positions(self, model: Model) -> dict[str, int]:
+        """Return column name → column of x, for all columns of the model's predictors."""
+        return self._positions[model.label]
 
     def empty(self, n: int) -> tuple[Floats, Times]:
         """Return room for n rows: x (n, n_columns) and until (n, n_clocks), ms, not yet evaluated."""
@@ -134,13 +148,14 @@ class Plan:
         np.less_equal(until, np.array(now_ms, dtype=np.int64)[:, None], out=due)
         overdue: Any = due.any(axis=1).tolist()
         for i, (document, now, paths) in enumerate(zip(documents, now_ms, touched, strict=True)):
-            chosen = self._touched_by(frozenset(paths))
+            chosen: Sequence[int] = self._touched_by(frozenset(paths))
             if overdue[i] and chosen is not self._all:
-                chosen = tuple(sorted({*chosen, *(self._due[clock] for clock in np.flatnonzero(due[i]).tolist())}))
+                chosen = sorted({*chosen, *(self._due[clock] for clock in np.flatnonzero(due[i]).tolist())})
             row, row_until = x[i], until[i]
+            scratch: Scratch = {}
             for index in chosen:
                 step = steps[index]
-                columns, until_ms = step.evaluate(document, now, row, row_until)
+                columns, until_ms = step.evaluate(document, now, row, row_until, scratch)
                 if len(columns) == 1:
                     row[step.start] = columns[0]
                 else:
@@ -150,18 +165,36 @@ class Plan:
 
     def _touched_by(self, paths: frozenset[Path]) -> tuple[int, ...]:
         choice = self._choices.get(paths)
-        if choice is None:
+        if choice is not None:
+            return choice
+        chosen: set[int] = set()
+        for path in paths:
+            chosen.update(self._within.get(path, ()))
+            for n in range(len(path)):
+                chosen.update(self._at.get(path[:n], ()))
+        choice = tuple(sorted(chosen))
+        if len(paths) <= _MAX_REMEMBERED_PATHS:
             if len(self._choices) >= _MAX_REMEMBERED_CHOICES:
                 self._choices = {EVERYTHING: self._all}
-            choice = self._choices[paths] = tuple(
-                i for i, step in enumerate(self.steps) if any(overlaps(a, b) for a in step.reads for b in paths)
-            )
+            self._choices[paths] = choice
         return choice
 
 
-def _definition(predictor: Predictor, local: dict[str, tuple[str, int]]) -> str:
-    """Return a text equal for predictors that compute the same: the definition without its name."""
+def _index(steps: Sequence[Step]) -> tuple[dict[Path, list[int]], dict[Path, list[int]]]:
+    """Return path → the steps that read just that path, and path → those that read it or something inside it."""
+    at: defaultdict[Path, list[int]] = defaultdict(list)
+    within: defaultdict[Path, list[int]] = defaultdict(list)
+    for i, step in enumerate(steps):
+        for path in step.reads:
+            at[path].append(i)
+            for n in range(len(path) + 1):
+                within[path[:n]].append(i)
+    return dict(at), dict(within)
+
+
+def _definition(predictor: Predictor, local: dict[str, int]) -> str:
+    """Return a text equal for predictors of one plan that compute the same: the definition without its name."""
     source: Any = predictor.source
     if isinstance(source, Combination):
-        source = (source.operation, *(local[name][0] for name in source.operands))
+        source = (source.operation, *(local[name] for name in source.operands))
     return repr((source, predictor.missing, predictor.transforms))

@@ -1,8 +1,8 @@
 """Predictors: source → aggregate → transforms → one or more columns of `x`.
 
 Laws:
-- Evaluating never raises and never yields a non-finite number: a raw value that is missing, null, of the wrong type, or
-  that the transforms can't take, becomes the declared `missing` value, which the model file check has proven to pass.
+- Evaluating never raises and never yields a number beyond ±1e100: a raw value that is missing, null, of the wrong
+  type, or that the transforms can't take, becomes the declared `missing` value, proven to pass when the file is read.
 - A predictor's columns depend only on the document at the paths in `reads` and on the time; with the document as it
   is they hold until `until_ms`.
 """
@@ -16,10 +16,10 @@ from typing import Any
 
 from models.path import Path
 from models.source import Elapsed, ListAggregate, Value
-from models.timestamps import FOREVER
 from models.transform import Category, OneHot, Transform
 
 Columns = tuple[float, ...]
+LIMIT = 1e100  # far beyond anything real, and so far below 1.8e308 that no score made from columns can overflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +68,20 @@ class Predictor:
             ValueError: the missing value itself doesn't pass the transforms; the text says which number came out.
         """
         steps = [t.compile() for t in self.transforms if not isinstance(t, OneHot)]
-        one_hot = self.transforms[-1] if self.transforms and isinstance(self.transforms[-1], OneHot) else None
-        rows, zeros = one_hot.rows() if one_hot else ({}, ())
+        last = self.transforms[-1] if self.transforms else None
+        one_hot = last.compile() if isinstance(last, OneHot) else None
 
         def transform(value: Any) -> Columns:
             for step in steps:
                 value = step(value)
             if one_hot is not None:
-                return rows.get(value, zeros)
-            if not math.isfinite(value):
-                raise ValueError(f"{value} is not finite")
+                return one_hot(value)
+            if not -LIMIT <= value <= LIMIT:  # neither does NaN pass
+                raise ValueError(f"{value}, beyond ±1e100")
             return (value,)
 
         if self.missing is None:
-            fallback = zeros
+            fallback = (0.0,) * len(self.columns)
         else:
             try:
                 fallback = transform(self.missing)
@@ -116,6 +116,3 @@ def _finite(value: float) -> float | None:
 def moves(source: Source) -> bool:
     """Return whether a source's value can change by the mere passing of time; of a combination its operands decide."""
     return not isinstance(source, Combination) and source.moves
-
-
-__all__ = ["FOREVER", "Columns", "Combination", "Predictor", "Source", "compile_combination", "moves"]

@@ -18,6 +18,8 @@ from models.timestamps import DAY_MS
 from models.transform import Bins, Category, Clip, Log1p, OneHot, Scale, Transform
 from models.where import ORDERINGS, Condition
 
+MAX_COLUMNS = 4_096  # 32 KiB of every member's state, which shares one changelog record with the document
+MAX_WINDOW_DAYS = 36_500
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,99}")
 _AGGREGATES = get_args(Aggregate)
 _COMBINATIONS = ("ratio", "product")
@@ -29,34 +31,41 @@ _CLOCK_FIELDS = {"resolution", "utc_offset_minutes"}
 
 def parse_predictors(node: Node) -> tuple[Predictor, ...]:
     """Return the predictors that could be read; every problem is noted on the way."""
-    predictors: dict[str, Predictor] = {}
-    columns: set[str] = set()
+    earlier: dict[str, Predictor | None] = {}  # None: has problems of its own, so nothing is said of who names it
     for element in node.array("a list of predictors"):
-        predictor = _predictor(element, predictors)
-        if predictor is None:
-            continue
-        if predictor.name in predictors or columns & set(predictor.columns):
-            element.child("name").problem("a name that no other predictor or column has")
-        predictors[predictor.name] = predictor
-        columns.update(predictor.columns)
-    return tuple(predictors.values())
+        predictor = _predictor(element, earlier)
+        name = element.get("name")
+        if name is not None and isinstance(name.value, str):
+            if name.value in earlier:
+                name.problem("a name that no other predictor has")
+            earlier[name.value] = predictor
+    predictors = tuple(predictor for predictor in earlier.values() if predictor is not None)
+    n_columns = sum(len(predictor.columns) for predictor in predictors)
+    if n_columns > MAX_COLUMNS:
+        node.problem(f"at most {MAX_COLUMNS} columns", str(n_columns))
+    return predictors
 
 
-def _predictor(node: Node, earlier: dict[str, Predictor]) -> Predictor | None:
-    kind = _kind(node)
-    if kind is None:
+def _predictor(node: Node, earlier: dict[str, Predictor | None]) -> Predictor | None:
+    if not isinstance(node.value, dict):
+        node.problem("an object")
         return None
     before = len(node.problems)
     name_node = node.get("name")
     name = name_node.text() if name_node else None
     if name_node and name is not None and not _NAME.fullmatch(name):
         name_node.problem("a name of letters, digits, _, - and . that starts with a letter or _")
+    before_transforms = len(node.problems)
     transforms = _transforms(node)
+    are_transforms_known = len(node.problems) == before_transforms
     is_text = bool(transforms) and isinstance(transforms[-1], OneHot) and transforms[-1].is_text
+    kind = _kind(node)
+    if kind is None:
+        return None
     source = _combination(node, kind, earlier) if kind in _COMBINATIONS else _source(node, kind, is_text)
     if is_text and kind not in ("value", "last"):
         node.child("transforms").problem(f"a one-hot of numbers, for {kind} gives numbers", "a one-hot of texts")
-    missing = _missing(node, kind, is_text)
+    missing = _missing(node, kind, is_text) if are_transforms_known else None
     if len(node.problems) > before or name is None or source is None:
         return None
     predictor = Predictor(name, source, missing, transforms)
@@ -71,33 +80,27 @@ def _predictor(node: Node, earlier: dict[str, Predictor]) -> Predictor | None:
 
 def _kind(node: Node) -> str | None:
     """Return "ratio", "product", "value" or the aggregate, having checked which fields go with it."""
-    if not isinstance(node.value, dict):
-        node.problem("an object")
+    kinds = [kind for kind in (*_COMBINATIONS, "path") if kind in node.value]
+    if len(kinds) != 1:
+        node.problem("exactly one of path, ratio and product", " and ".join(kinds) or "none")
         return None
-    combinations = [c for c in _COMBINATIONS if c in node.value]
-    if len(combinations) + ("path" in node.value) != 1:
-        node.problem("exactly one of path, ratio and product", f"{len(combinations) + ('path' in node.value)} of them")
-        return None
-    if combinations:
-        node.object({"name", combinations[0]}, _OPTIONAL)
-        return combinations[0]
+    if kinds != ["path"]:
+        node.object({"name", *kinds}, _OPTIONAL)
+        return kinds[0]
     aggregate = node.get("aggregate")
-    kind = aggregate.text() if aggregate else "value"
-    if aggregate and kind not in _AGGREGATES:
-        if kind is not None:
-            aggregate.problem(f"one of {', '.join(_AGGREGATES)}")
+    if aggregate is None:
+        node.object({"name", "path"}, _OPTIONAL)
+        return "value"
+    if aggregate.value not in _AGGREGATES:
+        aggregate.problem(f"one of {', '.join(_AGGREGATES)}")
         return None
-    fields = set(_OPTIONAL)
-    if aggregate:
-        fields |= {"aggregate"} | _LIST_FIELDS
-        if kind == "days_since":
-            fields = fields - {"value"} | _CLOCK_FIELDS
-            if "time" not in node.value:  # the value at the path itself is the time
-                fields -= _LIST_FIELDS
-        elif kind == "count":
-            fields -= {"value"}
-    node.object({"name", "path"}, fields)
-    return kind
+    fields = _OPTIONAL | _LIST_FIELDS
+    if aggregate.value == "count":
+        fields -= {"value"}
+    elif aggregate.value == "days_since":  # without `time` the value at the path itself is the point in time
+        fields = (fields - {"value"} if "time" in node.value else _OPTIONAL | {"time"}) | _CLOCK_FIELDS
+    node.object({"name", "path"}, fields | {"aggregate"})
+    return str(aggregate.value)
 
 
 def _source(node: Node, kind: str, is_text: bool) -> Source | None:
@@ -105,9 +108,9 @@ def _source(node: Node, kind: str, is_text: bool) -> Source | None:
     time = _path(node.get("time"))
     value = _path(node.get("value"))
     window = node.get("window_days")
-    window_days = window.number("a number of days above 0") if window else None
-    if window and window_days is not None and not 0 < window_days <= 36_500:
-        window.problem("a number of days above 0 and at most 36500")
+    window_days = window.number("a number of days") if window else None
+    if window and window_days is not None and not 1 / DAY_MS <= window_days <= MAX_WINDOW_DAYS:
+        window.problem(f"a number of days, from a millisecond to {MAX_WINDOW_DAYS}")
     if window and "time" not in node.value:
         window.problem("a field `time` beside the window", "none")
     where = _where(node.get("where"))
@@ -184,7 +187,7 @@ def _comparison(node: Node, path: Path, comparison: Any) -> Condition:
     return Condition(path, comparison, operand)
 
 
-def _combination(node: Node, kind: str, earlier: dict[str, Predictor]) -> Combination | None:
+def _combination(node: Node, kind: str, earlier: dict[str, Predictor | None]) -> Combination | None:
     names: list[str] = []
     for operand in node.child(kind).array("two names of predictors", 2):
         name = operand.text("the name of a predictor")
@@ -192,7 +195,7 @@ def _combination(node: Node, kind: str, earlier: dict[str, Predictor]) -> Combin
             continue
         if name not in earlier:
             operand.problem("the name of a predictor defined above this one")
-        elif earlier[name].columns != (name,):
+        elif (predictor := earlier[name]) is not None and predictor.columns != (name,):
             operand.problem("a predictor with one column", f"{name!r}, a one-hot")
         names.append(name)
     return Combination(kind, (names[0], names[1])) if len(names) == 2 else None
@@ -246,16 +249,18 @@ def _transform(node: Node) -> Transform | None:
         return None if m is None or s is None or s <= 0 else Scale(m, s)
     if name == "bins":
         edges = inner.numbers(expected="a list of edges")
-        if edges and any(a >= b for a, b in pairwise(edges)):
-            inner.problem("edges that ascend", str(edges))
+        for index, (a, b) in enumerate(pairwise(edges or ())):
+            if a >= b:
+                inner.child(index + 1).problem(f"an edge above {a}, the one before")
         return Bins(tuple(edges)) if edges else None
     return _one_hot(inner)
 
 
 def _clip(node: Node) -> Clip | None:
-    if not node.object(set(), {"min", "max"}) or not node.value:
-        node.problem("min, max or both")
+    if not node.object(set(), {"min", "max"}):
         return None
+    if not node.value:
+        node.problem("min, max or both")
     low, high = node.get("min"), node.get("max")
     a, b = low.number() if low else None, high.number() if high else None
     if a is not None and b is not None and a > b:

@@ -6,10 +6,11 @@ on with what there is; only when the whole file has been read is the list of pro
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from models.predictor import LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Node:
             self.problem(expected)
             return
         if length is not None and len(self.value) != length:
-            self.problem(f"{expected} of length {length}", f"length {len(self.value)}")
+            self.problem(f"{expected}, {length} in all", str(len(self.value)))
         elif not self.value:
             self.problem(f"{expected}, not empty", "an empty list")
         for index in range(len(self.value)):
@@ -94,14 +95,14 @@ class Node:
         return None
 
     def number(self, expected: str = "a number") -> float | None:
+        """Return a number within ±1e100: with columns in the same bounds no score can overflow."""
         value = self.value
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            try:
-                if math.isfinite(as_float := float(value)):
-                    return as_float
-            except OverflowError:
-                pass
-        self.problem(expected)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            self.problem(expected)
+        elif not -LIMIT <= value <= LIMIT:
+            self.problem(f"{expected} from -1e100 to 1e100")
+        else:
+            return float(value)
         return None
 
     def numbers(self, length: int | None = None, expected: str = "a list of numbers") -> list[float] | None:

@@ -41,10 +41,9 @@ def rescore_many(plan: Plan, members: Sequence[Member], now_ms: Sequence[int]) -
     old = [member.memberships for member in members]
     new: list[dict[int, tuple[int, int]]] = [{} for _ in members]
     for model in plan.models:
-        ids = np.array([cluster.id for cluster in model.clusters])
         index = model.scorer.score_many(x.take(plan.inputs(model), axis=1)).index
         key = model.key
-        for member, before, after, cluster in zip(members, old, new, ids[index].tolist(), strict=True):
+        for member, before, after, cluster in zip(members, old, new, model.cluster_ids[index].tolist(), strict=True):
             held = before.get(key)
             if held is not None and held[0] == cluster:
                 after[key] = held

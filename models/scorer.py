@@ -4,6 +4,7 @@ Laws:
 - A row's result depends on that row alone, bit for bit: every reduction runs along one row, in an order fixed by the
   number of columns. (BLAS' gemv and gemm differ in the last bit, so no `@`.)
 - Ties go to the cluster that stands first in the file; ids ascend there, so it is the lowest id.
+- Nothing overflows: columns and parameters lie within ±1e100 (models.predictor.LIMIT, models.problems).
 - Formulas and parameter shapes are scikit-learn's: LogisticRegression (binary, multinomial), KMeans.
 """
 
@@ -17,10 +18,6 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
-
-
-# Finite predictors times finite coefficients may overflow; the result is then infinite, in every batch alike.
-_overflow_is_infinite = np.errstate(over="ignore", invalid="ignore")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,6 @@ class Logistic:
     intercept: float
     thresholds: Floats  # (n_clusters - 1,), ascending, inside (0, 1)
 
-    @_overflow_is_infinite
     def score_many(self, x: Floats) -> Scores:
         """Return the scores of x (n, n_columns)."""
         eta = linear(x, self.coef, self.intercept)
@@ -78,7 +74,6 @@ class Multinomial:
     coef: Floats  # (n_clusters, n_columns)
     intercept: Floats  # (n_clusters,)
 
-    @_overflow_is_infinite
     def score_many(self, x: Floats) -> Scores:
         """Return the scores of x (n, n_columns)."""
         rows = zip(self.coef, self.intercept.tolist(), strict=True)
@@ -94,12 +89,11 @@ class KMeans:
     type: ClassVar[str] = "kmeans"
     centroids: Floats  # (n_clusters, n_columns)
 
-    @_overflow_is_infinite
     def score_many(self, x: Floats) -> Scores:
         """Return the scores of x (n, n_columns)."""
         squares = [np.square(np.subtract(x, centroid, order="C")).sum(axis=1) for centroid in self.centroids]
-        distances = np.sqrt(np.stack(squares, axis=1))
-        return Scores(distances.argmin(axis=1), distances=distances)
+        squared = np.stack(squares, axis=1)
+        return Scores(squared.argmin(axis=1), distances=np.sqrt(squared))
 
 
 Scorer = Logistic | Multinomial | KMeans

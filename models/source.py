@@ -6,21 +6,23 @@ Laws:
   same value. `until_ms` is FOREVER when no passing of time changes it.
 - A list element whose time lies after `now_ms` is not there yet. A window of w days holds the elements with
   now - w < time ≤ now: an element leaves at exactly time + w.
-- Sums are math.fsum's: exact, then rounded once, so they don't depend on the order of the elements.
+- Sums are math.fsum's: exact, then rounded once, so they don't depend on the order of the elements. One that overflows
+  on the way is missing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from models.elements import Scratch, Select, Shared, compile_selection
 from models.path import Path, getter
 from models.timestamps import DAY_MS, FOREVER, parse_ms
-from models.where import Condition, matcher
+from models.where import Condition
 
-Read = Callable[[Any, int], tuple[Any, int]]
+Read = Callable[[Any, int, Scratch], tuple[Any, int]]  # (document, now_ms, scratch) → (value or None, until_ms)
 RESOLUTION_MS = {"days": DAY_MS, "hours": 3_600_000, "seconds": 1_000}
 Aggregate = Literal["count", "sum", "mean", "min", "max", "last", "distinct", "days_since"]
 
@@ -52,9 +54,9 @@ class Value:
     def moves(self) -> bool:
         return False
 
-    def compile(self) -> Read:
+    def compile(self, shared: Shared) -> Read:
         get, convert = getter(self.path), text if self.is_text else number
-        return lambda document, now_ms: (convert(get(document)), FOREVER)
+        return lambda document, now_ms, scratch: (convert(get(document)), FOREVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,11 @@ class Elapsed:
     def moves(self) -> bool:
         return True
 
-    def compile(self) -> Read:
+    def compile(self, shared: Shared) -> Read:
         get = getter(self.path)
         elapsed = elapsed_days(self.resolution_ms, self.utc_offset_ms)
 
-        def read(document: Any, now_ms: int) -> tuple[float | None, int]:
+        def read(document: Any, now_ms: int, scratch: Scratch) -> tuple[float | None, int]:
             at_ms = parse_ms(get(document))
             if at_ms is None:
                 return None, FOREVER
@@ -123,82 +125,57 @@ class ListAggregate:
     def moves(self) -> bool:
         return self.time is not None
 
-    def compile(self) -> Read:
-        get_list, get_value = getter(self.path), getter(self.value)
-        select = self._select()
-        convert = text if self.is_text else number
-
-        if self.aggregate == "last":
-            return _last(get_list, select, lambda element: convert(get_value(element)))
+    def compile(self, shared: Shared) -> Read:
+        select = compile_selection(self.path, self.time, self.where, self.window_ms, shared)
+        get_value = getter(self.value)
         if self.aggregate == "days_since":
-            return _days_since(get_list, select, elapsed_days(self.resolution_ms, self.utc_offset_ms))
-        if self.aggregate == "count":
-            combine: Callable[[Iterator[Any]], Any] = lambda elements: float(sum(1 for _ in elements))  # noqa: E731 (six one-line alternatives)
-        elif self.aggregate == "distinct":
-            combine = lambda elements: float(len({_scalar(get_value(e)) for e in elements} - {None}))  # noqa: E731
-        else:
-            fold = _FOLDS[self.aggregate]
-            combine = lambda elements: fold([v for e in elements if (v := number(get_value(e))) is not None])  # noqa: E731
+            return _days_since(select, elapsed_days(self.resolution_ms, self.utc_offset_ms))
+        if self.aggregate == "last":
+            convert = text if self.is_text else number
+            return _last(select, lambda element: convert(get_value(element)))
+        fold = _fold(self.aggregate, get_value)
 
-        def read(document: Any, now_ms: int) -> tuple[Any, int]:
-            until = [FOREVER]
-            value = combine(element for _, element in select(get_list(document), now_ms, until))
-            return value, until[0]
+        def read(document: Any, now_ms: int, scratch: Scratch) -> tuple[Any, int]:
+            elements, _, until_ms = select(document, now_ms, scratch)
+            return fold(elements), until_ms
 
         return read
 
-    def _select(self) -> Callable[[Any, int, list[int]], Iterator[tuple[int, Any]]]:
-        """Return a generator (list, now_ms, until) → (time, element) of those that count; lowers until[0]."""
-        matches = matcher(self.where) if self.where else None
-        get_time = getter(self.time) if self.time is not None else None
-        window_ms = self.window_ms
 
-        def select(items: Any, now_ms: int, until: list[int]) -> Iterator[tuple[int, Any]]:
-            if not isinstance(items, list):
-                return
-            for element in items:
-                if matches is not None and not matches(element):
-                    continue
-                if get_time is None:
-                    yield 0, element
-                    continue
-                at_ms = parse_ms(get_time(element))
-                if at_ms is None:
-                    continue
-                changes_ms = at_ms if at_ms > now_ms else at_ms + window_ms if window_ms is not None else FOREVER
-                if changes_ms > now_ms:  # enters or leaves later; one that left already changes nothing again
-                    until[0] = min(until[0], changes_ms)
-                    if at_ms <= now_ms:
-                        yield at_ms, element
-
-        return select
-
-
-def _last(get_list: Callable[[Any], Any], select: Any, value_of: Callable[[Any], Any]) -> Read:
+def _last(select: Select, value_of: Callable[[Any], Any]) -> Read:
     """The element with the latest time; of equal times (or none) the one that stands last in the list."""
 
-    def read(document: Any, now_ms: int) -> tuple[Any, int]:
-        until, latest, latest_ms = [FOREVER], None, -FOREVER
-        for at_ms, element in select(get_list(document), now_ms, until):
-            if at_ms >= latest_ms:
-                latest, latest_ms = element, at_ms
-        return value_of(latest), until[0]
+    def read(document: Any, now_ms: int, scratch: Scratch) -> tuple[Any, int]:
+        elements, times, until_ms = select(document, now_ms, scratch)
+        if not elements:
+            return None, until_ms
+        index = len(times) - 1 - times[::-1].index(max(times)) if times else -1
+        return value_of(elements[index]), until_ms
 
     return read
 
 
-def _days_since(get_list: Callable[[Any], Any], select: Any, elapsed: Callable[[int, int], tuple[float, int]]) -> Read:
+def _days_since(select: Select, elapsed: Callable[[int, int], tuple[float, int]]) -> Read:
     """Days since the latest element."""
 
-    def read(document: Any, now_ms: int) -> tuple[float | None, int]:
-        until = [FOREVER]
-        latest_ms = max((at_ms for at_ms, _ in select(get_list(document), now_ms, until)), default=None)
-        if latest_ms is None:
-            return None, until[0]
-        days, changes_ms = elapsed(latest_ms, now_ms)
-        return days, min(until[0], changes_ms)
+    def read(document: Any, now_ms: int, scratch: Scratch) -> tuple[float | None, int]:
+        _, times, until_ms = select(document, now_ms, scratch)
+        if not times:
+            return None, until_ms
+        days, changes_ms = elapsed(max(times), now_ms)
+        return days, min(until_ms, changes_ms)
 
     return read
+
+
+def _fold(aggregate: Aggregate, get_value: Callable[[Any], Any]) -> Callable[[list[Any]], float | None]:
+    """Return a function (elements) → their aggregate; values of the wrong type are left out."""
+    if aggregate == "count":
+        return lambda elements: float(len(elements))
+    if aggregate == "distinct":
+        return lambda elements: float(len({_scalar(get_value(element)) for element in elements} - {None}))
+    fold = _FOLDS[aggregate]
+    return lambda elements: fold([v for element in elements if (v := number(get_value(element))) is not None])
 
 
 def _exact_sum(values: list[float]) -> float | None:
@@ -217,7 +194,7 @@ def _scalar(value: Any) -> Any:
     """Return a hashable stand-in for a JSON text, number or boolean that keeps 1 and true apart; None for the rest."""
     if isinstance(value, bool):
         return "bool", value
-    return value if isinstance(value, (str, int, float)) else None
+    return value if isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value)) else None
 
 
 _FOLDS: dict[str, Callable[[list[float]], float | None]] = {

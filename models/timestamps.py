@@ -14,6 +14,7 @@ from typing import Any
 DAY_MS = 86_400_000
 FOREVER = 2**62  # later than any point in time; the `until` of a value that no passing of time changes
 MIN_MS, MAX_MS = -62_135_596_800_000, 253_402_300_799_999  # the years 1 to 9999
+_LONGEST_ISO = 64  # a full one has 42 characters; longer texts would only fill the cache
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -21,7 +22,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 def parse_ms(value: Any) -> int | None:
     """Return the milliseconds of an ISO 8601 string or a number (rounded down), or None for anything else."""
     if isinstance(value, str):
-        return _parse_iso(value)
+        return _parse_iso(value) if len(value) <= _LONGEST_ISO else None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not MIN_MS <= value <= MAX_MS:
         return None
     return math.floor(value)

@@ -11,6 +11,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 Category = str | float
 
@@ -75,11 +76,17 @@ class OneHot:
         """Return the categories as column suffixes, whole numbers without their `.0`."""
         return tuple(c if isinstance(c, str) else f"{c:.17g}" for c in self.categories)
 
-    def rows(self) -> tuple[dict[Category, tuple[float, ...]], tuple[float, ...]]:
-        """Return (category → its columns, the columns of any other value)."""
-        n = len(self.categories)
-        rows = {c: tuple(float(i == j) for j in range(n)) for i, c in enumerate(self.categories)}
-        return rows, (0.0,) * n
+    def compile(self) -> Callable[[Any], tuple[float, ...]]:
+        """Return a function value → columns. (A table of all rows would take categories² numbers.)"""
+        places = {category: i for i, category in enumerate(self.categories)}
+        zeros = (0.0,) * len(places)
+        one = (1.0,)
+
+        def columns_of(value: Any) -> tuple[float, ...]:
+            place = places.get(value)
+            return zeros if place is None else zeros[:place] + one + zeros[place + 1 :]
+
+        return columns_of
 
 
 Transform = Log1p | Clip | Scale | Bins | OneHot

@@ -1,8 +1,8 @@
 """One micro-batch of one partition as plain values: events in, what has to be written out. No I/O.
 
 Laws: every record ends in exactly one outcome; what is written for a member depends on the member's state and its own
-events only. A replayed event changes no state, but its member is written to Redis again, because the crash that made
-the replay may have come before that write.
+events only; how events are cut into batches changes no document, cluster or position. A replayed event changes no
+state, but its member is written to Redis again, because the crash that made the replay may have come before that write.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Touched:
     was_stored: bool
     applied: bool = False
     replayed_offset: int = -1
-    event_ms: int = 0  # time of the last applied event
+    event_ms: int = 0  # latest time of the applied events
 
 
 @dataclass(slots=True)
@@ -103,7 +103,10 @@ def apply_many(batch: Batch, states: Sequence[bytes | None]) -> None:
             outcomes[outcome] += 1
             if outcome is Outcome.APPLIED:
                 touched.applied = True
-                touched.event_ms = event.at_ms
+                if member.document is None:  # deleted: what follows is a fresh member, in this batch or another
+                    member.as_of_ms = touched.event_ms = 0
+                else:
+                    touched.event_ms = max(touched.event_ms, event.at_ms)
                 batch.produced_ms.append(record.timestamp)
             elif outcome is Outcome.REPLAYED:
                 touched.replayed_offset = offset

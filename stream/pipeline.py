@@ -31,6 +31,10 @@ from stream.report import BatchReport, Stopwatch
 from stream.settings import Settings
 from stream.writer import Writer
 
+# The most records computed without a breath of the event loop: beyond it larger batches are hardly faster, but make
+# every other partition, and readers of what is done already, wait.
+MICRO_BATCH = 1_000
+
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -67,15 +71,20 @@ class Pipeline:
         self._state, self._writer, self._rebuild = state, writer, rebuild
         self._produce, self._wall_ms, self._report = produce, wall_ms, report
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)  # a batch and a rebuild take turns
+        self._repairs: dict[int, asyncio.Task[None]] = {}  # partition → its rebuild under way
 
     async def handle(self, partition: int, records: Sequence[Record]) -> None:
-        """Apply, score and write out one partition's records, in order."""
+        """Apply, score and write out one partition's records, in order, a micro-batch at a time."""
         async with self._locks[partition]:
-            watch = Stopwatch()
-            batch = self._compute(partition, records, watch)
-            await self._write_out(partition, batch, watch)
-            self._writer.progress[partition] = batch.progress
-            self._report(BatchReport(partition, batch, self._wall_ms(), watch.stages))
+            for start in range(0, len(records), MICRO_BATCH):
+                await self._handle_batch(partition, records[start : start + MICRO_BATCH])
+
+    async def _handle_batch(self, partition: int, records: Sequence[Record]) -> None:
+        watch = Stopwatch()
+        batch = self._compute(partition, records, watch)
+        await self._write_out(partition, batch, watch)
+        self._writer.progress[partition] = batch.progress
+        self._report(BatchReport(partition, batch, self._wall_ms(), watch.stages))
 
     def _compute(self, partition: int, records: Sequence[Record], watch: Stopwatch) -> Batch:
         now_ms = self._wall_ms()
@@ -116,8 +125,10 @@ class Pipeline:
                 await self._rebuild.if_needed(partition)
 
     async def revoked(self, partitions: frozenset[int]) -> None:
-        """Forget partitions that are no longer owned."""
+        """Forget partitions that are no longer owned. A rebuild of them ends here: it may be waiting for Redis."""
         for partition in partitions:
+            if repair := self._repairs.get(partition):
+                repair.cancel()  # it may be waiting for Redis, and a rebalance or a stop can't wait for that
             async with self._locks[partition]:
                 self._writer.progress.pop(partition, None)
 
@@ -125,11 +136,20 @@ class Pipeline:
         """Once a second: tell readers how far each partition is, and rebuild what Redis has lost. Never returns."""
         while True:
             await asyncio.sleep(self._writer.BEACON_INTERVAL_S)
-            lost = await self._writer.beacon()
-            for partition in lost:
-                async with self._locks[partition]:
-                    if partition in self._writer.progress:
-                        await self._rebuild.if_needed(partition)
+            for partition in await self._writer.beacon():
+                repair = self._repairs[partition] = asyncio.create_task(self._repair(partition))
+                try:
+                    await asyncio.wait([repair])
+                finally:
+                    repair.cancel()  # nothing, unless this task itself is cancelled
+                    del self._repairs[partition]
+                if not repair.cancelled():
+                    repair.result()
+
+    async def _repair(self, partition: int) -> None:
+        async with self._locks[partition]:
+            if partition in self._writer.progress:
+                await self._rebuild.if_needed(partition)
 
 
 async def together(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:

@@ -62,10 +62,10 @@ class Rebuild:
         if is_rescoring and not is_lost:
             await self._write_all(partition, is_rescoring)
         while is_lost:
-            await self._writer.begin(partition)
+            token = await self._writer.begin(partition)
             await self._write_all(partition, is_rescoring)
             is_rescoring = False
-            is_lost = await self._writer.finish(partition, self._n_partitions()) == "restart"
+            is_lost = await self._writer.finish(partition, token, self._n_partitions()) == "restart"
 
     async def _write_all(self, partition: int, is_rescoring: bool) -> None:
         start, n = perf_counter(), 0

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from stream.wire import parse_url
+
 Clock = Literal["wall", "event"]
 BrokerKind = Literal["kafka", "embedded"]
 
@@ -68,8 +70,16 @@ def _choice(*choices: str) -> Callable[[str], str]:
     return parse
 
 
-def _setting(default: Any, parse: Callable[[str], Any], reason: str) -> Any:
-    return field(default=default, metadata={"parse": parse, "reason": reason})
+def _redis_url(value: str) -> str:
+    try:
+        parse_url(value)
+    except ValueError:
+        raise ValueError("redis://[user:password@]host[:port][/database], or rediss:// for TLS") from None
+    return value
+
+
+def _setting(default: Any, parse: Callable[[str], Any], reason: str, *, is_secret: bool = False) -> Any:
+    return field(default=default, metadata={"parse": parse, "reason": reason, "is_secret": is_secret})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +98,10 @@ class Settings:
     topic: str = _setting("member-docs", _text, "the change events; what can't be applied goes to <topic>.dead")
     group: str = _setting("memberstream", _text, "Kafka consumer group; also the prefix of the changelog topic")
     redis_url: str = _setting(
-        "redis://127.0.0.1:6379/0", _text, "redis:// or rediss:// with user, password and database number"
+        "redis://127.0.0.1:6379/0",
+        _redis_url,
+        "redis:// or rediss:// with user, password and database number",
+        is_secret=True,  # holds the password
     )
     data_dir: Path = _setting(
         Path(".cache/worker"), Path, "local state (RocksDB); one directory for each worker process"
@@ -148,9 +161,10 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         try:
             values[setting.name] = cast(Callable[[str], Any], setting.metadata["parse"])(text)
         except ValueError as error:
-            problems.append(f"{name}: expected {error}, found {text!r}")
+            found = "something else" if setting.metadata["is_secret"] else repr(text)
+            problems.append(f"{name}: expected {error}, found {found}")
     if problems:
-        raise SettingsError("\n".join(problems))
+        raise SettingsError("\n".join([*problems, "Next: correct these variables (docs/operations.md)"]))
     return Settings(**values)
 
 

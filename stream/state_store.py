@@ -127,7 +127,8 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
 
     def approximate_count(self, partition: int) -> int:
         """RocksDB's own estimate of the number of keys; costs nothing, may count a key twice until compaction."""
-        return int(self._db_for_partition(partition).property_int_value("rocksdb.estimate-num-keys") or 0)
+        database = self._dbs.get(partition)  # not _db_for_partition: a scrape must not open what a rebalance closed
+        return 0 if database is None else int(database.property_int_value("rocksdb.estimate-num-keys") or 0)
 
     # -- for recovery and standbys ----------------------------------------------------------------------------------
 

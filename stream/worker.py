@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import time
 
-from prometheus_client import start_http_server
+from prometheus_client import ProcessCollector, start_http_server
 
-from stream.faust_batch import BatchApp, run
+from stream.faust_batch import BatchApp, StartError, run
 from stream.metrics import Gauges, Metrics
 from stream.pipeline import Pipeline
 from stream.projection import Projection
 from stream.publication import compile_models
 from stream.published import load_published
 from stream.rebuild import Rebuild
-from stream.settings import Settings
+from stream.settings import Settings, variable
 from stream.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def run_worker(settings: Settings) -> int:
 
     Raises:
         PublishError: the published models can't be loaded.
-        StartError: Kafka, the topic or the data directory isn't as it must be.
+        StartError: Kafka, the topic, the data directory or the metrics' port isn't as it must be.
     """
     publication = compile_models(load_published(settings.models_dir))
     app = BatchApp(
@@ -63,7 +63,14 @@ def run_worker(settings: Settings) -> int:
     pipeline = Pipeline(settings, publication, state, writer, rebuild, app.produce, wall_ms, metrics.on_batch)
     app.handler = pipeline
     app.add_background(pipeline.watch_redis)
-    server, _ = start_http_server(settings.metrics_port, settings.metrics_host, metrics.registry)
+    ProcessCollector(registry=metrics.registry)  # start time, CPU, memory: alerts on restarts need them
+    try:
+        server, _ = start_http_server(settings.metrics_port, settings.metrics_host, metrics.registry)
+    except OSError as error:
+        raise StartError(
+            f"metrics: can't listen on {settings.metrics_host}:{settings.metrics_port} ({error.strerror}). "
+            f"Next: set {variable('metrics_port')} to a free port (0: any)"
+        ) from error
     log.info("metrics on http://%s:%d/metrics", settings.metrics_host, server.server_port)
     log.info("models: %s", ", ".join(model.label for model in publication.models))
     try:

@@ -34,7 +34,6 @@ class Writer:
         self.progress: dict[int, Progress] = {}
         self.is_available = True
         self.refused = 0
-        self._tokens: dict[int, bytes] = {}
 
     async def write(self, partition: int, updates: Sequence[Update | Deletion]) -> None:
         """Write one partition's updates; what Redis already holds in a later form stays."""
@@ -42,7 +41,10 @@ class Writer:
             self.refused += await self._until_available(lambda: self._projection.write(partition, updates))
 
     async def beacon(self) -> list[int]:
-        """Tell readers how far the owned partitions are; return those whose members Redis has lost."""
+        """Tell readers how far the owned partitions are; return those whose members Redis has lost.
+
+        One that is being written counts as lost until it is finished: whoever wrote it may have been cut short.
+        """
         beacons = {
             partition: Beacon(progress.offset + 1, self._now_ms(progress), self._wall_ms())
             for partition, progress in self.progress.items()
@@ -52,20 +54,20 @@ class Writer:
         reply = await self._until_available(lambda: self._projection.beacon(beacons))
         if reply.epoch:
             return []
-        ours = self._tokens
-        return [p for p, mark in reply.built.items() if mark is None or not (mark.done or mark.token == ours.get(p))]
+        return [partition for partition, mark in reply.built.items() if mark is None or not mark.done]
 
     async def announce(self, models: Sequence[PublishedModel]) -> None:
         """Tell readers which models there are; the highest version of each is live."""
         await self._until_available(lambda: self._projection.set_models(models))
 
-    async def begin(self, partition: int) -> None:
-        """Begin to write all members of a partition."""
-        self._tokens[partition] = await self._until_available(lambda: self._projection.begin(partition))
+    async def begin(self, partition: int) -> bytes:
+        """Begin to write all members of a partition; returns the token to finish with."""
+        return await self._until_available(lambda: self._projection.begin(partition))
 
-    async def finish(self, partition: int, n_partitions: int) -> Literal["restart", "waiting", "complete"]:
+    async def finish(
+        self, partition: int, token: bytes, n_partitions: int
+    ) -> Literal["restart", "waiting", "complete"]:
         """Say that all members of a partition are written; "restart" when Redis lost them meanwhile."""
-        token = self._tokens[partition]
         return await self._until_available(
             lambda: self._projection.finish(partition, token, n_partitions, self._wall_ms())
         )

@@ -53,7 +53,7 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has seen enough (| head): nothing to report
             raise typer.Exit(0) from None
         except _EXPECTED as error:
-            err.print(f"[red]error[/]: {_escape(str(error))}")
+            err.print(f"[red]error[/]: {_escape(_text(error))}")
             raise typer.Exit(1) from None
 
     return run
@@ -80,6 +80,14 @@ def _default(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     raise TypeError
+
+
+def _text(error: BaseException) -> str:
+    """Return what to print of an expected error; the system's own say what is wrong, but not what to do."""
+    if isinstance(error, OSError) and error.strerror is not None:
+        where = "" if error.filename is None else f"{error.filename}: "
+        return f"{where}{error.strerror}. Next: check that it exists and may be used by this user"
+    return str(error)
 
 
 def _escape(text: str) -> str:

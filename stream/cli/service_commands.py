@@ -18,13 +18,14 @@ N_PARTITIONS = 4  # of the topic that `local` and `demo` create: work for more t
 @reports_errors
 def worker() -> None:
     """Run a worker in the foreground. It is set up by environment variables (docs/operations.md)."""
+    configuration = settings()  # first: a wrong variable is said at once
     from stream.faust_batch import StartError, UnsupportedVersion
     from stream.state_store import DataDirInUse
     from stream.worker import run_worker  # Faust is slow to import; other commands don't need it
 
     set_up_logging()
     try:
-        status = run_worker(settings())
+        status = run_worker(configuration)
     except (StartError, UnsupportedVersion, DataDirInUse) as error:
         raise CommandError(str(error)) from None
     sys.exit(status)

@@ -186,6 +186,9 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             elif isinstance(outcome, Fenced | asyncio.CancelledError):
                 dropped = True
             else:
+                self.log.error(
+                    "partition %d, offsets %d to %d: not applied", tp.partition, records[0].offset, records[-1].offset
+                )
                 failure = failure or outcome
         if failure is not None:
             raise failure

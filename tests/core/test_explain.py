@@ -1,0 +1,105 @@
+"""Explanations and offline scores of one document: what people read must add up to what the worker computes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from core import worlds
+from core.files import GOOD, changed
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.explain import explain_one, score_many
+from models.model import Model
+from models.model_file import parse
+
+NOW = worlds.BASE_MS
+
+
+def three_bands() -> Model:
+    """Return a logistic of one plain predictor with thresholds 0.3 and 0.7."""
+    plain = [{"name": "v", "path": "v", "missing": 0}]
+    return parse(changed({"predictors": plain, "model.coef": [2], "model.intercept": 0, "examples": []}))
+
+
+@pytest.mark.parametrize(("v", "cluster", "following"), [(-2, 1, 2), (-0.3, 2, 1), (0.3, 2, 3), (2, 3, 2)])
+def test_logistic_names_the_nearest_threshold(v: float, cluster: int, following: int) -> None:
+    """The next cluster lies across the nearest threshold, and moving eta that far arrives there."""
+    model = three_bands()
+    told = explain_one(model, {"v": v}, NOW)
+    assert told.next_cluster is not None
+    assert told.distance_to_next is not None
+    assert (told.cluster.id, told.next_cluster.id) == (cluster, following)
+    assert told.predictors == {"v": v}
+    assert told.contributions == {"v": 2 * v}
+    step = math.copysign((told.distance_to_next + 1e-9) / 2, following - cluster)
+    assert explain_one(model, {"v": v + step}, NOW).cluster.id == following
+    assert told.valid_until_ms is None
+    assert told.distances is None
+
+
+@given(worlds.models(), worlds.documents)
+def test_explanations_agree_with_scores(model: Model, document: dict[str, Any]) -> None:
+    """Cluster, eta, probability and distances are those of score_many; contributions sum to what separates two."""
+    told = explain_one(model, document, NOW)
+    (row,) = score_many(model, [document], NOW)
+    assert row["cluster"] == told.cluster.id
+    assert row["predictors"] == told.predictors
+    assert (row.get("eta"), row.get("probability"), row.get("distances")) == (
+        told.eta,
+        told.probability,
+        told.distances,
+    )
+    orjson.dumps(row, option=orjson.OPT_NON_STR_KEYS)
+    total = math.fsum(told.contributions.values())
+    if len(model.clusters) == 1:
+        assert (told.next_cluster, told.distance_to_next) == (None, None)
+        return
+    assert told.next_cluster is not None
+    assert told.distance_to_next is not None
+    assert told.next_cluster != told.cluster
+    assert told.distance_to_next >= 0
+    here, there = model.clusters.index(told.cluster), model.clusters.index(told.next_cluster)
+    scale = max(1.0, *(abs(v) for v in told.contributions.values()))
+    if model.scorer.type == "logistic":
+        assert isinstance(told.eta, float)
+        assert total + model.scorer.intercept == pytest.approx(told.eta, rel=1e-9, abs=1e-9 * scale)  # type: ignore[union-attr]
+    elif model.scorer.type == "multinomial":
+        assert isinstance(told.eta, list)
+        assert told.distance_to_next == told.eta[here] - told.eta[there]
+    else:
+        assert told.distances is not None
+        assert told.distance_to_next == told.distances[there] - told.distances[here]
+        squares = told.distances[there] ** 2 - told.distances[here] ** 2
+        largest = max(1.0, float(np.square(told.distances).max()))
+        assert total == pytest.approx(squares, rel=1e-9, abs=1e-9 * largest)
+
+
+def test_one_cluster_has_no_next() -> None:
+    """With a single cluster nothing separates it from another, whatever the type."""
+    one = {"clusters": [{"id": 4, "name": "all"}], "examples": []}
+    for model in (
+        {"type": "logistic", "coef": [1, 2, 3], "intercept": 0, "thresholds": []},
+        {"type": "multinomial", "coef": [[1, 2, 3]], "intercept": [0]},
+        {"type": "kmeans", "centroids": [[1, 2, 3]]},
+    ):
+        told = explain_one(parse(changed(one | {"model": model})), {"apps": {"opens": 1}}, NOW)
+        assert (told.cluster.id, told.next_cluster, told.distance_to_next) == (4, None, None)
+
+
+def test_moving_predictors_bound_an_explanation() -> None:
+    """An explanation says until when it holds."""
+    told = explain_one(parse(GOOD["days since, count and where"]), {"joined": "2025-12-31"}, NOW)
+    assert told.valid_until_ms == NOW + 86_400_000
+
+
+@given(st.lists(worlds.documents, max_size=5))
+def test_offline_scores_come_in_order(documents: list[dict[str, Any]]) -> None:
+    """score_many gives a row per document, with its member_id, in the given order."""
+    numbered = [d | {"member_id": i} for i, d in enumerate(documents)]
+    rows = score_many(three_bands(), numbered, NOW)
+    assert [row["member_id"] for row in rows] == list(range(len(documents)))

@@ -1,0 +1,185 @@
+"""The pipeline between fakes that keep the promises of the real things, and forget what a crash forgets.
+
+`Disk` is what outlives a crash: topics, changelog, Redis, committed offset. Local state is rebuilt from the changelog,
+as recovery does. `crash_at` names the side effect (pipeline.py) after which the process dies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, cast, get_args
+
+from models.model import Model
+from stream.dead_letters import OutgoingRecord
+from stream.keyspace import Beacon, PublishedModel
+from stream.pipeline import Pipeline
+from stream.projection import BeaconReply, BuiltMark, Deletion, Projection, RedisUnavailable, Update
+from stream.publication import compile_models
+from stream.rebuild import Rebuild
+from stream.report import BatchReport
+from stream.settings import Clock, Settings
+from stream.writer import Writer
+
+WALL_MS = 1_700_000_000_000
+CrashPoint = Literal["1", "half of 2a", "2a", "half of 2b", "2b", "2a and 2b", "3"]
+CRASH_POINTS: tuple[CrashPoint, ...] = get_args(CrashPoint)
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A consumed record."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp: int = WALL_MS
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+@dataclass
+class Held:
+    """What Redis has of a member; memberships None: a tombstone."""
+
+    position: tuple[int, int]
+    valid_until_ms: int | None
+    memberships: dict[bytes, tuple[int, int]] | None
+
+
+@dataclass
+class Disk:
+    """All that outlives a crash."""
+
+    changelog: list[tuple[bytes, bytes | None]] = field(default_factory=list)
+    dead: list[OutgoingRecord] = field(default_factory=list)
+    redis: dict[bytes, Held] = field(default_factory=dict)
+    epoch: bool = False
+    built: dict[int, BuiltMark] = field(default_factory=dict)
+    committed: int = 0
+    is_redis_down: bool = False  # for writes
+    models: list[PublishedModel] = field(default_factory=list)
+    reports: list[BatchReport] = field(default_factory=list)
+
+    def state(self) -> dict[bytes, bytes]:
+        """Return the compacted changelog."""
+        newest = dict(self.changelog)
+        return {key: value for key, value in newest.items() if value is not None}
+
+
+class FakeRedis:
+    """A projection (stream.projection.Projection) on the disk's dictionary, with the guard of stream/lua/*.lua."""
+
+    def __init__(self, disk: Disk, die_at: Callable[[CrashPoint], None]) -> None:
+        self._disk, self._die_at = disk, die_at
+
+    async def write(self, partition: int, updates: Sequence[Update | Deletion]) -> int:
+        if self._disk.is_redis_down:
+            raise RedisUnavailable("down. Next: wait")
+        self._die_at("2a")  # nothing has arrived here yet
+        refused = 0
+        for i, update in enumerate(updates):
+            if i == len(updates) // 2:
+                self._die_at("half of 2b")
+            held = self._disk.redis.get(update.member_id)
+            position = (update.offset, update.as_of_ms)
+            if held is not None and position < held.position:
+                refused += 1
+            elif isinstance(update, Deletion):
+                self._disk.redis[update.member_id] = Held(position, None, None)
+            else:
+                memberships = {name: (cluster, since_ms) for name, cluster, since_ms in update.memberships}
+                self._disk.redis[update.member_id] = Held(position, update.valid_until_ms, memberships)
+        return refused
+
+    async def beacon(self, beacons: Mapping[int, Beacon]) -> BeaconReply:
+        return BeaconReply(self._disk.epoch, {partition: self._disk.built.get(partition) for partition in beacons})
+
+    async def begin(self, partition: int) -> bytes:
+        self._disk.built[partition] = BuiltMark(b"token", False)
+        return b"token"
+
+    async def finish(self, partition: int, token: bytes, n_partitions: int, now_ms: int) -> str:
+        self._disk.epoch = True
+        return "complete"
+
+    async def set_models(self, models: Sequence[PublishedModel]) -> None:
+        self._disk.models = list(models)
+
+
+class FakeState:
+    """The state of one partition (stream.faust_batch.PartitionState), recovered from the disk's changelog."""
+
+    def __init__(self, disk: Disk, die_at: Callable[[CrashPoint], None]) -> None:
+        self._disk, self._die_at = disk, die_at
+        self._local = disk.state()
+
+    def get_many(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        return [self._local.get(key) for key in keys]
+
+    async def publish(self, partition: int, items: Sequence[tuple[bytes, bytes | None]]) -> int:
+        self._die_at("2b")  # nothing has arrived here yet
+        assert len({key for key, _ in items}) == len(items)
+        half = len(items) // 2
+        self._disk.changelog += items[:half]
+        self._die_at("half of 2a")
+        self._disk.changelog += items[half:]
+        return len(self._disk.changelog) - 1
+
+    def write(self, partition: int, items: Sequence[tuple[bytes, bytes | None]], changelog_offset: int) -> None:
+        self._die_at("2a and 2b")
+        assert changelog_offset == len(self._disk.changelog) - 1
+        for key, value in items:
+            if value is None:
+                self._local.pop(key, None)
+            else:
+                self._local[key] = value
+        assert self._local == self._disk.state()
+
+    def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
+        return iter([(key, value) for key, value in self._local.items() if not key.startswith(b"\0")])
+
+
+class Process:
+    """One run of a worker on a disk, until it crashes."""
+
+    def __init__(self, disk: Disk, models: Sequence[Model], clock: Clock = "event") -> None:
+        self.disk = disk
+        self._crash_at: CrashPoint | None = None
+        state = FakeState(disk, self._die_at)
+        publication = compile_models(models)
+        self.writer = Writer(cast(Projection, FakeRedis(disk, self._die_at)), clock, lambda: WALL_MS)
+        rebuild = Rebuild(publication, state, self.writer, clock, lambda: WALL_MS, lambda: 1)
+        self.pipeline = Pipeline(
+            Settings(clock=clock),
+            publication,
+            state,
+            self.writer,
+            rebuild,
+            self._produce,
+            lambda: WALL_MS,
+            self.disk.reports.append,
+        )
+
+    async def run(self, batches: Sequence[Sequence[Record]], crash_at: CrashPoint | None = None) -> None:
+        """Handle what isn't committed yet; with `crash_at` die when that point is reached first. Raises Crash."""
+        await self.pipeline.assigned(frozenset({0}))
+        self._crash_at = crash_at
+        for batch in batches:
+            left = [record for record in batch if record.offset >= self.disk.committed]
+            if left:
+                await self.pipeline.handle(0, left)
+                self._die_at("3")
+                self.disk.committed = left[-1].offset + 1
+
+    def _die_at(self, point: CrashPoint) -> None:
+        if self._crash_at == point:
+            raise Crash(point)
+
+    async def _produce(self, topic: str, records: Sequence[OutgoingRecord]) -> None:
+        assert topic == "member-docs.dead"
+        self.disk.dead += records
+        self._die_at("1")

@@ -1,0 +1,186 @@
+"""Commands that need no server: what they print, their exit status, and that every error ends with what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from e2e.definitions import demo_models, level
+from typer.testing import CliRunner, Result
+
+from models.explain import explain_one
+from models.model_file import parse
+from models.timestamps import parse_ms
+from stream.cli.main import app
+from stream.demo.history import day_ms, documents
+
+AT = "1997-10-01"
+
+
+def memberstream(*arguments: object, **environment: str) -> Result:
+    """Run a command in this process."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env=environment)
+
+
+def write(path: Path, *lines: Any) -> Path:
+    path.write_bytes(b"\n".join(line if isinstance(line, bytes) else orjson.dumps(line) for line in lines))
+    return path
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> dict[str, Path]:
+    """The demo's model files, by name."""
+    return {d["name"]: write(tmp_path / f"{d['name']}.json", d) for d in demo_models()}
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    """A model file with several problems."""
+    return write(tmp_path / "broken.json", level() | {"format": 2, "version": 0, "clusters": []})
+
+
+def assert_next_action(result: Result) -> None:
+    """Exit status 1, nothing on standard output, a last line with the next action."""
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith("error: "), result.stderr
+    assert "Next: " in result.stderr.splitlines()[-1]
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("", "demo", "worker", "local", "lookup", "explain", "events", "events check", "events send"),
+        *("model", "model check", "model score", "model publish"),
+    ],
+)
+def test_every_command_explains_itself(command: str) -> None:
+    """--help says what it is for, whatever the environment."""
+    result = memberstream(*command.split(), "--help", MEMBERSTREAM_NONSENSE="x")
+    assert result.exit_code == 0
+    assert "Usage: " in result.stdout
+    assert len(result.stdout.splitlines()) > 5
+
+
+def test_version() -> None:
+    """--version prints the package's version alone."""
+    assert memberstream("--version").stdout == "0.1.0\n"
+
+
+def test_check_says_what_a_good_file_holds(models: dict[str, Path], tmp_path: Path) -> None:
+    """Its examples were reproduced; without any it says what that means."""
+    result = memberstream("model", "check", models["repeat_buyer"])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("ok repeat_buyer@1: logistic")
+    assert "examples reproduced" in result.stdout
+    bare = memberstream("model", "check", write(tmp_path / "bare.json", level()))
+    assert (bare.exit_code, "Next: add some" in bare.stderr) == (0, True)
+
+
+def test_check_lists_every_problem(broken: Path) -> None:
+    """For people on standard error, for programs as JSON; exit status 1 both times."""
+    result = memberstream("model", "check", broken)
+    assert_next_action(result)
+    for path in ("format", "version", "clusters"):
+        assert f"  {path}" in result.stderr
+    as_json = memberstream("model", "check", broken, "--json")
+    report = orjson.loads(as_json.stdout)
+    assert (as_json.exit_code, report["ok"]) == (1, False)
+    assert {problem["path"] for problem in report["problems"]} >= {"format", "version", "clusters"}
+    assert {tuple(problem) for problem in report["problems"]} == {("path", "expected", "found")}
+
+
+def test_check_as_json_of_a_good_file(models: dict[str, Path]) -> None:
+    """One object, exit status 0."""
+    result = memberstream("model", "check", models["buying_style"], "--json")
+    report = orjson.loads(result.stdout)
+    assert (result.exit_code, report["ok"], report["model"], report["problems"]) == (0, True, "buying_style@1", [])
+    assert report["examples"] > 0
+
+
+def test_score_prints_what_explain_says(models: dict[str, Path], tmp_path: Path) -> None:
+    """A line per document, in order: predictors, eta and probability or distances, cluster; equal to the last bit."""
+    some = list(documents(day_ms(AT)).values())[:50]
+    file = write(tmp_path / "docs.ndjson", *some, b"")
+    for name, model in ((d["name"], parse(d)) for d in demo_models()):
+        result = memberstream("model", "score", models[name], file, "--at", AT)
+        assert result.exit_code == 0, result.output
+        rows = [orjson.loads(line) for line in result.stdout.splitlines()]
+        for row, document in zip(rows, some, strict=True):
+            why = explain_one(model, document, parse_ms(AT) or 0)
+            figures = (
+                {"eta": why.eta, "probability": why.probability}
+                if name == "repeat_buyer"
+                else {"distances": why.distances}
+            )
+            assert row == {
+                "member_id": document["member_id"],
+                "predictors": why.predictors,
+                **figures,
+                "cluster": why.cluster.id,
+            }
+
+
+def test_publish_puts_a_model_where_workers_look(models: dict[str, Path], tmp_path: Path) -> None:
+    """Into the folder asked for or that of the environment; twice is fine, other content isn't."""
+    folder = tmp_path / "published"
+    first = memberstream("model", "publish", models["repeat_buyer"], "--models-dir", folder)
+    assert (first.exit_code, "Next: start or restart the workers" in first.stdout) == (0, True)
+    again = memberstream("model", "publish", models["repeat_buyer"], MEMBERSTREAM_MODELS_DIR=str(folder))
+    assert (again.exit_code, "already" in again.stdout) == (0, True)
+    assert [path.name for path in folder.iterdir()] == ["repeat_buyer@1.json"]
+    other = write(tmp_path / "other.json", demo_models()[0] | {"description": "other"})
+    assert_next_action(memberstream("model", "publish", other, "--models-dir", folder))
+
+
+def test_events_check_names_line_and_reason(tmp_path: Path) -> None:
+    """Good and bad are counted, each bad one has its line; --json has all; exit status 1 when one is bad."""
+    good = {"op": "replace", "member_id": "a", "document": {}}
+    file = write(tmp_path / "bad.ndjson", good, b"{", {"op": "delete"}, b"", good | {"op": "nonsense"})
+    result = memberstream("events", "check", file)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("1 good, 3 bad (")
+    for line, reason in ((2, "not_json"), (3, "missing_field"), (5, "unknown_op")):
+        assert f"{file}:{line}: {reason}: " in result.stderr
+    assert "Next: " in result.stderr.splitlines()[-1]
+    report = orjson.loads(memberstream("events", "check", file, "--json").stdout)
+    assert (report["good"], report["bad"]) == (1, 3)
+    assert [(problem["line"], problem["reason"]) for problem in report["problems"]] == [
+        (2, "not_json"),
+        (3, "missing_field"),
+        (5, "unknown_op"),
+    ]
+    fine = memberstream("events", "check", write(tmp_path / "good.ndjson", good))
+    assert (fine.exit_code, fine.stdout) == (0, "1 good, 0 bad\n")
+    assert_next_action(memberstream("events", "send", file))
+
+
+def test_errors_end_with_the_next_action(models: dict[str, Path], broken: Path, tmp_path: Path) -> None:
+    """Missing files, bad input, a wrong environment, no broker, no Redis: exit status 1 and one message."""
+    good = write(tmp_path / "good.ndjson", {"op": "delete", "member_id": "a"})
+    model = models["repeat_buyer"]
+    missing = tmp_path / "missing"
+    nobody = {"MEMBERSTREAM_KAFKA_BOOTSTRAP": "127.0.0.1:1", "MEMBERSTREAM_REDIS_URL": "redis://127.0.0.1:1"}
+    for arguments in (
+        ("model", "check", missing),
+        ("model", "check", missing, "--json"),
+        ("model", "check", broken),
+        ("model", "score", broken, good),
+        ("model", "score", model, missing),
+        ("model", "score", model, write(tmp_path / "list", [1])),
+        ("model", "score", model, write(tmp_path / "cut", b"{")),
+        ("model", "score", model, good, "--at", "yesterday"),
+        ("model", "publish", broken, "--models-dir", tmp_path / "p"),
+        ("model", "publish", model, "--models-dir", good),
+        ("events", "check", missing),
+        ("events", "check", tmp_path),
+        ("events", "send", missing),
+        ("events", "send", good),
+        ("lookup", "a"),
+        ("explain", "a", "repeat_buyer", "--models-dir", missing),
+    ):
+        result = memberstream(*arguments, **nobody)
+        assert_next_action(result)
+    assert_next_action(memberstream("lookup", "a", MEMBERSTREAM_REDIS_URL="http://x"))

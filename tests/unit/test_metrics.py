@@ -1,0 +1,61 @@
+"""Metrics: the histograms' arithmetic, series from the start, and the docs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from e2e.definitions import level
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from models.event import Reason
+from models.model_file import parse
+from stream.metrics import METRICS, OUTCOMES, STAGES, Gauges, Histogram, Metrics, markdown_table
+from stream.publication import compile_models
+
+ROOT = Path(__file__).resolve().parents[2]
+EDGES = (0.001, 0.01, 0.5, 1.0)
+VALUES = st.lists(st.lists(st.sampled_from([0.0, 0.0005, *EDGES, 0.7, 2.0, 1e6]) | st.floats(0, 10)))
+
+
+@given(VALUES)
+def test_histograms_count_like_numpy(batches: list[list[float]]) -> None:
+    """Cumulative counts of values ≤ each bound, however the observations arrive; the sum and +Inf hold all."""
+    histogram = Histogram(EDGES)
+    for batch in batches:
+        histogram.observe_many(batch)
+    values = np.array([value for batch in batches for value in batch])
+    buckets, total = histogram.buckets()
+    assert buckets == [*((f"{edge:g}", float((values <= edge).sum())) for edge in EDGES), ("+Inf", float(len(values)))]
+    np.testing.assert_allclose(total, values.sum(), rtol=1e-9)
+
+
+def test_all_series_exist_before_anything_happened() -> None:
+    """A series that first appears with its first failure can't be alerted on."""
+    gauges = Gauges(
+        lag=lambda: {0: 5},
+        members=lambda: {0: 7},
+        is_redis_available=lambda: True,
+        refused_writes=lambda: 0,
+        is_recovering=lambda: False,
+        rebalances=lambda: 1,
+    )
+    text = generate_latest(Metrics(compile_models([parse(level())]), gauges).registry).decode()
+    families = list(text_string_to_metric_families(text))
+    labels = {
+        name: {tuple(s.labels.values()) for f in families for s in f.samples if s.name == name}
+        for name in ("memberstream_events_total", "memberstream_dead_letters_total", "memberstream_stage_seconds_count")
+    }
+    assert labels["memberstream_events_total"] == {(outcome,) for outcome in OUTCOMES}
+    assert labels["memberstream_dead_letters_total"] == {(str(reason),) for reason in Reason}
+    assert labels["memberstream_stage_seconds_count"] == {(stage,) for stage in STAGES}
+    assert [(f.name, f.type) for f in families] == [(name.removesuffix("_total"), kind) for name, kind, *_ in METRICS]
+    assert {s.labels["model"] for f in families for s in f.samples if s.name.endswith("changes_total")} == {"level@1"}
+
+
+def test_the_docs_show_the_list() -> None:
+    """One list, many readers: docs/metrics.md has the table that the code makes."""
+    assert markdown_table() in (ROOT / "docs" / "metrics.md").read_text()

@@ -1,0 +1,239 @@
+"""The pipeline's laws: how records are cut into batches doesn't matter, and neither does where it crashes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from unit.shell import CRASH_POINTS, WALL_MS, Crash, CrashPoint, Disk, Process, Record
+
+from models.member import decode
+from models.model_file import parse
+from stream.settings import Clock
+from stream.writer import Writer
+
+MODELS = [
+    parse(
+        {
+            "format": 1,
+            "name": name,
+            "version": 1,
+            "predictors": predictors,
+            "model": {"type": "logistic", "coef": [1.0], "intercept": -1.5, "thresholds": [0.5]},
+            "clusters": [{"id": 1, "name": "low"}, {"id": 2, "name": "high"}],
+        }
+    )
+    for name, predictors in {
+        "level": [{"name": "x", "path": "x", "missing": 0}],
+        "visits": [{"name": "n", "path": "seen", "time": "at", "aggregate": "count", "window_days": 3}],
+    }.items()
+]
+_DAY_MS = 86_400_000
+DAYS = st.integers(0, 8).map(lambda day: 1_000 * _DAY_MS + day * _DAY_MS)
+
+
+def _events() -> st.SearchStrategy[dict[str, Any] | None]:
+    """Good and bad envelopes, few enough to meet one another; None is the null value that deletes."""
+    number = st.integers(0, 3)
+    bodies = st.one_of(
+        st.fixed_dictionaries({"op": st.just("replace"), "document": st.fixed_dictionaries({"x": number})}),
+        st.fixed_dictionaries(
+            {"op": st.just("patch"), "patch": st.fixed_dictionaries({"x": number}), "create": st.booleans()}
+        ),
+        st.fixed_dictionaries(
+            {
+                "op": st.just("append"),
+                "path": st.sampled_from(["seen", "x"]),
+                "value": st.fixed_dictionaries({"at": DAYS}),
+                "create": st.booleans(),
+            }
+        ),
+        st.just({"op": "delete"}),
+        st.just({"op": "nonsense"}),
+    )
+    common = st.fixed_dictionaries({"at": DAYS}, optional={"version": number})
+    return st.one_of(st.none(), st.builds(lambda body, more: body | more, bodies, common))
+
+
+RECORDS = st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), _events()), min_size=1, max_size=24).map(
+    lambda events: [
+        Record(i, key, None if envelope is None else orjson.dumps(envelope), 1_003 * _DAY_MS)
+        for i, (key, envelope) in enumerate(events)
+    ]
+)
+
+
+def cut(records: Sequence[Record], sizes: Sequence[int]) -> list[list[Record]]:
+    """Return the records in batches of these sizes, the rest one by one."""
+    batches, at = [], 0
+    for size in [*sizes, *[1] * len(records)]:
+        batches.append(list(records[at : at + size]))
+        at += size
+    return [batch for batch in batches if batch]
+
+
+def outcome(disk: Disk) -> dict[bytes, Any]:
+    """Return what state and Redis say of each member, but for `since`: that is the time of a batch's last event."""
+    found: dict[bytes, Any] = {}
+    for key, value in disk.state().items():
+        if not key.startswith(b"\0"):
+            member = decode(value)
+            clusters = {model: cluster for model, (cluster, _) in member.memberships.items()}
+            found[key] = member.document, member.offset, member.version, member.as_of_ms, clusters, member.x
+    for key, held in disk.redis.items():
+        if held.memberships is not None:  # a tombstone's position may be that of a later event that was ignored
+            in_redis = {name: cluster for name, (cluster, _) in held.memberships.items()}
+            found[b"redis " + key] = in_redis, held.position, held.valid_until_ms
+    return found
+
+
+def dead(disk: Disk) -> list[tuple[bytes, bytes]]:
+    """Return origin offset and reason of the dead letters, without repetitions."""
+    letters = [dict(headers) for _, _, headers in disk.dead]
+    return sorted({(letter["origin_offset"], letter["reason"]) for letter in letters})
+
+
+def run(batches: Sequence[Sequence[Record]]) -> Disk:
+    disk = Disk()
+    asyncio.run(Process(disk, MODELS).run(batches))
+    return disk
+
+
+@given(RECORDS, st.lists(st.integers(1, 8), max_size=12))
+@settings(max_examples=150, deadline=None)
+def test_batches_may_be_cut_anywhere(records: list[Record], sizes: list[int]) -> None:
+    """Any split gives the documents, clusters, positions, times and dead letters of one event at a time."""
+    one_by_one, split, whole = run(cut(records, [])), run(cut(records, sizes)), run([records])
+    assert outcome(split) == outcome(one_by_one) == outcome(whole)
+    assert dead(split) == dead(one_by_one) == dead(whole)
+    assert sum(sum(report.batch.outcomes.values()) for report in split.reports) == len(records)
+
+
+@pytest.mark.parametrize("crash_at", CRASH_POINTS)
+@given(RECORDS, st.lists(st.integers(1, 8), max_size=6), st.lists(st.integers(1, 8), max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_a_crash_after_any_side_effect_changes_nothing(
+    crash_at: CrashPoint, records: list[Record], sizes: list[int], later_sizes: list[int]
+) -> None:
+    """The process dies after a numbered side effect, once in each batch; replays, cut otherwise, end in the same."""
+    undisturbed, disk = run(cut(records, sizes)), Disk()
+    for _ in range(3):
+        process = Process(disk, MODELS)
+        try:
+            asyncio.run(process.run(cut(records, sizes), crash_at))
+        except Crash:
+            # The batch at which it died goes through now, cut in another way, and the next one meets the crash.
+            done = disk.committed
+            rest = [record for record in records if record.offset >= done]
+            asyncio.run(Process(disk, MODELS).run(cut(rest, later_sizes)[:1]))
+            assert disk.committed > done
+    asyncio.run(Process(disk, MODELS).run([records]))
+    assert outcome(disk) == outcome(undisturbed)
+    if crash_at == "half of 2a":  # a delete without the batch's progress: an append before it finds nobody, a 2nd time
+        assert set(dead(undisturbed)) <= set(dead(disk))
+    else:
+        assert dead(disk) == dead(undisturbed)
+
+
+def test_the_crash_points_are_reached() -> None:
+    """Each numbered side effect does happen in a batch that has all kinds of work; otherwise the law above is empty."""
+    good = orjson.dumps({"op": "replace", "document": {"x": 3}})
+    records = [Record(0, b"a", good), Record(1, b"b", good), Record(2, b"c", b"{")]
+    for point in CRASH_POINTS:
+        with pytest.raises(Crash, match=point):
+            asyncio.run(Process(Disk(), MODELS).run([records], point))
+
+
+def test_a_replay_writes_to_redis_what_a_crash_kept_from_it() -> None:
+    """State is ahead of Redis after a crash at 2a: the replayed events change no state but bring Redis up to it."""
+    records = [Record(0, b"a", orjson.dumps({"op": "replace", "at": 5, "document": {"x": 3}}))]
+    disk = Disk()
+    with pytest.raises(Crash):
+        asyncio.run(Process(disk, MODELS).run([records], "2a"))
+    assert disk.redis == {}
+    before = list(disk.changelog)
+    disk.redis.clear()
+    asyncio.run(Process(disk, MODELS).run([records]))
+    assert disk.redis[b"a"].memberships == {b"level@1": (2, 5), b"visits@1": (1, 5)}
+    assert dict(disk.changelog) == dict(before)
+    assert disk.reports[-1].batch.outcomes == {"replayed": 1}
+
+
+def test_the_wall_clock_is_now_when_it_is_chosen() -> None:
+    """clock=wall scores at the wall clock, clock=event at the latest event of the member."""
+    records = [Record(0, b"a", orjson.dumps({"op": "replace", "at": 5, "document": {"x": 3}}))]
+    expected: dict[Clock, int] = {"wall": WALL_MS, "event": 5}
+    for clock, as_of_ms in expected.items():
+        disk = Disk()
+        asyncio.run(Process(disk, MODELS, clock).run([records]))
+        assert disk.redis[b"a"].position == (0, as_of_ms)
+
+
+MEMBERS = [Record(i, b"m%d" % i, orjson.dumps({"op": "replace", "document": {"x": 3}})) for i in range(10)]
+
+
+async def written() -> tuple[Disk, Process]:
+    """Return a process that has applied MEMBERS."""
+    disk = Disk()
+    process = Process(disk, MODELS)
+    await process.run([MEMBERS])
+    return disk, process
+
+
+def lose_redis(disk: Disk) -> None:
+    """Empty Redis; it answers, but takes no writes."""
+    disk.redis.clear()
+    disk.built.clear()
+    disk.epoch, disk.is_redis_down = False, True
+
+
+def is_whole(disk: Disk) -> bool:
+    """Return whether readers are told that Redis has everybody."""
+    return disk.epoch
+
+
+async def until_waiting(process: Process) -> None:
+    """Return when the process waits for Redis."""
+    async with asyncio.timeout(5):
+        while process.writer.is_available:  # noqa: ASYNC110 (nobody announces it)
+            await asyncio.sleep(0.001)
+
+
+async def test_a_rebuild_cut_short_by_a_rebalance_is_done_again() -> None:
+    """The partition goes and comes back to the same process while its members are being written: Redis becomes whole
+    (and isn't believed to be in work for ever)."""
+    disk, process = await written()
+    lose_redis(disk)
+    assigning = asyncio.create_task(process.pipeline.assigned(frozenset({0})))
+    await until_waiting(process)
+    assigning.cancel()
+    await asyncio.gather(assigning, return_exceptions=True)
+    await process.pipeline.revoked(frozenset({0}))
+    assert not is_whole(disk)
+    disk.is_redis_down = False
+    await process.pipeline.assigned(frozenset({0}))
+    assert is_whole(disk)
+    assert disk.redis.keys() == {record.key for record in MEMBERS}
+
+
+async def test_a_rebuild_that_waits_for_redis_lets_the_partition_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis goes away while its loss is being repaired: a rebalance or a stop doesn't wait for its return."""
+    monkeypatch.setattr(Writer, "BEACON_INTERVAL_S", 0.01)
+    disk, process = await written()
+    lose_redis(disk)
+    watching = asyncio.create_task(process.pipeline.watch_redis())
+    await until_waiting(process)
+    await asyncio.wait_for(process.pipeline.revoked(frozenset({0})), 1)
+    disk.is_redis_down = False
+    await asyncio.sleep(0.1)
+    assert disk.redis == {}
+    assert not is_whole(disk)
+    await process.pipeline.assigned(frozenset({0}))
+    assert is_whole(disk)
+    assert not watching.done()
+    watching.cancel()

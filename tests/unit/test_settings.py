@@ -1,0 +1,92 @@
+"""Settings: parsed whole or refused with everything that is wrong."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from stream.settings import Settings, SettingsError, from_environment, markdown_table, to_environment, variable
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_nothing_set_gives_the_defaults() -> None:
+    """Variables of others are none of ours."""
+    assert from_environment({"PATH": "/bin"}) == Settings()
+
+
+def test_every_setting_survives_the_way_through_the_environment() -> None:
+    """to_environment names every setting, and gives the same settings again."""
+    settings = Settings(
+        kafka_bootstrap=("one:9092", "[::1]:9093"),
+        broker_kind="embedded",
+        topic="t",
+        group="g",
+        redis_url="rediss://user:secret@redis:6380/2",
+        data_dir=Path("/data/1"),
+        models_dir=Path("models dir"),
+        clock="event",
+        replication_factor=1,
+        standby_replicas=1,
+        session_timeout_s=2.5,
+        metrics_host="0.0.0.0",
+        metrics_port=0,
+    )
+    environment = to_environment(settings)
+    assert environment.keys() == {variable(setting.name) for setting in fields(Settings)}
+    assert from_environment(environment) == settings
+    assert all(getattr(settings, f.name) != f.default for f in fields(Settings)), "a setting that isn't tried here"
+
+
+def test_all_problems_are_listed_at_once_and_the_next_action_last() -> None:
+    """Each with its variable, what was expected and what was found; the Redis URL without its password."""
+    bad = {
+        "KAFKA_BOOTSTRAP": "nowhere",
+        "BROKER_KIND": "rabbit",
+        "TOPIC": "",
+        "REDIS_URL": "http://user:geheim@x",
+        "REPLICATION_FACTOR": "10",
+        "STANDBY_REPLICAS": "-1",
+        "SESSION_TIMEOUT_S": "soon",
+        "METRICS_PORT": "65536",
+        "TOPICS": "x",
+    }
+    with pytest.raises(SettingsError) as raised:
+        from_environment({f"MEMBERSTREAM_{name}": value for name, value in bad.items()})
+    *problems, last = str(raised.value).splitlines()
+    assert [problem.split(":")[0] for problem in problems] == [f"MEMBERSTREAM_{name}" for name in bad]
+    assert "MEMBERSTREAM_BROKER_KIND: expected one of kafka, embedded, found 'rabbit'" in problems
+    assert "geheim" not in str(raised.value)
+    assert last.startswith("Next: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("SESSION_TIMEOUT_S", "nan"), ("SESSION_TIMEOUT_S", "inf"), ("METRICS_PORT", "²"), ("KAFKA_BOOTSTRAP", ",")],
+)
+def test_values_that_only_look_right_are_refused(name: str, text: str) -> None:
+    """Python takes them for numbers or lists; we don't."""
+    with pytest.raises(SettingsError, match=f"MEMBERSTREAM_{name}: expected"):
+        from_environment({f"MEMBERSTREAM_{name}": text})
+
+
+def test_the_operators_docs_show_the_list() -> None:
+    """One list, many readers: docs/operations.md has the table that the code makes."""
+    assert markdown_table() in (ROOT / "docs" / "operations.md").read_text()
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    """os.environ stands in cli/console.py (to read the settings), and in demo/run.py (a child's environment)."""
+    names = ("environ", "environb", "getenv", "getenvb")
+    found = {
+        str(path.relative_to(ROOT))
+        for folder in ("models", "stream")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Attribute) and node.attr in names)
+        or (isinstance(node, ast.ImportFrom) and node.module == "os" and any(a.name in names for a in node.names))
+    }
+    assert found == {"stream/cli/console.py", "stream/demo/run.py"}
