@@ -12,7 +12,7 @@ demo: $(RUN)
 	@.venv/bin/memberstream demo $(if $(JSON),--json)
 
 test: lint
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 3 --cov=models --cov-report=term:skip-covered --durations=15
 
 lint: $(DEV)
 	.venv/bin/ruff check
