@@ -43,15 +43,17 @@ def compile_selection(
     whole = (path, time, where)
     pool = shared.setdefault(repr(whole), _compile_pool(*whole))  # repr keeps 1 and true apart, equality doesn't
     if time is None:
-        return shared.setdefault(repr((whole, None)), _once(lambda document, now_ms, scratch: pool(document, scratch)))  # type: ignore[no-any-return]  # values of Shared are what stands beside them
+        return shared.setdefault(repr((whole, None)), once(lambda document, now_ms, scratch: pool(document, scratch)))  # type: ignore[no-any-return]  # values of Shared are what stands beside them
 
     def find(document: Any, now_ms: int, scratch: Scratch) -> Elements:
         return _present(pool(document, scratch), now_ms, window_ms)
 
-    return shared.setdefault(repr((whole, window_ms)), _once(find))  # type: ignore[no-any-return]
+    return shared.setdefault(repr((whole, window_ms)), once(find))  # type: ignore[no-any-return]
 
 
-def _once(find: Select) -> Select:
+def once(find: Select) -> Select:
+    """Return `find`, looking only once in one evaluation of one document, however many predictors ask."""
+
     def select(document: Any, now_ms: int, scratch: Scratch) -> Elements:
         found: Elements | None = scratch.get(select)
         if found is None:

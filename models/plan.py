@@ -151,7 +151,10 @@ class Plan:
             chosen: Sequence[int] = self._touched_by(frozenset(paths))
             if overdue[i] and chosen is not self._all:
                 chosen = sorted({*chosen, *(self._due[clock] for clock in np.flatnonzero(due[i]).tolist())})
-            row, row_until = x[i], until[i]
+            # Python's lists take single numbers faster than NumPy's rows; moving a whole row costs as much as a few.
+            are_many = 2 * len(chosen) > len(steps)
+            row: Any = x[i].tolist() if are_many else x[i]
+            row_until: Any = until[i].tolist() if are_many else until[i]
             scratch: Scratch = {}
             for index in chosen:
                 step = steps[index]
@@ -162,6 +165,8 @@ class Plan:
                     row[step.start : step.stop] = columns
                 if step.clock >= 0:
                     row_until[step.clock] = until_ms
+            if are_many:
+                x[i], until[i] = row, row_until
 
     def _touched_by(self, paths: frozenset[Path]) -> tuple[int, ...]:
         choice = self._choices.get(paths)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from models.elements import Scratch, Select, Shared, compile_selection
+from models.elements import Elements, Scratch, Select, Shared, compile_selection, once
 from models.path import Path, getter
 from models.timestamps import DAY_MS, FOREVER, parse_ms
 from models.where import Condition
@@ -29,6 +29,8 @@ Aggregate = Literal["count", "sum", "mean", "min", "max", "last", "distinct", "d
 
 def number(value: Any) -> float | None:
     """Return a JSON number or boolean (1.0 or 0.0) as a finite float, or None for anything else."""
+    if type(value) is float:  # nearly always
+        return value if math.isfinite(value) else None
     if not isinstance(value, (int, float)):
         return None
     try:
@@ -133,13 +135,17 @@ class ListAggregate:
         if self.aggregate == "last":
             convert = text if self.is_text else number
             return _last(select, lambda element: convert(get_value(element)))
-        fold = _fold(self.aggregate, get_value)
+        if self.aggregate == "count":
+            return _fold(select, lambda elements: float(len(elements)))
+        if self.aggregate == "distinct":
+            return _fold(select, lambda elements: float(len({_scalar(get_value(e)) for e in elements} - {None})))
 
-        def read(document: Any, now_ms: int, scratch: Scratch) -> tuple[Any, int]:
-            elements, _, until_ms = select(document, now_ms, scratch)
-            return fold(elements), until_ms
+        def find(document: Any, now_ms: int, scratch: Scratch) -> Elements:
+            elements, times, until_ms = select(document, now_ms, scratch)
+            return Elements([v for e in elements if (v := number(get_value(e))) is not None], times, until_ms)
 
-        return read
+        definition = repr((self.path, self.time, self.where, self.window_ms, self.value))
+        return _fold(shared.setdefault(definition, once(find)), _FOLDS[self.aggregate])
 
 
 def _last(select: Select, value_of: Callable[[Any], Any]) -> Read:
@@ -168,14 +174,14 @@ def _days_since(select: Select, elapsed: Callable[[int, int], tuple[float, int]]
     return read
 
 
-def _fold(aggregate: Aggregate, get_value: Callable[[Any], Any]) -> Callable[[list[Any]], float | None]:
-    """Return a function (elements) → their aggregate; values of the wrong type are left out."""
-    if aggregate == "count":
-        return lambda elements: float(len(elements))
-    if aggregate == "distinct":
-        return lambda elements: float(len({_scalar(get_value(element)) for element in elements} - {None}))
-    fold = _FOLDS[aggregate]
-    return lambda elements: fold([v for element in elements if (v := number(get_value(element))) is not None])
+def _fold(select: Select, fold: Callable[[list[Any]], float | None]) -> Read:
+    """One number from all elements, or from their numbers."""
+
+    def read(document: Any, now_ms: int, scratch: Scratch) -> tuple[float | None, int]:
+        elements, _, until_ms = select(document, now_ms, scratch)
+        return fold(elements), until_ms
+
+    return read
 
 
 def _exact_sum(values: list[float]) -> float | None:
