@@ -62,8 +62,9 @@ class Member:
     document_bytes: int = field(default=0, compare=False)
 
     def forget(self) -> None:
-        """Drop everything but position, version and as_of."""
+        """Drop everything but position and version; what is created after it is a fresh member."""
         self.document = None
+        self.as_of_ms = 0
         self.memberships = {}
         self.plan_id, self.x, self.until = 0, b"", b""
         self.valid_until_ms = FOREVER

@@ -1,8 +1,9 @@
 """One micro-batch of one partition as plain values: events in, what has to be written out. No I/O.
 
 Laws: every record ends in exactly one outcome; what is written for a member depends on the member's state and its own
-events only; how events are cut into batches changes no document, cluster or position. A replayed event changes no
-state, but its member is written to Redis again, because the crash that made the replay may have come before that write.
+events only; how events are cut into batches changes no document, cluster or position (only `since`: a cluster that
+changed and changed back within one batch was never to be seen). A replayed event changes no state, but its member is
+written to Redis again, because the crash that made the replay may have come before that write.
 """
 
 from __future__ import annotations
@@ -103,10 +104,8 @@ def apply_many(batch: Batch, states: Sequence[bytes | None]) -> None:
             outcomes[outcome] += 1
             if outcome is Outcome.APPLIED:
                 touched.applied = True
-                if member.document is None:  # deleted: what follows is a fresh member, in this batch or another
-                    member.as_of_ms = touched.event_ms = 0
-                else:
-                    touched.event_ms = max(touched.event_ms, event.at_ms)
+                is_gone = member.document is None  # what follows is a fresh member, in this batch or another
+                touched.event_ms = 0 if is_gone else max(touched.event_ms, event.at_ms)
                 batch.produced_ms.append(record.timestamp)
             elif outcome is Outcome.REPLAYED:
                 touched.replayed_offset = offset
@@ -148,9 +147,11 @@ def to_updates(batch: Batch, publication: Publication) -> list[Update | Deletion
 def to_items(batch: Batch) -> list[tuple[bytes, bytes | None]]:
     """Return the states that changed, for changelog and local state; None: the member is forgotten whole.
 
+    Deletions come last, next to the progress that tells a replay of them.
     A deleted member that carried versions keeps its last one, so that an older event can't bring it back.
     """
     items: list[tuple[bytes, bytes | None]] = []
+    gone: list[tuple[bytes, bytes | None]] = []
     for key, touched in batch.members.items():
         if not touched.applied:
             continue
@@ -158,8 +159,8 @@ def to_items(batch: Batch) -> list[tuple[bytes, bytes | None]]:
         if member.document is not None or member.version >= 0:
             items.append((key, encode(member)))
         elif touched.was_stored:
-            items.append((key, None))
-    return items
+            gone.append((key, None))
+    return items + gone
 
 
 def _refuse(batch: Batch, record: Record, error: BadEvent) -> None:

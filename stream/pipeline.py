@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from stream.batch import Batch, apply_many, decode_many, score_many, to_items, to_updates
 from stream.bookkeeping import APPLIED, decode_progress
@@ -29,6 +29,7 @@ from stream.publication import Publication
 from stream.rebuild import Rebuild
 from stream.report import BatchReport, Stopwatch
 from stream.settings import Settings
+from stream.state import State
 from stream.writer import Writer
 
 # The most records computed without a breath of the event loop: beyond it larger batches are hardly faster, but make
@@ -37,14 +38,6 @@ MICRO_BATCH = 1_000
 
 T = TypeVar("T")
 U = TypeVar("U")
-
-
-class State(Protocol):
-    """The state of the owned partitions (stream.faust_batch.PartitionState; in tests a dictionary)."""
-
-    def get_many(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]: ...
-    async def publish(self, partition: int, items: Sequence[tuple[bytes, bytes | None]]) -> int: ...
-    def write(self, partition: int, items: Sequence[tuple[bytes, bytes | None]], changelog_offset: int) -> None: ...
 
 
 class Pipeline:
@@ -115,14 +108,18 @@ class Pipeline:
         watch.lap("store")
 
     async def assigned(self, partitions: frozenset[int]) -> None:
-        """Make Redis whole for newly owned partitions: after a loss of Redis' data, and after a change of models."""
-        await self._writer.announce(self._publication.for_readers())
+        """Make Redis whole for newly owned partitions: after a loss of Redis' data, and after a change of models.
+
+        Readers are told of the models last: a version must not be live before its memberships are there.
+        """
+        self._writer.prepare(self._publication.for_readers())
         for partition in sorted(partitions):
             [stored] = self._state.get_many(partition, [APPLIED])
             self._writer.progress[partition] = decode_progress(stored)
         for partition in sorted(partitions):
             async with self._locks[partition]:
                 await self._rebuild.if_needed(partition)
+        await self._writer.announce(self._publication.for_readers())
 
     async def revoked(self, partitions: frozenset[int]) -> None:
         """Forget partitions that are no longer owned. A rebuild of them ends here: it may be waiting for Redis."""

@@ -107,7 +107,7 @@ class Projection:
         loads = b"".join(pack_command((b"SCRIPT", b"LOAD", script.text)) for script in self._scripts)
         self._loads = (loads, len(self._scripts))
         self._wire = AsyncWire(self._endpoint, "memberstream-worker", timeout_s, self._loads)
-        self._published: tuple[PublishedModel, ...] = ()
+        self.published: tuple[PublishedModel, ...] = ()
 
     async def write(self, partition: int, updates: Sequence[Update | Deletion]) -> int:
         """Writes updates and deletions of one partition; returns how many the guard refused as too old.
@@ -203,14 +203,14 @@ class Projection:
 
     async def set_models(self, models: Sequence[PublishedModel]) -> None:
         """Tells readers what is published; the live version of each name is its highest."""
-        self._published = tuple(models)
+        self.published = tuple(models)
         await self._call(self._pack_models())
 
     def _pack_models(self) -> list[bytes]:
-        args: list[bytes | int] = [len(self._published)]
-        for model in self._published:
+        args: list[bytes | int] = [len(self.published)]
+        for model in self.published:
             args += (keyspace.membership_field(model.name, model.version), keyspace.format_model(model))
-        for name, version in keyspace.live_versions(self._published).items():
+        for name, version in keyspace.live_versions(self.published).items():
             args += (name.encode(), version)
         return [self._models.pack((keyspace.MODELS, keyspace.LIVE), args)]
 

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import orjson
+
 from models.model import Model
 from models.plan import Plan
 from stream.keyspace import PublishedModel, membership_field
@@ -18,7 +20,7 @@ class Publication:
     Attributes:
         plan: computes their predictors, each distinct one once.
         fields: (field of the member's hash in Redis, model key in the member's state), one per model version.
-        fingerprint: 8 bytes as an integer that change with any predictor and with the set of versions.
+        fingerprint: 8 bytes as an integer that change with any model's content and with the set of versions.
     """
 
     plan: Plan
@@ -41,6 +43,7 @@ def compile_models(models: Sequence[Model]) -> Publication:
     """Return the publication of models."""
     plan = Plan(models)
     fields = tuple((membership_field(model.name, model.version), model.key) for model in plan.models)
-    text = f"{plan.id} {' '.join(model.label for model in plan.models)}"
-    fingerprint = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+    contents = b"".join(orjson.dumps(model.definition, option=orjson.OPT_SORT_KEYS) for model in plan.models)
+    digest = hashlib.blake2b(b"%d" % plan.id + contents, digest_size=8).digest()
+    fingerprint = int.from_bytes(digest, "little")
     return Publication(plan, fields, fingerprint)

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from time import perf_counter
-from typing import Protocol
 
 from models.member import Member, decode, encode
 from models.rescore import rescore_many
@@ -20,20 +19,12 @@ from stream.bookkeeping import SCORED, decode_scored, encode_scored
 from stream.projection import Deletion, Update
 from stream.publication import Publication
 from stream.settings import Clock
+from stream.state import State
 from stream.writer import Writer
 
 log = logging.getLogger(__name__)
 # Members handled between two breaths of the event loop: some 10 ms, well below any heartbeat.
 SLICE = 500
-
-
-class ScannedState(Protocol):
-    """The state of the owned partitions (stream.faust_batch.PartitionState; in tests a dictionary)."""
-
-    def get_many(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]: ...
-    async def publish(self, partition: int, items: Sequence[tuple[bytes, bytes | None]]) -> int: ...
-    def write(self, partition: int, items: Sequence[tuple[bytes, bytes | None]], changelog_offset: int) -> None: ...
-    def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]: ...
 
 
 class Rebuild:
@@ -46,7 +37,7 @@ class Rebuild:
     def __init__(
         self,
         publication: Publication,
-        state: ScannedState,
+        state: State,
         writer: Writer,
         clock: Clock,
         wall_ms: Callable[[], int],

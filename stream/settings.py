@@ -92,8 +92,8 @@ class Settings:
     broker_kind: BrokerKind = _setting(
         "kafka",
         _choice("kafka", "embedded"),
-        "`embedded` for the broker of `memberstream local`, whose answer about a partition's end is wrong: recovery "
-        "then doesn't check itself against it",
+        "`embedded` for the broker of `memberstream local`, which refuses idempotent producers: a retry may then write "
+        "a changelog record twice, which stops the worker and is put right when it starts again",
     )
     topic: str = _setting("member-docs", _text, "the change events; what can't be applied goes to <topic>.dead")
     group: str = _setting("memberstream", _text, "Kafka consumer group; also the prefix of the changelog topic")

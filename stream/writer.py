@@ -56,6 +56,10 @@ class Writer:
             return []
         return [partition for partition, mark in reply.built.items() if mark is None or not mark.done]
 
+    def prepare(self, models: Sequence[PublishedModel]) -> None:
+        """Name the models that `begin` writes when Redis has lost them; what readers see stays."""
+        self._projection.published = tuple(models)
+
     async def announce(self, models: Sequence[PublishedModel]) -> None:
         """Tell readers which models there are; the highest version of each is live."""
         await self._until_available(lambda: self._projection.set_models(models))

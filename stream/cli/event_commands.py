@@ -86,6 +86,7 @@ def check(file: File, json: Annotated[bool, typer.Option("--json", help="print o
 def send(
     file: File,
     force: Annotated[bool, typer.Option("--force", help="send bad events, too; they become dead letters")] = False,
+    json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Send a file's change events to Kafka, in order, each keyed by its member_id."""
     if not force:
@@ -97,7 +98,10 @@ def send(
                 f"Next: memberstream events check {file}, or send with --force"
             )
     sent = asyncio.run(_send(file, file.stat().st_size))
-    out.print(f"[green]sent[/] {sent} events to {settings().topic}")
+    if json:
+        print_json({"sent": sent, "topic": settings().topic})
+    else:
+        out.print(f"[green]sent[/] {sent} events to {settings().topic}")
 
 
 async def _send(file: Path, n_bytes: int) -> int:

@@ -36,7 +36,7 @@ from stream.settings import Settings, to_environment
 from stream.topics import create_topic
 
 LIVE_EVENTS = 12_000  # the end of the history, sent at a steady rate
-LIVE_RATE = 1_000  # events per second; a tenth of a percent of a million members changing each second
+LIVE_RATE = 1_000  # events per second: well below what the worker and this process manage side by side on two cores
 N_PARTITIONS = 4
 N_LOOKUPS = 20_000
 SAMPLE = 10  # every tenth live event is watched until it is readable: enough for a p99, little load
@@ -85,7 +85,7 @@ class WorkerProcess:
         self._server = ServerProcess("the worker", log)
 
     def start(self) -> None:
-        """Start the worker; returns when its metrics answer and readers are told that Redis is whole."""
+        """Start the worker; returns when its metrics answer, which is before it has joined its group."""
         environment = {name: text for name, text in os.environ.items() if not name.startswith("MEMBERSTREAM_")}
         self._server.spawn(
             [sys.executable, "-m", "stream.cli", "worker"],

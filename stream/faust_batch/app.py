@@ -68,7 +68,7 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
         standby_replicas: int = 0,
         created_topics: Sequence[str] = (),
         credentials: Any = None,
-        is_embedded_broker: bool = False,  # Tansu lacks two things that a real Kafka has: see where it is used
+        is_embedded_broker: bool = False,  # Tansu refuses idempotent producers
         source_topic_wait_s: float = 30.0,
     ) -> None:
         check_supported()
@@ -101,7 +101,7 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
             # Membership. The request timeout must exceed the session timeout (Faust insists) and a rebalance (60 s).
             broker_session_timeout=session_timeout_s,
             broker_heartbeat_interval=heartbeat_s,
-            broker_request_timeout=90.0,
+            broker_request_timeout=max(90.0, session_timeout_s + 10.0),
             # A handler that waits for a dependency keeps its partitions: nobody else could do better.
             broker_max_poll_interval=24 * 3600.0,
             broker_commit_interval=commit_interval_s,

@@ -4,9 +4,10 @@ The status, first rule that applies:
 1. `rebuilding`: the epoch is absent, or changed between the reads. What is found is right; something may be missing.
 2. `unknown member`: no hash, or a tombstone. Said only when the epoch was the same before and after the
    member was read, so never because Redis had been emptied.
-3. `stale`: the member's partition has no beacon, or one written more than 30 s ago (its worker is dead or cut off);
+3. `rebuilding`, too: a model's live version has no field in the member's hash; it is still being computed.
+4. `stale`: the member's partition has no beacon, or one written more than 30 s ago (its worker is dead or cut off);
    or `valid_until` has passed by the system's own clock = beacon.clock_ms + (now − beacon.written_ms).
-4. `current`.
+5. `current`.
 
 An Answer keeps Redis' bytes and reads them when asked: a caller wants one cluster of a hundred members, and
 making all values for all of them costs more than the round trip.
@@ -113,6 +114,8 @@ class Answer:
         position = self._position
         if position is None:
             return Status.UNKNOWN
+        if any(self._row[model.slot] is None for model in self._meta.models.values()):
+            return Status.REBUILDING
         beacon = self._meta.beacons.get(position.partition)
         # A reader's clock that is behind the worker's makes the beacon look as if it came from the future: age 0.
         age_ms = 0 if beacon is None else max(0, self._now_ms - beacon.written_ms)

@@ -15,7 +15,8 @@ IDS = [f"m{i}" for i in range(700)]  # more than one slice of a rebuild
 
 async def test_new_models_reach_all_members_without_an_event(embedded_pair: Pair, install: Install) -> None:
     """A new version and a new model, then a restart: every member has memberships of all of them, in Redis and in the
-    state; the old version's keep their `since`; a restart without a change rescores nobody."""
+    state; readers are switched when it is all there; the old version's keep their `since`; a restart without a change
+    rescores nobody."""
     system = await install(embedded_pair, [level()])
     system.start()
     at = {m: f"2020-01-{1 + i % 28:02}" for i, m in enumerate(IDS)}
@@ -26,7 +27,16 @@ async def test_new_models_reach_all_members_without_an_event(embedded_pair: Pair
     system.stop()
     system.publish(level(version=2, threshold=0.9), level(name="other"))
     system.start()
-    await system.until(lambda: system.says().count("as models changed") == 2, "both partitions rescored")
+    with Lookup(system.settings.redis_url) as lookup:
+
+        def is_switched() -> bool:
+            answers = lookup.get_many(IDS)
+            # On the way nobody is told that a known member has no cluster.
+            assert all(a.cluster("level") is not None for a in answers if a.status is Status.CURRENT)
+            return {(a.memberships["level"].version, "other" in a.memberships) for a in answers} == {(2, True)}
+
+        await system.until(is_switched, "both models live")
+    assert system.says().count("as models changed") == 2
     for i, m in enumerate(IDS):
         held, x = system.held(m), i % 4
         as_of_ms = before[m]["pos"].split(":")[2]

@@ -20,6 +20,7 @@ def meta(**beacons: Beacon) -> Meta:
 ROW = (b"0:41:1700000000000:1700000100000", None, b"4:7", b"3:1600000000000")
 FOREVER = (b"0:41:1700000000000:", *ROW[1:])
 TOMBSTONE = (b"0:41:1700000000000:", b"1", None, None)
+UNSCORED = (*FOREVER[:3], None)
 NO_ROW = (None, None, None, None)
 
 
@@ -32,6 +33,7 @@ NO_ROW = (None, None, None, None)
         (NO_ROW, True, Beacon(42, NOW, NOW), "unknown member"),
         (NO_ROW, True, None, "unknown member"),
         (TOMBSTONE, True, Beacon(42, NOW, NOW), "unknown member"),
+        (UNSCORED, True, Beacon(42, NOW, NOW), "rebuilding"),  # a live version that is still being computed
         (FOREVER, True, None, "stale"),
         (FOREVER, True, Beacon(42, NOW, NOW - 30_001), "stale"),
         (FOREVER, True, Beacon(42, NOW, NOW - 30_000), "current"),

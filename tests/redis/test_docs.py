@@ -28,9 +28,10 @@ MODELS = ["buying_style", "repeat_buyer"]
 # What every example prints, member by member.
 EXPECTED = {
     "m-1": "status: current\nposition: 0:3\nbuying_style@4: 0 since 1600000000000\nrepeat_buyer@10: 2 since 7\n",
-    "naïve:{x}": "status: current\nposition: 0:4\nrepeat_buyer@10: 1 since 7\n",
+    "naïve:{x}": "status: current\nposition: 0:4\nbuying_style@4: 3 since 7\nrepeat_buyer@10: 1 since 7\n",
+    "unscored": "status: rebuilding\nposition: 0:4\nrepeat_buyer@10: 1 since 7\n",
     "old": "status: stale\nposition: 0:5\nbuying_style@4: 1 since 5\nrepeat_buyer@10: 1 since 5\n",
-    "elsewhere": "status: stale\nposition: 9:5\n",
+    "elsewhere": "status: stale\nposition: 9:5\nbuying_style@4: 1 since 5\nrepeat_buyer@10: 1 since 5\n",
     "gone": "status: unknown member\n",
     "nobody": "status: unknown member\n",
 }
@@ -59,9 +60,10 @@ async def fill(url: str) -> None:
         token = await projection.begin(0)
         both = [(style, 0, 1_600_000_000_000), (buyer, 2, 7), (membership_field("repeat_buyer", 9), 3, 7)]
         await projection.write(0, [Update(b"m-1", 3, now, now + 60_000, both)])
-        await projection.write(0, [Update("naïve:{x}".encode(), 4, now, None, [(buyer, 1, 7)])])
+        await projection.write(0, [Update("naïve:{x}".encode(), 4, now, None, [(style, 3, 7), (buyer, 1, 7)])])
+        await projection.write(0, [Update(b"unscored", 4, now, None, [(buyer, 1, 7)])])
         await projection.write(0, [Update(b"old", 5, now, now - 1, [(style, 1, 5), (buyer, 1, 5)])])
-        await projection.write(9, [Update(b"elsewhere", 5, now, None, [])])
+        await projection.write(9, [Update(b"elsewhere", 5, now, None, [(style, 1, 5), (buyer, 1, 5)])])
         await projection.write(0, [Deletion(b"gone", 6, now)])
         await projection.beacon({0: Beacon(7, now, now)})
         await projection.finish(0, token, 1, now)

@@ -21,7 +21,9 @@ public class Lookup {
 
       String pos = hash.get().containsKey("gone") ? null : hash.get().get("pos");
       boolean complete = before.get() != null && before.get().equals(after.get());
-      System.out.println("status: " + status(complete, pos, beacons.get()));
+      boolean scored = live.get().entrySet().stream()
+          .allMatch(version -> hash.get().containsKey(version.getKey() + "@" + version.getValue()));
+      System.out.println("status: " + status(complete, scored, pos, beacons.get()));
       if (pos == null) {
         return;
       }
@@ -37,12 +39,15 @@ public class Lookup {
     }
   }
 
-  static String status(boolean complete, String pos, Map<String, String> beacons) {
+  static String status(boolean complete, boolean scored, String pos, Map<String, String> beacons) {
     if (!complete) {
       return "rebuilding";
     }
     if (pos == null) {
       return "unknown member";
+    }
+    if (!scored) {
+      return "rebuilding";
     }
     String[] position = pos.split(":", -1); // partition, offset, as_of_ms, valid_until_ms
     String beacon = beacons.get(position[0]);

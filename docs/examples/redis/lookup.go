@@ -43,7 +43,12 @@ func main() {
 		pos = ""
 	}
 	complete := before.Val() != "" && before.Val() == after.Val()
-	fmt.Println("status:", status(complete, pos, beacons.Val()))
+	scored := true
+	for model, version := range live.Val() {
+		_, ok := hash.Val()[model+"@"+version]
+		scored = scored && ok
+	}
+	fmt.Println("status:", status(complete, scored, pos, beacons.Val()))
 	if pos == "" {
 		return
 	}
@@ -63,12 +68,15 @@ func main() {
 	}
 }
 
-func status(complete bool, pos string, beacons map[string]string) string {
+func status(complete, scored bool, pos string, beacons map[string]string) string {
 	if !complete {
 		return "rebuilding"
 	}
 	if pos == "" {
 		return "unknown member"
+	}
+	if !scored {
+		return "rebuilding"
 	}
 	position := strings.Split(pos, ":") // partition, offset, as_of_ms, valid_until_ms
 	beacon, ok := beacons[position[0]]

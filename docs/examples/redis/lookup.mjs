@@ -18,19 +18,21 @@ client.destroy();
 
 const pos = hash.gone === undefined ? hash.pos : undefined;
 const complete = before !== null && before === after;
-console.log(`status: ${status(complete, pos, beacons)}`);
+const fields = Object.keys(live).map((model) => `${model}@${live[model]}`).sort();
+const scored = fields.every((field) => hash[field] !== undefined);
+console.log(`status: ${status(complete, scored, pos, beacons)}`);
 if (pos !== undefined) {
   const [partition, offset] = pos.split(":");
   console.log(`position: ${partition}:${offset}`);
-  for (const model of Object.keys(live).sort()) {
-    const field = `${model}@${live[model]}`;
+  for (const field of fields) {
     if (hash[field] !== undefined) console.log(`${field}: ${hash[field].replace(":", " since ")}`);
   }
 }
 
-function status(complete, pos, beacons) {
+function status(complete, scored, pos, beacons) {
   if (!complete) return "rebuilding";
   if (pos === undefined) return "unknown member";
+  if (!scored) return "rebuilding";
   const [partition, , , validUntil] = pos.split(":");
   if (beacons[partition] === undefined) return "stale";
   const [, clock, written] = beacons[partition].split(":").map(Number);

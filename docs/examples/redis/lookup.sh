@@ -16,6 +16,10 @@ if [ -z "$epoch" ] || [ "$epoch" != "$(redis GET 'ms:{meta}:epoch')" ]; then
   status=rebuilding
 elif [ -z "$pos" ] || [ -n "$gone" ]; then
   status='unknown member'
+elif redis HGETALL 'ms:{meta}:live' | paste -d@ - - | while read -r field; do
+  [ -n "$(redis HGET "ms:member:$member" "$field")" ] || echo "$field"
+done | grep -q .; then
+  status=rebuilding
 elif [ -z "$beacon" ]; then
   status=stale
 else
