@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,7 +22,7 @@ INSTALL = "pip install 'memberstream[embedded]'"
 START_TIMEOUT_S = 20.0  # both answer in 0.1 s; a cold disk and a busy machine need some
 
 
-class _Embedded:
+class _Embedded(ABC):
     """What both servers share: port, temporary directory, context manager."""
 
     name: str
@@ -77,14 +78,14 @@ class _Embedded:
     ) -> None:
         self.stop()
 
-    def _binary(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _binary(self) -> str: ...
 
-    def _arguments(self, directory: Path) -> list[str]:
-        raise NotImplementedError
+    @abstractmethod
+    def _arguments(self, directory: Path) -> list[str]: ...
 
-    def _answers(self) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _answers(self) -> bool: ...
 
 
 class EmbeddedKafka(_Embedded):

@@ -80,10 +80,10 @@ class BeaconReply(NamedTuple):
 
 
 class _Script:
-    """A Lua file: its text, and the digest Redis knows it by."""
+    """One or several Lua files as one script: its text, and the digest Redis knows it by."""
 
-    def __init__(self, name: str) -> None:
-        self.text = files("stream").joinpath("lua", name + ".lua").read_bytes()
+    def __init__(self, *names: str) -> None:
+        self.text = b"".join(files("stream").joinpath("lua", name + ".lua").read_bytes() for name in names)
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
 
     def pack(self, keys: Sequence[bytes], args: Iterable[bytes | int]) -> bytes:
@@ -101,9 +101,9 @@ class Projection:
 
     def __init__(self, url: str, *, timeout_s: float = 5.0) -> None:
         self._endpoint = parse_url(url)
-        self._write, self._forget, self._beacon, self._finish, self._models = self._scripts = tuple(
-            _Script(name) for name in ("write", "forget", "beacon", "finish", "models")
-        )
+        self._write, self._forget = _Script("guard", "write"), _Script("guard", "forget")
+        self._beacon, self._finish, self._models = _Script("beacon"), _Script("finish"), _Script("models")
+        self._scripts = (self._write, self._forget, self._beacon, self._finish, self._models)
         loads = b"".join(pack_command((b"SCRIPT", b"LOAD", script.text)) for script in self._scripts)
         self._loads = (loads, len(self._scripts))
         self._wire = AsyncWire(self._endpoint, "memberstream-worker", timeout_s, self._loads)
