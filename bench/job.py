@@ -22,7 +22,8 @@ MEMBERS, PATCHES, PARTITIONS = 50_000, 200_000, 4
 COUNTRIES = ("de", "fr", "in", "us", "br", "jp")
 SYSTEMS = ("android", "ios", "web")
 _WORDS = (
-    "running shoes rain jacket coffee grinder desk lamp phone case travel mug yoga mat garden hose wool socks".split()
+    *("running", "shoes", "rain", "jacket", "coffee", "grinder", "desk", "lamp", "phone", "case", "travel", "mug"),
+    *("yoga", "mat", "garden", "hose", "wool", "socks"),
 )
 _START_MS = 1_767_225_600_000  # 2026-01-01
 COLUMNS = (
