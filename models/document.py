@@ -32,14 +32,15 @@ def merge_patch(target: Any, patch: Any, touched: set[Path], at: Path = ()) -> A
         merged = {}
         touched.add(at)
     for key, change in patch.items():
-        if isinstance(change, dict):
-            merged[key] = merge_patch(merged.get(key), change, touched, (*at, key))
-        elif change is None:
+        path = (*at, key)
+        if type(change) is dict:
+            merged[key] = merge_patch(merged.get(key), change, touched, path)
+            continue
+        touched.add(path)
+        if change is None:
             merged.pop(key, None)
-            touched.add((*at, key))
         else:
             merged[key] = change
-            touched.add((*at, key))
     return merged
 
 

@@ -7,9 +7,8 @@ The format is described for producers in docs/events.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -67,9 +66,8 @@ class BadEvent(ValueError):
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeEvent:
-    """One change of one member's document.
+class ChangeEvent(NamedTuple):
+    """One change of one member's document. (A tuple: made in half the time of a frozen dataclass, once per event.)
 
     Attributes:
         at_ms: when the change happened, ms since the epoch.
@@ -94,7 +92,7 @@ _FIELDS = {
     Op.APPEND: _COMMON | {"path", "value", "create"},
     Op.DELETE: _COMMON,
 }
-_OPS = {str(op): op for op in Op}
+_OPS = {str(op): (op, allowed) for op, allowed in _FIELDS.items()}
 
 
 def decode_key(key: bytes | None) -> str:
@@ -137,7 +135,7 @@ def decode(key: bytes | None, value: bytes | None, timestamp_ms: int, now_ms: in
         if "depth limit" in str(error):
             raise BadEvent(Reason.TOO_DEEP, f"expected at most {MAX_DEPTH} levels of nesting") from None
         raise BadEvent(Reason.NOT_JSON, f"expected one JSON object in UTF-8; byte {error.pos}") from None
-    if not isinstance(envelope, dict):
+    if type(envelope) is not dict:
         raise BadEvent(Reason.NOT_AN_OBJECT, f"expected a JSON object, found {kind(envelope)}")
     # Counting brackets costs a tenth of walking; only a value with many of them can be deep.
     if value.count(b"{") + value.count(b"[") > MAX_DEPTH and depth(envelope) > MAX_DEPTH:
@@ -146,31 +144,33 @@ def decode(key: bytes | None, value: bytes | None, timestamp_ms: int, now_ms: in
 
 
 def _parse(envelope: dict[str, Any], member_id: str, timestamp_ms: int, now_ms: int) -> ChangeEvent:
-    name = envelope.get("op")
-    op = _OPS.get(name) if isinstance(name, str) else None
-    if op is None:
+    get = envelope.get
+    name = get("op")
+    known = _OPS.get(name) if type(name) is str else None
+    if known is None:
         if "op" not in envelope:
             raise BadEvent(Reason.MISSING_FIELD, f"op: expected one of {', '.join(Op)}, found nothing")
         raise BadEvent(Reason.UNKNOWN_OP, f"op: expected one of {', '.join(Op)}, found another {kind(name)}")
-    if not envelope.keys() <= _FIELDS[op]:
-        allowed = ", ".join(sorted(_FIELDS[op]))
-        raise BadEvent(Reason.UNKNOWN_FIELD, f"expected only the fields {allowed} with op {op}")
-    stated = envelope.get("member_id")
+    op, allowed = known
+    if not envelope.keys() <= allowed:
+        raise BadEvent(Reason.UNKNOWN_FIELD, f"expected only the fields {', '.join(sorted(allowed))} with op {op}")
+    stated = get("member_id")
     if stated is not None and stated != member_id:
         raise BadEvent(Reason.MEMBER_ID_MISMATCH, "member_id: expected the record's key, found another value")
-    at_ms = _time(envelope.get("at"), timestamp_ms, now_ms)
-    version = envelope.get("version")
+    at = get("at")
+    at_ms = at if type(at) is int and 0 <= at <= now_ms else _time(at, timestamp_ms, now_ms)
+    version = get("version")
     if version is not None and (type(version) is not int or not 0 <= version <= MAX_VERSION):
         raise BadEvent(Reason.BAD_VERSION, f"version: expected an integer from 0 to 2^53 - 1, found {kind(version)}")
     if op is Op.DELETE:
         return ChangeEvent(op, at_ms, version)
     if op is Op.REPLACE:
         return ChangeEvent(op, at_ms, version, _object(envelope, "document"))
-    create = envelope.get("create", False)
-    if not isinstance(create, bool):
+    create = get("create", False)
+    if create is not False and create is not True:
         raise BadEvent(Reason.WRONG_TYPE, f"create: expected a boolean, found {kind(create)}")
     if op is Op.PATCH:
-        return ChangeEvent(op, at_ms, version, _object(envelope, "patch"), create=create)
+        return ChangeEvent(op, at_ms, version, _object(envelope, "patch"), (), create)
     if "value" not in envelope:
         raise BadEvent(Reason.MISSING_FIELD, "value: expected the element to append, found nothing")
     return ChangeEvent(op, at_ms, version, envelope["value"], _path(envelope), create)
@@ -187,12 +187,12 @@ def _time(value: Any, timestamp_ms: int, now_ms: int) -> int:
 
 
 def _object(envelope: dict[str, Any], field: str) -> dict[str, Any]:
+    value = envelope.get(field)
+    if isinstance(value, dict):
+        return value
     if field not in envelope:
         raise BadEvent(Reason.MISSING_FIELD, f"{field}: expected an object, found nothing")
-    value = envelope[field]
-    if not isinstance(value, dict):
-        raise BadEvent(Reason.WRONG_TYPE, f"{field}: expected an object, found {kind(value)}")
-    return value
+    raise BadEvent(Reason.WRONG_TYPE, f"{field}: expected an object, found {kind(value)}")
 
 
 def _path(envelope: dict[str, Any]) -> Path:

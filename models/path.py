@@ -6,7 +6,7 @@ Law: a path never raises on any JSON value; what is absent, null or not an objec
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 Path = tuple[str, ...]
@@ -41,10 +41,22 @@ def format_path(path: Path) -> str:
     return ".".join(key.replace("\\", "\\\\").replace(".", "\\.") for key in path)
 
 
+def getter_many(path: Path) -> Callable[[Sequence[Any]], list[Any]]:
+    """Return a function (documents) → their values at `path`: a pass per key over all is faster than a call for each."""
+
+    def get_many(documents: Sequence[Any]) -> list[Any]:
+        values = list(documents)
+        for key in path:
+            values = [value.get(key) if isinstance(value, dict) else None for value in values]
+        return values
+
+    return get_many
+
+
 def getter(path: Path) -> Callable[[Any], Any]:
     """Return a function (document) → value at `path`, or None where there is none.
 
-    Paths of one and two keys, nearly all of them, get a function without a loop: this is the inner loop of scoring.
+    Paths of one and two keys, nearly all of them, get a function without a loop: this is the inner loop over elements.
     """
     if not path:
         return lambda document: document

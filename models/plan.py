@@ -5,6 +5,7 @@ Laws:
 - After `update`, x and until are bit for bit what a full evaluation of the document at that time gives, however they
   came about (incremental equals full); a row depends on its own document and time alone (single equals batch).
 - Cost of an update: the touched and the due predictors, not all.
+- A step takes all rows that need it at once; steps run in the order of definition, so operands come first.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ import numpy.typing as npt
 from models.elements import Scratch, Shared
 from models.model import Model
 from models.path import Path
-from models.predictor import Columns, Combination, Predictor, compile_combination, moves
+from models.predictor import Combination, Predictor, compile_combination, moves
 from models.scorer import Floats
+from models.source import Reading
 from models.timestamps import FOREVER
 
 Times = npt.NDArray[np.int64]
@@ -35,15 +37,36 @@ _SEMANTICS = 1  # raised when the same definition begins to give other numbers: 
 
 
 @dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows that one step is evaluated for: `at` in x and until, and what they are of."""
+
+    at: slice | npt.NDArray[np.intp]
+    documents: Sequence[Any]
+    now_ms: Sequence[int]
+    scratches: Sequence[Scratch]
+    x: Floats
+    until: Times
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One distinct predictor: how to evaluate it and where its columns and its `until` stand."""
 
-    # (document, now_ms, row of x, row of until, scratch) → (columns, until_ms)
-    evaluate: Callable[[Any, int, Any, Any, Scratch], tuple[Columns, int]]
+    read_many: Callable[[Rows], Reading]
+    columns_many: Callable[[Sequence[Any]], list[Any]]
     start: int
     stop: int
+    place: int | slice  # in a row of x; a slice where `columns_many` gives tuples
     reads: frozenset[Path]  # its own and its operands'
     clock: int  # column of `until`, or -1 when no passing of time changes it
+
+    def evaluate(self, rows: Rows) -> None:
+        """Write the step's columns and until of these rows."""
+        values, until_ms = self.read_many(rows)
+        columns = self.columns_many(values)
+        rows.x[rows.at, self.place] = columns
+        if self.clock >= 0:
+            rows.until[rows.at, self.clock] = until_ms
 
 
 class Plan:
@@ -91,26 +114,28 @@ class Plan:
         source = predictor.source
         start, self.n_columns = self.n_columns, self.n_columns + len(predictor.columns)
         if isinstance(source, Combination):
-            operands = [self.steps[local[name]] for name in source.operands]
-            clocks = [step.clock for step in operands if step.clock >= 0]
-            combine = compile_combination(predictor, [step.start for step in operands])
+            a, b = (self.steps[local[name]] for name in source.operands)
+            clocks = [step.clock for step in (a, b) if step.clock >= 0]
+            combine = compile_combination(source)
 
-            def evaluate(document: Any, now_ms: int, row: Any, until: Any, scratch: Scratch) -> tuple[Columns, int]:
-                return combine(row), min((int(until[c]) for c in clocks), default=FOREVER)
+            def read_many(rows: Rows) -> Reading:
+                values = combine(rows.x[rows.at, a.start].tolist(), rows.x[rows.at, b.start].tolist())
+                return values, rows.until[rows.at][:, clocks].min(axis=1, initial=FOREVER).tolist() if clocks else []
 
-            reads = operands[0].reads | operands[1].reads
+            reads = a.reads | b.reads
             is_moving = bool(clocks)
         else:
-            read, columns_of = source.compile(self._shared), predictor.compile_transforms()
+            read = source.compile(self._shared)
 
-            def evaluate(document: Any, now_ms: int, row: Any, until: Any, scratch: Scratch) -> tuple[Columns, int]:
-                value, until_ms = read(document, now_ms, scratch)
-                return columns_of(value), until_ms
+            def read_many(rows: Rows) -> Reading:
+                return read(rows.documents, rows.now_ms, rows.scratches)
 
             reads, is_moving = predictor.reads, moves(source)
         clock = self.n_clocks if is_moving else -1
         self.n_clocks += is_moving
-        self.steps.append(Step(evaluate, start, self.n_columns, reads, clock))
+        columns_many = predictor.compile_transforms()
+        place = slice(start, self.n_columns) if predictor.is_one_hot else start
+        self.steps.append(Step(read_many, columns_many, start, self.n_columns, place, reads, clock))
         return len(self.steps) - 1
 
     def inputs(self, model: Model) -> npt.NDArray[np.intp]:
@@ -145,30 +170,21 @@ class Plan:
             x: (n, n_columns); until: (n, n_clocks).
             touched: per row the paths that changed since it was evaluated; EVERYTHING for a row not yet evaluated.
         """
-        steps = self.steps
-        due = np.empty(until.shape, dtype=np.bool_)
-        np.less_equal(until, np.array(now_ms, dtype=np.int64)[:, None], out=due)
-        overdue: Any = due.any(axis=1).tolist()
-        for i, (document, now, paths) in enumerate(zip(documents, now_ms, touched, strict=True)):
-            chosen: Sequence[int] = self._touched_by(frozenset(paths))
-            if overdue[i] and chosen is not self._all:
-                chosen = sorted({*chosen, *(self._due[clock] for clock in np.flatnonzero(due[i]).tolist())})
-            # Python's lists take single numbers faster than NumPy's rows; moving a whole row costs as much as a few.
-            are_many = 2 * len(chosen) > len(steps)
-            row: Any = x[i].tolist() if are_many else x[i]
-            row_until: Any = until[i].tolist() if are_many else until[i]
-            scratch: Scratch = {}
-            for index in chosen:
-                step = steps[index]
-                columns, until_ms = step.evaluate(document, now, row, row_until, scratch)
-                if len(columns) == 1:
-                    row[step.start] = columns[0]
-                else:
-                    row[step.start : step.stop] = columns
-                if step.clock >= 0:
-                    row_until[step.clock] = until_ms
-            if are_many:
-                x[i], until[i] = row, row_until
+        needed: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)  # choice of steps → its rows
+        for i, paths in enumerate(touched):
+            needed[self._touched_by(frozenset(paths))].append(i)
+        of_step: defaultdict[int, list[int]] = defaultdict(list)
+        for choice, rows in needed.items():
+            for index in choice:
+                of_step[index] += rows
+        if self.n_clocks:
+            due = until <= np.array(now_ms, dtype=np.int64)[:, None]
+            for i, clock in zip(*(axis.tolist() for axis in due.nonzero()), strict=True):
+                of_step[self._due[clock]].append(i)
+        scratches: list[Scratch] = [{} for _ in documents]
+        everyone = Rows(slice(None), documents, now_ms, scratches, x, until)
+        for index in sorted(of_step):
+            self.steps[index].evaluate(_some(everyone, of_step[index]))
 
     def _touched_by(self, paths: frozenset[Path]) -> tuple[int, ...]:
         choice = self._choices.get(paths)
@@ -185,6 +201,21 @@ class Plan:
                 self._choices = {EVERYTHING: self._all}
             self._choices[paths] = choice
         return choice
+
+
+def _some(everyone: Rows, wanted: Sequence[int]) -> Rows:
+    """Return the wanted of all rows; one may be wanted more than once."""
+    if len(wanted) == len(everyone.documents) == len(set(wanted)):
+        return everyone
+    documents, now_ms, scratches = everyone.documents, everyone.now_ms, everyone.scratches
+    return Rows(
+        np.array(wanted, dtype=np.intp),
+        [documents[i] for i in wanted],
+        [now_ms[i] for i in wanted],
+        [scratches[i] for i in wanted],
+        everyone.x,
+        everyone.until,
+    )
 
 
 def _index(steps: Sequence[Step]) -> tuple[dict[Path, list[int]], dict[Path, list[int]]]:

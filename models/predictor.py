@@ -18,7 +18,9 @@ from models.path import Path
 from models.source import Elapsed, ListAggregate, Value
 from models.transform import Category, OneHot, Transform
 
-Columns = tuple[float, ...]
+# (raw values or None) → per value its number or, after a one-hot, its tuple of numbers
+ColumnsMany = Callable[[Sequence[Any]], list[Any]]
+_FAILURES = (ValueError, OverflowError, ZeroDivisionError)
 LIMIT = 1e100  # far beyond anything real, and so far below 1.8e308 that no score made from columns can overflow
 
 
@@ -50,6 +52,10 @@ class Predictor:
     transforms: tuple[Transform, ...] = ()
 
     @property
+    def is_one_hot(self) -> bool:
+        return bool(self.transforms) and isinstance(self.transforms[-1], OneHot)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns: the predictor's own, or `name=category` for each category of a one-hot."""
         if self.transforms and isinstance(self.transforms[-1], OneHot):
@@ -61,8 +67,8 @@ class Predictor:
         """The document paths that the source itself reads; a combination has none of its own."""
         return frozenset() if isinstance(self.source, Combination) else frozenset({self.source.path})
 
-    def compile_transforms(self) -> Callable[[Any], Columns]:
-        """Return a function raw value (or None) → columns, by the laws above.
+    def compile_transforms(self) -> ColumnsMany:
+        """Return a function raw values (or None) → columns of each, by the laws above.
 
         Raises:
             ValueError: the missing value itself doesn't pass the transforms; the text says which number came out.
@@ -71,42 +77,50 @@ class Predictor:
         last = self.transforms[-1] if self.transforms else None
         one_hot = last.compile() if isinstance(last, OneHot) else None
 
-        def transform(value: Any) -> Columns:
+        def transform(value: Any) -> Any:
             for step in steps:
                 value = step(value)
             if one_hot is not None:
                 return one_hot(value)
             if not -LIMIT <= value <= LIMIT:  # neither does NaN pass
                 raise ValueError(f"{value}, beyond ±1e100")
-            return (value,)
+            return value
 
-        if self.missing is None:
-            fallback = (0.0,) * len(self.columns)
+        missing = self.missing
+        if missing is None:
+            fallback: Any = (0.0,) * len(self.columns)
         else:
             try:
-                fallback = transform(self.missing)
+                fallback = transform(missing)
             except (ValueError, OverflowError, ZeroDivisionError, TypeError) as error:
-                raise ValueError(f"a value that passes the transforms, but {self.missing!r} gives: {error}") from None
+                raise ValueError(f"a value that passes the transforms, but {missing!r} gives: {error}") from None
 
-        def columns_of(value: Any) -> Columns:
+        def columns_of(value: Any) -> Any:
             if value is None:
                 return fallback
             try:
                 return transform(value)
-            except (ValueError, OverflowError, ZeroDivisionError):
+            except _FAILURES:
                 return fallback
 
-        return columns_of
+        def numbers_many(values: Sequence[Any]) -> list[Any]:
+            """A pass per transform over all values, which is faster; if it fails for one, each by itself."""
+            try:
+                numbers = [missing if value is None else value for value in values]
+                for step in steps:
+                    numbers = [step(value) for value in numbers]
+                return [value if -LIMIT <= value <= LIMIT else fallback for value in numbers]
+            except _FAILURES:
+                return [columns_of(value) for value in values]
+
+        return numbers_many if one_hot is None else lambda values: [columns_of(value) for value in values]
 
 
-def compile_combination(predictor: Predictor, operands: Sequence[int]) -> Callable[[Sequence[float]], Columns]:
-    """Return a function (row of x) → columns of a ratio or product; `operands` are its two column indices."""
-    assert isinstance(predictor.source, Combination)  # noqa: S101 (the caller has looked; narrows the type)
-    columns_of = predictor.compile_transforms()
-    a, b = operands
-    if predictor.source.operation == "product":
-        return lambda row: columns_of(_finite(float(row[a]) * float(row[b])))
-    return lambda row: columns_of(_finite(float(row[a]) / float(row[b])) if row[b] else None)
+def compile_combination(source: Combination) -> Callable[[Sequence[float], Sequence[float]], list[float | None]]:
+    """Return a function (a of each row, b of each row) → a / b or a × b, None where it isn't a finite number."""
+    if source.operation == "product":
+        return lambda a, b: [_finite(left * right) for left, right in zip(a, b, strict=True)]
+    return lambda a, b: [_finite(left / right) if right else None for left, right in zip(a, b, strict=True)]
 
 
 def _finite(value: float) -> float | None:

@@ -1,9 +1,10 @@
 """Sources: how a predictor takes its raw value from a document at a time, and until when that value holds.
 
 Laws:
-- `read(document, now_ms)` never raises, whatever JSON the document is. It returns (value or None, until_ms): None is
-  "missing, null or wrongly typed", and while now_ms ≤ t < until_ms and the document stays, read(document, t) gives the
-  same value. `until_ms` is FOREVER when no passing of time changes it.
+- Reading never raises, whatever JSON a document is. It gives a value or None ("missing, null or wrongly typed") and
+  until_ms: while now_ms ≤ t < until_ms and the document stays, reading it at t gives the same value. `until_ms` is
+  FOREVER when no passing of time changes it.
+- Many documents at once give what each one alone does.
 - A list element whose time lies after `now_ms` is not there yet. A window of w days holds the elements with
   now - w < time ≤ now: an element leaves at exactly time + w.
 - Sums are math.fsum's: exact, then rounded once, so they don't depend on the order of the elements. One that overflows
@@ -13,16 +14,19 @@ Laws:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from models.elements import Elements, Scratch, Select, Shared, compile_selection, once
-from models.path import Path, getter
+from models.path import Path, getter, getter_many
 from models.timestamps import DAY_MS, FOREVER, parse_ms
 from models.where import Condition
 
 Read = Callable[[Any, int, Scratch], tuple[Any, int]]  # (document, now_ms, scratch) → (value or None, until_ms)
+Reading = tuple[list[Any], list[int]]  # values or None, and until when each holds, ms; empty: for ever
+# (documents, now_ms of each, scratch of each) → values and untils of all
+ReadMany = Callable[[Sequence[Any], Sequence[int], Sequence[Scratch]], Reading]
 RESOLUTION_MS = {"days": DAY_MS, "hours": 3_600_000, "seconds": 1_000}
 Aggregate = Literal["count", "sum", "mean", "min", "max", "last", "distinct", "days_since"]
 
@@ -38,6 +42,11 @@ def number(value: Any) -> float | None:
     except OverflowError:
         return None
     return as_float if math.isfinite(as_float) else None
+
+
+def numbers(values: list[Any]) -> list[float | None]:
+    """Return `number` of each value."""
+    return [value if type(value) is float and -math.inf < value < math.inf else number(value) for value in values]
 
 
 def text(value: Any) -> str | None:
@@ -56,9 +65,11 @@ class Value:
     def moves(self) -> bool:
         return False
 
-    def compile(self, shared: Shared) -> Read:
-        get, convert = getter(self.path), text if self.is_text else number
-        return lambda document, now_ms, scratch: (convert(get(document)), FOREVER)
+    def compile(self, shared: Shared) -> ReadMany:
+        get_many = getter_many(self.path)
+        if self.is_text:
+            return lambda documents, now_ms, scratches: ([text(value) for value in get_many(documents)], [])
+        return lambda documents, now_ms, scratches: (numbers(get_many(documents)), [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +87,7 @@ class Elapsed:
     def moves(self) -> bool:
         return True
 
-    def compile(self, shared: Shared) -> Read:
+    def compile(self, shared: Shared) -> ReadMany:
         get = getter(self.path)
         elapsed = elapsed_days(self.resolution_ms, self.utc_offset_ms)
 
@@ -86,7 +97,7 @@ class Elapsed:
                 return None, FOREVER
             return (None, at_ms) if at_ms > now_ms else elapsed(at_ms, now_ms)
 
-        return read
+        return each(read)
 
 
 def elapsed_days(resolution_ms: int, utc_offset_ms: int) -> Callable[[int, int], tuple[float, int]]:
@@ -127,7 +138,10 @@ class ListAggregate:
     def moves(self) -> bool:
         return self.time is not None
 
-    def compile(self, shared: Shared) -> Read:
+    def compile(self, shared: Shared) -> ReadMany:
+        return each(self._compile_one(shared))
+
+    def _compile_one(self, shared: Shared) -> Read:
         select = compile_selection(self.path, self.time, self.where, self.window_ms, shared)
         get_value = getter(self.value)
         if self.aggregate == "days_since":
@@ -146,6 +160,16 @@ class ListAggregate:
 
         definition = repr((self.path, self.time, self.where, self.window_ms, self.value))
         return _fold(shared.setdefault(definition, once(find)), _FOLDS[self.aggregate])
+
+
+def each(read: Read) -> ReadMany:
+    """Return a function that reads one document after the other."""
+
+    def read_many(documents: Sequence[Any], now_ms: Sequence[int], scratches: Sequence[Scratch]) -> Reading:
+        pairs = [read(*one) for one in zip(documents, now_ms, scratches, strict=True)]
+        return [value for value, _ in pairs], [until_ms for _, until_ms in pairs]
+
+    return read_many
 
 
 def _last(select: Select, value_of: Callable[[Any], Any]) -> Read:
