@@ -42,7 +42,7 @@ def format_path(path: Path) -> str:
 
 
 def getter_many(path: Path) -> Callable[[Sequence[Any]], list[Any]]:
-    """Return a function (documents) → their values at `path`: a pass per key over all is faster than a call for each."""
+    """Return a function (documents) → their values at `path`: a pass per key over all beats a call for each."""
 
     def get_many(documents: Sequence[Any]) -> list[Any]:
         values = list(documents)

@@ -106,7 +106,7 @@ class Predictor:
         def numbers_many(values: Sequence[Any]) -> list[Any]:
             """A pass per transform over all values, which is faster; if it fails for one, each by itself."""
             try:
-                numbers = [missing if value is None else value for value in values]
+                numbers: list[Any] = [missing if value is None else value for value in values]
                 for step in steps:
                     numbers = [step(value) for value in numbers]
                 return [value if -LIMIT <= value <= LIMIT else fallback for value in numbers]
