@@ -3,22 +3,26 @@
 Laws: `decode` returns a valid event or raises `BadEvent`; nothing else escapes it, whatever the bytes. The text of a
 `BadEvent` names the path, what was expected and the *type* that was found, never a value: values are personal data.
 The format is described for producers in docs/events.md.
+
+Reading an envelope by types is faster than asking field by field: `read_typed` (models/envelope.py) takes what is
+surely right, and `_parse` judges the rest, with its reasons. Where both give an event, it is the same.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 import orjson
 
 from models.document import MAX_DEPTH, depth
+from models.envelope import MAX_VERSION, Append, Patch, Replace, read_typed
 from models.path import Path, parse_path
 from models.timestamps import parse_ms
 
 MAX_KEY_BYTES = 512  # a member id is part of a Redis key and of every index entry
 MAX_VALUE_BYTES = 900_000  # a document must fit one changelog record below Kafka's default of 1 MiB
-MAX_VERSION = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 FUTURE_TOLERANCE_MS = 300_000  # producers' clocks differ by seconds; five minutes is a wrong clock or a wrong unit
 
 
@@ -66,8 +70,8 @@ class BadEvent(ValueError):
         self.detail = detail
 
 
-class ChangeEvent(NamedTuple):
-    """One change of one member's document. (A tuple: made in half the time of a frozen dataclass, once per event.)
+class ChangeEvent(msgspec.Struct, frozen=True, gc=False):
+    """One change of one member's document. (A struct: made in a fifth of the time of a frozen dataclass.)
 
     Attributes:
         at_ms: when the change happened, ms since the epoch.
@@ -129,18 +133,47 @@ def decode(key: bytes | None, value: bytes | None, timestamp_ms: int, now_ms: in
         return ChangeEvent(Op.DELETE, min(timestamp_ms, now_ms))  # a wrong clock must not stop a delete
     if len(value) > MAX_VALUE_BYTES:
         raise BadEvent(Reason.TOO_LARGE, f"expected at most {MAX_VALUE_BYTES} bytes, found {len(value)}")
+    # Counting brackets costs a tenth of walking; only a value with many of them can be deep.
+    brackets = value.count(b"{") + (value.count(b"[") if b"[" in value else 0)
+    may_be_deep = brackets > MAX_DEPTH
+    if not may_be_deep and (event := _typed(value, member_id, timestamp_ms, now_ms)) is not None:
+        return event
     try:
         envelope = orjson.loads(value)
     except orjson.JSONDecodeError as error:
         if "depth limit" in str(error):
             raise BadEvent(Reason.TOO_DEEP, f"expected at most {MAX_DEPTH} levels of nesting") from None
         raise BadEvent(Reason.NOT_JSON, f"expected one JSON object in UTF-8; byte {error.pos}") from None
-    if type(envelope) is not dict:
+    if not isinstance(envelope, dict):
         raise BadEvent(Reason.NOT_AN_OBJECT, f"expected a JSON object, found {kind(envelope)}")
-    # Counting brackets costs a tenth of walking; only a value with many of them can be deep.
-    if value.count(b"{") + value.count(b"[") > MAX_DEPTH and depth(envelope) > MAX_DEPTH:
+    if may_be_deep and depth(envelope) > MAX_DEPTH:
         raise BadEvent(Reason.TOO_DEEP, f"expected at most {MAX_DEPTH} levels of nesting")
     return _parse(envelope, member_id, timestamp_ms, now_ms)
+
+
+def _typed(value: bytes, member_id: str, timestamp_ms: int, now_ms: int) -> ChangeEvent | None:
+    """Return the event of an envelope that is right in every respect; None: `_parse` is to judge it."""
+    envelope = read_typed(value)
+    if envelope is None or (envelope.member_id is not None and envelope.member_id != member_id):
+        return None
+    at = envelope.at
+    at_ms = timestamp_ms if at is None else at if type(at) is int else parse_ms(at)
+    if at_ms is None or not 0 <= at_ms <= now_ms:
+        return None
+    version = envelope.version
+    try:
+        if type(envelope) is Patch:  # isinstance takes the long way round: a struct's class is an ABC
+            patch = orjson.loads(bytes(envelope.patch))
+            return ChangeEvent(Op.PATCH, at_ms, version, patch, (), envelope.create) if type(patch) is dict else None
+        if type(envelope) is Replace:
+            document = orjson.loads(bytes(envelope.document))
+            return ChangeEvent(Op.REPLACE, at_ms, version, document) if type(document) is dict else None
+        if type(envelope) is Append:
+            element = orjson.loads(bytes(envelope.value))
+            return ChangeEvent(Op.APPEND, at_ms, version, element, parse_path(envelope.path), envelope.create)
+    except ValueError:  # not JSON to orjson, or no path
+        return None
+    return ChangeEvent(Op.DELETE, at_ms, version)
 
 
 def _parse(envelope: dict[str, Any], member_id: str, timestamp_ms: int, now_ms: int) -> ChangeEvent:

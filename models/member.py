@@ -1,28 +1,29 @@
 """A member's state: document, position, version, memberships and cached predictors, and its bytes.
 
-Format (schema 1, little-endian): u8 schema · i64 offset · i64 version (-1: none) · i64 as_of_ms · i64 valid_until_ms ·
-u64 plan id · u16 memberships · u16 columns of x · u16 columns of until · memberships (u64 model key, i32 cluster,
-i64 since_ms) · x f64… · until i64… · the document as JSON, empty for a deleted member.
-Recovery relies on the first nine bytes: schema and offset.
+Format: u8 schema · i64 offset (little-endian) · then, in schema 2, a MessagePack array of the stored attributes of
+`Member` in their order. Recovery relies on the first nine bytes: schema and offset.
+Schema 1, still read: struct "<qqqQHHH" (version, as_of_ms, valid_until_ms, plan id, numbers of memberships, columns of
+x, columns of until) · memberships "<Qiq" · x · until · the document as JSON, empty for a deleted member.
 
-Laws: decode(encode(m)) == m. Bytes of an unknown schema are refused, never guessed at.
+Laws: decode(encode(m)) == m in every stored attribute. Bytes of an unknown schema are refused, never guessed at.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import orjson
 
 from models.path import Path
 from models.plan import EVERYTHING
 from models.timestamps import FOREVER
 
-SCHEMA = 1
-_HEADER = struct.Struct("<BqqqqQHHH")
-_MEMBERSHIP = struct.Struct("<Qiq")
+SCHEMA = 2
+_PREFIX = struct.Struct("<Bq")
+_HEADER_1 = struct.Struct("<qqqQHHH")
+_MEMBERSHIP_1 = struct.Struct("<Qiq")
 
 
 class StateError(ValueError):
@@ -33,8 +34,7 @@ class StateError(ValueError):
     """
 
 
-@dataclass(slots=True)
-class Member:
+class Member(msgspec.Struct, array_like=True, gc=False):
     """The state of one member, decoded; owned by the batch that is applied to it and changed in place.
 
     Attributes:
@@ -54,12 +54,12 @@ class Member:
     as_of_ms: int = 0
     valid_until_ms: int = FOREVER
     document: dict[str, Any] | None = None
-    memberships: dict[int, tuple[int, int]] = field(default_factory=dict)
+    memberships: dict[int, tuple[int, int]] = {}
     plan_id: int = 0
     x: bytes = b""
     until: bytes = b""
-    touched: set[Path] = field(default_factory=set, compare=False)
-    document_bytes: int = field(default=0, compare=False)
+    touched: set[Path] = set()
+    document_bytes: int = 0
 
     def forget(self) -> None:
         """Drop everything but position and version; what is created after it is a fresh member."""
@@ -72,27 +72,16 @@ class Member:
         self.document_bytes = 0
 
 
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(Member).decode
+
+
 def encode(member: Member) -> bytes:
-    """Return the member's bytes in schema 1."""
-    memberships = member.memberships
-    parts = [
-        _HEADER.pack(
-            SCHEMA,
-            member.offset,
-            member.version,
-            member.as_of_ms,
-            member.valid_until_ms,
-            member.plan_id,
-            len(memberships),
-            len(member.x) >> 3,
-            len(member.until) >> 3,
-        )
-    ]
-    parts += [_MEMBERSHIP.pack(key, cluster, since_ms) for key, (cluster, since_ms) in memberships.items()]
-    parts += (member.x, member.until)
-    if member.document is not None:
-        parts.append(orjson.dumps(member.document))
-    return b"".join(parts)
+    """Return the member's bytes in schema 2."""
+    m = member
+    return _PREFIX.pack(SCHEMA, m.offset) + _pack(
+        (m.offset, m.version, m.as_of_ms, m.valid_until_ms, m.document, m.memberships, m.plan_id, m.x, m.until)
+    )
 
 
 def decode(data: bytes) -> Member:
@@ -102,30 +91,28 @@ def decode(data: bytes) -> Member:
         StateError: another schema, or damaged bytes.
     """
     try:
-        schema, offset, version, as_of_ms, valid_until_ms, plan_id, n_memberships, n_x, n_until = _HEADER.unpack_from(
-            data
-        )
-        if schema != SCHEMA:
-            raise StateError(f"member state: expected schema {SCHEMA}, found {schema}")
-        start = _HEADER.size
-        end = start + n_memberships * _MEMBERSHIP.size
-        memberships = {key: (cluster, since) for key, cluster, since in _MEMBERSHIP.iter_unpack(data[start:end])}
-        until_start = end + 8 * n_x
-        document_start = until_start + 8 * n_until
-        if len(data) < document_start:
-            raise StateError(f"member state: expected at least {document_start} bytes, found {len(data)}")
-        document = orjson.loads(data[document_start:]) if len(data) > document_start else None
-    except (struct.error, orjson.JSONDecodeError) as error:
+        if data[0] == SCHEMA:
+            member = _unpack(data[_PREFIX.size :])
+        elif data[0] == 1:
+            member = _decode_1(data)
+        else:
+            raise StateError(f"member state: expected schema {SCHEMA} or 1, found {data[0]}")
+    except (IndexError, struct.error, msgspec.MsgspecError, orjson.JSONDecodeError) as error:
         raise StateError(f"member state: damaged bytes ({error})") from None
-    return Member(
-        offset,
-        version,
-        as_of_ms,
-        valid_until_ms,
-        document,
-        memberships,
-        plan_id,
-        data[end:until_start],
-        data[until_start:document_start],
-        document_bytes=len(data) - document_start,
-    )
+    member.document_bytes = len(data)
+    return member
+
+
+def _decode_1(data: bytes) -> Member:
+    _, offset = _PREFIX.unpack_from(data)
+    version, as_of_ms, valid_until_ms, plan_id, n_memberships, n_x, n_until = _HEADER_1.unpack_from(data, _PREFIX.size)
+    start = _PREFIX.size + _HEADER_1.size
+    end = start + n_memberships * _MEMBERSHIP_1.size
+    memberships = {key: (cluster, since) for key, cluster, since in _MEMBERSHIP_1.iter_unpack(data[start:end])}
+    until_start = end + 8 * n_x
+    document_start = until_start + 8 * n_until
+    if len(data) < document_start:
+        raise StateError(f"member state: expected at least {document_start} bytes, found {len(data)}")
+    document = orjson.loads(data[document_start:]) if len(data) > document_start else None
+    x, until = data[end:until_start], data[until_start:document_start]
+    return Member(offset, version, as_of_ms, valid_until_ms, document, memberships, plan_id, x, until)

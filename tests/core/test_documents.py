@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.document import NotAList, append, merge_patch
-from models.path import Path, format_path, getter, parse_path
+from models.path import Path, format_path, getter, getter_many, parse_path
 from models.timestamps import DAY_MS, MAX_MS, MIN_MS, format_ms, parse_ms
 
 RFC_7396_APPENDIX_A: list[tuple[Any, Any, Any]] = [
@@ -129,6 +129,20 @@ def test_times_equal_datetime(moment: datetime) -> None:
     assert at_ms == (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     assert parse_ms(format_ms(at_ms)) == at_ms
     assert parse_ms(at_ms) == parse_ms(at_ms + 0.5) == at_ms
+
+
+@given(st.lists(st.one_of(worlds.documents, worlds.scalars), max_size=4), st.lists(st.sampled_from("abox"), max_size=3))
+def test_paths_read_any_json_alike(values: list[Any], keys: list[str]) -> None:
+    """Whatever the JSON and the length of the path, one by one or all at once, reading never raises and agrees."""
+    path = tuple(keys)
+    assert getter_many(path)(values) == [getter(path)(value) for value in values]
+
+
+def test_paths_lead_through_objects_only() -> None:
+    """A text or a list on the way is no object, at every length of path."""
+    for path in [("a",), ("a", "b"), ("a", "b", "c")]:
+        for value in ["a", ["a"], {"a": "b"}, {"a": ["b"]}, 1, None]:
+            assert getter(path)(value) == (value["a"] if len(path) == 1 and isinstance(value, dict) else None)
 
 
 def test_times_by_example() -> None:

@@ -61,7 +61,7 @@ def test_incremental_equals_full_at_every_prefix(models: tuple[Model, Model], hi
                 index = model.scorer.score_many(x.take(plan.inputs(model), axis=1)).index[0]
                 assert member.memberships[model.key][0] == model.clusters[index].id
         state = encode(member)
-        assert decode(state) == member
+        assert encode(decode(state)) == state
 
 
 @given(two_models, worlds.documents, st.lists(worlds.advances, min_size=1, max_size=6))
