@@ -16,6 +16,7 @@ import orjson
 from models.document import NotAList, append, merge_patch
 from models.event import MAX_VALUE_BYTES, BadEvent, ChangeEvent, Op, Reason
 from models.member import Member
+from models.path import Path
 from models.plan import EVERYTHING
 
 _MAX_GROWTH = 4  # orjson writes `9e15` (4 bytes and a comma) as `9000000000000000.0` (18 and a comma), the worst case
@@ -54,7 +55,8 @@ def apply_one(member: Member, offset: int, event: ChangeEvent, size_bytes: int =
 
 
 def _change(member: Member, event: ChangeEvent, size_bytes: int) -> None:
-    document, touched = member.document, set(member.touched)
+    document = member.document
+    touched: set[Path] = set()
     if event.op is Op.REPLACE:
         changed, touched = event.body, set(EVERYTHING)
         document_bytes = _MAX_GROWTH * size_bytes
@@ -77,4 +79,5 @@ def _change(member: Member, event: ChangeEvent, size_bytes: int) -> None:
         document_bytes = len(orjson.dumps(changed))
         if document_bytes > MAX_VALUE_BYTES:
             raise BadEvent(Reason.TOO_LARGE, f"expected the document to stay within {MAX_VALUE_BYTES} bytes")
-    member.document, member.touched, member.document_bytes = changed, touched, document_bytes
+    member.document, member.document_bytes = changed, document_bytes
+    member.touched |= touched

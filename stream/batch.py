@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from models.apply import Outcome, apply_one
 from models.event import BadEvent, ChangeEvent, decode
 from models.member import Member, encode
@@ -27,9 +29,8 @@ from stream.publication import Publication
 DEAD_LETTER = "dead_letter"
 
 
-@dataclass(slots=True)
-class Touched:
-    """A member that the batch's events name, and what became of them."""
+class Touched(msgspec.Struct, gc=False):
+    """A member that the batch's events name, and what became of them. (A struct: one is made for nearly each event.)"""
 
     member: Member
     was_stored: bool
@@ -86,29 +87,32 @@ def decode_many(records: Sequence[Record], progress: Progress, now_ms: int) -> B
 
 def apply_many(batch: Batch, states: Sequence[bytes | None]) -> None:
     """Apply the batch's events to the members' stored states, given in the order of `batch.events`."""
-    outcomes, done_offset = batch.outcomes, batch.done_offset
+    done_offset, n_applied = batch.done_offset, 0
     for (key, events), state in zip(batch.events.items(), states, strict=True):
         member = Member() if state is None else decode_state(state)
         touched = batch.members[key] = Touched(member, state is not None)
         for record, event in events:
-            offset = record.offset
             try:
                 outcome = (
                     Outcome.REPLAYED
-                    if offset <= done_offset
-                    else apply_one(member, offset, event, len(record.value or b""))
+                    if record.offset <= done_offset
+                    else apply_one(member, record.offset, event, len(record.value or b""))
                 )
             except BadEvent as error:
                 _refuse(batch, record, error)
                 continue
-            outcomes[outcome] += 1
             if outcome is Outcome.APPLIED:
+                n_applied += 1
                 touched.applied = True
                 is_gone = member.document is None  # what follows is a fresh member, in this batch or another
                 touched.event_ms = 0 if is_gone else max(touched.event_ms, event.at_ms)
                 batch.produced_ms.append(record.timestamp)
-            elif outcome is Outcome.REPLAYED:
-                touched.replayed_offset = offset
+                continue
+            batch.outcomes[outcome] += 1
+            if outcome is Outcome.REPLAYED:
+                touched.replayed_offset = record.offset
+    if n_applied:
+        batch.outcomes[Outcome.APPLIED] += n_applied
 
 
 def score_many(batch: Batch, plan: Plan, now_ms: int | None) -> None:
