@@ -1,7 +1,7 @@
 """Change event → document: what one event does to one member's state.
 
 Laws:
-- Replaying changes nothing: an event at or below the member's offset is REPLAYED, whatever it says.
+- Replaying changes nothing: an event at or below the member's position is REPLAYED, whatever it says.
 - Older changes nothing: an event whose version is at or below the member's is IGNORED.
 - A deleted member is forgotten whole; what is created after it starts from nothing.
 - An event that can't be applied raises `BadEvent` and leaves the member as it was.
@@ -30,17 +30,17 @@ class Outcome(StrEnum):
     REPLAYED = "replayed"
 
 
-def apply_one(member: Member, offset: int, event: ChangeEvent, size_bytes: int = 0) -> Outcome:
+def apply_one(member: Member, position: int, event: ChangeEvent, size_bytes: int = 0) -> Outcome:
     """Apply one event to a member in place; a member never seen is `Member()`.
 
     Args:
-        offset: position of the event in the member's partition.
+        position: of the event in the member's partition (models/position.py).
         size_bytes: length of the event's record, to bound the document's growth.
 
     Raises:
         BadEvent: UNKNOWN_MEMBER, NOT_A_LIST or TOO_LARGE; the member is unchanged.
     """
-    if offset <= member.offset:
+    if position <= member.position:
         return Outcome.REPLAYED
     if event.version is not None and event.version <= member.version:
         return Outcome.IGNORED_VERSION
@@ -48,7 +48,7 @@ def apply_one(member: Member, offset: int, event: ChangeEvent, size_bytes: int =
         member.forget()
     else:
         _change(member, event, size_bytes)
-    member.offset = offset
+    member.position = position
     if event.version is not None:
         member.version = event.version
     return Outcome.APPLIED

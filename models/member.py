@@ -1,9 +1,11 @@
 """A member's state: document, position, version, memberships and cached predictors, and its bytes.
 
-Format: u8 schema · i64 offset (little-endian) · then, in schema 2, a MessagePack array of the stored attributes of
-`Member` in their order. Recovery relies on the first nine bytes: schema and offset.
-Schema 1, still read: struct "<qqqQHHH" (version, as_of_ms, valid_until_ms, plan id, numbers of memberships, columns of
-x, columns of until) · memberships "<Qiq" · x · until · the document as JSON, empty for a deleted member.
+Format: u8 schema · i64 written_at (little-endian) · then, in schema 2, a MessagePack array of the stored attributes of
+`Member` in their order. `written_at` is the position that the whole partition had reached when this was written; by it
+recovery knows what a stale worker has written (stream/state_store.py).
+Schema 1, still read: struct "<BqqqqQHHH" (schema, the member's position, version, as_of_ms, valid_until_ms, plan id,
+numbers of memberships, columns of x, columns of until) · memberships "<Qiq" · x · until · the document as JSON, empty
+for a deleted member.
 
 Laws: decode(encode(m)) == m in every stored attribute. Bytes of an unknown schema are refused, never guessed at.
 """
@@ -18,11 +20,12 @@ import orjson
 
 from models.path import Path
 from models.plan import EVERYTHING
+from models.position import NOWHERE
 from models.timestamps import FOREVER
 
 SCHEMA = 2
 _PREFIX = struct.Struct("<Bq")
-_HEADER_1 = struct.Struct("<qqqQHHH")
+_HEADER_1 = struct.Struct("<BqqqqQHHH")
 _MEMBERSHIP_1 = struct.Struct("<Qiq")
 
 
@@ -38,7 +41,7 @@ class Member(msgspec.Struct, array_like=True, gc=False):
     """The state of one member, decoded; owned by the batch that is applied to it and changed in place.
 
     Attributes:
-        offset: of the last applied event in the member's partition; -1 before the first.
+        position: of the last applied event in the member's partition (models/position.py); -1 before the first.
         version: the producer's last version, or -1.
         as_of_ms: the `now` of the last scoring.
         document: None once deleted; the position and the version remain, so that a late event is known as one.
@@ -49,7 +52,7 @@ class Member(msgspec.Struct, array_like=True, gc=False):
         document_bytes: upper estimate of the document's size as JSON; not stored.
     """
 
-    offset: int = -1
+    position: int = NOWHERE
     version: int = -1
     as_of_ms: int = 0
     valid_until_ms: int = FOREVER
@@ -76,11 +79,11 @@ _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(Member).decode
 
 
-def encode(member: Member) -> bytes:
-    """Return the member's bytes in schema 2."""
+def encode(member: Member, written_at: int) -> bytes:
+    """Return the member's bytes in schema 2, as written when its partition has reached the position `written_at`."""
     m = member
-    return _PREFIX.pack(SCHEMA, m.offset) + _pack(
-        (m.offset, m.version, m.as_of_ms, m.valid_until_ms, m.document, m.memberships, m.plan_id, m.x, m.until)
+    return _PREFIX.pack(SCHEMA, written_at) + _pack(
+        (m.position, m.version, m.as_of_ms, m.valid_until_ms, m.document, m.memberships, m.plan_id, m.x, m.until)
     )
 
 
@@ -104,9 +107,8 @@ def decode(data: bytes) -> Member:
 
 
 def _decode_1(data: bytes) -> Member:
-    _, offset = _PREFIX.unpack_from(data)
-    version, as_of_ms, valid_until_ms, plan_id, n_memberships, n_x, n_until = _HEADER_1.unpack_from(data, _PREFIX.size)
-    start = _PREFIX.size + _HEADER_1.size
+    _, offset, version, as_of_ms, valid_until_ms, plan_id, n_memberships, n_x, n_until = _HEADER_1.unpack_from(data)
+    start = _HEADER_1.size
     end = start + n_memberships * _MEMBERSHIP_1.size
     memberships = {key: (cluster, since) for key, cluster, since in _MEMBERSHIP_1.iter_unpack(data[start:end])}
     until_start = end + 8 * n_x

@@ -19,9 +19,10 @@ from models.event import BadEvent, ChangeEvent, decode
 from models.member import Member, encode
 from models.member import decode as decode_state
 from models.plan import Plan
+from models.position import NOWHERE, position_of
 from models.rescore import rescore_many
 from models.timestamps import FOREVER
-from stream.bookkeeping import Progress
+from stream.bookkeeping import APPLIED, Progress
 from stream.dead_letters import DeadLetter, Record
 from stream.projection import Deletion, Update
 from stream.publication import Publication
@@ -35,7 +36,7 @@ class Touched(msgspec.Struct, gc=False):
     member: Member
     was_stored: bool
     applied: bool = False
-    replayed_offset: int = -1
+    replayed_position: int = NOWHERE
     event_ms: int = 0  # latest time of the applied events
 
 
@@ -44,7 +45,8 @@ class Batch:
     """What is known of a micro-batch so far.
 
     Attributes:
-        done_offset: events up to here are in the state already, also those of members that are gone.
+        done_position: events up to here are in the state already, also those of members that are gone.
+        epoch: of the topic, part of every position.
         progress: how far the partition is once this batch is written.
         events: member id → its events in order, with their records.
         members: member id → its state, once loaded.
@@ -52,7 +54,8 @@ class Batch:
         outcomes: outcome → number of records.
     """
 
-    done_offset: int
+    done_position: int
+    epoch: int
     progress: Progress
     events: dict[bytes, list[tuple[Record, ChangeEvent]]] = field(default_factory=dict)
     members: dict[bytes, Touched] = field(default_factory=dict)
@@ -69,7 +72,7 @@ def decode_many(records: Sequence[Record], progress: Progress, now_ms: int) -> B
         progress: how far the partition is before this batch.
         now_ms: wall clock, against which events from the future are known.
     """
-    batch = Batch(progress.offset, progress)
+    batch = Batch(progress.position, progress.epoch, progress)
     events = batch.events
     clock_ms = progress.clock_ms
     for record in records:
@@ -81,22 +84,24 @@ def decode_many(records: Sequence[Record], progress: Progress, now_ms: int) -> B
             continue
         clock_ms = max(clock_ms, event.at_ms)
         events.setdefault(key or b"", []).append((record, event))  # decode has refused an empty key
-    batch.progress = Progress(max(progress.offset, records[-1].offset), clock_ms)
+    last = position_of(batch.epoch, records[-1].offset)
+    batch.progress = Progress(max(progress.position, last), clock_ms, progress.topic_id)
     return batch
 
 
 def apply_many(batch: Batch, states: Sequence[bytes | None]) -> None:
     """Apply the batch's events to the members' stored states, given in the order of `batch.events`."""
-    done_offset, n_applied = batch.done_offset, 0
+    base, done_position, n_applied = position_of(batch.epoch, 0), batch.done_position, 0
     for (key, events), state in zip(batch.events.items(), states, strict=True):
         member = Member() if state is None else decode_state(state)
         touched = batch.members[key] = Touched(member, state is not None)
         for record, event in events:
+            position = base + record.offset
             try:
                 outcome = (
                     Outcome.REPLAYED
-                    if record.offset <= done_offset
-                    else apply_one(member, record.offset, event, len(record.value or b""))
+                    if position <= done_position
+                    else apply_one(member, position, event, len(record.value or b""))
                 )
             except BadEvent as error:
                 _refuse(batch, record, error)
@@ -110,7 +115,7 @@ def apply_many(batch: Batch, states: Sequence[bytes | None]) -> None:
                 continue
             batch.outcomes[outcome] += 1
             if outcome is Outcome.REPLAYED:
-                touched.replayed_offset = record.offset
+                touched.replayed_position = position
     if n_applied:
         batch.outcomes[Outcome.APPLIED] += n_applied
 
@@ -126,12 +131,12 @@ def to_update(key: bytes, member: Member, publication: Publication) -> Update:
     """Return what Redis is to hold of a member that has a document."""
     memberships = [(field, *member.memberships[model_key]) for field, model_key in publication.fields]
     valid_until_ms = None if member.valid_until_ms == FOREVER else member.valid_until_ms
-    return Update(key, member.offset, member.as_of_ms, valid_until_ms, memberships)
+    return Update(key, member.position, member.as_of_ms, valid_until_ms, memberships)
 
 
-def to_deletion(key: bytes, member: Member, offset: int) -> Deletion:
+def to_deletion(key: bytes, member: Member, position: int) -> Deletion:
     """Return what Redis is to hold of a deleted member."""
-    return Deletion(key, max(member.offset, offset), member.as_of_ms)
+    return Deletion(key, max(member.position, position), member.as_of_ms)
 
 
 def to_updates(batch: Batch, publication: Publication) -> list[Update | Deletion]:
@@ -139,16 +144,16 @@ def to_updates(batch: Batch, publication: Publication) -> list[Update | Deletion
     updates: list[Update | Deletion] = []
     for key, touched in batch.members.items():
         member = touched.member
-        if not touched.applied and touched.replayed_offset < 0:
+        if not touched.applied and touched.replayed_position < 0:
             continue
         if member.document is not None:
             updates.append(to_update(key, member, publication))
         else:
-            updates.append(to_deletion(key, member, touched.replayed_offset))
+            updates.append(to_deletion(key, member, touched.replayed_position))
     return updates
 
 
-def to_items(batch: Batch) -> list[tuple[bytes, bytes | None]]:
+def to_items(batch: Batch, written_at: int) -> list[tuple[bytes, bytes | None]]:
     """Return the states that changed, for changelog and local state; None: the member is forgotten whole.
 
     Deletions come last, next to the progress that tells a replay of them.
@@ -161,14 +166,14 @@ def to_items(batch: Batch) -> list[tuple[bytes, bytes | None]]:
             continue
         member = touched.member
         if member.document is not None or member.version >= 0:
-            items.append((key, encode(member)))
+            items.append((key, encode(member, written_at)))
         elif touched.was_stored:
             gone.append((key, None))
-    return items + gone
+    return [*items, *gone, (APPLIED, batch.progress.encode(written_at))]
 
 
 def _refuse(batch: Batch, record: Record, error: BadEvent) -> None:
-    if record.offset <= batch.done_offset:  # it has been a dead letter before; replays don't make another
+    if position_of(batch.epoch, record.offset) <= batch.done_position:  # a replay doesn't make another dead letter
         batch.outcomes[Outcome.REPLAYED] += 1
         return
     batch.outcomes[DEAD_LETTER] += 1

@@ -66,8 +66,9 @@ KEYSPACE: tuple[Entry, ...] = (
             Field("<model>@<version>", "<cluster>:<since_ms>", "cluster id, and when it last changed"),
             Field(
                 "pos",
-                "<partition>:<offset>:<as_of_ms>:<valid_until_ms>",
-                "last applied event; the time scoring used; until when the clusters hold (empty: for ever)",
+                "<epoch>:<partition>:<offset>:<as_of_ms>:<valid_until_ms>",
+                "last applied event (of which epoch of the topic); the time scoring used; until when the clusters hold "
+                "(empty: for ever)",
             ),
             Field("gone", "1", "only in a tombstone: the member was deleted"),
         ),
@@ -114,7 +115,7 @@ KEYSPACE: tuple[Entry, ...] = (
             Field(
                 "<partition>",
                 "<next_offset>:<clock_ms>:<written_ms>",
-                "everything below next_offset is applied; the worker's own time; wall clock of the write",
+                "everything below next_offset (of this epoch) is applied; the worker's own time; wall clock of the write",
             ),
         ),
         "worker (beacon.lua)",
@@ -150,6 +151,7 @@ def markdown_table() -> str:
 class Position(NamedTuple):
     """`pos` of a member. Times in ms; `valid_until_ms` None: holds until the next event."""
 
+    epoch: int
     partition: int
     offset: int
     as_of_ms: int
@@ -203,21 +205,21 @@ def parse_membership(value: bytes) -> tuple[int, int]:
 
 
 def format_position(position: Position) -> bytes:
-    """`<partition>:<offset>:<as_of_ms>:<valid_until_ms>`."""
-    partition, offset, as_of_ms, valid_until_ms = position
+    """`<epoch>:<partition>:<offset>:<as_of_ms>:<valid_until_ms>`."""
+    epoch, partition, offset, as_of_ms, valid_until_ms = position
     if valid_until_ms is None:
-        return b"%d:%d:%d:" % (partition, offset, as_of_ms)
-    return b"%d:%d:%d:%d" % (partition, offset, as_of_ms, valid_until_ms)
+        return b"%d:%d:%d:%d:" % (epoch, partition, offset, as_of_ms)
+    return b"%d:%d:%d:%d:%d" % (epoch, partition, offset, as_of_ms, valid_until_ms)
 
 
 def parse_position(value: bytes) -> Position:
     """Raises KeyspaceError."""
     try:
-        partition, offset, as_of_ms, valid_until_ms = value.split(b":")
-        return Position(int(partition), int(offset), int(as_of_ms), int(valid_until_ms) if valid_until_ms else None)
+        epoch, partition, offset, as_of_ms, until = value.split(b":")
+        return Position(int(epoch), int(partition), int(offset), int(as_of_ms), int(until) if until else None)
     except ValueError:
         raise KeyspaceError(
-            f"pos: expected <partition>:<offset>:<as_of_ms>:<valid_until_ms>, found {value!r}"
+            f"pos: expected <epoch>:<partition>:<offset>:<as_of_ms>:<valid_until_ms>, found {value!r}"
         ) from None
 
 

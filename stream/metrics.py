@@ -18,6 +18,7 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from models.event import Reason
+from stream.health import Check, Vitals
 from stream.publication import Publication
 from stream.report import BatchReport
 
@@ -56,9 +57,10 @@ class Gauges:
 
     lag: Callable[[], Mapping[int, int]]
     members: Callable[[], Mapping[int, int]]
-    is_redis_available: Callable[[], bool]
+    vitals: Callable[[], Vitals]
+    checks: Callable[[], Sequence[Check]]
+    stalls: Callable[[], int]
     refused_writes: Callable[[], int]
-    is_recovering: Callable[[], bool]
     rebalances: Callable[[], int]
 
 
@@ -74,6 +76,14 @@ METRICS = (
     ("memberstream_redis_available", "gauge", "", "1 while Redis takes writes, 0 while the worker waits for it"),
     ("memberstream_redis_refused_writes_total", "counter", "", "writes refused because Redis held a later position"),
     ("memberstream_recovering", "gauge", "", "1 while state is recovered from the changelog"),
+    ("memberstream_recovery_applied_records", "gauge", "", "changelog records applied by the current or last recovery"),
+    ("memberstream_recovery_remaining_records", "gauge", "", "changelog records that it still has to apply"),
+    ("memberstream_rebuild_remaining_members", "gauge", "", "members still to be written to Redis again, about"),
+    ("memberstream_rebuild_written_members_total", "counter", "", "members written to Redis again from state"),
+    ("memberstream_kafka_available", "gauge", "", "1 while Kafka answers and acknowledges, else 0"),
+    ("memberstream_ready", "gauge", "", "1 while /readyz says 200"),
+    ("memberstream_check_ok", "gauge", "check", "1 while this check of /readyz is ok"),
+    ("memberstream_stalls_total", "counter", "", "times that nothing was finished although there was work"),
     ("memberstream_rebalances_total", "counter", "", "changes of the partitions this worker owns"),
     ("memberstream_model_info", "gauge", "model, version, type", "1 for each published model version"),
 )  # fmt: skip
@@ -121,9 +131,18 @@ class Metrics(Collector):
         yield _histogram("memberstream_batch_records", {(): self._batch_records})
         yield _simple("memberstream_lag_records", _by(gauges.lag()))
         yield _simple("memberstream_state_members", _by(gauges.members()))
-        yield _simple("memberstream_redis_available", {(): gauges.is_redis_available()})
+        vitals, checks = gauges.vitals(), gauges.checks()
+        yield _simple("memberstream_redis_available", {(): vitals.redis_problem is None})
         yield _simple("memberstream_redis_refused_writes_total", {(): gauges.refused_writes()})
-        yield _simple("memberstream_recovering", {(): gauges.is_recovering()})
+        yield _simple("memberstream_recovering", {(): vitals.is_recovering})
+        yield _simple("memberstream_recovery_applied_records", {(): vitals.recovered})
+        yield _simple("memberstream_recovery_remaining_records", {(): vitals.to_recover or 0})
+        yield _simple("memberstream_rebuild_remaining_members", {(): sum(n for _, n in vitals.rebuilding)})
+        yield _simple("memberstream_rebuild_written_members_total", {(): vitals.rebuilt})
+        yield _simple("memberstream_kafka_available", {(): vitals.kafka_problem is None})
+        yield _simple("memberstream_ready", {(): all(check.ok for check in checks)})
+        yield _simple("memberstream_check_ok", _by({check.name: check.ok for check in checks}))
+        yield _simple("memberstream_stalls_total", {(): gauges.stalls()})
         yield _simple("memberstream_rebalances_total", {(): gauges.rebalances()})
         models = self._publication.models
         yield _simple("memberstream_model_info", {(m.name, str(m.version), m.scorer.type): 1 for m in models})

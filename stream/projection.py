@@ -1,7 +1,7 @@
 """Memberships into Redis: guarded by position, in calls short enough not to be felt by readers.
 
 Laws:
-- What Redis holds of a member never goes back to a lower (offset, as_of): the comparison is made inside Redis
+- What Redis holds of a member never goes back to a lower (epoch, offset, as_of): the comparison is made inside Redis
   (stream/lua/write.lua, forget.lua), so it holds between any number of workers, also ones that wake up late.
 - Writing the same again changes nothing, so whoever is unsure whether a write arrived repeats it.
 - An outage is one exception, RedisUnavailable. Nothing here waits or retries; the pipeline does.
@@ -17,15 +17,19 @@ from typing import Any, Literal, NamedTuple, Self, cast
 
 from hiredis import pack_command
 
+from models.position import split_position
 from stream import keyspace
 from stream.keyspace import Beacon, Position, PublishedModel
-from stream.wire import AsyncWire, ReplyError, WireError, explain, parse_url
+from stream.wire import AsyncWire, Paced, ReplyError, WireError, explain, parse_url
 
 # A call may occupy Redis for 200 µs; longer ones are felt in look-ups' p99. A member costs the server about as much as
 # 8 fields plus its own, 8 µs with 2 fields on two busy cores: so 20 members of 2 fields, 14 of 6. Method and
-# numbers: `bench/redis_contract.py writes` (INFO commandstats) and docs/redis.md, "What it costs".
+# numbers: `bench/redis_contract.py` (INFO commandstats) and docs/redis.md, "What it costs".
 CALL_COST = 200
 MEMBER_COST = 8
+# Calls go one at a time (stream.wire.Paced). Beside a worker at saturation, the p99 of look-ups on Valkey's core was
+# 1,470 µs with whole batches sent at once, 375 µs with two calls under way, 250 µs with one, 105 µs when idle; the
+# worker's events/s and CPU stayed what they were (`python -m bench.latency`).
 DELETIONS_PER_CALL = 20
 
 FinishState = Literal["restart", "waiting", "complete"]
@@ -43,15 +47,15 @@ class PartitionMismatch(Exception):
     """Members in Redis were last written from another partition of the topic, whose offsets can't be compared.
 
     Either the topic's partition count changed, or two installations share this Redis database. Operator: give each
-    installation its own database; after a change of the topic, empty the database (FLUSHDB): the worker rebuilds it.
+    installation its own database; after a change of the topic, raise the epoch (docs/operations.md).
     """
 
 
 class Update(NamedTuple):
-    """A member's memberships at a position. Times in ms; `memberships`: (field, cluster, since_ms)."""
+    """A member's memberships at a position (models/position.py). Times in ms; a membership: field, cluster, since_ms."""
 
     member_id: bytes
-    offset: int
+    position: int
     as_of_ms: int
     valid_until_ms: int | None
     memberships: Sequence[tuple[bytes, int, int]]
@@ -61,7 +65,7 @@ class Deletion(NamedTuple):
     """A member that is no more, at a position."""
 
     member_id: bytes
-    offset: int
+    position: int
     as_of_ms: int
 
 
@@ -77,6 +81,14 @@ class BeaconReply(NamedTuple):
 
     epoch: bool
     built: dict[int, BuiltMark | None]
+
+
+class Look(NamedTuple):
+    """`epoch`: whether the projection is complete; `done`: partitions finished by a build under way."""
+
+    epoch: bool
+    done: int
+    beacons: dict[int, Beacon]
 
 
 class _Script:
@@ -107,6 +119,7 @@ class Projection:
         loads = b"".join(pack_command((b"SCRIPT", b"LOAD", script.text)) for script in self._scripts)
         self._loads = (loads, len(self._scripts))
         self._wire = AsyncWire(self._endpoint, "memberstream-worker", timeout_s, self._loads)
+        self._paced = Paced(self._wire)
         self.published: tuple[PublishedModel, ...] = ()
 
     async def write(self, partition: int, updates: Sequence[Update | Deletion]) -> int:
@@ -123,9 +136,9 @@ class Projection:
         if foreign:
             raise PartitionMismatch(
                 f"{foreign} of {len(updates)} members of partition {partition} were last written from another "
-                f"partition to Redis at {self._endpoint}. Next: if the topic's partitions were changed, stop all "
-                "workers and FLUSHDB this database, the workers rebuild it; if two installations share it, give each "
-                "its own."
+                f"partition to Redis at {self._endpoint}. Next: if the topic's partitions were changed, follow "
+                'docs/operations.md, "A topic re-created or re-partitioned"; if two installations share this database, '
+                "give each its own."
             )
         return refused
 
@@ -138,7 +151,8 @@ class Projection:
         for update in updates:
             if isinstance(update, Deletion):
                 continue
-            member_id, offset, as_of_ms, valid_until_ms, memberships = update
+            member_id, position, as_of_ms, valid_until_ms, memberships = update
+            epoch, offset = split_position(position)
             if fields is None:
                 fields = tuple([field for field, _, _ in memberships])
                 head = (len(fields), *fields)
@@ -150,9 +164,9 @@ class Projection:
                 keys, args = [], []
             keys.append(keyspace.MEMBER_PREFIX + member_id)
             if valid_until_ms is None:
-                args.append(b"%d:%d:%d:" % (partition, offset, as_of_ms))
+                args.append(b"%d:%d:%d:%d:" % (epoch, partition, offset, as_of_ms))
             else:
-                args.append(b"%d:%d:%d:%d" % (partition, offset, as_of_ms, valid_until_ms))
+                args.append(b"%d:%d:%d:%d:%d" % (epoch, partition, offset, as_of_ms, valid_until_ms))
             for _, cluster, since_ms in memberships:
                 args.append(b"%d:%d" % (cluster, since_ms))
         if keys:
@@ -164,8 +178,9 @@ class Projection:
             part = gone[start : start + DELETIONS_PER_CALL]
             keys = [keyspace.member_key(deletion.member_id) for deletion in part]
             positions = [
-                keyspace.format_position(Position(partition, deletion.offset, deletion.as_of_ms, None))
+                keyspace.format_position(Position(epoch, partition, offset, deletion.as_of_ms, None))
                 for deletion in part
+                for epoch, offset in [split_position(deletion.position)]
             ]
             yield self._forget.pack(keys, (keyspace.TOMBSTONE_TTL_S, *positions))
 
@@ -201,6 +216,21 @@ class Projection:
         [state] = await self._call([self._finish.pack(keys, (partition, token, n_partitions, now_ms))])
         return cast(FinishState, state.decode())
 
+    async def forget(self) -> None:
+        """Says that nothing in the projection counts as complete: workers write every member again."""
+        await self._call([pack_command((b"DEL", keyspace.EPOCH, keyspace.BUILT))])
+
+    async def look(self) -> Look:
+        """Returns how far a build is, and how far the workers are."""
+        calls = ((b"GET", keyspace.EPOCH), (b"HGETALL", keyspace.BUILT), (b"HGETALL", keyspace.BEACONS))
+        epoch, built, beacons = await self._call([pack_command(call) for call in calls])
+        marks = dict(zip(built[::2], built[1::2], strict=True))
+        return Look(
+            epoch is not None,
+            sum(mark.startswith(b"done:") for mark in marks.values()),
+            {int(p): keyspace.parse_beacon(b) for p, b in zip(beacons[::2], beacons[1::2], strict=True)},
+        )
+
     async def set_models(self, models: Sequence[PublishedModel]) -> None:
         """Tells readers what is published; the live version of each name is its highest."""
         self.published = tuple(models)
@@ -223,7 +253,7 @@ class Projection:
         if not calls:
             return []
         try:
-            replies = await self._wire.call(b"".join(calls), len(calls))
+            replies = await self._paced.call(calls)
             lost = [i for i, r in enumerate(replies) if isinstance(r, ReplyError) and r.code == "NOSCRIPT"]
             if lost:
                 loads, n_loads = self._loads

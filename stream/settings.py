@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from models.position import MAX_EPOCH
 from stream.wire import parse_url
 
 Clock = Literal["wall", "event"]
@@ -96,6 +97,11 @@ class Settings:
         "a changelog record twice, which stops the worker and is put right when it starts again",
     )
     topic: str = _setting("member-docs", _text, "the change events; what can't be applied goes to <topic>.dead")
+    topic_epoch: int = _setting(
+        0,
+        _whole(0, MAX_EPOCH),
+        'raised by one when the topic is created anew: docs/operations.md, "A topic re-created or re-partitioned"',
+    )
     group: str = _setting("memberstream", _text, "Kafka consumer group; also the prefix of the changelog topic")
     redis_url: str = _setting(
         "redis://127.0.0.1:6379/0",
@@ -123,10 +129,16 @@ class Settings:
         _seconds(1, 300),
         "after this long without a heartbeat a worker's partitions go to others; Kafka's minimum is 6",
     )
-    metrics_host: str = _setting(
-        "127.0.0.1", _text, "address of the Prometheus endpoint; loopback, as metrics name models"
+    stall_limit_s: float = _setting(
+        120.0,
+        _seconds(2, 86_400),
+        "a worker that has work, Kafka and Redis, and finishes nothing for this long ends, for its supervisor to start "
+        "it again; said aloud after a quarter of it. Twice the longest a rebalance may take",
     )
-    metrics_port: int = _setting(9464, _whole(0, 65535), "port of the Prometheus endpoint; 0: any free one, logged")
+    metrics_host: str = _setting("127.0.0.1", _text, "address of metrics and health; loopback, as metrics name models")
+    metrics_port: int = _setting(
+        9464, _whole(0, 65535), "port of /metrics, /healthz and /readyz; 0: any free one, logged"
+    )
 
     @property
     def dead_letter_topic(self) -> str:

@@ -3,13 +3,15 @@
 The law of this file:
 1. A micro-batch and the changelog position it reaches are ONE WriteBatch: after a crash both are there or neither.
    The position lies under Faust's own key, so Faust's recovery and standbys find it where they look for it.
-2. Recovery never lets an older record win: every value carries the source offset it comes from (below), and a
-   changelog record with a lower one is refused and reported, because only a worker that had lost its partition
-   (paused, then woken) can have written it after its successor.
+2. Everything written carries its *write position*: how far its partition had been applied when it was written. An
+   owner's write positions never go down, and compaction keeps their order; so a changelog record with a lower one than
+   a record before it comes from a worker that had lost its partition (paused, then woken). It is refused and reported.
 3. Local state is a cache of the changelog. What can't be opened is set aside and rebuilt, never guessed at.
 4. Memory is bounded for the process, not per partition (Faust's default is a 2 GiB block cache per partition).
 
-Value: byte 0 = schema number, bytes 1..8 = source offset (little-endian int64), the rest belongs to the pipeline.
+Value: byte 0 = schema number, bytes 1..8 = write position (little-endian int64), the rest belongs to the pipeline. A
+record that deletes has it in its header `written_at`, eight bytes alike. Values of schema 1 had another number there,
+and deletions had none: such records are taken as they come.
 Keys that begin with a zero byte are bookkeeping: stored and recovered like others, left out of a scan.
 """
 
@@ -31,8 +33,12 @@ from faust.types import TP
 
 log = logging.getLogger(__name__)
 
-_SOURCE_OFFSET = Struct("<q")
+_WRITTEN_AT = Struct("<q")
 _PREFIX_BYTES = 9
+#: Header of a changelog record that deletes.
+WRITTEN_AT_HEADER = "written_at"
+#: Where the store keeps the highest write position it has seen of a partition; not in the changelog.
+_HIGHEST = b"\0written_at"
 #: Bytes of RocksDB block cache of one worker, all partitions together: hot members come from the write buffers and the
 #: page cache; the block cache mostly holds index and filter blocks.
 BLOCK_CACHE_BYTES = 64 << 20
@@ -50,14 +56,29 @@ class ChangelogRecord(Protocol):
     key: bytes
     value: bytes | None
     offset: int
+    headers: Sequence[tuple[str, bytes]]
 
 
-def source_offset(value: bytes) -> int:
-    """Offset of the change event that a stored value comes from. Raises ValueError when it is too short."""
+def write_position(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> int | None:
+    """Return the write position of a changelog record; None: written before there were any.
+
+    Raises ValueError when the value is too short for one.
+    """
+    if value is None:
+        return next((int(_WRITTEN_AT.unpack(data)[0]) for name, data in headers if name == WRITTEN_AT_HEADER), None)
     if len(value) < _PREFIX_BYTES:
         raise ValueError(f"a state value has at least {_PREFIX_BYTES} bytes, this one has {len(value)}")
-    offset: int = _SOURCE_OFFSET.unpack_from(value, 1)[0]
-    return offset
+    return None if value[0] == 1 else int(_WRITTEN_AT.unpack_from(value, 1)[0])
+
+
+def deletion_headers(written_at: int) -> list[tuple[str, bytes]]:
+    """Return the headers of a changelog record that deletes."""
+    return [(WRITTEN_AT_HEADER, _WRITTEN_AT.pack(written_at))]
+
+
+def rewritten(value: bytes, written_at: int) -> bytes:
+    """Return a stored value as written at another position."""
+    return value[:1] + _WRITTEN_AT.pack(written_at) + value[_PREFIX_BYTES:]
 
 
 class DataDir:
@@ -107,16 +128,27 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
         found: list[bytes | None] = self._db_for_partition(partition).get(list(keys)) if keys else []
         return found
 
-    def write(self, partition: int, items: Sequence[tuple[bytes, bytes | None]], changelog_offset: int) -> None:
-        """One atomic write: the items (None deletes), and that the changelog is contained up to `changelog_offset`."""
+    def write(
+        self, partition: int, items: Sequence[tuple[bytes, bytes | None]], changelog_offset: int, written_at: int
+    ) -> None:
+        """One atomic write: the items (None deletes), and that the changelog is contained up to `changelog_offset`.
+
+        `written_at`: the highest write position up to there.
+        """
         batch = rocksdict.WriteBatch(raw_mode=True)
         for key, value in items:
             if value is None:
                 batch.delete(key)
             else:
                 batch.put(key, value)
+        batch.put(_HIGHEST, _WRITTEN_AT.pack(written_at))
         batch.put(self.offset_key, b"%d" % changelog_offset)
         self._db_for_partition(partition).write(batch)
+
+    def written_at(self, partition: int) -> int:
+        """The highest write position that the partition's state has seen; -1 before the first."""
+        stored = self._db_for_partition(partition).get(_HIGHEST)
+        return -1 if stored is None else int(_WRITTEN_AT.unpack(stored)[0])
 
     def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         """All members of a partition in the order of their keys, as they are at the moment of the first step."""
@@ -135,26 +167,22 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
     def apply(self, partition: int, records: Sequence[ChangelogRecord]) -> tuple[set[bytes], set[bytes]]:
         """Apply one fetch of changelog records in one atomic write.
 
-        Returns (keys whose last record here was refused as older than what is stored, keys set right by this fetch).
+        Returns (keys whose last record here was refused as a stale worker's, keys set right by this fetch).
         """
-        keys = list({record.key for record in records})
-        stored = zip(keys, self.get_many(partition, keys), strict=True)
-        newest = {key: source_offset(value) for key, value in stored if value is not None}
+        highest = self.written_at(partition)
         latest: dict[bytes, bytes | None] = {}
         refused: set[bytes] = set()
         for record in records:
             key, value = record.key, record.value
-            if value is None:
-                newest.pop(key, None)
-            else:
-                offset = source_offset(value)
-                if offset < newest.get(key, offset):
+            position = write_position(value, record.headers)
+            if position is not None:
+                if position < highest:
                     refused.add(key)
                     continue
-                newest[key] = offset
+                highest = position
             latest[key] = value
             refused.discard(key)
-        self.write(partition, list(latest.items()), records[-1].offset)
+        self.write(partition, list(latest.items()), records[-1].offset, highest)
         return refused, set(latest) - refused
 
     # -- opening and closing ----------------------------------------------------------------------------------------

@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import time
 
-from prometheus_client import ProcessCollector, start_http_server
+from prometheus_client import ProcessCollector
 
 from stream.faust_batch import BatchApp, StartError, run
+from stream.health import Vitals
+from stream.http_server import serve
 from stream.metrics import Gauges, Metrics
 from stream.pipeline import Pipeline
 from stream.projection import Projection
 from stream.publication import compile_models
 from stream.published import load_published
 from stream.rebuild import Rebuild
+from stream.report import BatchReport
 from stream.settings import Settings, variable
+from stream.watchdog import Watchdog
 from stream.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -23,6 +27,34 @@ log = logging.getLogger(__name__)
 def wall_ms() -> int:
     """Return the wall clock, ms since the epoch."""
     return time.time_ns() // 1_000_000
+
+
+class Pulse:
+    """Reads the vitals of a worker's parts; from any thread."""
+
+    def __init__(self, app: BatchApp, writer: Writer, rebuild: Rebuild) -> None:
+        self._app, self._writer, self._rebuild = app, writer, rebuild
+        self.batches = 0
+
+    def vitals(self) -> Vitals:
+        """Return them as they are now."""
+        app, rebuild, now = self._app, self._rebuild, time.monotonic()
+        redis, kafka, recovery = self._writer.problem, app.probe.problem, app.recovery
+        return Vitals(
+            loop_silent_s=now - app.turned_at,
+            partitions=app.assigned_partitions if app.is_settled else None,
+            is_recovering=app.rebalances > 0 and not app.is_settled,
+            recovered=recovery.applied,
+            to_recover=recovery.remaining,
+            rebuilding=tuple(rebuild.remaining.items()),
+            rebuilt=rebuild.written,
+            redis_problem=redis and redis[1],
+            redis_down_s=now - redis[0] if redis else 0.0,
+            kafka_problem=kafka and kafka[1],
+            kafka_down_s=now - kafka[0] if kafka else 0.0,
+            is_busy=app.is_busy,
+            finished=self.batches + recovery.applied + rebuild.written,
+        )
 
 
 def run_worker(settings: Settings) -> int:
@@ -49,32 +81,45 @@ def run_worker(settings: Settings) -> int:
     projection = Projection(settings.redis_url)
     writer = Writer(projection, settings.clock, wall_ms)
     rebuild = Rebuild(publication, state, writer, settings.clock, wall_ms, lambda: app.partition_count)
+    pulse = Pulse(app, writer, rebuild)
+    watchdog = Watchdog(pulse.vitals, lambda: app.event_loop, settings.stall_limit_s)
     metrics = Metrics(
         publication,
         Gauges(
             lag=app.lag,
             members=lambda: {p: state.approximate_count(p) for p in app.assigned_partitions},
-            is_redis_available=lambda: writer.is_available,
+            vitals=pulse.vitals,
+            checks=watchdog.readyz,
+            stalls=lambda: watchdog.stalls,
             refused_writes=lambda: writer.refused,
-            is_recovering=lambda: app.is_recovering,
             rebalances=lambda: app.rebalances,
         ),
     )
-    pipeline = Pipeline(settings, publication, state, writer, rebuild, app.produce, wall_ms, metrics.on_batch)
+
+    def on_batch(report: BatchReport) -> None:
+        pulse.batches += 1
+        metrics.on_batch(report)
+
+    pipeline = Pipeline(settings, publication, app, state, writer, rebuild, app.produce, wall_ms, on_batch)
     app.handler = pipeline
     app.add_background(pipeline.watch_redis)
     ProcessCollector(registry=metrics.registry)  # start time, CPU, memory: alerts on restarts need them
     try:
-        server, _ = start_http_server(settings.metrics_port, settings.metrics_host, metrics.registry)
+        server = serve(
+            settings.metrics_host, settings.metrics_port, metrics.registry, watchdog.healthz, watchdog.readyz
+        )
     except OSError as error:
         raise StartError(
             f"metrics: can't listen on {settings.metrics_host}:{settings.metrics_port} ({error.strerror}). "
             f"Next: set {variable('metrics_port')} to a free port (0: any)"
         ) from error
-    log.info("metrics on http://%s:%d/metrics", settings.metrics_host, server.server_port)
+    url = f"http://{settings.metrics_host}:{server.server_port}"
+    log.info("metrics on %s/metrics, health on %s/healthz and %s/readyz", url, url, url)
     log.info("models: %s", ", ".join(model.label for model in publication.models))
+    watchdog.start()
     try:
         return run(app)
     finally:
+        watchdog.stop()
         server.shutdown()
         server.server_close()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from time import monotonic
 from typing import ClassVar, Literal, TypeVar
 
 from stream.bookkeeping import Progress
@@ -21,7 +23,7 @@ class Writer:
 
     Attributes:
         progress: owned partition → how far it is; what beacons tell readers.
-        is_available: whether the last call reached Redis.
+        problem: since when (monotonic clock) and why a call waits for Redis; None while none does.
         refused: writes that the guard refused because Redis knew better, since the start.
     """
 
@@ -32,7 +34,8 @@ class Writer:
     def __init__(self, projection: Projection, clock: Clock, wall_ms: Callable[[], int]) -> None:
         self._projection, self._clock, self._wall_ms = projection, clock, wall_ms
         self.progress: dict[int, Progress] = {}
-        self.is_available = True
+        self.problem: tuple[float, str] | None = None
+        self._waiting = 0  # calls that have been refused at least once
         self.refused = 0
 
     async def write(self, partition: int, updates: Sequence[Update | Deletion]) -> None:
@@ -45,16 +48,22 @@ class Writer:
 
         One that is being written counts as lost until it is finished: whoever wrote it may have been cut short.
         """
-        beacons = {
-            partition: Beacon(progress.offset + 1, self._now_ms(progress), self._wall_ms())
-            for partition, progress in self.progress.items()
-        }
-        if not beacons:
+        beacons = {partition: self._beacon_of(progress) for partition, progress in self.progress.items()}
+        if not beacons:  # nothing to tell, but health wants to know whether Redis is there
+            await self._until_available(self._projection.ping)
             return []
         reply = await self._until_available(lambda: self._projection.beacon(beacons))
         if reply.epoch:
             return []
         return [partition for partition, mark in reply.built.items() if mark is None or not mark.done]
+
+    async def farewell(self, partitions: Iterable[int]) -> None:
+        """Tell readers once more how far partitions are that are given away; an outage isn't waited out."""
+        beacons = {p: self._beacon_of(self.progress[p]) for p in partitions if p in self.progress}
+        if beacons and self.problem is None:
+            with suppress(RedisUnavailable, TimeoutError):
+                async with asyncio.timeout(self.BEACON_INTERVAL_S):
+                    await self._projection.beacon(beacons)
 
     def prepare(self, models: Sequence[PublishedModel]) -> None:
         """Name the models that `begin` writes when Redis has lost them; what readers see stays."""
@@ -76,21 +85,38 @@ class Writer:
             lambda: self._projection.finish(partition, token, n_partitions, self._wall_ms())
         )
 
+    def _beacon_of(self, progress: Progress) -> Beacon:
+        return Beacon(progress.next_offset, self._now_ms(progress), self._wall_ms())
+
     def _now_ms(self, progress: Progress) -> int:
         return self._wall_ms() if self._clock == "wall" else progress.clock_ms
 
     async def _until_available(self, call: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await call()
+        except RedisUnavailable as error:
+            self._waiting += 1
+            refusal = error
+        try:
+            return await self._until_back(call, refusal)
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self.problem = None
+
+    async def _until_back(self, call: Callable[[], Awaitable[T]], refusal: RedisUnavailable) -> T:
         wait_s = self.FIRST_WAIT_S
         while True:
+            since = monotonic() if self.problem is None else self.problem[0]
+            self.problem = since, str(refusal)
+            log.warning("waiting for Redis, nothing is committed meanwhile: %s (again in %.2f s)", refusal, wait_s)
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, self.LONGEST_WAIT_S)
             try:
                 result = await call()
             except RedisUnavailable as error:
-                self.is_available = False
-                log.warning("waiting for Redis, nothing is committed meanwhile: %s (again in %.2f s)", error, wait_s)
-                await asyncio.sleep(wait_s)
-                wait_s = min(2 * wait_s, self.LONGEST_WAIT_S)
+                refusal = error
             else:
-                if not self.is_available:
+                if self._waiting == 1:
                     log.info("Redis is back")
-                self.is_available = True
                 return result

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import os
 from collections.abc import Callable
 from functools import wraps
+from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 
 import orjson
@@ -94,6 +96,24 @@ def _escape(text: str) -> str:
     return text.replace("[", "\\[")
 
 
+class SaysItOnce(logging.Filter):
+    """Lets each kind of aiokafka's messages through once in 30 s: in an outage it writes a hundred lines a second."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._said_at: dict[tuple[str, object], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("aiokafka") or record.exc_info:
+            return True
+        kind, now = (record.name, record.msg), self._clock()
+        if now - self._said_at.get(kind, -math.inf) < 30:
+            return False
+        self._said_at[kind] = now
+        return True
+
+
 def set_up_logging() -> None:
     """Log to standard error: in colour on a terminal, plain lines with time and level elsewhere."""
     if err.is_terminal:
@@ -101,5 +121,7 @@ def set_up_logging() -> None:
         logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler], force=True)
     else:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(SaysItOnce())
     for chatty in ("aiokafka", "faust", "mode"):  # their INFO tells of their own inner life, not of the members
         logging.getLogger(chatty).setLevel(logging.WARNING)

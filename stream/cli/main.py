@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stream.cli import event_commands, model_commands, reader_commands, service_commands
+from stream.cli import event_commands, model_commands, reader_commands, rebuild_command, service_commands
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +21,7 @@ for command in (
     service_commands.demo,
     service_commands.local,
     service_commands.worker,
+    rebuild_command.rebuild,
     reader_commands.lookup,
     reader_commands.explain,
 ):

@@ -19,6 +19,7 @@ from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from stream.faust_batch.changelog import CHANGELOG_MESSAGE_BYTES
 from stream.faust_batch.errors import StartError
+from stream.faust_batch.topic_id import topic_id
 
 if TYPE_CHECKING:
     from stream.faust_batch.app import BatchApp
@@ -32,6 +33,7 @@ async def prepare_topics(app: BatchApp) -> int:
     admin = await _connect(app, deadline)
     try:
         count = await _source_partitions(admin, app, deadline)
+        app.topic_id = await topic_id(admin._client, app.source_topic)
         topics = set(await admin.list_topics())
         await _create(admin, app, topics, app.changelog_topic, count, {
             "cleanup.policy": "compact",  # retention by time would forget members that are quiet

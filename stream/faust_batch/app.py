@@ -12,21 +12,26 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
 
 import faust
 from aiokafka.structs import ConsumerRecord
+from faust.types import TP
 from yarl import URL
 
 from stream.faust_batch.admin import prepare_topics
-from stream.faust_batch.changelog import BATCH_BYTES, CHANGELOG_MESSAGE_BYTES, PartitionState
+from stream.faust_batch.changelog import BATCH_BYTES, CHANGELOG_MESSAGE_BYTES, PartitionState, patiently
 from stream.faust_batch.consumer import BatchTransport
 from stream.faust_batch.errors import StartError
+from stream.faust_batch.probe import KafkaProbe
 from stream.faust_batch.recovery import BatchTables, RecoveryProgress, StateTable
 from stream.faust_batch.supported import check_supported
+from stream.faust_batch.topic_id import topic_id
+from stream.source_topic import PROCEDURE, TopicChanged
 from stream.state_store import DataDir, DataDirInUse, StateStore
 
 log = logging.getLogger(__name__)
@@ -38,8 +43,11 @@ TABLE = "state"
 class BatchHandler(Protocol):
     """What is done with the batches. All calls come from the event loop; for one partition never two at a time."""
 
-    async def assigned(self, partitions: frozenset[int]) -> None:
-        """State of `partitions` is recovered, no batch of them came yet. May be cancelled by a rebalance."""
+    async def assigned(self, partitions: frozenset[int]) -> Mapping[int, int]:
+        """State of `partitions` is recovered, no batch of them came yet. May be cancelled by a rebalance.
+
+        Returns the first offset that the state of each has not applied: reading begins there or below.
+        """
 
     async def revoked(self, partitions: frozenset[int]) -> None:
         """No batch of `partitions` is in flight, what was handled is committed. Also called on a stop."""
@@ -79,10 +87,14 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
         self.is_producer_idempotent = not is_embedded_broker  # Tansu answers InitProducerId with an error
         self.source_topic_wait_s = source_topic_wait_s
         self.partition_count = 0
+        self.topic_id = b""  # of the source topic; b"" where the broker doesn't tell
         self.partition_state = PartitionState(self)
         self.assigned_partitions: frozenset[int] = frozenset()
         self.batches = self.records = 0
-        self.last_progress = monotonic()
+        self.last_progress = self.turned_at = monotonic()
+        self.is_settled = False  # whether the last rebalance is over, and its partitions recovered and assigned
+        self.event_loop: asyncio.AbstractEventLoop | None = None
+        self.probe = KafkaProbe(self)
         self.on_batch: Callable[[int, int, float], None] | None = None
         self._handler = handler
         self._data_dir = DataDir(data_dir)
@@ -120,6 +132,7 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
             stream_recovery_delay=0.0,
             worker_redirect_stdouts=False,
         )
+        self.add_background(self.probe.run)
 
     # -- what the pipeline uses -------------------------------------------------------------------------------------
 
@@ -139,8 +152,12 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
     ) -> None:
         """Write (key, value, headers) records; returns when every in-sync replica has them. Raises KafkaError."""
         producer = self.producer._ensure_producer()
-        acks = [await producer.send(topic, value, key=key, headers=list(headers)) for key, value, headers in records]
-        await asyncio.gather(*acks)
+        with self.probe.awaiting_ack(topic):
+            acks = []
+            for key, value, headers in records:
+                send = partial(producer.send, topic, value, key=key, headers=list(headers))
+                acks.append(await patiently(send))
+            await asyncio.gather(*acks)
 
     def add_background(self, coroutine: Callable[[], Awaitable[None]]) -> None:
         """Run `coroutine()` beside the batches once the worker is up; cancelled on stop, an exception stops all."""
@@ -159,15 +176,33 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
         return bool(self.rebalancing or self.in_recovery)
 
     @property
+    def is_busy(self) -> bool:
+        """True while a batch is in flight or records wait to be fetched."""
+        return self._consumer is not None and (self.consumer.is_handling or self.probe.behind > 0)
+
+    @property
     def recovery(self) -> RecoveryProgress:
         """The current recovery, or the last one."""
-        progress: RecoveryProgress = self.tables.recovery.progress
-        return progress
+        found = self.tables._recovery  # None until the app starts: health is asked before
+        return RecoveryProgress() if found is None else found.progress
 
     def lag(self) -> dict[int, int]:
         """Records not yet handled per assigned source partition, by the high watermark of the last fetch."""
         lags: dict[int, int] = self.consumer.lag() if self._consumer is not None else {}
         return lags
+
+    def end_offset(self, partition: int) -> int | None:
+        """Where the source partition ended at the last fetch; None before one."""
+        end: int | None = self.consumer.highwater(TP(self.source_topic, partition))
+        return end
+
+    async def check_topic(self, client: Any) -> None:
+        """Stop the worker if the source topic has been created anew. The probe asks, every few seconds."""
+        found = await topic_id(client, self.source_topic)
+        if self.topic_id and found and found != self.topic_id:
+            error = TopicChanged(f"topic {self.source_topic} was deleted and created again. Next: {PROCEDURE}.")
+            log.error("stopping: %s", error)
+            await self.crash(error)
 
     def observe_batch(self, partition: int, records: int, seconds: float) -> None:
         """Called by the consumer after each `handle`."""
@@ -238,15 +273,24 @@ class _Worker(faust.Worker):  # type: ignore[misc]
         """Everything is stopped already when this is called."""
 
 
+def _beat(app: BatchApp, loop: asyncio.AbstractEventLoop) -> None:
+    """Note, four times a second, that the loop turns."""
+    app.turned_at = monotonic()
+    loop.call_later(0.25, _beat, app, loop)
+
+
 def run(app: BatchApp) -> int:
     """Run the worker in the foreground, in this process; SIGTERM and SIGINT stop it gracefully.
 
     Returns the exit status: 0 after a signal, 1 after a crash or when it can't start. Logging is the caller's.
     """
-    # Batches allocate hundreds of thousands of objects that die young; the default of 700 costs a fifth of the speed.
-    gc.set_threshold(50_000, 50, 1000)
-    loop = asyncio.new_event_loop()
+    # A batch holds some 50,000 objects that die with it: looking for cycles among them costs a fifth of the speed at
+    # the default of 700, a twentieth at 50,000. What the imports made lives as long as the process.
+    gc.set_threshold(500_000, 50, 1000)
+    gc.freeze()
+    loop = app.event_loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
+    _beat(app, loop)
     try:
         loop.run_until_complete(app.prepare())
     except (StartError, DataDirInUse) as error:

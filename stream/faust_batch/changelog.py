@@ -11,10 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.errors import KafkaTimeoutError
 
 from stream.faust_batch.errors import Fenced, ForeignWrite, StateTooLarge
+from stream.state import Items
+from stream.state_store import deletion_headers
 
 if TYPE_CHECKING:
     from stream.faust_batch.app import BatchApp
@@ -29,6 +34,19 @@ MAX_STATE_BYTES = 8 << 20
 CHANGELOG_MESSAGE_BYTES = MAX_STATE_BYTES + 65_536
 
 
+async def patiently(send: Callable[[], Awaitable[Any]]) -> Any:
+    """Hand something to the producer, waiting for room behind a broker that is away for longer than its time-out.
+
+    A time-out there means that nothing was taken, so this can't write twice. What was taken is sent until it is
+    acknowledged, by the idempotent producer itself.
+    """
+    while True:
+        try:
+            return await send()
+        except KafkaTimeoutError:
+            continue
+
+
 class PartitionState:
     """Keyed state of the assigned partitions. Use it inside handler calls only, from the event loop."""
 
@@ -39,6 +57,10 @@ class PartitionState:
     def start(self, partition: int, last_offset: int) -> None:
         """Called by the recovery: local state of the partition contains the changelog up to `last_offset`."""
         self._last[partition] = last_offset
+
+    def written_at(self, partition: int) -> int:
+        """The highest write position in the partition's changelog: what is written next must not lie below it."""
+        return self._app.store.written_at(partition)
 
     def get_many(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
         """Values of `keys` in their order, None where there is none."""
@@ -52,12 +74,14 @@ class PartitionState:
         """RocksDB's estimate of the number of keys, for metrics."""
         return self._app.store.approximate_count(partition)
 
-    def write(self, partition: int, items: Sequence[tuple[bytes, bytes | None]], changelog_offset: int) -> None:
+    def write(self, partition: int, items: Items, changelog_offset: int, written_at: int) -> None:
         """One atomic write to disk of what `publish` returned `changelog_offset` for (None deletes)."""
-        self._app.store.write(partition, items, changelog_offset)
+        self._app.store.write(partition, items, changelog_offset, written_at)
 
-    async def publish(self, partition: int, items: Sequence[tuple[bytes, bytes | None]]) -> int:
+    async def publish(self, partition: int, items: Items, written_at: int) -> int:
         """Append one record per item to the changelog (keys distinct; None deletes); returns the last one's offset.
+
+        `written_at`: the write position of all items, which their values carry as well (stream/state_store.py).
 
         Returns when every in-sync replica has them. Raises Fenced, ForeignWrite, StateTooLarge (nothing is sent
         then), KafkaError. With no items it returns the offset known so far.
@@ -69,20 +93,29 @@ class PartitionState:
             raise StateTooLarge(f"a state value of {largest} bytes: the limit is {MAX_STATE_BYTES}")
         if not await self._app.consumer.is_member():
             raise Fenced(f"not the owner of partition {partition} any more")
-        return await self._send(partition, items)
+        return await self._send(partition, items, written_at)
 
-    async def _send(self, partition: int, items: Sequence[tuple[bytes, bytes | None]]) -> int:
+    async def _send(self, partition: int, items: Items, written_at: int) -> int:
+        with self._app.probe.awaiting_ack(self._app.changelog_topic):
+            return await self._send_and_wait(partition, items, written_at)
+
+    async def _send_and_wait(self, partition: int, items: Items, written_at: int) -> int:
         producer = self._app.producer._ensure_producer()
         topic = self._app.changelog_topic
         now_ms = int(time.time() * 1000)
         sent = []
-        batch = producer.create_batch()
+
+        async def enqueue(batch: Any) -> Any:
+            return await patiently(partial(producer.send_batch, batch, topic, partition=partition))
+
+        batch, deleted = producer.create_batch(), deletion_headers(written_at)
         for key, value in items:
-            if batch.append(timestamp=now_ms, key=key, value=value) is None:  # full; the first record always fits
-                sent.append((await producer.send_batch(batch, topic, partition=partition), batch.record_count()))
+            headers = deleted if value is None else ()
+            if batch.append(timestamp=now_ms, key=key, value=value, headers=headers) is None:  # full
+                sent.append((await enqueue(batch), batch.record_count()))
                 batch = producer.create_batch()
-                batch.append(timestamp=now_ms, key=key, value=value)
-        sent.append((await producer.send_batch(batch, topic, partition=partition), batch.record_count()))
+                batch.append(timestamp=now_ms, key=key, value=value, headers=headers)  # the first record always fits
+        sent.append((await enqueue(batch), batch.record_count()))
         expected = self._last[partition] + 1
         for acked, count in sent:
             found = (await asyncio.shield(acked)).offset  # a cancelled wait must not touch the producer's own future

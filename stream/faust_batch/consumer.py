@@ -15,6 +15,7 @@ The law of this file:
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -89,12 +90,18 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         self._parked.set()
         self._revoking = False
         self._must_seek = False
+        self._wanted: dict[int, int] = {}  # partition → first offset that the state has not applied
         self._alive_at = monotonic()
         self.revocations = 0
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> BatchThread:
         return BatchThread(self, loop=self.loop, beacon=self.beacon)
+
+    @property
+    def is_handling(self) -> bool:
+        """Whether a batch is in flight."""
+        return bool(self._handling)
 
     # -- law 1: the range -------------------------------------------------------------------------------------------
 
@@ -225,7 +232,18 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 await self._thread.seek_wait({tp: self._next[tp]})
             elif not committed.get(tp):  # aiokafka doesn't move a partition without a commit
                 await self._thread.seek_to_beginning(tp)
+            elif committed[tp] > (wanted := self._wanted.get(tp.partition, committed[tp])):
+                self.log.info("partition %d: reading from %d, before what is committed", tp.partition, wanted)
+                await self._thread.seek_wait({tp: wanted})
         self._must_seek = False
+
+    def read_from(self, offsets: Mapping[int, int]) -> None:
+        """What the state lacks of each newly assigned partition begins here: read from there if less is committed lost.
+
+        A commit may be of another topic of the same name, or the changelog may have lost what it stands for.
+        """
+        self._wanted = dict(offsets)
+        self._must_seek = True
 
     def _drop(self, when: str) -> None:
         """Leave a batch to its owner and wait for the rebalance that is due; recovery resumes the flow after it."""
@@ -271,6 +289,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         """Numbered, because a crash or a lost membership may come between any two."""
         self.revocations += 1
         self._revoking = True
+        self.app.is_settled = False
         try:
             # 1. No batch runs on. Crash here: nothing of an unfinished batch is committed.
             await self.park()
@@ -316,6 +335,14 @@ class BatchProducer(driver.Producer):  # type: ignore[misc]
 
     def _settings_extra(self) -> dict[str, Any]:
         return {"enable_idempotence": True} if self.app.is_producer_idempotent else {}
+
+    def _new_producer(self, transactional_id: str | None = None) -> Any:
+        producer = super()._new_producer(transactional_id)
+        if self.app.is_producer_idempotent:
+            # aiokafka lets a batch expire while its partition has no leader, although its sequence numbers are used up:
+            # the next one would be refused. Never expire: an outage is waited for.
+            producer._message_accumulator._batch_ttl = math.inf
+        return producer
 
 
 class BatchTransport(driver.Transport):  # type: ignore[misc]

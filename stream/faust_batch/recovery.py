@@ -26,7 +26,7 @@ from faust.types import TP
 from mode import Service
 
 from stream.faust_batch.errors import StateAhead
-from stream.state_store import StateStore
+from stream.state_store import StateStore, rewritten
 
 if TYPE_CHECKING:
     from stream.faust_batch.app import BatchApp
@@ -201,6 +201,7 @@ class BatchRecovery(Recovery):  # type: ignore[misc]  # Faust's classes are Any 
             return
         task.result()  # what the handler raised stops the worker
         await super().on_recovery_completed(generation_id)
+        self.app.is_settled = not self._is_overtaken(generation_id)
 
     async def _assign(self) -> None:
         partitions = frozenset(tp.partition for tp in self.active_tps)
@@ -210,16 +211,18 @@ class BatchRecovery(Recovery):  # type: ignore[misc]  # Faust's classes are Any 
             self.app.partition_state.start(tp.partition, self._offset(tp))
         await self._repair(partitions)
         self.app.assigned_partitions = partitions  # before the call: what was told of it is told of its end, too
-        await self.app.handler.assigned(partitions)
+        self.app.consumer.read_from(await self.app.handler.assigned(partitions))
 
     async def _repair(self, partitions: frozenset[int]) -> None:
+        state = self.app.partition_state
         for partition in partitions:
             keys = sorted(self._stale[partition])
             if keys:
-                values = self.app.partition_state.get_many(partition, keys)
-                items = [(key, value) for key, value in zip(keys, values, strict=True) if value is not None]
-                offset = await self.app.partition_state.publish(partition, items)
-                self.app.partition_state.write(partition, [], offset)
+                written_at = state.written_at(partition)
+                values = zip(keys, state.get_many(partition, keys), strict=True)
+                items = [(key, None if value is None else rewritten(value, written_at)) for key, value in values]
+                offset = await state.publish(partition, items, written_at)
+                state.write(partition, items, offset, written_at)
                 self.log.warning(
                     "partition %d: %d stale records of a former owner in the changelog, put right", partition, len(keys)
                 )

@@ -46,6 +46,7 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.seek_to_beginning": ("partitions",),
     "faust.transport.drivers.aiokafka:Producer._settings_extra": (),
     "faust.transport.drivers.aiokafka:Producer._ensure_producer": (),
+    "faust.transport.drivers.aiokafka:Producer._new_producer": ("transactional_id",),
     "faust.transport.drivers.aiokafka:credentials_to_aiokafka_auth": ("credentials", "ssl_context"),
     "faust.tables.manager:TableManager._update_channels": (),
     "faust.tables.recovery:Recovery._build_highwaters": ("consumer", "tps", "destination", "title"),
@@ -88,6 +89,8 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     ),
     "faust.stores.rocksdb:Store": ("offset_key", "_dbs"),
     "aiokafka.consumer:AIOKafkaConsumer": ("_fetch_max_wait_ms", "_fetcher", "_subscription", "_closed"),
+    "aiokafka.producer:AIOKafkaProducer": ("_message_accumulator",),
+    "aiokafka.producer.message_accumulator:MessageAccumulator": ("_batch_ttl",),
     "aiokafka.consumer.fetcher:Fetcher": ("_closed", "_subscriptions"),
     "aiokafka.consumer.subscription_state:SubscriptionState": ("reassignment_in_progress", "fetch_context"),
 }

@@ -15,29 +15,45 @@ from stream.wire import AsyncWire, ConnectionLost, Link, ReplyError, WireError, 
 
 
 class _Batch:
-    """The look-ups of one turn: all ids in one list, and for each caller its slice and its future."""
+    """The look-ups of one turn: all ids in one list, and for each caller its place there and its future."""
 
-    __slots__ = ("callers", "ids", "retried")
+    __slots__ = ("ids", "loop", "many", "retried", "single")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self.ids: list[str] = []
-        self.callers: list[tuple[int, int, asyncio.Future[list[Answer]]]] = []
+        self.single: list[tuple[int, asyncio.Future[Answer]]] = []
+        self.many: list[tuple[int, int, asyncio.Future[list[Answer]]]] = []
         self.retried = False
 
-    def add(self, member_ids: Sequence[str], future: asyncio.Future[list[Answer]]) -> None:
+    def add(self, member_id: str) -> asyncio.Future[Answer]:
+        future: asyncio.Future[Answer] = self.loop.create_future()
+        self.single.append((len(self.ids), future))
+        self.ids.append(member_id)
+        return future
+
+    def add_many(self, member_ids: Sequence[str]) -> asyncio.Future[list[Answer]]:
+        future: asyncio.Future[list[Answer]] = self.loop.create_future()
         start = len(self.ids)
         self.ids += member_ids
-        self.callers.append((start, len(self.ids), future))
+        self.many.append((start, len(self.ids), future))
+        return future
 
     def resolve(self, found: list[Answer]) -> None:
-        for start, end, future in self.callers:
-            if not future.done():  # a cancelled caller
-                future.set_result(found[start:end])
+        for place, single in self.single:
+            if not single.done():  # a cancelled caller
+                single.set_result(found[place])
+        for start, end, many in self.many:
+            if not many.done():
+                many.set_result(found[start:end])
 
     def fail(self, error: Exception) -> None:
-        for _, _, future in self.callers:
-            if not future.done():
-                future.set_exception(error)
+        for _, single in self.single:
+            if not single.done():
+                single.set_exception(error)
+        for _, _, many in self.many:
+            if not many.done():
+                many.set_exception(error)
 
 
 class AsyncLookup:
@@ -53,23 +69,22 @@ class AsyncLookup:
 
     async def get(self, member_id: str) -> Answer:
         """One member; shares its round trip with the other look-ups of this turn of the loop."""
-        return (await self._enqueue((member_id,)))[0]
+        if not member_id.isascii():
+            member_id.encode()  # raises here, for this caller, not for the whole batch
+        return await (self._batch or self._new_batch()).add(member_id)
 
     async def get_many(self, member_ids: Sequence[str]) -> list[Answer]:
         """Many members, one round trip; answers in the order asked, an id asked twice is answered twice."""
-        return await self._enqueue(member_ids) if member_ids else []
+        if not member_ids:
+            return []
+        "".join(member_ids).encode()  # raises here, as above
+        return await (self._batch or self._new_batch()).add_many(member_ids)
 
-    def _enqueue(self, member_ids: Sequence[str]) -> asyncio.Future[list[Answer]]:
+    def _new_batch(self) -> _Batch:
         loop = asyncio.get_running_loop()
-        batch = self._batch
-        if batch is None:
-            batch = self._batch = _Batch()
-            loop.call_soon(self._flush)
-        for member_id in member_ids:
-            member_id.encode()  # raises here, for this caller, not for the whole batch
-        future: asyncio.Future[list[Answer]] = loop.create_future()
-        batch.add(member_ids, future)
-        return future
+        batch = self._batch = _Batch(loop)
+        loop.call_soon(self._flush)
+        return batch
 
     def _flush(self) -> None:
         batch, self._batch = self._batch, None

@@ -1,10 +1,15 @@
 -- The guard, put before write.lua and forget.lua: may `pos` replace `old`?
--- 0: yes. 1: no, Redis knows a later (offset, as_of). 2: no, `old` is of another partition, whose offsets say nothing here.
+-- 0: yes. 1: no, Redis knows a later (epoch, offset, as_of). 2: no, `old` is of another partition in the same epoch, whose
+-- offsets say nothing here.
 local tonumber, match = tonumber, string.match
 local function judge(old, pos)
   if not old or old == pos then return 0 end
-  local op, oo, oa = match(old, '^(%d+):(%d+):(%d+):')
-  local np, no, na = match(pos, '^(%d+):(%d+):(%d+):')
+  local oe, op, oo, oa = match(old, '^(%d+):(%d+):(%d+):(%d+):')
+  local ne, np, no, na = match(pos, '^(%d+):(%d+):(%d+):(%d+):')
+  if oe ~= ne then
+    if tonumber(ne) > tonumber(oe) then return 0 end
+    return 1
+  end
   if op ~= np then return 2 end
   oo, no = tonumber(oo), tonumber(no)
   if no > oo or (no == oo and tonumber(na) >= tonumber(oa)) then return 0 end

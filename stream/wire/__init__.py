@@ -7,6 +7,7 @@ Used by stream.projection (asyncio) and stream.lookup (blocking and asyncio); kn
 
 from stream.wire.aio import AsyncWire, Link
 from stream.wire.endpoint import Endpoint, parse_url
+from stream.wire.paced import Paced
 from stream.wire.replies import ConnectionLost, ReplyError, TimedOut, WireError, explain
 from stream.wire.sync import SyncWire
 
@@ -15,6 +16,7 @@ __all__ = [
     "ConnectionLost",
     "Endpoint",
     "Link",
+    "Paced",
     "ReplyError",
     "SyncWire",
     "TimedOut",

@@ -56,10 +56,9 @@ class SyncWire:
         try:
             sock.sendall(payload)
             while True:
-                while (reply := gets()) is not NOTHING:
-                    replies.append(reply)
-                    if len(replies) == n_replies:
-                        return replies
+                replies += iter(gets, NOTHING)
+                if len(replies) >= n_replies:
+                    return replies
                 data = recv(_RECV_BYTES)
                 if not data:
                     raise ConnectionLost("the server closed the connection")

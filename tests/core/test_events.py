@@ -181,7 +181,7 @@ def test_each_fault_has_its_reason(reason: Reason, key: bytes | None, value: Any
 def test_reasons_of_apply() -> None:
     """An event can also clash with the member's state; the member stays as it was."""
     member = Member(document={"a": 1, "o": {"l": 5}})
-    before = encode(member)
+    before = encode(member, 0)
     for reason, target, event in [
         (Reason.UNKNOWN_MEMBER, Member(), ChangeEvent(Op.PATCH, NOW, body={})),
         (Reason.UNKNOWN_MEMBER, Member(), ChangeEvent(Op.APPEND, NOW, body=1, path=("l",))),
@@ -193,8 +193,8 @@ def test_reasons_of_apply() -> None:
         with pytest.raises(BadEvent) as raised:
             apply_one(target, 1, event, MAX_VALUE_BYTES)
         assert raised.value.reason is reason
-        assert target.offset == -1
-    assert encode(member) == before
+        assert target.position == -1
+    assert encode(member, 0) == before
     reached = {reason for reason, _, _ in BAD} | {Reason.UNKNOWN_MEMBER, Reason.NOT_A_LIST}
     assert reached == set(Reason)
 
@@ -245,7 +245,7 @@ def test_life_of_a_member() -> None:
     for offset, event, outcome, document in steps:
         assert apply_one(member, offset, event, 50) is outcome
         assert member.document == document
-    assert (member.offset, member.version) == (7, 10)
+    assert (member.position, member.version) == (7, 10)
 
 
 def test_a_document_may_grow_up_to_its_limit_only() -> None:
@@ -259,7 +259,7 @@ def test_a_document_may_grow_up_to_its_limit_only() -> None:
     event = decode(b"m", value, NOW, NOW)
     with pytest.raises(BadEvent, match="too_large"):  # 300 kB of record, 1.1 MB of document
         apply_one(member, 3, event, len(value))
-    assert len(encode(member)) <= MAX_VALUE_BYTES + 100
+    assert len(encode(member, 0)) <= MAX_VALUE_BYTES + 100
 
 
 def test_depth_counts_containers() -> None:
@@ -290,8 +290,8 @@ def test_bytes_that_are_no_state_are_refused(data: bytes) -> None:
 def test_cut_off_state_is_refused() -> None:
     """Bytes cut off anywhere aren't taken for a shorter state, and neither are those of a later schema."""
     member = Member(5, 6, 7, 8, {"a": 1}, {2**64 - 1: (1, 2)}, 3, b"x" * 16, b"u" * 8)
-    data = encode(member)
-    assert encode(decode_member(data)) == data
+    data = encode(member, 0)
+    assert encode(decode_member(data), 0) == data
     for end in range(len(data)):
         with pytest.raises(StateError):
             decode_member(data[:end])
@@ -309,7 +309,7 @@ SCHEMA_1 = bytes.fromhex(
 def test_state_of_schema_1_is_read() -> None:
     """Bytes written by the first release give the same member, cut off ones are refused (except at the document)."""
     member = decode_member(SCHEMA_1)
-    assert encode(member) == encode(Member(5, 6, 7, 8, {"a": 1}, {2**64 - 1: (1, 2)}, 3, b"x" * 16, b"u" * 8))
+    assert encode(member, 0) == encode(Member(5, 6, 7, 8, {"a": 1}, {2**64 - 1: (1, 2)}, 3, b"x" * 16, b"u" * 8), 0)
     assert decode_member(SCHEMA_1[: -len(b'{"a":1}')]).document is None
     for end in set(range(len(SCHEMA_1))) - {len(SCHEMA_1) - len(b'{"a":1}')}:
         with pytest.raises(StateError):

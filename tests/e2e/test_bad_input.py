@@ -80,7 +80,7 @@ async def test_a_thousand_bad_events_are_kept_whole_and_leave_the_good_ones_righ
         assert states[f"good-{i}"].document == expected
         held, place = system.held(f"good-{i}"), last[b"good-%d" % i]
         assert held["level@1"].split(":")[0] == ("2" if expected.get("x") == 1 else "1")
-        assert held["pos"].split(":")[:2] == [str(place.partition), str(place.offset)]
+        assert held["pos"].split(":")[1:3] == [str(place.partition), str(place.offset)]
     by_reason = Counter(str(reason) for reason in reasons.values())
     assert system.metrics("memberstream_dead_letters_total") == {(reason,): n for reason, n in by_reason.items()}
     assert system.metrics("memberstream_events_total")[("dead_letter",)] == len(bad)

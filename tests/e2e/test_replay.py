@@ -51,7 +51,7 @@ class Replay:
     async def check_state(self, system: System) -> None:
         """Every member in the changelog: the document that the purchases make, the offset of the last event."""
         last, states, expected = self.last(), await system.states(), documents(_END_MS)
-        assert {member_id: state.offset for member_id, state in states.items()} == {
+        assert {member_id: state.position for member_id, state in states.items()} == {
             member_id: place.offset for member_id, place in last.items()
         }
         wrong = [member_id for member_id, state in states.items() if state.document != expected[member_id]]

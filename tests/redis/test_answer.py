@@ -4,7 +4,7 @@ import pytest
 
 from stream import keyspace
 from stream.keyspace import Beacon, KeyspaceError, Position, PublishedModel
-from stream.lookup.answer import Answer, Membership, Meta, Status, parse_meta
+from stream.lookup.answer import Answer, Membership, Meta, Reading, Status, parse_meta
 
 NOW = 1_700_000_100_000
 LIVE = {b"repeat_buyer": b"2", b"buying_style": b"1"}
@@ -17,9 +17,9 @@ def meta(**beacons: Beacon) -> Meta:
 
 
 # The row holds pos, gone, buying_style@1, repeat_buyer@2.
-ROW = (b"0:41:1700000000000:1700000100000", None, b"4:7", b"3:1600000000000")
-FOREVER = (b"0:41:1700000000000:", *ROW[1:])
-TOMBSTONE = (b"0:41:1700000000000:", b"1", None, None)
+ROW = (b"0:0:41:1700000000000:1700000100000", None, b"4:7", b"3:1600000000000")
+FOREVER = (b"0:0:41:1700000000000:", *ROW[1:])
+TOMBSTONE = (b"0:0:41:1700000000000:", b"1", None, None)
 UNSCORED = (*FOREVER[:3], None)
 NO_ROW = (None, None, None, None)
 
@@ -49,7 +49,7 @@ NO_ROW = (None, None, None, None)
 )
 def test_status_rules(row: tuple[bytes | None, ...], complete: bool, beacon: Beacon | None, status: str) -> None:
     """Each rule of stream/lookup/answer.py, on both sides of its bound."""
-    answer = Answer("m", row, meta(p0=beacon) if beacon else meta(), complete, NOW)
+    answer = Answer("m", row, Reading(meta(p0=beacon) if beacon else meta(), complete, NOW))
     assert answer.status == status
     assert answer.as_dict()["status"] == status
     assert answer.status is Status(status)
@@ -57,7 +57,7 @@ def test_status_rules(row: tuple[bytes | None, ...], complete: bool, beacon: Bea
 
 def test_an_answer_holds_live_versions_only() -> None:
     """By model name, with cluster names where the model gives them."""
-    answer = Answer("m", ROW, meta(p0=Beacon(42, NOW, NOW)), True, NOW)
+    answer = Answer("m", ROW, Reading(meta(p0=Beacon(42, NOW, NOW)), True, NOW))
     assert answer.memberships == {
         "buying_style": Membership("buying_style", 1, 4, None, 7),
         "repeat_buyer": Membership("repeat_buyer", 2, 3, "high", 1_600_000_000_000),
@@ -71,7 +71,7 @@ def test_an_answer_holds_live_versions_only() -> None:
 def test_an_unknown_member_has_neither_position_nor_membership() -> None:
     """Also a tombstone, whose position is nobody's business."""
     for row in (NO_ROW, TOMBSTONE):
-        answer = Answer("m", row, meta(), True, NOW)
+        answer = Answer("m", row, Reading(meta(), True, NOW))
         assert answer.memberships == {}
         assert answer.as_dict() == {
             "member_id": "m", "status": "unknown member", "memberships": {},
@@ -83,7 +83,7 @@ def test_an_unknown_member_has_neither_position_nor_membership() -> None:
 @pytest.mark.parametrize("valid_until_ms", [None, 0, 2**53])
 def test_formats_are_read_as_they_are_written(valid_until_ms: int | None) -> None:
     """Position and beacon, also with an empty end."""
-    position = Position(3, 0, 1, valid_until_ms)
+    position = Position(1, 3, 0, 1, valid_until_ms)
     assert keyspace.parse_position(keyspace.format_position(position)) == position
     assert keyspace.parse_beacon(keyspace.format_beacon(Beacon(1, 2, 3))) == Beacon(1, 2, 3)
     model = PublishedModel("m", 1, "logistic", {2: "é", 10: ""})
@@ -93,8 +93,8 @@ def test_formats_are_read_as_they_are_written(valid_until_ms: int | None) -> Non
 @pytest.mark.parametrize(
     ("parse", "value"),
     [
-        (keyspace.parse_position, b"1:2:3"),
-        (keyspace.parse_position, b"1:2:x:4"),
+        (keyspace.parse_position, b"1:2:3:4"),
+        (keyspace.parse_position, b"0:1:2:x:4"),
         (keyspace.parse_beacon, b"1:2"),
         (keyspace.parse_membership, b"1"),
         (keyspace.parse_cluster_names, b"[]"),

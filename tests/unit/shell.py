@@ -19,6 +19,8 @@ from stream.publication import compile_models
 from stream.rebuild import Rebuild
 from stream.report import BatchReport
 from stream.settings import Clock, Settings
+from stream.state import Items
+from stream.state_store import write_position
 from stream.writer import Writer
 
 WALL_MS = 1_700_000_000_000
@@ -85,7 +87,7 @@ class FakeRedis:
             if i == len(updates) // 2:
                 self._die_at("half of 2b")
             held = self._disk.redis.get(update.member_id)
-            position = (update.offset, update.as_of_ms)
+            position = (update.position, update.as_of_ms)
             if held is not None and position < held.position:
                 refused += 1
             elif isinstance(update, Deletion):
@@ -94,6 +96,10 @@ class FakeRedis:
                 memberships = {name: (cluster, since_ms) for name, cluster, since_ms in update.memberships}
                 self._disk.redis[update.member_id] = Held(position, update.valid_until_ms, memberships)
         return refused
+
+    async def ping(self) -> None:
+        if self._disk.is_redis_down:
+            raise RedisUnavailable("down. Next: wait")
 
     async def beacon(self, beacons: Mapping[int, Beacon]) -> BeaconReply:
         return BeaconReply(self._disk.epoch, {partition: self._disk.built.get(partition) for partition in beacons})
@@ -116,11 +122,18 @@ class FakeState:
     def __init__(self, disk: Disk, die_at: Callable[[CrashPoint], None]) -> None:
         self._disk, self._die_at = disk, die_at
         self._local = disk.state()
+        positions = [write_position(value, ()) for _, value in disk.changelog if value is not None]
+        self._written_at = max((p for p in positions if p is not None), default=-1)
 
     def get_many(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
         return [self._local.get(key) for key in keys]
 
-    async def publish(self, partition: int, items: Sequence[tuple[bytes, bytes | None]]) -> int:
+    def written_at(self, partition: int) -> int:
+        return self._written_at
+
+    async def publish(self, partition: int, items: Items, written_at: int) -> int:
+        assert written_at >= self._written_at
+        assert all(write_position(value, ()) == written_at for _, value in items if value is not None)
         self._die_at("2b")  # nothing has arrived here yet
         assert len({key for key, _ in items}) == len(items)
         half = len(items) // 2
@@ -129,8 +142,9 @@ class FakeState:
         self._disk.changelog += items[half:]
         return len(self._disk.changelog) - 1
 
-    def write(self, partition: int, items: Sequence[tuple[bytes, bytes | None]], changelog_offset: int) -> None:
+    def write(self, partition: int, items: Items, changelog_offset: int, written_at: int) -> None:
         self._die_at("2a and 2b")
+        self._written_at = written_at
         assert changelog_offset == len(self._disk.changelog) - 1
         for key, value in items:
             if value is None:
@@ -141,6 +155,18 @@ class FakeState:
 
     def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         return iter([(key, value) for key, value in self._local.items() if not key.startswith(b"\0")])
+
+    def approximate_count(self, partition: int) -> int:
+        return len(self._local)
+
+
+class FakeTopic:
+    """The source topic (stream.source_topic.SourceTopic) of a broker that tells nothing of it."""
+
+    topic_id = b""
+
+    def end_offset(self, partition: int) -> int | None:
+        return None
 
 
 class Process:
@@ -156,6 +182,7 @@ class Process:
         self.pipeline = Pipeline(
             Settings(clock=clock),
             publication,
+            FakeTopic(),
             state,
             self.writer,
             rebuild,

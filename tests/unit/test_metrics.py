@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from models.event import Reason
 from models.model_file import parse
+from stream.health import Vitals, ready
 from stream.metrics import METRICS, OUTCOMES, STAGES, Gauges, Histogram, Metrics, markdown_table
 from stream.publication import compile_models
 
@@ -38,9 +39,10 @@ def test_all_series_exist_before_anything_happened() -> None:
     gauges = Gauges(
         lag=lambda: {0: 5},
         members=lambda: {0: 7},
-        is_redis_available=lambda: True,
+        vitals=Vitals,
+        checks=lambda: ready(Vitals(), 0.0, 1.0),
+        stalls=lambda: 0,
         refused_writes=lambda: 0,
-        is_recovering=lambda: False,
         rebalances=lambda: 1,
     )
     text = generate_latest(Metrics(compile_models([parse(level())]), gauges).registry).decode()

@@ -84,7 +84,7 @@ def outcome(disk: Disk) -> dict[bytes, Any]:
         if not key.startswith(b"\0"):
             member = decode(value)
             clusters = {model: cluster for model, (cluster, _) in member.memberships.items()}
-            found[key] = member.document, member.offset, member.version, member.as_of_ms, clusters, member.x
+            found[key] = member.document, member.position, member.version, member.as_of_ms, clusters, member.x
     for key, held in disk.redis.items():
         if held.memberships is not None:  # a tombstone's position may be that of a later event that was ignored
             in_redis = {name: cluster for name, (cluster, _) in held.memberships.items()}
@@ -200,7 +200,7 @@ def is_whole(disk: Disk) -> bool:
 async def until_waiting(process: Process) -> None:
     """Return when the process waits for Redis."""
     async with asyncio.timeout(5):
-        while process.writer.is_available:  # noqa: ASYNC110 (nobody announces it)
+        while process.writer.problem is None:  # noqa: ASYNC110 (nobody announces it)
             await asyncio.sleep(0.001)
 
 

@@ -24,6 +24,7 @@ def test_every_setting_survives_the_way_through_the_environment() -> None:
         kafka_bootstrap=("one:9092", "[::1]:9093"),
         broker_kind="embedded",
         topic="t",
+        topic_epoch=1,
         group="g",
         redis_url="rediss://user:secret@redis:6380/2",
         data_dir=Path("/data/1"),
@@ -32,6 +33,7 @@ def test_every_setting_survives_the_way_through_the_environment() -> None:
         replication_factor=1,
         standby_replicas=1,
         session_timeout_s=2.5,
+        stall_limit_s=9.0,
         metrics_host="0.0.0.0",
         metrics_port=0,
     )

@@ -35,7 +35,7 @@ from stream.state_store import DataDir
 HERE = Path(__file__).resolve().parent
 PARTITIONS = 2
 KEYS = 300
-_STATE = struct.Struct("<Bqqq")
+_STATE = struct.Struct("<Bqqqq")
 Totals = dict[bytes, tuple[int, int]]  # key → (sum, count)
 
 
@@ -117,7 +117,7 @@ class Job:
                     for record in records:
                         if record.key.startswith(b"\0"):
                             continue
-                        totals[record.key] = _STATE.unpack_from(record.value)[2:]
+                        totals[record.key] = _STATE.unpack_from(record.value)[3:]
             return totals
         finally:
             await consumer.stop()
@@ -315,7 +315,7 @@ async def test_a_stale_record_in_the_changelog_is_noticed_and_put_right(kafka_jo
     worker = job.worker("a")
     await job.settled()
     key = b"member-0"
-    await job.send_one(key, 0, topic=job.changelog, value=_STATE.pack(1, 0, 5, 1))  # source offset 0, sum 5
+    await job.send_one(key, 0, topic=job.changelog, value=_STATE.pack(2, 0, 0, 5, 1))  # at offset 0, sum 5
     assert (await job.changelog_totals())[key] == (5, 1)
     await job.send_one(b"member-2", 7)  # the owner's next write to that partition
     assert await worker.ends() == 1

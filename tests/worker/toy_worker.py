@@ -10,14 +10,14 @@ import json
 import logging
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stream.faust_batch import BatchApp, ConsumerRecord, run
 
 BIG, BIG_BYTES = 1_000_003, 2_500_000  # a key with this sum has a state of this size: more than a batch or a fetch
-_STATE = struct.Struct("<Bqqq")  # schema number, source offset, sum, count
+_STATE = struct.Struct("<Bqqqq")  # schema number, write position, source offset, sum, count
 
 
 class Summing:
@@ -33,10 +33,15 @@ class Summing:
             if self.app.records:
                 self.log.info("LAG %d AFTER %d", sum(self.app.lag().values()), self.app.records)
 
-    async def assigned(self, partitions: frozenset[int]) -> None:
+    async def assigned(self, partitions: frozenset[int]) -> Mapping[int, int]:
         state = self.app.partition_state
         members = {partition: sum(1 for _ in state.scan(partition)) for partition in sorted(partitions)}
         self.log.info("ASSIGNED %s", json.dumps(members))
+        return {partition: self._applied(partition) + 1 for partition in partitions}
+
+    def _applied(self, partition: int) -> int:
+        [value] = self.app.partition_state.get_many(partition, [b"\0applied"])
+        return -1 if value is None else int(_STATE.unpack_from(value)[2])
 
     async def revoked(self, partitions: frozenset[int]) -> None:
         self.log.info("REVOKED %s", sorted(partitions))
@@ -48,7 +53,7 @@ class Summing:
         keys = list({record.key for record in records})
         sums: dict[bytes, tuple[int, int, int]] = {}
         for key, value in zip(keys, state.get_many(partition, keys), strict=True):
-            sums[key] = _STATE.unpack_from(value)[1:] if value is not None else (-1, 0, 0)
+            sums[key] = _STATE.unpack_from(value)[2:] if value is not None else (-1, 0, 0)
         for record in records:
             number = int(record.value)
             if number == self.poison:
@@ -56,12 +61,14 @@ class Summing:
             offset, total, count = sums[record.key]
             if record.offset > offset:
                 sums[record.key] = (record.offset, total + number, count + 1)
+        applied = max(self._applied(partition), records[-1].offset)
+        written_at = max(applied, state.written_at(partition))
         items: list[tuple[bytes, bytes | None]] = [
-            (key, _STATE.pack(1, *found) + (b" " * BIG_BYTES if found[1] == BIG else b""))
+            (key, _STATE.pack(2, written_at, *found) + (b" " * BIG_BYTES if found[1] == BIG else b""))
             for key, found in sums.items()
         ]
-        items.append((b"\0applied", _STATE.pack(1, records[-1].offset, 0, 0)))
-        state.write(partition, items, await state.publish(partition, items))
+        items.append((b"\0applied", _STATE.pack(2, written_at, applied, 0, 0)))
+        state.write(partition, items, await state.publish(partition, items, written_at), written_at)
 
 
 def main(arguments: dict[str, Any]) -> int:

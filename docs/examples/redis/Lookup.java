@@ -28,7 +28,7 @@ public class Lookup {
         return;
       }
       String[] position = pos.split(":", -1);
-      System.out.println("position: " + position[0] + ":" + position[1]);
+      System.out.println("position: " + position[1] + ":" + position[2]);
       new TreeMap<>(live.get()).forEach((model, version) -> {
         String field = model + "@" + version;
         String value = hash.get().get(field);
@@ -49,15 +49,15 @@ public class Lookup {
     if (!scored) {
       return "rebuilding";
     }
-    String[] position = pos.split(":", -1); // partition, offset, as_of_ms, valid_until_ms
-    String beacon = beacons.get(position[0]);
+    String[] position = pos.split(":", -1); // epoch, partition, offset, as_of_ms, valid_until_ms
+    String beacon = beacons.get(position[1]);
     if (beacon == null) {
       return "stale";
     }
     String[] said = beacon.split(":"); // next_offset, clock_ms, written_ms
     long age = Math.max(0, System.currentTimeMillis() - Long.parseLong(said[2]));
-    boolean expired = !position[3].isEmpty()
-        && Long.parseLong(position[3]) <= Long.parseLong(said[1]) + age;
+    boolean expired = !position[4].isEmpty()
+        && Long.parseLong(position[4]) <= Long.parseLong(said[1]) + age;
     return age > 30_000 || expired ? "stale" : "current";
   }
 }

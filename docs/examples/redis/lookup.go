@@ -53,7 +53,7 @@ func main() {
 		return
 	}
 	position := strings.Split(pos, ":")
-	fmt.Printf("position: %s:%s\n", position[0], position[1])
+	fmt.Printf("position: %s:%s\n", position[1], position[2])
 	var lines []string
 	for model, version := range live.Val() {
 		field := model + "@" + version
@@ -78,14 +78,14 @@ func status(complete, scored bool, pos string, beacons map[string]string) string
 	if !scored {
 		return "rebuilding"
 	}
-	position := strings.Split(pos, ":") // partition, offset, as_of_ms, valid_until_ms
-	beacon, ok := beacons[position[0]]
+	position := strings.Split(pos, ":") // epoch, partition, offset, as_of_ms, valid_until_ms
+	beacon, ok := beacons[position[1]]
 	if !ok {
 		return "stale"
 	}
 	said := strings.Split(beacon, ":") // next_offset, clock_ms, written_ms
 	age := max(0, time.Now().UnixMilli()-number(said[2]))
-	if age > 30_000 || position[3] != "" && number(position[3]) <= number(said[1])+age {
+	if age > 30_000 || position[4] != "" && number(position[4]) <= number(said[1])+age {
 		return "stale"
 	}
 	return "current"

@@ -22,7 +22,7 @@ const fields = Object.keys(live).map((model) => `${model}@${live[model]}`).sort(
 const scored = fields.every((field) => hash[field] !== undefined);
 console.log(`status: ${status(complete, scored, pos, beacons)}`);
 if (pos !== undefined) {
-  const [partition, offset] = pos.split(":");
+  const [, partition, offset] = pos.split(":");
   console.log(`position: ${partition}:${offset}`);
   for (const field of fields) {
     if (hash[field] !== undefined) console.log(`${field}: ${hash[field].replace(":", " since ")}`);
@@ -33,7 +33,7 @@ function status(complete, scored, pos, beacons) {
   if (!complete) return "rebuilding";
   if (pos === undefined) return "unknown member";
   if (!scored) return "rebuilding";
-  const [partition, , , validUntil] = pos.split(":");
+  const [, partition, , , validUntil] = pos.split(":");
   if (beacons[partition] === undefined) return "stale";
   const [, clock, written] = beacons[partition].split(":").map(Number);
   const age = Math.max(0, Date.now() - written);

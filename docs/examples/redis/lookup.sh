@@ -7,7 +7,7 @@ redis() { redis-cli -u "$url" --no-auth-warning "$@"; }
 epoch=$(redis GET 'ms:{meta}:epoch')
 pos=$(redis HGET "ms:member:$member" pos)
 gone=$(redis HGET "ms:member:$member" gone)
-partition=${pos%%:*}
+partition=${pos#*:} partition=${partition%%:*}
 beacon=$(redis HGET 'ms:{meta}:beacons' "${partition:-none}")
 now=$(date +%s%3N)
 
@@ -31,7 +31,7 @@ else
 fi
 echo "status: $status"
 [ -n "$pos" ] && [ -z "$gone" ] || exit 0
-offset=${pos#*:}
+offset=${pos#*:*:}
 echo "position: $partition:${offset%%:*}"
 redis HGETALL 'ms:{meta}:live' | paste - - | LC_ALL=C sort | while read -r model version; do
   value=$(redis HGET "ms:member:$member" "$model@$version")
