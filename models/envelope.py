@@ -7,7 +7,7 @@ differ in numbers beyond 64 bits.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Raw
@@ -23,7 +23,7 @@ class _Common(msgspec.Struct, gc=False, forbid_unknown_fields=True, tag_field="o
     at: int | str | None = None
     version: Version | None = None
     member_id: str | None = None
-    meta: Raw = Raw()
+    meta: Any = None  # read so that its text is checked, too
 
 
 class Replace(_Common, tag="replace"):

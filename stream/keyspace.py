@@ -115,7 +115,7 @@ KEYSPACE: tuple[Entry, ...] = (
             Field(
                 "<partition>",
                 "<next_offset>:<clock_ms>:<written_ms>",
-                "everything below next_offset (of this epoch) is applied; the worker's own time; wall clock of the write",
+                "all below next_offset (of this epoch) is applied; the worker's own time; wall clock of the write",
             ),
         ),
         "worker (beacon.lua)",

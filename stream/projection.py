@@ -28,7 +28,7 @@ from stream.wire import AsyncWire, Paced, ReplyError, WireError, explain, parse_
 CALL_COST = 200
 MEMBER_COST = 8
 # Calls go one at a time (stream.wire.Paced). Beside a worker at saturation, the p99 of look-ups on Valkey's core was
-# 1,470 µs with whole batches sent at once, 375 µs with two calls under way, 250 µs with one, 105 µs when idle; the
+# 1,470 µs with whole batches sent at once, 375 µs with two calls under way, 290 µs with one, 105 µs when idle; the
 # worker's events/s and CPU stayed what they were (`python -m bench.latency`).
 DELETIONS_PER_CALL = 20
 
@@ -52,7 +52,7 @@ class PartitionMismatch(Exception):
 
 
 class Update(NamedTuple):
-    """A member's memberships at a position (models/position.py). Times in ms; a membership: field, cluster, since_ms."""
+    """A member's memberships, each (field, cluster, since_ms), at a position (models/position.py). Times in ms."""
 
     member_id: bytes
     position: int

@@ -81,6 +81,25 @@ def rewritten(value: bytes, written_at: int) -> bytes:
     return value[:1] + _WRITTEN_AT.pack(written_at) + value[_PREFIX_BYTES:]
 
 
+def judge(records: Sequence[ChangelogRecord], highest: int) -> tuple[dict[bytes, bytes | None], set[bytes], int]:
+    """Return (key → its last value among records that an owner wrote, keys whose last record isn't one, new highest).
+
+    `highest`: the highest write position before these records.
+    """
+    latest: dict[bytes, bytes | None] = {}
+    refused: set[bytes] = set()
+    for record in records:
+        position = write_position(record.value, record.headers)
+        if position is not None:
+            if position < highest:
+                refused.add(record.key)
+                continue
+            highest = position
+        latest[record.key] = record.value
+        refused.discard(record.key)
+    return latest, refused, highest
+
+
 class DataDir:
     """A worker's own directory, made with its parents and held by a lock until `release` or the process' end."""
 
@@ -169,19 +188,7 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
 
         Returns (keys whose last record here was refused as a stale worker's, keys set right by this fetch).
         """
-        highest = self.written_at(partition)
-        latest: dict[bytes, bytes | None] = {}
-        refused: set[bytes] = set()
-        for record in records:
-            key, value = record.key, record.value
-            position = write_position(value, record.headers)
-            if position is not None:
-                if position < highest:
-                    refused.add(key)
-                    continue
-                highest = position
-            latest[key] = value
-            refused.discard(key)
+        latest, refused, highest = judge(records, self.written_at(partition))
         self.write(partition, list(latest.items()), records[-1].offset, highest)
         return refused, set(latest) - refused
 

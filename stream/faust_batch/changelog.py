@@ -110,7 +110,7 @@ class PartitionState:
 
         batch, deleted = producer.create_batch(), deletion_headers(written_at)
         for key, value in items:
-            headers = deleted if value is None else ()
+            headers = deleted if value is None else []
             if batch.append(timestamp=now_ms, key=key, value=value, headers=headers) is None:  # full
                 sent.append((await enqueue(batch), batch.record_count()))
                 batch = producer.create_batch()

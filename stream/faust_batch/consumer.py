@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from aiokafka import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -231,7 +232,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             if tp in self._next:
                 await self._thread.seek_wait({tp: self._next[tp]})
             elif not committed.get(tp):  # aiokafka doesn't move a partition without a commit
-                await self._thread.seek_to_beginning(tp)
+                await self._thread.seek_to_beginning(TopicPartition(tp.topic, tp.partition))
             elif committed[tp] > (wanted := self._wanted.get(tp.partition, committed[tp])):
                 self.log.info("partition %d: reading from %d, before what is committed", tp.partition, wanted)
                 await self._thread.seek_wait({tp: wanted})

@@ -45,7 +45,7 @@ class Replay:
             "repeat_buyer": len(members),
         }
         last = self.last()
-        found = {member_id: position[:2] for member_id, position in system.positions(list(last)).items()}
+        found = {member_id: position[1:3] for member_id, position in system.positions(list(last)).items()}
         assert found == {member_id: place[:2] for member_id, place in last.items()}
 
     async def check_state(self, system: System) -> None:
