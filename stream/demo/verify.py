@@ -12,6 +12,7 @@ import redis
 
 from stream.demo.history import History
 from stream.demo.oracle import recompute_all
+from stream.keyspace import parse_position
 
 _CHUNK = 1_000
 
@@ -46,7 +47,7 @@ def verify(url: str, histories: dict[str, History]) -> Verification:
                 pipeline.hgetall(f"ms:member:{member_id}")
             for member_id, fields in zip(part, pipeline.execute(), strict=True):
                 if fields:
-                    as_of[member_id] = int(fields.pop("pos").split(":")[2])
+                    as_of[member_id] = parse_position(fields.pop("pos").encode()).as_of_ms
                     held[member_id] = {name.split("@")[0]: int(v.split(":")[0]) for name, v in fields.items()}
     expected = recompute_all({member_id: histories[member_id] for member_id in as_of}, as_of)
     wrong = sum(held.get(member_id) != expected.get(member_id, {}) for member_id in member_ids)

@@ -6,6 +6,7 @@ local function judge(old, pos)
   if not old or old == pos then return 0 end
   local oe, op, oo, oa = match(old, '^(%d+):(%d+):(%d+):(%d+):')
   local ne, np, no, na = match(pos, '^(%d+):(%d+):(%d+):(%d+):')
+  if not oe then return 0 end  -- written by a version without epochs
   if oe ~= ne then
     if tonumber(ne) > tonumber(oe) then return 0 end
     return 1

@@ -151,6 +151,8 @@ def test_dockerfile() -> None:
     assert "--require-hashes" in text
     assert re.findall(r"^USER (.*)$", text, re.MULTILINE) == [SERVICES["worker"]["user"]]
     assert text.count("\nHEALTHCHECK ") == 1
+    for check in (text.partition("\nHEALTHCHECK ")[2], " ".join(SERVICES["worker"]["healthcheck"]["test"])):
+        assert "/healthz'" in check  # not /readyz: Redis being down is no reason to restart workers
     allowed = re.findall(r"^!(.*)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
     copied = re.findall(r"^COPY (?!--from)(.*) \S+$", text, re.MULTILINE)
     assert {source.split("/")[0] for line in copied for source in line.split()} == set(allowed)

@@ -39,7 +39,7 @@ async def test_new_models_reach_all_members_without_an_event(embedded_pair: Pair
     assert system.says().count("as models changed") == 2
     for i, m in enumerate(IDS):
         held, x = system.held(m), i % 4
-        as_of_ms = before[m]["pos"].split(":")[2]
+        as_of_ms = before[m]["pos"].split(":")[3]
         assert held["pos"] == before[m]["pos"]
         assert held["level@1"] == before[m]["level@1"]
         assert held["level@2"] == f"{2 if x > 2 else 1}:{as_of_ms}"  # logit(0.9) is 2.2
@@ -76,7 +76,7 @@ async def test_the_wall_clock_is_now_when_it_is_chosen(embedded_pair: Pair, inst
         finished_ms = time.time_ns() // 1_000_000
         for name, cluster in (("new", 1), ("old", 2)):
             held = system.held(name)
-            as_of_ms, valid_until_ms = map(int, held["pos"].split(":")[2:])
+            as_of_ms, valid_until_ms = map(int, held["pos"].split(":")[3:])
             assert held["recent@1"].startswith(f"{cluster}:")
             assert started_ms <= as_of_ms <= finished_ms
             assert as_of_ms < valid_until_ms <= as_of_ms + 86_400_000  # midnight
