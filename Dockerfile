@@ -31,9 +31,8 @@ ENV PATH=/opt/memberstream/bin:$PATH \
     MEMBERSTREAM_MODELS_DIR=/models
 USER 10001:10001
 WORKDIR /state
-# There is no health endpoint of its own yet: the metrics answering means that the process lives, not that it makes
-# progress. Progress is watched by the alerts (deploy/prometheus/alerts.yml).
+# Alive, not ready: whoever restarts what is unhealthy must not restart workers because Redis or Kafka is down.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ.get('MEMBERSTREAM_METRICS_PORT', '9464') + '/metrics', timeout=2).read()"]
+    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ.get('MEMBERSTREAM_METRICS_PORT', '9464') + '/healthz', timeout=2).read()"]
 ENTRYPOINT ["memberstream"]
 CMD ["worker"]

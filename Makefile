@@ -6,16 +6,26 @@ PIP := .venv/bin/python -m pip --quiet --disable-pip-version-check --cache-dir .
 RUN := .venv/.run.stamp
 DEV := .venv/.dev.stamp
 
-.PHONY: demo test lint lock clean
+.PHONY: demo test proof lint lock clean bench
 
 # Real input through a real worker, about a minute. JSON=1: one JSON object as the last line.
 demo: $(RUN)
 	@.venv/bin/memberstream demo $(if $(JSON),--json)
 
+# Events per second against the peers, a quarter of an hour: bench/README.md. ONLY=ours,confluent-loop ROUNDS=3
+# EVENTS_SCALE=0.1 (to try something) JSON=1 (one JSON object as the last line).
+bench: $(RUN)
+	@.venv/bin/python -m bench.throughput $(if $(ONLY),--only "$(ONLY)") $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(EVENTS_SCALE),--scale $(EVENTS_SCALE)) $(if $(JSON),--json)
+
 # The core first, its every branch covered; then the rest, mostly waiting for servers, side by side.
 test: lint
 	.venv/bin/python -m pytest tests/core -n 2 --cov=models --cov-report=term:skip-covered
-	.venv/bin/python -m pytest -n 3 --ignore=tests/core --durations=10
+	.venv/bin/python -m pytest -n 3 --ignore=tests/core -m "not long" --durations=10
+
+# What takes minutes, on Apache Kafka 4 and redis-server: kill -9, outages and stale workers under load.
+proof: $(DEV)
+	.venv/bin/python -m pytest -m long -n 2 --durations=10
 
 lint: $(DEV)
 	.venv/bin/ruff check

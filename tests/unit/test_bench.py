@@ -146,6 +146,15 @@ def test_a_contender_that_ends_is_shown_with_its_last_words(course: Course) -> N
         run_peer(course, "ends")
 
 
+def test_a_failure_is_kept_in_two_lines() -> None:
+    """The log's tail is for the terminal; the results file gets what happened and the last words."""
+    assert (
+        throughput.in_short(RunError("a peer has ended:\nTraceback\nValueError: no"))
+        == "a peer has ended: ValueError: no"
+    )
+    assert throughput.in_short(RunError("one line")) == "one line"
+
+
 def test_medians_and_ratios() -> None:
     """The most wrong members of all rounds count, and who is wrong has no ratio."""
     rounds = [{"round": 1, "events_per_s": 10, "wrong": 0}, {"round": 2, "events_per_s": 30, "wrong": 0}]
@@ -162,7 +171,7 @@ def results() -> dict[str, Any]:
     runs = {name: [{"round": 1, "events_per_s": rate, **figures}] for name, rate in rates.items()}
     summary = throughput.medians(runs)
     machine = {"cores": 2, "cpu": "R&D <1>", "python": "3.11", "date": "2026-01-01", "load_1m_at_start": 0.1}
-    failed = {"pathway": "pathway can't be installed: no wheel\nat all"}
+    failed = {"pathway": "pathway can't be installed: no wheel"}
     return {
         "machine": machine,
         "medians": summary,
@@ -188,7 +197,7 @@ def test_the_table_names_who_could_not_be_measured() -> None:
     """A peer without a row isn't forgotten."""
     text = "\n".join(chart.section(results()))
     assert text.index("plain confluent-kafka loop") < text.index("**memberstream**") < text.index("Quix Streams")
-    assert "Pathway, its fastest mode was not measured: pathway can't be installed: no wheel" in text
+    assert "Pathway, its fastest mode was not measured to the end: pathway can't be installed: no wheel" in text
 
 
 def test_the_readme_shows_the_results_file() -> None:

@@ -1,0 +1,53 @@
+"""A plain confluent-kafka loop: documents in a dict, batches of up to 1,000, one Redis pipeline for each.
+
+Guarantees: none for its state, which is lost with the process; the limit that a loop in Python has without durability.
+Form: docs "Python Client" (docs.confluent.io), consume() with asynchronous commits.
+"""
+
+import os
+import time
+
+import orjson
+import redis
+from confluent_kafka import Consumer
+
+from bench.job import change
+from bench.peers.redis_batch import write
+
+BATCH = 1_000
+
+
+def main() -> None:
+    client = redis.Redis.from_url(os.environ["REDIS_URL"])
+    consumer = Consumer(
+        {
+            "bootstrap.servers": os.environ["BOOTSTRAP"],
+            "group.id": os.environ["GROUP"],
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+    )
+    consumer.subscribe([os.environ["TOPIC"]])
+    documents = {}
+    started = False
+    while True:
+        messages = consumer.consume(BATCH, 0.1)
+        if not messages:
+            continue
+        if not started:
+            started = True
+            print(f"FIRST {time.time_ns()}", flush=True)
+        rows = {}
+        for message in messages:
+            if message.error():
+                raise SystemExit(str(message.error()))
+            member = message.key().decode()
+            event = orjson.loads(message.value())
+            documents[member] = document = change(documents.get(member), event)
+            rows[member] = (document, f"{message.partition()}:{message.offset()}:{event['at']}")
+        write(client, rows)
+        consumer.commit(asynchronous=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""memberstream: the worker as `memberstream worker` runs it, in the contract of the peers.
+
+Guarantees: state in RocksDB with an acknowledged changelog, each change applied once, guarded writes to Redis.
+The only line that a worker doesn't have is the one that prints FIRST, before the first records are decoded.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from bench.job import model_files
+from models.model_file import parse
+from stream.cli import main
+from stream.pipeline import Pipeline
+from stream.published import publish
+from stream.settings import Settings, to_environment
+
+_handle = Pipeline.handle
+
+
+async def _first(self: Pipeline, *batch) -> None:
+    print(f"FIRST {time.time_ns()}", flush=True)
+    Pipeline.handle = _handle
+    await _handle(self, *batch)
+
+
+if __name__ == "__main__":
+    state = Path(os.environ["STATE_DIR"])
+    settings = Settings(
+        kafka_bootstrap=(os.environ["BOOTSTRAP"],),
+        topic=os.environ["TOPIC"],
+        group=os.environ["GROUP"],
+        redis_url=os.environ["REDIS_URL"],
+        data_dir=state / "data",
+        models_dir=state / "models",
+        replication_factor=1,
+        metrics_port=0,
+    )
+    for model in model_files().values():
+        publish(parse(model), settings.models_dir)
+    os.environ.update(to_environment(settings))
+    Pipeline.handle = _first
+    sys.argv = ["memberstream", "worker"]
+    main()

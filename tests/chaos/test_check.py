@@ -1,0 +1,117 @@
+"""The check that the other tests here rely on: it passes what is right, and finds each kind of damage."""
+
+from __future__ import annotations
+
+import pytest
+from chaos.check import check, check_disk, on_disk, read_whole
+from chaos.conftest import CrewOn
+from chaos.load import Load, models
+from e2e.system import Pair, Sent, System
+from servers import Broker, RedisServer
+
+from models.member import decode, encode
+from stream.keyspace import BEACONS, member_key
+
+pytestmark = [pytest.mark.long, pytest.mark.kafka, pytest.mark.redis_server]
+
+
+async def test_the_check_finds_each_kind_of_damage(
+    apache_kafka: Broker, redis_server: RedisServer, crew_on: CrewOn
+) -> None:
+    """A wrong cluster, position, beacon, absence or stranger in Redis; a lost update, a bit of x or a survivor of a
+    delete in the changelog; a missing, superfluous or cut dead letter; a disk behind the changelog."""
+    crew = await crew_on(Pair(apache_kafka, redis_server), models(), n_partitions=1)
+    system, load = crew.system, Load(5, 60)
+    worker = crew.hire()
+    worker.start()
+    for records in (load.everyone(), load.some(200)):  # two batches, so that the changelog has older values
+        await system.send(records)
+        await crew.applied()
+    worker.stop()  # it would put Redis' beacons right
+    assert (await check(system)).dead_letters > 0
+    await check_disk(system, worker.data_dir)
+
+    changelog = await read_whole(system, system.settings.changelog_topic)
+    last = {record.key: record.value for record in changelog}
+    earlier = {r.key: r.value for r in reversed(changelog) if r.value != last[r.key]}
+    living, gone = living_and_gone(system)
+    member_id = next(found for found in sorted(living) if earlier.get(found))
+    await redis_damage(system, member_id, "cluster of level@1", {"level@1": b"9:1"})
+    await redis_damage(system, member_id, "position", {"pos": b"0:0:0:1:"})
+    await redis_damage(system, gone[0], "no tombstone", {"level@1": b"1:1"})
+    await redis_damage(system, b"stranger", "whom no event named", {"pos": b"0:0:1:1:"})
+    key, held = member_key(member_id), system.redis.hgetall(member_key(member_id))
+    system.redis.delete(key)
+    await finds(system, "absent")
+    system.redis.hset(key, mapping=held)
+    beacon = system.redis.hget(BEACONS, "0")
+    system.redis.hset(BEACONS, "0", b"7:1:1")
+    await finds(system, "beacon of partition 0")
+    system.redis.hset(BEACONS, "0", beacon)
+    await check(system)
+
+    older = earlier[member_id]
+    other = decode(last[member_id])
+    other.x = bytes([other.x[0] ^ 1]) + other.x[1:]
+    await changelog_damage(system, member_id, last[member_id], older, "changelog.*: position; ")
+    await changelog_damage(system, member_id, last[member_id], encode(other, 0), ": x;")
+    await changelog_damage(system, gone[0], last[gone[0]], older, "position" if last[gone[0]] else "not forgotten")
+    await changelog_damage(system, b"stranger", None, older, "whom no event named")
+    disk = on_disk(worker.data_dir, 0)
+    await write(system, system.settings.changelog_topic, member_id, older)
+    assert disk[member_id] == last[member_id]
+    with pytest.raises(AssertionError, match="RocksDB"):
+        await check_disk(system, worker.data_dir)
+    await write(system, system.settings.changelog_topic, member_id, last[member_id])
+    await check(system)
+
+    letter = (await read_whole(system, system.settings.dead_letter_topic))[0]
+    dead = system.settings.dead_letter_topic
+    await write(system, dead, letter.key, letter.value, letter.headers)  # a repeat is right
+    await check(system)
+    system.set(topic_epoch=1)
+    await finds(system, "epoch or partition")
+    system.set(topic_epoch=0)
+    await write(system, dead, letter.key, b"cut", letter.headers)
+    await finds(system, "isn't whole")
+    await system.send([Sent(load.member_ids[0], b"{")])  # nobody is there to refuse it
+    await finds(system, "no dead letter")
+
+
+def living_and_gone(system: System) -> tuple[list[bytes], list[bytes]]:
+    """Return the ids of members that Redis holds with clusters, and of those that have a tombstone there."""
+    living, gone = [], []
+    for key in system.redis.scan_iter("ms:member:*"):
+        (gone if system.redis.hexists(key, "gone") else living).append(key.removeprefix(b"ms:member:"))
+    return living, gone
+
+
+async def finds(system: System, what: str) -> None:
+    with pytest.raises(AssertionError, match=what):
+        await check(system)
+
+
+async def redis_damage(system: System, member_id: bytes, what: str, fields: dict[str, bytes]) -> None:
+    """Write fields, see the check find it, put it right."""
+    key = member_key(member_id)
+    held = system.redis.hgetall(key)
+    system.redis.hset(key, mapping=fields)
+    await finds(system, what)
+    system.redis.delete(key)
+    if held:
+        system.redis.hset(key, mapping=held)
+
+
+async def changelog_damage(system: System, key: bytes, right: bytes | None, wrong: bytes, what: str) -> None:
+    """Write a value behind all others, see the check find it, put it right."""
+    topic = system.settings.changelog_topic
+    await write(system, topic, key, wrong)
+    await finds(system, what)
+    await write(system, topic, key, right)
+
+
+async def write(
+    system: System, topic: str, key: bytes, value: bytes | None, headers: tuple[tuple[str, bytes], ...] = ()
+) -> None:
+    producer = await system._started_producer()
+    await producer.send_and_wait(topic, value, key=key, headers=list(headers), partition=0)
