@@ -60,7 +60,7 @@ async def fill(url: str, n: int) -> list[str]:
             await projection.write(0, [
                 Update(
                     member.encode(), start + i, now_ms, now_ms + DAY_MS,
-                    [(field, 1 + (i + k) % 3, now_ms - 60_000) for k, field in enumerate(FIELDS)],
+                    tuple(FIELDS), [(1 + (i + k) % 3, now_ms - 60_000) for k in range(len(FIELDS))],
                 )
                 for i, member in enumerate(members[start : start + 1_000])
             ])  # fmt: skip

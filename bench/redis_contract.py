@@ -29,7 +29,9 @@ def _ids(n: int) -> list[str]:
 def _updates(fields: list[bytes], offset: int, ids: list[str]) -> list[Update]:
     now = 1_700_000_000_000
     return [
-        Update(m.encode(), offset + i, now, now + 86_400_000, [(f, 1 + i % 3, now - 60_000) for f in fields])
+        Update(
+            m.encode(), offset + i, now, now + 86_400_000, tuple(fields), [(1 + i % 3, now - 60_000) for _ in fields]
+        )
         for i, m in enumerate(ids)
     ]
 

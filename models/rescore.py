@@ -16,6 +16,8 @@ from models.plan import EVERYTHING, Plan, Times
 from models.scorer import Floats
 from models.timestamps import FOREVER
 
+_NONE = (-1,)  # no cluster: ids begin at 0
+
 
 def rescore_many(plan: Plan, members: Sequence[Member], now_ms: Sequence[int]) -> Counter[str]:
     """Rescore members that have a document, in place, each at the later of `now_ms` and its own as_of_ms.
@@ -38,20 +40,19 @@ def rescore_many(plan: Plan, members: Sequence[Member], now_ms: Sequence[int]) -
         member.valid_until_ms = valid_until[i]
         member.plan_id = plan.id
         member.touched = set()
-    old = [member.memberships for member in members]
-    new: list[dict[int, tuple[int, int]]] = [{} for _ in members]
+    keys = {model.key for model in plan.models}
+    for member in members:
+        if not member.memberships.keys() <= keys:  # a model that is no longer published
+            member.memberships = {key: held for key, held in member.memberships.items() if key in keys}
     for model in plan.models:
         index = model.scorer.score_many(x.take(plan.inputs(model), axis=1)).index
-        key = model.key
-        for member, before, after, cluster in zip(members, old, new, model.cluster_ids[index].tolist(), strict=True):
-            held = before.get(key)
-            if held is not None and held[0] == cluster:
-                after[key] = held
-            else:
-                after[key] = cluster, member.as_of_ms
-                changes[model.label] += 1
-    for member, after in zip(members, new, strict=True):
-        member.memberships = after
+        key, clusters = model.key, model.cluster_ids[index]
+        held = np.array([member.memberships.get(key, _NONE)[0] for member in members])
+        changed = np.flatnonzero(held != clusters)
+        for i, cluster in zip(changed.tolist(), clusters[changed].tolist(), strict=True):
+            members[i].memberships |= {key: (cluster, members[i].as_of_ms)}
+        if len(changed):
+            changes[model.label] += len(changed)
     return changes
 
 

@@ -129,9 +129,11 @@ def score_many(batch: Batch, plan: Plan, now_ms: int | None) -> None:
 
 def to_update(key: bytes, member: Member, publication: Publication) -> Update:
     """Return what Redis is to hold of a member that has a document."""
-    memberships = [(field, *member.memberships[model_key]) for field, model_key in publication.fields]
+    held = member.memberships
     valid_until_ms = None if member.valid_until_ms == FOREVER else member.valid_until_ms
-    return Update(key, member.position, member.as_of_ms, valid_until_ms, memberships)
+    return Update(
+        key, member.position, member.as_of_ms, valid_until_ms, publication.fields, [held[k] for k in publication.keys]
+    )
 
 
 def to_deletion(key: bytes, member: Member, position: int) -> Deletion:

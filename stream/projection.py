@@ -20,7 +20,7 @@ from hiredis import pack_command
 from models.position import split_position
 from stream import keyspace
 from stream.keyspace import Beacon, Position, PublishedModel
-from stream.wire import AsyncWire, Paced, ReplyError, WireError, explain, parse_url
+from stream.wire import AsyncCluster, AsyncWire, Paced, Piece, ReplyError, WireError, explain, parse_url
 
 # A call may occupy Redis for 200 µs; longer ones are felt in look-ups' p99. A member costs the server about as much as
 # 8 fields plus its own, 8 µs with 2 fields on two busy cores: so 20 members of 2 fields, 14 of 6. Method and
@@ -52,13 +52,17 @@ class PartitionMismatch(Exception):
 
 
 class Update(NamedTuple):
-    """A member's memberships, each (field, cluster, since_ms), at a position (models/position.py). Times in ms."""
+    """A member's memberships at a position (models/position.py). Times in ms.
+
+    `fields`: of the hash, one per membership; `memberships`: (cluster, since_ms) of each.
+    """
 
     member_id: bytes
     position: int
     as_of_ms: int
     valid_until_ms: int | None
-    memberships: Sequence[tuple[bytes, int, int]]
+    fields: tuple[bytes, ...]
+    memberships: Sequence[tuple[int, int]]
 
 
 class Deletion(NamedTuple):
@@ -77,10 +81,14 @@ class BuiltMark(NamedTuple):
 
 
 class BeaconReply(NamedTuple):
-    """`epoch`: whether the projection is complete. `built`: partition → mark, None when nobody began."""
+    """`epoch`: whether the projection is complete. `built`: partition → mark, None when nobody began.
+
+    `last`: partition → the beacon that Redis held before this one.
+    """
 
     epoch: bool
     built: dict[int, BuiltMark | None]
+    last: dict[int, Beacon | None]
 
 
 class Look(NamedTuple):
@@ -98,9 +106,32 @@ class _Script:
         self.text = b"".join(files("stream").joinpath("lua", name + ".lua").read_bytes() for name in names)
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
 
-    def pack(self, keys: Sequence[bytes], args: Iterable[bytes | int]) -> bytes:
-        packed: bytes = pack_command((b"EVALSHA", self.sha, len(keys), *keys, *args))
-        return packed
+    def pack(self, keys: Sequence[bytes], args: Iterable[bytes | int]) -> Piece:
+        return Piece(keys[0], pack_command((b"EVALSHA", self.sha, len(keys), *keys, *args)))
+
+
+def _meta(*command: bytes | int) -> Piece:
+    """A command on the small keys; they share a slot."""
+    return Piece(keyspace.EPOCH, pack_command(command))
+
+
+class _Server:
+    """One server, called as a cluster is: one call at a time under way."""
+
+    def __init__(self, wire: AsyncWire) -> None:
+        self._wire = wire
+        self._paced = Paced(wire)
+
+    async def call(self, pieces: Sequence[Piece]) -> list[list[Any]]:
+        if all(n_replies == 1 for _, _, n_replies in pieces):
+            return [[reply] for reply in await self._paced.call([payload for _, payload, _ in pieces])]
+        return [await self._wire.call(payload, n_replies) for _, payload, n_replies in pieces]
+
+    def drop(self) -> None:
+        self._wire.drop()
+
+    async def close(self) -> None:
+        await self._wire.close()
 
 
 class Projection:
@@ -118,14 +149,17 @@ class Projection:
         self._scripts = (self._write, self._forget, self._beacon, self._finish, self._models)
         loads = b"".join(pack_command((b"SCRIPT", b"LOAD", script.text)) for script in self._scripts)
         self._loads = (loads, len(self._scripts))
-        self._wire = AsyncWire(self._endpoint, "memberstream-worker", timeout_s, self._loads)
-        self._paced = Paced(self._wire)
+        self._server: _Server | AsyncCluster
+        if self._endpoint.is_cluster:
+            self._server = AsyncCluster(self._endpoint, "memberstream-worker", timeout_s, self._loads)
+        else:
+            self._server = _Server(AsyncWire(self._endpoint, "memberstream-worker", timeout_s, self._loads))
         self.published: tuple[PublishedModel, ...] = ()
 
     async def write(self, partition: int, updates: Sequence[Update | Deletion]) -> int:
         """Writes updates and deletions of one partition; returns how many the guard refused as too old.
 
-        The memberships of all updates have the same fields in the same order (ValueError otherwise).
+        All updates have the same fields (ValueError otherwise).
         Raises PartitionMismatch if a member was last written from another partition; the others are written.
         """
         calls = [*self._pack_updates(partition, updates), *self._pack_deletions(partition, updates)]
@@ -142,40 +176,42 @@ class Projection:
             )
         return refused
 
-    def _pack_updates(self, partition: int, updates: Sequence[Update | Deletion]) -> Iterator[bytes]:
+    def _pack_updates(self, partition: int, updates: Sequence[Update | Deletion]) -> Iterator[Piece]:
         fields: tuple[bytes, ...] | None = None
         head: tuple[bytes | int, ...] = ()
+        prefix = keyspace.MEMBER_PREFIX
         keys: list[bytes] = []
         args: list[bytes | int] = []
-        size = 0
+        size = 1
         for update in updates:
             if isinstance(update, Deletion):
                 continue
-            member_id, position, as_of_ms, valid_until_ms, memberships = update
-            epoch, offset = split_position(position)
-            if fields is None:
-                fields = tuple([field for field, _, _ in memberships])
-                head = (len(fields), *fields)
-                size = max(1, CALL_COST // (len(fields) + MEMBER_COST))
-            elif tuple([field for field, _, _ in memberships]) != fields:
-                raise ValueError(f"memberships of one write: expected fields {fields!r} for every member")
+            member_id, position, as_of_ms, valid_until_ms, its_fields, memberships = update
+            if its_fields is not fields:
+                if fields is None:
+                    fields, head = its_fields, (len(its_fields), *its_fields)
+                    if not self._endpoint.is_cluster:  # there the keys of one call must share a slot
+                        size = max(1, CALL_COST // (len(fields) + MEMBER_COST))
+                elif its_fields != fields:
+                    raise ValueError(f"memberships of one write: expected fields {fields!r} for every member")
             if len(keys) == size:
                 yield self._write.pack(keys, (*head, *args))
                 keys, args = [], []
-            keys.append(keyspace.MEMBER_PREFIX + member_id)
+            keys.append(prefix + member_id)
+            epoch, offset = split_position(position)
             if valid_until_ms is None:
                 args.append(b"%d:%d:%d:%d:" % (epoch, partition, offset, as_of_ms))
             else:
                 args.append(b"%d:%d:%d:%d:%d" % (epoch, partition, offset, as_of_ms, valid_until_ms))
-            for _, cluster, since_ms in memberships:
-                args.append(b"%d:%d" % (cluster, since_ms))
+            args += [b"%d:%d" % membership for membership in memberships]
         if keys:
             yield self._write.pack(keys, (*head, *args))
 
-    def _pack_deletions(self, partition: int, updates: Sequence[Update | Deletion]) -> Iterator[bytes]:
+    def _pack_deletions(self, partition: int, updates: Sequence[Update | Deletion]) -> Iterator[Piece]:
         gone = [update for update in updates if isinstance(update, Deletion)]
-        for start in range(0, len(gone), DELETIONS_PER_CALL):
-            part = gone[start : start + DELETIONS_PER_CALL]
+        size = 1 if self._endpoint.is_cluster else DELETIONS_PER_CALL
+        for start in range(0, len(gone), size):
+            part = gone[start : start + size]
             keys = [keyspace.member_key(deletion.member_id) for deletion in part]
             positions = [
                 keyspace.format_position(Position(epoch, partition, offset, deletion.as_of_ms, None))
@@ -190,11 +226,22 @@ class Projection:
         for partition, beacon in beacons.items():
             args += (partition, beacon.next_offset, beacon.clock_ms, beacon.written_ms)
         keys = (keyspace.BEACONS, keyspace.EPOCH, keyspace.BUILT)
-        [[epoch, *marks]] = await self._call([self._beacon.pack(keys, args)])
+        [[epoch, *found]] = await self._call([self._beacon.pack(keys, args)])
         built: dict[int, BuiltMark | None] = {}
-        for partition, mark in zip(beacons, marks, strict=True):
+        for partition, mark in zip(beacons, found[::2], strict=True):
             built[partition] = None if mark is None else BuiltMark(mark.removeprefix(b"done:"), mark[:5] == b"done:")
-        return BeaconReply(epoch is not None, built)
+        last = {p: old and keyspace.parse_beacon(old) for p, old in zip(beacons, found[1::2], strict=True)}
+        return BeaconReply(epoch is not None, built, last)
+
+    def reconnected(self) -> bool:
+        """Whether a node of the cluster was connected to anew since the last question; False of a single server.
+
+        What it holds may be older than what was written there: a beacon can't tell, it lies on one node only.
+        """
+        if isinstance(self._server, _Server):
+            return False
+        found, self._server.reconnected = self._server.reconnected, False
+        return found
 
     async def begin(self, partition: int) -> bytes:
         """Begins to build a partition: returns the token to finish with, and writes the models again.
@@ -202,7 +249,7 @@ class Projection:
         Whatever emptied Redis took the models, too. Then write all members of the partition, then `finish`.
         """
         token = secrets.token_hex(8).encode()
-        mark = pack_command((b"HSET", keyspace.BUILT, partition, token))
+        mark = _meta(b"HSET", keyspace.BUILT, partition, token)
         await self._call([*self._pack_models(), mark])
         return token
 
@@ -218,12 +265,12 @@ class Projection:
 
     async def forget(self) -> None:
         """Says that nothing in the projection counts as complete: workers write every member again."""
-        await self._call([pack_command((b"DEL", keyspace.EPOCH, keyspace.BUILT))])
+        await self._call([_meta(b"DEL", keyspace.EPOCH, keyspace.BUILT)])
 
     async def look(self) -> Look:
         """Returns how far a build is, and how far the workers are."""
         calls = ((b"GET", keyspace.EPOCH), (b"HGETALL", keyspace.BUILT), (b"HGETALL", keyspace.BEACONS))
-        epoch, built, beacons = await self._call([pack_command(call) for call in calls])
+        epoch, built, beacons = await self._call([_meta(*call) for call in calls])
         marks = dict(zip(built[::2], built[1::2], strict=True))
         return Look(
             epoch is not None,
@@ -236,7 +283,7 @@ class Projection:
         self.published = tuple(models)
         await self._call(self._pack_models())
 
-    def _pack_models(self) -> list[bytes]:
+    def _pack_models(self) -> list[Piece]:
         args: list[bytes | int] = [len(self.published)]
         for model in self.published:
             args += (keyspace.membership_field(model.name, model.version), keyspace.format_model(model))
@@ -246,21 +293,20 @@ class Projection:
 
     async def ping(self) -> None:
         """Raises RedisUnavailable when Redis doesn't answer."""
-        await self._call([pack_command((b"PING",))])
+        await self._call([_meta(b"PING")])
 
-    async def _call(self, calls: Sequence[bytes]) -> list[Any]:
-        """Runs packed commands; the replies of all. Forgotten scripts are loaded and only their calls repeated."""
+    async def _call(self, calls: Sequence[Piece]) -> list[Any]:
+        """Runs calls of one reply each. Forgotten scripts are loaded and only their calls repeated."""
         if not calls:
             return []
         try:
-            replies = await self._paced.call(calls)
+            replies = [reply for [reply] in await self._server.call(calls)]
             lost = [i for i, r in enumerate(replies) if isinstance(r, ReplyError) and r.code == "NOSCRIPT"]
             if lost:
                 loads, n_loads = self._loads
-                payload = loads + b"".join([calls[i] for i in lost])
-                again = await self._wire.call(payload, n_loads + len(lost))
-                for i, reply in zip(lost, again[n_loads:], strict=True):
-                    replies[i] = reply
+                again = [Piece(calls[i].key, loads + calls[i].payload, n_loads + 1) for i in lost]
+                for i, found in zip(lost, await self._server.call(again), strict=True):
+                    replies[i] = found[-1]
         except WireError as error:
             raise RedisUnavailable(explain(error, self._endpoint)) from error
         except ReplyError as error:  # the log-in was refused
@@ -272,11 +318,13 @@ class Projection:
 
     def _fault(self, error: ReplyError) -> Exception:
         text = explain(error, self._endpoint)
+        if error.code == "READONLY" and isinstance(self._server, _Server):
+            self._server.drop()  # it was the primary once: ask the sentinels, or the name service, who is now
         return RedisUnavailable(text) if error.is_outage else RedisFault(text)
 
     async def close(self) -> None:
         """Drops the connection. Safe to call twice."""
-        await self._wire.close()
+        await self._server.close()
 
     async def __aenter__(self) -> Self:
         return self

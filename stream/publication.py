@@ -19,12 +19,14 @@ class Publication:
 
     Attributes:
         plan: computes their predictors, each distinct one once.
-        fields: (field of the member's hash in Redis, model key in the member's state), one per model version.
+        fields: fields of a member's hash in Redis, one per model version.
+        keys: keys of the same model versions in a member's state.
         fingerprint: 8 bytes as an integer that change with any model's content and with the set of versions.
     """
 
     plan: Plan
-    fields: tuple[tuple[bytes, int], ...]
+    fields: tuple[bytes, ...]
+    keys: tuple[int, ...]
     fingerprint: int
 
     @property
@@ -42,8 +44,9 @@ class Publication:
 def compile_models(models: Sequence[Model]) -> Publication:
     """Return the publication of models."""
     plan = Plan(models)
-    fields = tuple((membership_field(model.name, model.version), model.key) for model in plan.models)
+    fields = tuple(membership_field(model.name, model.version) for model in plan.models)
+    keys = tuple(model.key for model in plan.models)
     contents = b"".join(orjson.dumps(model.definition, option=orjson.OPT_SORT_KEYS) for model in plan.models)
     digest = hashlib.blake2b(b"%d" % plan.id + contents, digest_size=8).digest()
     fingerprint = int.from_bytes(digest, "little")
-    return Publication(plan, fields, fingerprint)
+    return Publication(plan, fields, keys, fingerprint)

@@ -75,7 +75,10 @@ def _redis_url(value: str) -> str:
     try:
         parse_url(value)
     except ValueError:
-        raise ValueError("redis://[user:password@]host[:port][/database], or rediss:// for TLS") from None
+        raise ValueError(
+            "redis://[user:password@]host[:port][/database], redis+cluster://host,host or "
+            "redis+sentinel://host,host/service; rediss in place of redis for TLS"
+        ) from None
     return value
 
 
@@ -106,7 +109,7 @@ class Settings:
     redis_url: str = _setting(
         "redis://127.0.0.1:6379/0",
         _redis_url,
-        "redis:// or rediss:// with user, password and database number",
+        "redis://, redis+cluster:// or redis+sentinel:// with user and password; rediss in place of redis for TLS",
         is_secret=True,  # holds the password
     )
     data_dir: Path = _setting(

@@ -34,6 +34,7 @@ class Writer:
     def __init__(self, projection: Projection, clock: Clock, wall_ms: Callable[[], int]) -> None:
         self._projection, self._clock, self._wall_ms = projection, clock, wall_ms
         self.progress: dict[int, Progress] = {}
+        self._beacons: dict[int, Beacon] = {}  # the last acknowledged
         self.problem: tuple[float, str] | None = None
         self._waiting = 0  # calls that have been refused at least once
         self.refused = 0
@@ -53,9 +54,20 @@ class Writer:
             await self._until_available(self._projection.ping)
             return []
         reply = await self._until_available(lambda: self._projection.beacon(beacons))
+        went_back = [p for p, last in reply.last.items() if self._is_older(last, self._beacons.get(p))]
+        self._beacons = beacons
+        if (reply.epoch and went_back) or self._projection.reconnected():
+            log.warning("Redis may have lost what was written last (a restart, a fail-over): all members are rewritten")
+            await self._until_available(self._projection.forget)
+            return list(beacons)
         if reply.epoch:
             return []
         return [partition for partition, mark in reply.built.items() if mark is None or not mark.done]
+
+    @staticmethod
+    def _is_older(found: Beacon | None, written: Beacon | None) -> bool:
+        """Whether Redis holds an older beacon than was acknowledged; a later one is of another worker."""
+        return written is not None and (found is None or found.written_ms < written.written_ms)
 
     async def farewell(self, partitions: Iterable[int]) -> None:
         """Tell readers once more how far partitions are that are given away; an outage isn't waited out."""

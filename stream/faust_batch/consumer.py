@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 #: How long one fetch call waits for records. Short, because a rebalance, a stop and the end of a recovery wait for it;
 #: twenty empty calls a second cost half a percent of a core.
 FETCH_TIMEOUT_S = 0.05
-#: Records that came sooner than this lay ready: fetched while the last batch was in flight. The hop to aiokafka's thread
-#: and back takes half of it.
+#: Records that came sooner than this lay ready: fetched while the last batch was in flight. The hop to aiokafka's
+#: thread and back takes half of it.
 LAY_READY_S = 0.002
 #: How long records newer than those are waited for: a broker that has some answers in one or two milliseconds.
 NEWER_TIMEOUT_S = 0.004

@@ -5,13 +5,13 @@ fifty. Requests don't wait for each other; the next turn's leaves while this one
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from stream.lookup.answer import Answer
 from stream.lookup.exchange import Copy, LookupUnavailable, Request
-from stream.wire import AsyncWire, ConnectionLost, Link, ReplyError, WireError, explain, parse_url
+from stream.wire import AsyncCluster, AsyncWire, ConnectionLost, Link, ReplyError, WireError, explain, parse_url
 
 
 class _Batch:
@@ -64,7 +64,9 @@ class AsyncLookup:
         self._wire = AsyncWire(self._endpoint, "memberstream-lookup", timeout_s)
         self._copy: Copy | None = None
         self._batch: _Batch | None = None
-        self._connecting: set[asyncio.Task[None]] = set()
+        is_cluster = self._endpoint.is_cluster
+        self._cluster = AsyncCluster(self._endpoint, "memberstream-lookup", timeout_s) if is_cluster else None
+        self._under_way: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def get(self, member_id: str) -> Answer:
@@ -91,15 +93,42 @@ class AsyncLookup:
         if batch is None or not batch.ids:
             return
         link = self._wire.link
-        if link is not None:
+        if self._cluster is not None:
+            self._start(self._ask_cluster(self._cluster, batch))
+        elif link is not None:
             self._send(link, batch)
         else:
-            self._connect_and_send(batch)
+            self._start(self._connect(batch))
 
-    def _connect_and_send(self, batch: _Batch) -> None:
-        task = asyncio.get_running_loop().create_task(self._connect(batch))
-        self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _ask_cluster(self, cluster: AsyncCluster, batch: _Batch) -> None:
+        found: list[Answer] | None = None
+        while found is None:
+            request = Request(batch.ids, self._copy)
+            try:
+                replies = [reply for some in await cluster.call(request.pieces()) for reply in some]
+                newer = request.newer_copy(replies, self._endpoint)
+                self._copy = newer or self._copy
+                found = request.answers(replies, newer)
+            except ConnectionLost as error:
+                if batch.retried or self._closed:
+                    self._fail(batch, error)
+                    return
+                batch.retried = True
+            except (WireError, ReplyError) as error:
+                self._fail(batch, error)
+                return
+            except asyncio.CancelledError:
+                self._fail(batch, ConnectionLost("the client was closed"))
+                raise
+            except Exception as fault:  # LookupUnavailable, KeyspaceError: the callers' to see
+                batch.fail(fault)
+                return
+        batch.resolve(found)
 
     async def _connect(self, batch: _Batch) -> None:
         try:
@@ -121,7 +150,7 @@ class AsyncLookup:
             elif isinstance(error, ConnectionLost) and not batch.retried and not self._closed:
                 # The server restarted or an idle connection was cut. Reading again is harmless; once.
                 batch.retried = True
-                self._connect_and_send(batch)
+                self._start(self._connect(batch))
             else:
                 self._fail(batch, error or ConnectionLost("no reply"))
 
@@ -149,11 +178,13 @@ class AsyncLookup:
     async def close(self) -> None:
         """Drops the connection; look-ups under way raise LookupUnavailable. Safe to call twice."""
         self._closed = True  # what the loss of the connection fails is not sent again
-        tasks = list(self._connecting)
+        tasks = list(self._under_way)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._wire.close()
+        if self._cluster is not None:
+            await self._cluster.close()
 
     async def __aenter__(self) -> Self:
         return self

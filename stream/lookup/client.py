@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from stream.lookup.answer import Answer
 from stream.lookup.exchange import Copy, LookupUnavailable, Request
-from stream.wire import ConnectionLost, ReplyError, SyncWire, WireError, explain, parse_url
+from stream.wire import ConnectionLost, ReplyError, SyncCluster, SyncWire, WireError, explain, parse_url
 
 
 class Lookup:
@@ -23,6 +23,8 @@ class Lookup:
         self._timeout_s = timeout_s
         self._copy: Copy | None = None
         self._idle: list[SyncWire] = []  # append and pop are atomic
+        is_cluster = self._endpoint.is_cluster
+        self._cluster = SyncCluster(self._endpoint, "memberstream-lookup", timeout_s) if is_cluster else None
 
     def get(self, member_id: str) -> Answer:
         """One member, one round trip."""
@@ -35,7 +37,7 @@ class Lookup:
         while True:
             request = Request(member_ids, self._copy)
             try:
-                replies = self._exchange(request.payload, request.n_replies)
+                replies = self._exchange(request)
             except (WireError, ReplyError) as error:
                 raise LookupUnavailable(explain(error, self._endpoint)) from error
             newer = request.newer_copy(replies, self._endpoint)
@@ -45,7 +47,10 @@ class Lookup:
             if found is not None:
                 return found
 
-    def _exchange(self, payload: bytes, n_replies: int) -> list[Any]:
+    def _exchange(self, request: Request) -> list[Any]:
+        if self._cluster is not None:
+            return [reply for replies in self._cluster.call(request.pieces()) for reply in replies]
+        payload, n_replies = request.payload, request.n_replies
         while self._idle:
             try:
                 wire = self._idle.pop()
@@ -72,6 +77,8 @@ class Lookup:
 
     def close(self) -> None:
         """Drops the idle connections. Safe to call twice."""
+        if self._cluster is not None:
+            self._cluster.close()
         while self._idle:
             self._idle.pop().close()
 

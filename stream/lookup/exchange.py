@@ -21,7 +21,7 @@ from hiredis import pack_command
 
 from stream import keyspace
 from stream.lookup.answer import Answer, Meta, Reading, parse_meta
-from stream.wire import ReplyError, explain
+from stream.wire import Piece, ReplyError, explain
 
 # How long a promotion or a beacon may go unseen. A second is nothing against BEACON_STALE_MS, and saves three
 # commands per look-up.
@@ -98,6 +98,21 @@ class Request:
         members = copy.hmget(member_ids) if copy is not None else b""
         self.payload = b"".join((_GET_EPOCH, middle, members, _GET_EPOCH))
         self.n_replies = len(self.member_ids) + (2 + _N_HASHES if self.reads_copy else 2)
+
+    def pieces(self) -> list[Piece]:
+        """The same for a cluster, each key's node asked for itself: replies in the same order.
+
+        The members lie on other nodes than the epoch, so its two readings don't enclose them in time there: a node that
+        came back empty is found out when its writer notices (docs/decisions/0009).
+        """
+        middle, n_middle = (_HASHES, _N_HASHES) if self.reads_copy else (b"", 0)
+        pieces = [Piece(keyspace.EPOCH, _GET_EPOCH + middle, 1 + n_middle)]
+        if self.copy is not None:
+            for member_id in self.member_ids:
+                key = keyspace.member_key(member_id.encode())
+                pieces.append(Piece(key, self.copy.hmget((member_id,))))
+        pieces.append(Piece(keyspace.EPOCH, _GET_EPOCH))
+        return pieces
 
     def newer_copy(self, replies: Sequence[Any], where: object) -> Copy | None:
         """The copy to keep from now on, None if it was not read. Raises LookupUnavailable, KeyspaceError."""

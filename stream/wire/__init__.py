@@ -6,18 +6,24 @@ Used by stream.projection (asyncio) and stream.lookup (blocking and asyncio); kn
 """
 
 from stream.wire.aio import AsyncWire, Link
+from stream.wire.cluster import Piece
+from stream.wire.cluster_aio import AsyncCluster
+from stream.wire.cluster_sync import SyncCluster
 from stream.wire.endpoint import Endpoint, parse_url
 from stream.wire.paced import Paced
 from stream.wire.replies import ConnectionLost, ReplyError, TimedOut, WireError, explain
 from stream.wire.sync import SyncWire
 
 __all__ = [
+    "AsyncCluster",
     "AsyncWire",
     "ConnectionLost",
     "Endpoint",
     "Link",
     "Paced",
+    "Piece",
     "ReplyError",
+    "SyncCluster",
     "SyncWire",
     "TimedOut",
     "WireError",

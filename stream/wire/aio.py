@@ -16,7 +16,7 @@ from typing import Any
 import hiredis
 
 from stream.wire.endpoint import Endpoint
-from stream.wire.replies import NOTHING, ConnectionLost, ReplyError, TimedOut, WireError, new_reader
+from stream.wire.replies import NOTHING, ConnectionLost, TimedOut, WireError, new_reader
 
 Done = Callable[[list[Any] | None, WireError | None], None]
 
@@ -144,6 +144,8 @@ class AsyncWire:
                 return link
             loop = asyncio.get_running_loop()
             endpoint = self._endpoint
+            if endpoint.service is not None:
+                endpoint = await _primary(endpoint, self._client_name, self._timeout_s)
             try:
                 async with asyncio.timeout(self._timeout_s):
                     _, link = await loop.create_connection(
@@ -156,9 +158,7 @@ class AsyncWire:
             try:
                 payload, n_replies = endpoint.handshake(self._client_name)
                 extra, n_extra = self._prepare
-                for reply in await _ask(link, payload + extra, n_replies + n_extra):
-                    if isinstance(reply, ReplyError):
-                        raise reply
+                endpoint.check_handshake(await _ask(link, payload + extra, n_replies + n_extra))
             except BaseException:
                 link.abort(ConnectionLost("the log-in failed"))
                 await link.closed
@@ -166,12 +166,32 @@ class AsyncWire:
             self._link = link
             return link
 
+    def drop(self) -> None:
+        """Give the connection up; the next call connects anew, through the sentinels where there are some."""
+        if (link := self.link) is not None:
+            link.abort(ConnectionLost("given up"))
+
     async def close(self) -> None:
         """Drops the connection; waiting calls fail. A later call would connect again."""
         link, self._link = self._link, None
         if link is not None:
             link.abort(ConnectionLost("the client was closed"))
             await link.closed
+
+
+async def _primary(endpoint: Endpoint, client_name: str, timeout_s: float) -> Endpoint:
+    """The server that the first sentinel that answers calls the primary."""
+    problem: WireError = ConnectionLost("no sentinel is named in the URL")
+    for sentinel in endpoint.sentinels():
+        wire = AsyncWire(sentinel, client_name, timeout_s)
+        try:
+            [reply] = await wire.call(endpoint.ask_primary(), 1)
+            return endpoint.primary(reply)
+        except WireError as error:
+            problem = error
+        finally:
+            await wire.close()
+    raise problem
 
 
 async def _ask(link: Link, payload: bytes, n_replies: int) -> list[Any]:

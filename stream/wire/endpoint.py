@@ -1,22 +1,37 @@
 """Where Redis is and how to log in, parsed once from a URL.
 
-`redis://[user][:password]@host[:port][/db]`, or `rediss://` for TLS. TLS verifies the server's certificate and
-name; query options: `ssl_ca_certs=FILE`, `ssl_certfile=FILE`, `ssl_keyfile=FILE`, `ssl_cert_reqs=none` (don't verify).
-The names are redis-py's, so one URL serves both. An unknown option is refused: a mistyped one must not weaken TLS.
+- `redis://[user][:password]@host[:port][/db]`: one server.
+- `redis+cluster://[user][:password]@host[:port],host[:port]…`: a Redis Cluster; any of its nodes tells of the others.
+- `redis+sentinel://[user][:password]@host[:port],host[:port]…/service[/db]`: the sentinels that know the primary of a
+  service. User and password are for the servers; sentinels are asked without.
+
+`rediss` in place of `redis` for TLS, which verifies the server's certificate and name; query options, as redis-py names
+them: `ssl_ca_certs=FILE`, `ssl_certfile=FILE`, `ssl_keyfile=FILE`, `ssl_cert_reqs=none` (don't verify).
+An unknown option is refused: a mistyped one must not weaken TLS.
 """
 
 import ssl
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from hiredis import pack_command
 
+from stream.wire.replies import ConnectionLost, ReplyError
+
 _TLS_OPTIONS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"})
+_PORT, _SENTINEL_PORT = 6379, 26379
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One Redis server and the user to be there. `str()` never holds the password."""
+    """A Redis server, cluster or service, and the user to be there. `str()` never holds the password.
+
+    Attributes:
+        seeds: nodes of a cluster, or sentinels, to ask first; of one server none.
+        service: what the sentinels call it.
+    """
 
     host: str
     port: int
@@ -24,15 +39,46 @@ class Endpoint:
     username: str | None
     password: str | None = field(repr=False)
     tls: ssl.SSLContext | None = field(repr=False)
+    seeds: tuple[tuple[str, int], ...] = ()
+    service: str | None = None
+    must_be_primary: bool = False
 
     def __str__(self) -> str:
+        if self.service is not None:
+            return f"the primary of {self.service} ({', '.join(f'{h}:{p}' for h, p in self.seeds)})"
         return f"{self.host}:{self.port}/{self.db}"
+
+    @property
+    def is_cluster(self) -> bool:
+        return bool(self.seeds) and self.service is None
+
+    def at(self, host: str, port: int) -> "Endpoint":
+        """One node of the cluster."""
+        return replace(self, host=host, port=port, seeds=())
+
+    def sentinels(self) -> Iterator["Endpoint"]:
+        """The sentinels, each as a server of its own."""
+        for host, port in self.seeds:
+            yield replace(self, host=host, port=port, db=0, username=None, password=None, seeds=(), service=None)
+
+    def ask_primary(self) -> bytes:
+        """What to ask a sentinel; `primary` reads its reply."""
+        packed: bytes = pack_command(("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service or ""))
+        return packed
+
+    def primary(self, reply: Any) -> "Endpoint":
+        """The server that a sentinel's reply names. Raises ConnectionLost when it names none."""
+        if isinstance(reply, ReplyError) or not reply:
+            raise ConnectionLost(f"the sentinel knows no service {self.service} ({reply})")
+        host, port = reply
+        found = replace(self, host=host.decode(), port=int(port), seeds=(), service=None)
+        return replace(found, must_be_primary=True)
 
     def handshake(self, client_name: str) -> tuple[bytes, int]:
         """(packed commands, number of replies) to send first on a new connection.
 
         RESP2: hiredis makes a dict of a RESP3 map at four times the cost of a list. `client_name` is what
-        operators see in CLIENT LIST. HELLO is allowed to every ACL user.
+        operators see in CLIENT LIST. HELLO is allowed to every ACL user, and says which role the server has.
         """
         hello: tuple[str, ...] = ("HELLO", "2")
         if self.password is not None:
@@ -42,31 +88,61 @@ class Endpoint:
             return pack_command(hello), 1
         return pack_command(hello) + pack_command(("SELECT", str(self.db))), 2
 
+    def check_handshake(self, replies: Sequence[Any]) -> None:
+        """Raises ReplyError when the log-in was refused, ConnectionLost when a sentinel's word was out of date."""
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                raise reply
+        if self.must_be_primary:
+            said = dict(zip(replies[0][::2], replies[0][1::2], strict=True))
+            if said.get(b"role") != b"master":
+                raise ConnectionLost(f"{self.host}:{self.port} is a replica: the sentinels are failing over")
+
 
 def parse_url(url: str) -> Endpoint:
     """Raises ValueError naming the part of the URL that is wrong; never repeats the password."""
     parts = urlsplit(url)
-    if parts.scheme not in ("redis", "rediss"):
-        raise ValueError(f"Redis URL: expected redis:// or rediss://, found {parts.scheme or 'no scheme'}")
-    db = parts.path.strip("/")
-    if db and not db.isdigit():
-        raise ValueError(f"Redis URL: expected a database number after the host, found {db!r}")
-    try:
-        port = parts.port or 6379
-    except ValueError:
-        raise ValueError("Redis URL: expected a port number up to 65535") from None
+    scheme, _, kind = parts.scheme.partition("+")
+    if scheme not in ("redis", "rediss") or kind not in ("", "cluster", "sentinel"):
+        found = parts.scheme or "no scheme"
+        raise ValueError(
+            f"Redis URL: expected redis:// or rediss://, with or without +cluster or +sentinel, found {found}"
+        )
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    username, _, password = credentials.partition(":")
+    seeds = tuple([_address(host, _SENTINEL_PORT if kind == "sentinel" else _PORT) for host in hosts.split(",")])
+    if len(seeds) > 1 and not kind:
+        raise ValueError("Redis URL: expected one host; several need redis+cluster:// or redis+sentinel://")
+    path = [part for part in parts.path.split("/") if part]
+    service = path.pop(0) if kind == "sentinel" and path else None
+    if kind == "sentinel" and service is None:
+        raise ValueError("Redis URL: expected the name of a service after the sentinels, such as …:26379/mymaster")
+    db = path.pop(0) if path else "0"
+    if path or not db.isdigit() or (kind == "cluster" and db != "0"):
+        raise ValueError(f"Redis URL: expected a database number at the end (0 in a cluster), found {parts.path!r}")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    unknown = sorted(options.keys() - (_TLS_OPTIONS if parts.scheme == "rediss" else frozenset()))
+    unknown = sorted(options.keys() - (_TLS_OPTIONS if scheme == "rediss" else frozenset()))
     if unknown:
         raise ValueError(f"Redis URL: unknown option {', '.join(unknown)} for {parts.scheme}://")
     return Endpoint(
-        host=parts.hostname or "localhost",
-        port=port,
-        db=int(db or 0),
-        username=unquote(parts.username) if parts.username else None,
-        password=unquote(parts.password) if parts.password else None,
-        tls=_tls(options) if parts.scheme == "rediss" else None,
+        host=seeds[0][0],
+        port=seeds[0][1],
+        db=int(db),
+        username=unquote(username) if username else None,
+        password=unquote(password) if password else None,
+        tls=_tls(options) if scheme == "rediss" else None,
+        seeds=seeds if kind else (),
+        service=service,
     )
+
+
+def _address(text: str, default_port: int) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or port.endswith("]"):  # no port; or an IPv6 address alone
+        host, port = text, str(default_port)
+    if not port.isdigit() or int(port) > 65_535:
+        raise ValueError("Redis URL: expected a port number up to 65535")
+    return host.strip("[]") or "localhost", int(port)
 
 
 def _tls(options: dict[str, str]) -> ssl.SSLContext:

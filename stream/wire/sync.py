@@ -7,7 +7,7 @@ import ssl
 from typing import Any
 
 from stream.wire.endpoint import Endpoint
-from stream.wire.replies import NOTHING, ConnectionLost, ReplyError, TimedOut, new_reader
+from stream.wire.replies import NOTHING, ConnectionLost, TimedOut, WireError, new_reader
 
 # Takes the replies of a hundred members (about 160 bytes each) in one call of recv.
 _RECV_BYTES = 65_536
@@ -21,6 +21,8 @@ class SyncWire:
     def __init__(self, endpoint: Endpoint, client_name: str, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._reader = new_reader()
+        if endpoint.service is not None:
+            endpoint = _primary(endpoint, client_name, timeout_s)
         # A connection inherited by fork is the parent's: two processes would read each other's replies.
         self.pid = os.getpid()
         try:
@@ -35,9 +37,7 @@ class SyncWire:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if endpoint.tls is not None:
                 self._sock = endpoint.tls.wrap_socket(sock, server_hostname=endpoint.host)
-            for reply in self.call(*endpoint.handshake(client_name)):
-                if isinstance(reply, ReplyError):
-                    raise reply
+            endpoint.check_handshake(self.call(*endpoint.handshake(client_name)))
         except TimeoutError:
             self.close()
             raise TimedOut(f"no log-in within {timeout_s} s") from None
@@ -50,11 +50,24 @@ class SyncWire:
 
     def call(self, payload: bytes, n_replies: int) -> list[Any]:
         """One round trip. After a WireError the connection is useless and must be closed."""
+        self.send(payload)
+        return self.receive(n_replies)
+
+    def send(self, payload: bytes) -> None:
+        """Half a round trip; `receive` is the other."""
+        try:
+            self._sock.sendall(payload)
+        except TimeoutError:
+            raise TimedOut(f"nothing taken within {self._timeout_s} s") from None
+        except OSError as error:
+            raise ConnectionLost(f"the connection broke ({error})") from error
+
+    def receive(self, n_replies: int) -> list[Any]:
+        """Returns as many replies; raises as `call`."""
         replies: list[Any] = []
         sock, reader = self._sock, self._reader
         gets, recv = reader.gets, sock.recv
         try:
-            sock.sendall(payload)
             while True:
                 replies += iter(gets, NOTHING)
                 if len(replies) >= n_replies:
@@ -72,3 +85,22 @@ class SyncWire:
         """Safe to call twice."""
         with contextlib.suppress(OSError):
             self._sock.close()
+
+
+def _primary(endpoint: Endpoint, client_name: str, timeout_s: float) -> Endpoint:
+    """The server that the first sentinel that answers calls the primary."""
+    problem: WireError = ConnectionLost("no sentinel is named in the URL")
+    for sentinel in endpoint.sentinels():
+        try:
+            wire = SyncWire(sentinel, client_name, timeout_s)
+        except WireError as error:
+            problem = error
+            continue
+        try:
+            [reply] = wire.call(endpoint.ask_primary(), 1)
+            return endpoint.primary(reply)
+        except WireError as error:
+            problem = error
+        finally:
+            wire.close()
+    raise problem

@@ -6,16 +6,13 @@ What a cluster of brokers adds (leader changes, too few replicas in sync) is in 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from chaos.check import check, check_disk
 from chaos.conftest import CrewOn
 from chaos.load import Load, models
 from chaos.traffic import Traffic
-from chaos.vitals import is_alive
+from chaos.vitals import cpu_s, metric
 from chaos.watcher import Watcher
 from chaos.workers import Crew, Worker
 from e2e.system import Pair
@@ -25,27 +22,20 @@ pytestmark = [pytest.mark.long, pytest.mark.kafka, pytest.mark.redis_server]
 
 N_MEMBERS = 300
 SESSION_S = 6.0  # Kafka's own minimum, so that an outage outlasts it or doesn't, as the test wants
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @pytest.fixture
-async def crew(own_kafka: ApacheKafka, redis_server: RedisServer, crew_on: CrewOn) -> AsyncIterator[Crew]:
+async def crew(own_kafka: ApacheKafka, redis_server: RedisServer, crew_on: CrewOn) -> Crew:
     """An installation on a broker that may be hurt; no worker runs yet."""
     made = await crew_on(Pair(Broker("apache", own_kafka.bootstrap), redis_server), models(), n_partitions=4)
     made.system.set(session_timeout_s=SESSION_S)
-    yield made
+    return made
 
 
 async def bring_back(kafka: ApacheKafka) -> None:
     """Start a broker and return when it is ready; the event loop turns meanwhile, so the load goes on."""
     kafka.spawn()
     await asyncio.to_thread(kafka.wait_until_ready)
-
-
-def cpu_s(worker: Worker) -> float:
-    """CPU seconds, user and system, that a worker has used."""
-    fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
 async def carried_on(crew: Crew, worker: Worker, pid: int | None, traffic: Traffic) -> None:
@@ -111,30 +101,32 @@ async def test_a_broker_gone_for_a_minute_is_waited_for(own_kafka: ApacheKafka, 
 
 
 async def test_a_broker_that_goes_while_state_is_recovered(own_kafka: ApacheKafka, crew: Crew) -> None:
-    """A worker with an empty disk is recovering, or joining, when the broker dies: it goes on where it was when the
-    broker is back. At several moments of the start."""
-    load = Load(13, N_MEMBERS)
+    """A worker with an empty disk is joining its group, or recovering, when the broker dies: it goes on where it was
+    when the broker is back, and applies what comes then."""
+    load = Load(13, 20_000)  # so that the recovery takes longer than the look at it
     worker = crew.hire()
     worker.start()
-    await crew.system.send(load.everyone() + load.some(2_000))
+    await crew.system.send(load.everyone())
     await crew.applied()
-    for delay_s in (0.2, 0.7, 1.2):
+    recovering = 0
+    for moment in ("Creating topic", *3 * ["Restoring state from changelog topics"]):
         worker.kill()
         worker.lose_disk()
-        was_said = worker.says().count("metrics on")
+        was_said = worker.says().count(moment)
         worker.start()
         pid = worker.pid
-        await crew.until(lambda said=was_said: worker.says().count("metrics on") > said, "the start")
-        await asyncio.sleep(delay_s)
+        await crew.until(lambda m=moment, n=was_said: worker.says().count(m) > n, moment)
         own_kafka.kill()
         await asyncio.sleep(3)
+        recovering += metric(worker, "memberstream_recovery_remaining_records")[""] > 0
         await bring_back(own_kafka)
         await crew.system.send(load.some(300))
         await crew.applied()
         assert worker.pid == pid
-        await check(crew.system)
+    await check(crew.system)
     worker.stop()
     await check_disk(crew.system, worker.data_dir)
+    assert recovering > 0
 
 
 async def test_a_stop_during_an_outage_is_in_time_and_loses_nothing(own_kafka: ApacheKafka, crew: Crew) -> None:

@@ -68,7 +68,7 @@ class Traffic:
             else:
                 self.acknowledged[found.partition, found.offset] = event
         await self._producer.stop()
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._system.settings.kafka_bootstrap)
+        consumer = AIOKafkaConsumer(bootstrap_servers=self._system.pair.broker.bootstrap)
         await consumer.start()
         try:
             parts = [TopicPartition(self._system.settings.topic, p) for p in range(self._system.n_partitions)]
@@ -85,7 +85,7 @@ class Traffic:
         assert lost == [], f"{len(lost)} of {len(self.acknowledged)} acknowledged events aren't where they were put"
 
     async def __aenter__(self) -> Self:
-        self._producer = AIOKafkaProducer(bootstrap_servers=self._system.settings.kafka_bootstrap, acks="all")
+        self._producer = AIOKafkaProducer(bootstrap_servers=self._system.pair.broker.bootstrap, acks="all")
         await self._producer.start()
         self._task = asyncio.create_task(self._send())
         return self

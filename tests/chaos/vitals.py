@@ -1,42 +1,36 @@
-"""What a worker says of itself over HTTP."""
+"""A worker process seen from outside: its metrics, its processor time, its memory (Linux)."""
 
 from __future__ import annotations
 
-import re
-from http import HTTPStatus
-from urllib.error import HTTPError
+import os
+from pathlib import Path
 from urllib.request import urlopen
 
 from chaos.workers import Worker
 from prometheus_client.parser import text_string_to_metric_families
 
-
-def _ask(worker: Worker, path: str) -> tuple[int, str]:
-    try:
-        with urlopen(f"http://127.0.0.1:{worker.settings.metrics_port}{path}", timeout=2) as response:
-            return response.status, response.read().decode()
-    except HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
-def is_alive(worker: Worker) -> bool:
-    """Return what /healthz says."""
-    return _ask(worker, "/healthz")[0] == HTTPStatus.OK
+def metric(worker: Worker, name: str) -> dict[str, float]:
+    """Return a metric by the value of its one label, "" if it has none. Raises OSError before the worker listens."""
+    with urlopen(f"http://127.0.0.1:{worker.settings.metrics_port}/metrics", timeout=5) as response:
+        families = list(text_string_to_metric_families(response.read().decode()))
+    return {
+        "".join(sample.labels.values()): sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == name
+    }
 
 
-def readyz(worker: Worker) -> str:
-    """Return the text of /readyz; raises OSError before it listens."""
-    return _ask(worker, "/readyz")[1]
+def cpu_s(worker: Worker) -> float:
+    """Return the CPU seconds, user and system, that it has used."""
+    fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
-def owned(worker: Worker) -> set[int]:
-    """Return the partitions that it says it owns; raises OSError before it listens."""
-    found = re.search(r"partitions (\d[\d, ]*)", readyz(worker))
-    return {int(number) for number in found[1].split(",")} if found else set()
-
-
-def metric(worker: Worker, name: str) -> float:
-    """Return the sum of a metric over its labels."""
-    families = text_string_to_metric_families(_ask(worker, "/metrics")[1])
-    return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+def rss_mb(worker: Worker) -> float:
+    """Return its resident memory, MB."""
+    [line] = [x for x in Path(f"/proc/{worker.pid}/status").read_text().splitlines() if x.startswith("VmRSS")]
+    return int(line.split()[1]) / 1024

@@ -100,6 +100,32 @@ async def test_a_redis_killed_under_load_and_restarted_empty_loses_nothing(
     assert "waiting for Redis" in system.says()
 
 
+@pytest.mark.parametrize("own_redis", [pytest.param("redis", marks=pytest.mark.redis_server)], indirect=True)
+async def test_a_redis_that_comes_back_with_older_data_is_rewritten(
+    embedded_pair: Pair, own_redis: Callable[..., RedisServer], install: Install
+) -> None:
+    """The last writes gone and the epoch still there, as after a fail-over: the worker misses its own last beacon, and
+    every member is right without any further event."""
+    store = own_redis()
+    system = await install(replace(embedded_pair, store=store), [level()])
+    system.start()
+    await system.send(first_events())
+    await system.applied()
+    system.redis.save()
+    await system.send([Sent(m.encode(), event("patch", patch={"x": 1})) for m in IDS])
+    await system.applied()
+    right = everything(system)
+    await asyncio.sleep(1.5)  # a beacon at least: what comes back is older than what was acknowledged
+    pid = system.pid
+    store.kill()
+    store.start()
+    assert system.redis.exists("ms:{meta}:epoch")
+    assert everything(system) != right
+    await system.until(lambda: everything(system) == right and system.is_applied(), "all members right again")
+    assert system.pid == pid
+    assert "Redis may have lost what was written last" in system.says()
+
+
 async def steady_load(system: System) -> dict[str, list[str]]:
     """Patch every member some times over two seconds; returns the position of each one's last event."""
     last: dict[str, list[str]] = {}

@@ -125,6 +125,8 @@ def kafka_cluster(directory: Path, nodes: int = 3) -> Iterator[list[ApacheKafka]
     )
     settings = {f"{topic}.replication.factor": count for topic, count in copies.items()}
     settings |= {"min.insync.replicas": str(nodes - 1), "transaction.state.log.min.isr": str(nodes - 1)}
+    # A node that is back leads again what it led first, soon (default: looked after every 5 minutes).
+    settings |= {"leader.imbalance.check.interval.seconds": "2", "leader.imbalance.per.broker.percentage": "0"}
     cluster = [ApacheKafka(directory / str(node), node=node, controllers=ports, settings=settings) for node in ports]
     try:
         for node in cluster:

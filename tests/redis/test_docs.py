@@ -58,12 +58,14 @@ async def fill(url: str) -> None:
              PublishedModel("buying_style", 4, "kmeans", {})]
         )  # fmt: skip
         token = await projection.begin(0)
-        both = [(style, 0, 1_600_000_000_000), (buyer, 2, 7), (membership_field("repeat_buyer", 9), 3, 7)]
-        await projection.write(0, [Update(b"m-1", 3, now, now + 60_000, both)])
-        await projection.write(0, [Update("naïve:{x}".encode(), 4, now, None, [(style, 3, 7), (buyer, 1, 7)])])
-        await projection.write(0, [Update(b"unscored", 4, now, None, [(buyer, 1, 7)])])
-        await projection.write(0, [Update(b"old", 5, now, now - 1, [(style, 1, 5), (buyer, 1, 5)])])
-        await projection.write(9, [Update(b"elsewhere", 5, now, None, [(style, 1, 5), (buyer, 1, 5)])])
+        fields = (style, buyer, membership_field("repeat_buyer", 9))
+        await projection.write(
+            0, [Update(b"m-1", 3, now, now + 60_000, fields, [(0, 1_600_000_000_000), (2, 7), (3, 7)])]
+        )
+        await projection.write(0, [Update("naïve:{x}".encode(), 4, now, None, (style, buyer), [(3, 7), (1, 7)])])
+        await projection.write(0, [Update(b"unscored", 4, now, None, (buyer,), [(1, 7)])])
+        await projection.write(0, [Update(b"old", 5, now, now - 1, (style, buyer), [(1, 5), (1, 5)])])
+        await projection.write(9, [Update(b"elsewhere", 5, now, None, (style, buyer), [(1, 5), (1, 5)])])
         await projection.write(0, [Deletion(b"gone", 6, now)])
         await projection.beacon({0: Beacon(7, now, now)})
         await projection.finish(0, token, 1, now)

@@ -13,13 +13,13 @@ from models.position import position_of, split_position
 from stream.keyspace import TOMBSTONE_TTL_S, member_key, membership_field, parse_position
 from stream.projection import Deletion, PartitionMismatch, Projection, Update
 
-FIELDS = [membership_field("repeat_buyer", 1), membership_field("buying_style", 2)]
+FIELDS = (membership_field("repeat_buyer", 1), membership_field("buying_style", 2))
 
 
 def update(member: bytes, offset: int, as_of_ms: int = 1_000, valid_until_ms: int | None = None) -> Update:
     """The content follows from the position, as it does in the pipeline. `offset`: or a position of a later epoch."""
     cluster = (offset * 7 + as_of_ms) % 5
-    return Update(member, offset, as_of_ms, valid_until_ms, [(field, cluster, as_of_ms) for field in FIELDS])
+    return Update(member, offset, as_of_ms, valid_until_ms, FIELDS, [(cluster, as_of_ms) for _ in FIELDS])
 
 
 def expected(change: Update | Deletion) -> dict[bytes, bytes]:
@@ -28,7 +28,7 @@ def expected(change: Update | Deletion) -> dict[bytes, bytes]:
         return {b"pos": b"%d:3:%d:%d:" % (epoch, offset, change.as_of_ms), b"gone": b"1"}
     until = b"" if change.valid_until_ms is None else b"%d" % change.valid_until_ms
     pos = b"%d:3:%d:%d:%b" % (epoch, offset, change.as_of_ms, until)
-    return {b"pos": pos, **{field: b"%d:%d" % (cluster, since) for field, cluster, since in change.memberships}}
+    return {b"pos": pos, **dict(zip(change.fields, [b"%d:%d" % held for held in change.memberships], strict=True))}
 
 
 @pytest.fixture
@@ -140,12 +140,12 @@ async def test_a_tombstone_keeps_a_stale_writer_out_and_ends(redis_url: str, cli
         assert client.hgetall(member_key(b"m")) == {b"pos": b"0:3:6:2000:", b"gone": b"1"}
 
 
-@pytest.mark.parametrize("fields", [FIELDS, []])
+@pytest.mark.parametrize("fields", [FIELDS, ()])
 async def test_a_member_that_comes_back_replaces_its_tombstone_whole(
-    redis_url: str, client: redis.Redis, fields: list[bytes]
+    redis_url: str, client: redis.Redis, fields: tuple[bytes, ...]
 ) -> None:
     """Nothing of the tombstone stays, least of all its time to live; also when no model is published."""
-    again = update(b"m", 7)._replace(memberships=[(field, 1, 2) for field in fields])
+    again = update(b"m", 7)._replace(fields=fields, memberships=[(1, 2) for _ in fields])
     async with Projection(redis_url) as projection:
         await projection.write(3, [update(b"m", 5)])
         await projection.write(3, [Deletion(b"m", 6, 2_000)])
@@ -183,8 +183,8 @@ async def test_large_writes_travel_in_short_calls(redis_url: str, client: redis.
         updates = [update(b"m%d" % i, i) for i in range(1_000)]
         assert await projection.write(3, updates) == 0
         assert client.info("commandstats")["cmdstat_evalsha"]["calls"] == 50  # 20 members each
-        many = [(membership_field("m", version), 1, 2) for version in range(1, 401)]
-        wide = [Update(b"w%d" % i, i, 1, None, many) for i in range(3)]
+        many = tuple([membership_field("m", version) for version in range(1, 401)])
+        wide = [Update(b"w%d" % i, i, 1, None, many, [(1, 2)] * 400) for i in range(3)]
         assert await projection.write(3, wide) == 0
         assert await projection.write(3, [Deletion(b"m%d" % i, 2_000, 1) for i in range(50)]) == 0
         assert await projection.write(3, []) == 0
@@ -196,7 +196,9 @@ async def test_members_of_one_write_have_the_same_fields(redis_url: str) -> None
     """A mixed write is our bug; it must not store values under the wrong names."""
     async with Projection(redis_url) as projection:
         with pytest.raises(ValueError, match="expected fields"):
-            await projection.write(3, [update(b"m", 1), update(b"n", 2)._replace(memberships=[(FIELDS[1], 1, 2)])])
+            await projection.write(
+                3, [update(b"m", 1), update(b"n", 2)._replace(fields=FIELDS[1:], memberships=[(1, 2)])]
+            )
 
 
 async def test_partitions_written_at_once_share_a_connection(redis_url: str, client: redis.Redis) -> None:

@@ -40,10 +40,10 @@ async def fill(url: str, *, complete: bool = True, n: int = 0) -> None:
         token = await projection.begin(0)
         ids = [*WEIRD, *(f"m{i}" for i in range(n))]
         updates: list[Update | Deletion] = [
-            Update(member.encode(), i, now, None, [(FIELDS[0], 1 + i % 3, now - i), (FIELDS[1], 0, 5)])
+            Update(member.encode(), i, now, None, tuple(FIELDS), [(1 + i % 3, now - i), (0, 5)])
             for i, member in enumerate(ids)
         ]
-        updates.append(Update(b"old", 5, now, now - 1, [(field, 1, 5) for field in FIELDS]))
+        updates.append(Update(b"old", 5, now, now - 1, tuple(FIELDS), [(1, 5) for _ in FIELDS]))
         updates.append(Deletion(b"gone", 6, now))
         await projection.write(0, updates)
         await projection.beacon({0: Beacon(len(ids), now, now)})

@@ -8,11 +8,11 @@ from proxy import CountingProxy
 from stream.keyspace import membership_field
 from stream.projection import CALL_COST, MEMBER_COST, Projection, Update
 
-FIELDS = [membership_field("m", 1), membership_field("n", 1)]
+FIELDS = (membership_field("m", 1), membership_field("n", 1))
 
 
 def updates(prefix: str, n: int) -> list[Update]:
-    return [Update(f"{prefix}{i}".encode(), i, 1, None, [(field, 1, 1) for field in FIELDS]) for i in range(n)]
+    return [Update(f"{prefix}{i}".encode(), i, 1, None, FIELDS, [(1, 1) for _ in FIELDS]) for i in range(n)]
 
 
 async def test_one_call_under_way(redis_url: str) -> None:

@@ -35,19 +35,40 @@ def test_a_url_is_read(url: str, expected: tuple[object, ...]) -> None:
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("http://h", "expected redis:// or rediss://, found http"),
+        ("http://h", "expected redis:// or rediss://, .* found http"),
         ("localhost", "found no scheme"),
         ("redis://h/x", "expected a database number"),
         ("redis://h:99999", "expected a port"),
         ("redis://h?ssl_cert_reqs=none", "unknown option ssl_cert_reqs for redis://"),
         ("rediss://h?ssl_cert_req=none", "unknown option ssl_cert_req for rediss://"),
         ("rediss://h?ssl_cert_reqs=optional", "expected required or none"),
+        ("redis://h,i", "expected one host"),
+        ("redis+cluster://h/1", "0 in a cluster"),
+        ("redis+sentinel://h", "expected the name of a service"),
+        ("redis+sentinel://h/service/x", "expected a database number"),
     ],
 )
 def test_a_wrong_url_says_what_is_wrong(url: str, problem: str) -> None:
     """Before any connection is made."""
     with pytest.raises(ValueError, match=problem):
         parse_url(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "seeds", "service"),
+    [
+        ("redis+cluster://u:p@h:1,[::1]:2,i", (("h", 1), ("::1", 2), ("i", 6379)), None),
+        ("rediss+cluster://h", (("h", 6379),), None),
+        ("redis+sentinel://h,i:5/main/3", (("h", 26379), ("i", 5)), "main"),
+    ],
+)
+def test_urls_of_clusters_and_sentinels_name_several_hosts(
+    url: str, seeds: tuple[tuple[str, int], ...], service: str | None
+) -> None:
+    """Each with its default port; the service stands before the database."""
+    endpoint = parse_url(url)
+    assert (endpoint.seeds, endpoint.service, endpoint.is_cluster) == (seeds, service, service is None)
+    assert endpoint.db == (3 if service else 0)
 
 
 @pytest.mark.redis_server

@@ -93,7 +93,7 @@ class FakeRedis:
             elif isinstance(update, Deletion):
                 self._disk.redis[update.member_id] = Held(position, None, None)
             else:
-                memberships = {name: (cluster, since_ms) for name, cluster, since_ms in update.memberships}
+                memberships = dict(zip(update.fields, update.memberships, strict=True))
                 self._disk.redis[update.member_id] = Held(position, update.valid_until_ms, memberships)
         return refused
 
@@ -102,7 +102,10 @@ class FakeRedis:
             raise RedisUnavailable("down. Next: wait")
 
     async def beacon(self, beacons: Mapping[int, Beacon]) -> BeaconReply:
-        return BeaconReply(self._disk.epoch, {partition: self._disk.built.get(partition) for partition in beacons})
+        return BeaconReply(self._disk.epoch, {p: self._disk.built.get(p) for p in beacons}, {})
+
+    def reconnected(self) -> bool:
+        return False
 
     async def begin(self, partition: int) -> bytes:
         self._disk.built[partition] = BuiltMark(b"token", False)

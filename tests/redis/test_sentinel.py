@@ -1,0 +1,71 @@
+"""The same writer and look-ups through a sentinel, over a fail-over."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from nodes import Sentinel
+from test_cluster import build, updates
+
+from stream.lookup import AsyncLookup, Lookup, LookupUnavailable
+from stream.projection import Projection, RedisUnavailable
+
+T = TypeVar("T")
+pytestmark = pytest.mark.redis_server
+
+
+@pytest.fixture
+def sentinel(tmp_path: Path) -> Iterator[Sentinel]:
+    running = Sentinel(tmp_path)
+    yield running
+    running.kill()
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat an outage away, as the worker does; at most 15 s."""
+    give_up_at = time.monotonic() + 15
+    while True:
+        try:
+            return await call()
+        except (RedisUnavailable, LookupUnavailable):
+            assert time.monotonic() < give_up_at
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+async def test_writer_and_look_ups_follow_the_primary(sentinel: Sentinel, is_killed: bool) -> None:
+    """Ordered by an operator, or because the primary was killed: both go on with the new one, by the same URL."""
+    old = sentinel.servers[0]
+    with Lookup(sentinel.url) as blocking:
+        async with Projection(sentinel.url) as projection, AsyncLookup(sentinel.url) as members:
+            await build(projection)
+            await projection.write(0, updates(20, 1))
+            assert (await members.get("m3")).offset == 1
+            assert (await asyncio.to_thread(blocking.get, "m3")).offset == 1
+            if is_killed:
+                old.kill()
+            else:
+                sentinel.client.sentinel_failover("main")
+            give_up_at = time.monotonic() + 15
+            while sentinel.client.sentinel_get_master_addr_by_name("main")[1] == old.port:
+                assert time.monotonic() < give_up_at
+                await patiently(lambda: projection.write(0, updates(20, 2)))
+                await asyncio.sleep(0.05)
+            while sentinel.servers[1].client.hget("ms:member:m3", "pos") != "0:0:3:1700000000000:":
+                # What the old primary still took is lost with it: the worker notices by its beacon, and writes again.
+                assert time.monotonic() < give_up_at
+                await patiently(lambda: projection.write(0, updates(20, 3)))
+            assert (await patiently(lambda: members.get("m3"))).offset == 3
+            assert (await patiently(lambda: asyncio.to_thread(blocking.get, "m3"))).offset == 3
+
+
+async def test_an_unknown_service_is_said(sentinel: Sentinel) -> None:
+    """A misspelt name is no silent wait."""
+    async with Projection(sentinel.url.replace("/main", "/mian")) as projection:
+        with pytest.raises(RedisUnavailable, match="no service mian"):
+            await projection.ping()
