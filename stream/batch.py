@@ -9,7 +9,7 @@ written to Redis again, because the crash that made the replay may have come bef
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -46,35 +46,41 @@ class Batch:
 
     Attributes:
         done_position: events up to here are in the state already, also those of members that are gone.
-        epoch: of the topic, part of every position.
-        progress: how far the partition is once this batch is written.
+        progress: how far the partition is once this batch is written; its epoch is part of every position.
         events: member id → its events in order, with their records.
-        members: member id → its state, once loaded.
+        items: states that changed, for changelog and local state.
+        gone: members that are forgotten whole.
+        updates: what Redis is to hold of the members: the changed ones, and again the replayed ones.
         produced_ms: record timestamps of the applied events, for freshness.
         outcomes: outcome → number of records.
+        written_at: the write position of what is written (stream/state_store.py); known once all records are decoded.
     """
 
     done_position: int
-    epoch: int
     progress: Progress
+    written_at: int = NOWHERE
     events: dict[bytes, list[tuple[Record, ChangeEvent]]] = field(default_factory=dict)
-    members: dict[bytes, Touched] = field(default_factory=dict)
+    items: list[tuple[bytes, bytes | None]] = field(default_factory=list)
+    gone: list[tuple[bytes, bytes | None]] = field(default_factory=list)
+    updates: list[Update | Deletion] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     produced_ms: list[int] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
     membership_changes: Counter[str] = field(default_factory=Counter)
 
 
-def decode_many(records: Sequence[Record], progress: Progress, now_ms: int) -> Batch:
-    """Return the batch with its events decoded and put in order by member; bad ones are dead letters.
+def begin(progress: Progress) -> Batch:
+    """Return an empty batch of a partition that is as far as `progress`."""
+    return Batch(progress.position, progress)
+
+
+def decode_many(batch: Batch, records: Sequence[Record], now_ms: int) -> None:
+    """Add records: their events decoded and put in order by member; bad ones are dead letters.
 
     Args:
-        progress: how far the partition is before this batch.
         now_ms: wall clock, against which events from the future are known.
     """
-    batch = Batch(progress.position, progress.epoch, progress)
-    events = batch.events
-    clock_ms = progress.clock_ms
+    events, clock_ms = batch.events, batch.progress.clock_ms
     for record in records:
         key = record.key
         try:
@@ -84,18 +90,18 @@ def decode_many(records: Sequence[Record], progress: Progress, now_ms: int) -> B
             continue
         clock_ms = max(clock_ms, event.at_ms)
         events.setdefault(key or b"", []).append((record, event))  # decode has refused an empty key
-    last = position_of(batch.epoch, records[-1].offset)
-    batch.progress = Progress(max(progress.position, last), clock_ms, progress.topic_id)
-    return batch
+    last = position_of(batch.progress.epoch, records[-1].offset)
+    batch.progress = Progress(max(batch.progress.position, last), clock_ms, batch.progress.topic_id)
 
 
-def apply_many(batch: Batch, states: Sequence[bytes | None]) -> None:
-    """Apply the batch's events to the members' stored states, given in the order of `batch.events`."""
-    base, done_position, n_applied = position_of(batch.epoch, 0), batch.done_position, 0
-    for (key, events), state in zip(batch.events.items(), states, strict=True):
+def apply_many(batch: Batch, keys: Sequence[bytes], states: Sequence[bytes | None]) -> dict[bytes, Touched]:
+    """Return some of the batch's members with their events applied to their stored states."""
+    base, done_position, n_applied = position_of(batch.progress.epoch, 0), batch.done_position, 0
+    members: dict[bytes, Touched] = {}
+    for key, state in zip(keys, states, strict=True):
         member = Member() if state is None else decode_state(state)
-        touched = batch.members[key] = Touched(member, state is not None)
-        for record, event in events:
+        touched = members[key] = Touched(member, state is not None)
+        for record, event in batch.events[key]:
             position = base + record.offset
             try:
                 outcome = (
@@ -118,13 +124,39 @@ def apply_many(batch: Batch, states: Sequence[bytes | None]) -> None:
                 touched.replayed_position = position
     if n_applied:
         batch.outcomes[Outcome.APPLIED] += n_applied
+    return members
 
 
-def score_many(batch: Batch, plan: Plan, now_ms: int | None) -> None:
-    """Bring the memberships of all changed members up to date; `now_ms` None: at the time of each one's last event."""
-    changed = [t for t in batch.members.values() if t.applied and t.member.document is not None]
+def score_many(batch: Batch, members: Mapping[bytes, Touched], plan: Plan, now_ms: int | None) -> None:
+    """Bring the memberships of changed members up to date; `now_ms` None: at the time of each one's last event."""
+    changed = [t for t in members.values() if t.applied and t.member.document is not None]
     times = [t.event_ms if now_ms is None else now_ms for t in changed]
-    batch.membership_changes = rescore_many(plan, [t.member for t in changed], times)
+    batch.membership_changes += rescore_many(plan, [t.member for t in changed], times)
+
+
+def encode_many(batch: Batch, members: Mapping[bytes, Touched], publication: Publication) -> None:
+    """Add what is to be written of these members; after it they aren't needed any more.
+
+    A deleted member that carried versions keeps its last one, so that an older event can't bring it back.
+    """
+    for key, touched in members.items():
+        member, is_there = touched.member, touched.member.document is not None
+        if touched.applied:
+            if is_there or member.version >= 0:
+                batch.items.append((key, encode(member, batch.written_at)))
+            elif touched.was_stored:
+                batch.gone.append((key, None))
+        elif touched.replayed_position < 0:
+            continue
+        if is_there:
+            batch.updates.append(to_update(key, member, publication))
+        else:
+            batch.updates.append(to_deletion(key, member, touched.replayed_position))
+
+
+def to_items(batch: Batch) -> list[tuple[bytes, bytes | None]]:
+    """Return all that changes in the state; deletions come last, next to the progress that tells a replay of them."""
+    return [*batch.items, *batch.gone, (APPLIED, batch.progress.encode(batch.written_at))]
 
 
 def to_update(key: bytes, member: Member, publication: Publication) -> Update:
@@ -141,41 +173,10 @@ def to_deletion(key: bytes, member: Member, position: int) -> Deletion:
     return Deletion(key, max(member.position, position), member.as_of_ms)
 
 
-def to_updates(batch: Batch, publication: Publication) -> list[Update | Deletion]:
-    """Return what Redis is to hold of the batch's members: the changed ones, and again the replayed ones."""
-    updates: list[Update | Deletion] = []
-    for key, touched in batch.members.items():
-        member = touched.member
-        if not touched.applied and touched.replayed_position < 0:
-            continue
-        if member.document is not None:
-            updates.append(to_update(key, member, publication))
-        else:
-            updates.append(to_deletion(key, member, touched.replayed_position))
-    return updates
-
-
-def to_items(batch: Batch, written_at: int) -> list[tuple[bytes, bytes | None]]:
-    """Return the states that changed, for changelog and local state; None: the member is forgotten whole.
-
-    Deletions come last, next to the progress that tells a replay of them.
-    A deleted member that carried versions keeps its last one, so that an older event can't bring it back.
-    """
-    items: list[tuple[bytes, bytes | None]] = []
-    gone: list[tuple[bytes, bytes | None]] = []
-    for key, touched in batch.members.items():
-        if not touched.applied:
-            continue
-        member = touched.member
-        if member.document is not None or member.version >= 0:
-            items.append((key, encode(member, written_at)))
-        elif touched.was_stored:
-            gone.append((key, None))
-    return [*items, *gone, (APPLIED, batch.progress.encode(written_at))]
-
-
 def _refuse(batch: Batch, record: Record, error: BadEvent) -> None:
-    if position_of(batch.epoch, record.offset) <= batch.done_position:  # a replay doesn't make another dead letter
+    if (
+        position_of(batch.progress.epoch, record.offset) <= batch.done_position
+    ):  # a replay doesn't make another dead letter
         batch.outcomes[Outcome.REPLAYED] += 1
         return
     batch.outcomes[DEAD_LETTER] += 1

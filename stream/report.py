@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -17,8 +18,17 @@ class Stopwatch:
 
     def lap(self, stage: str) -> None:
         now = perf_counter()
-        self.stages[stage] = now - self._last
+        self.stages[stage] = self.stages.get(stage, 0.0) + now - self._last
         self._last = now
+
+    def resume(self) -> None:
+        """What has passed since the last lap was somebody else's."""
+        self._last = perf_counter()
+
+    async def breathe(self) -> None:
+        """Let others have the event loop; their time isn't counted."""
+        await asyncio.sleep(0)
+        self.resume()
 
 
 @dataclass(frozen=True, slots=True)

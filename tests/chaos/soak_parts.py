@@ -32,7 +32,7 @@ _PAUSE_S = 0.004  # between two look-ups: some 200 a second, enough for a p99 of
 
 
 def bodies(n_members: int) -> tuple[list[Any], list[Any]]:
-    """Return every member's first event and the pool of patches: no version and no time, so that they can come again."""
+    """Return every member's first event and the pool of patches: no version and no time, so they can come again."""
     events = [orjson.loads(value) for _, value in job.events(n_members, POOL)]
     kept = [{name: body[name] for name in ("op", "document", "patch") if name in body} for body in events]
     return kept[:n_members], kept[n_members:]
