@@ -57,7 +57,7 @@ async def test_the_worker_can_write_and_a_reader_can_read(port: int) -> None:
         await projection.set_models([PublishedModel("m", 1, "logistic", {1: "low", 2: "high"})])
         token = await projection.begin(0)
         await projection.write(0, [Update(b"a", 1, now_ms, None, (b"m@1",), [(2, now_ms)]), Deletion(b"b", 2, now_ms)])
-        await projection.write(0, [Update(b"b", 3, now_ms, None, [(b"m@1", 1, now_ms)])])  # over a tombstone
+        await projection.write(0, [Update(b"b", 3, now_ms, None, (b"m@1",), [(1, now_ms)])])  # over a tombstone
         await projection.write(0, [Deletion(b"b", 4, now_ms)])
         assert await projection.finish(0, token, 1, now_ms) == "complete"
         assert (await projection.beacon({0: Beacon(5, now_ms, now_ms)})).epoch
