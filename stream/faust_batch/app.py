@@ -4,7 +4,8 @@ The law of this file:
 1. Every setting of Faust that matters is set here, with its reason. Faust reads the rest from the environment, so what
    is not named here has Faust's default.
 2. Nothing is joined before it is checked: versions, data directory, source topic, changelog (see admin.py).
-3. A stop finishes the batch in flight, commits it, tells the handler, and only then lets Faust stop.
+3. A stop finishes the batch in flight, commits it, tells the handler, and only then lets Faust stop. Without a broker
+   it can do neither, and clients wait for one in a dozen places: it ends in time all the same.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -42,6 +44,10 @@ FETCH_BYTES = 8 << 20
 
 #: Name of the table: part of the changelog's name, `<group>-state-changelog`. Changing it loses the state.
 TABLE = "state"
+
+
+#: Seconds from the beginning of a stop to the end of the process, whatever hangs: a supervisor commonly gives 10.
+STOP_LIMIT_S = 9.0
 
 
 class BatchHandler(Protocol):
@@ -251,6 +257,7 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
         self.topics.add(self.topic(self.source_topic, key_type=bytes, value_type=bytes))
 
     async def on_stop(self) -> None:
+        asyncio.get_running_loop().call_later(STOP_LIMIT_S, _end_now)
         if self._consumer is not None and self.partition_count:
             try:
                 await self.consumer.park()
@@ -275,6 +282,16 @@ class _Worker(faust.Worker):  # type: ignore[misc]
 
     async def _sentinel_task(self) -> None:
         """Everything is stopped already when this is called."""
+
+
+def _end_now() -> None:
+    """End without ceremony; a crash at any point is safe."""
+    log.error(
+        "the stop did not end within %g s, most likely because no broker answers: ending now. What isn't committed will "
+        "be replayed", STOP_LIMIT_S,
+    )  # fmt: skip
+    logging.shutdown()
+    os._exit(1)
 
 
 def _beat(app: BatchApp, loop: asyncio.AbstractEventLoop) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 import pytest
-from chaos.check import last_values, read_whole
+from chaos.check import on_disk
 from chaos.conftest import CrewOn
 from chaos.soak_parts import WINDOW_S, bodies, sent
 from chaos.vitals import metric, rss_mb
@@ -28,7 +28,7 @@ from servers import COMPACTED, ApacheKafka, Broker, RedisServer, create_topic
 
 from bench import job
 from models.member import decode as decode_state
-from stream.keyspace import member_key, parse_membership
+from stream.keyspace import member_key, membership_field, parse_membership
 from stream.server_process import ServerProcess
 
 pytestmark = [pytest.mark.long, pytest.mark.kafka, pytest.mark.redis_server]
@@ -83,7 +83,7 @@ async def test_memory_and_look_ups_stay_as_they_are(
 ) -> None:
     """From the end of the warm-up on, the worker's memory stays within 5%, and the p99 of look-ups in the last third is
     at most half above that of the first (medians over windows of 10 s, for other processes run beside it); in the end
-    every member's document and clusters are right, in the changelog and in Redis."""
+    every member's document and clusters are right in Redis, in RocksDB and, read back from there, in the changelog."""
     duration_s = 60 * float(os.environ.get("SOAK_MINUTES", "10"))
     pair = Pair(Broker("apache", own_kafka.bootstrap), redis_server)
     crew = await crew_on(pair, job.model_files().values(), n_partitions=N_PARTITIONS)
@@ -130,9 +130,16 @@ async def test_memory_and_look_ups_stay_as_they_are(
     everyone = [body["document"] for body in documents]
     for member, patch in patched:
         job.merge(everyone[member], patches[patch]["patch"])
-    await right(crew, everyone)
+    assert wrong_in_redis(crew, everyone) == []
     assert worker.pid == pid
     assert crew.restarts == []
+    worker.stop()
+    assert wrong_on_disk(worker, everyone) == []
+    worker.lose_disk()
+    worker.start()
+    await crew.ready()
+    worker.stop()
+    assert wrong_on_disk(worker, everyone) == [], "read from the changelog"
     memory_first, _, memory_last = thirds(warm)
     assert memory_last <= 1.05 * memory_first
     p99_first, _, p99_last = thirds(p99)
@@ -145,27 +152,26 @@ def thirds(values: Sequence[float]) -> list[float]:
     return [round(median(part), 3) for part in (values[:size], values[size : 2 * size], values[-size:])]
 
 
-async def right(crew: Crew, documents: list[dict[str, Any]]) -> None:
-    """Compare every member with its document: the document in the changelog, both clusters there and in Redis."""
-    activity, style = job.score_many(documents)
-    changelog = {
-        key: decode_state(value)
-        for (_, key), value in last_values(await read_whole(crew.system, crew.system.settings.changelog_topic)).items()
-        if not key.startswith(b"\0")
-    }
+def wrong_in_redis(crew: Crew, documents: list[dict[str, Any]]) -> list[int]:
+    """Return the members whose clusters in Redis aren't those of their documents."""
     pipeline = crew.system.redis.pipeline(transaction=False)
     for i in range(len(documents)):
-        pipeline.hmget(member_key(job.member_id(i)), f"{job.ACTIVITY}@1", f"{job.STYLE}@1")
-    held = pipeline.execute()
-    wrong = []
-    for i, document in enumerate(documents):
-        state, clusters = changelog[job.member_id(i)], [activity[i], style[i]]
-        is_right = [parse_membership(value).cluster for value in held[i]] == clusters
-        if not (
-            is_right
-            and state.document == document
-            and sorted(c for c, _ in state.memberships.values()) == sorted(clusters)
-        ):
-            wrong.append(i)
-    assert wrong == [], f"{len(wrong)} of {len(documents)} members are wrong, such as {wrong[:5]}"
-    assert len(changelog) == len(documents)
+        pipeline.hmget(member_key(job.member_id(i)), membership_field(job.ACTIVITY, 1), membership_field(job.STYLE, 1))
+    held = [tuple(parse_membership(value)[0] for value in values) for values in pipeline.execute()]
+    expected = zip(*job.score_many(documents), strict=True)
+    return [i for i, (found, right) in enumerate(zip(held, expected, strict=True)) if found != right]
+
+
+def wrong_on_disk(worker: Worker, documents: list[dict[str, Any]]) -> list[int]:
+    """Return the members whose document, or whose clusters, aren't right in the local state of a stopped worker."""
+    state: dict[bytes, bytes] = {}
+    for partition in range(N_PARTITIONS):
+        state |= {key: value for key, value in on_disk(worker.data_dir, partition).items() if not key.startswith(b"\0")}
+    assert len(state) == len(documents)
+    members = [decode_state(state[job.member_id(i)]) for i in range(len(documents))]
+    clusters = zip(*job.score_many(documents), strict=True)
+    return [
+        i
+        for i, (member, document, expected) in enumerate(zip(members, documents, clusters, strict=True))
+        if member.document != document or {cluster for cluster, _ in member.memberships.values()} != set(expected)
+    ]

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from models.position import MAX_EPOCH, NOWHERE, position_of, split_position
+from models.position import NOWHERE, position_of
 from stream.bookkeeping import Progress, decode_progress
 from stream.source_topic import TopicChanged, admit, check_end
 
 ONE, OTHER = b"1" * 16, b"2" * 16
-
-
-@given(st.integers(0, MAX_EPOCH), st.integers(0, 2**48 - 1), st.integers(0, MAX_EPOCH), st.integers(0, 2**48 - 1))
-def test_positions_are_ordered_by_epoch_then_offset(epoch: int, offset: int, epoch_2: int, offset_2: int) -> None:
-    """As numbers, and within a signed 64-bit integer; and they come apart again."""
-    position = position_of(epoch, offset)
-    assert NOWHERE < position < 2**63
-    assert (position < position_of(epoch_2, offset_2)) == ((epoch, offset) < (epoch_2, offset_2))
-    assert split_position(position) == (epoch, offset)
 
 
 @pytest.mark.parametrize("topic_id", [b"", ONE])
