@@ -286,10 +286,8 @@ class _Worker(faust.Worker):  # type: ignore[misc]
 
 def _end_now() -> None:
     """End without ceremony; a crash at any point is safe."""
-    log.error(
-        "the stop did not end within %g s, most likely because no broker answers: ending now. What isn't committed will "
-        "be replayed", STOP_LIMIT_S,
-    )  # fmt: skip
+    why = "most likely because no broker answers"
+    log.error("the stop did not end within %g s, %s: ending now, the rest will be replayed", STOP_LIMIT_S, why)
     logging.shutdown()
     os._exit(1)
 
