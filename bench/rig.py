@@ -28,6 +28,7 @@ import redis
 from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench.measured_kafka import MeasuredKafka
 from models.model_file import parse
 from stream.embedded import EmbeddedValkey
 from stream.keyspace import EPOCH, member_key, parse_position
@@ -35,7 +36,6 @@ from stream.published import publish
 from stream.server_process import ServerProcess, free_port
 from stream.settings import Settings, to_environment
 from stream.topics import create_topic
-from tests.kafka.broker import ApacheKafka
 
 Event = tuple[bytes, bytes]
 BATCH_BYTES = 500_000
@@ -59,7 +59,7 @@ class Servers:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.kafka = ApacheKafka(directory / "kafka")
+        self.kafka = MeasuredKafka(directory / "kafka")
         self.valkey = EmbeddedValkey()
         self._rigs = 0
 

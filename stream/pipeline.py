@@ -140,6 +140,8 @@ class Pipeline:
         for partition in sorted(partitions):
             [stored] = self._state.get_many(partition, [APPLIED])
             progress = admit(decode_progress(stored), self._settings.topic_epoch, self._topic.topic_id, partition)
+            if progress.epoch and not progress.next_offset:
+                await self._writer.reset(partition)
             self._writer.progress[partition] = progress
         for partition in sorted(partitions):
             async with self._locks[partition]:

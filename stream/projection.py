@@ -233,6 +233,10 @@ class Projection:
         last = {p: old and keyspace.parse_beacon(old) for p, old in zip(beacons, found[1::2], strict=True)}
         return BeaconReply(epoch is not None, built, last)
 
+    async def reset_beacon(self, partition: int) -> None:
+        """Forgets how far a partition was: in a new epoch its offsets begin at 0."""
+        await self._call([_meta(b"HDEL", keyspace.BEACONS, partition)])
+
     def reconnected(self) -> bool:
         """Whether a node of the cluster was connected to anew since the last question; False of a single server.
 

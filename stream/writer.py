@@ -69,6 +69,10 @@ class Writer:
         """Whether Redis holds an older beacon than was acknowledged; a later one is of another worker."""
         return written is not None and (found is None or found.written_ms < written.written_ms)
 
+    async def reset(self, partition: int) -> None:
+        """Begin a new epoch of a partition: what readers know of how far it was no longer holds."""
+        await self._until_available(lambda: self._projection.reset_beacon(partition))
+
     async def farewell(self, partitions: Iterable[int]) -> None:
         """Tell readers once more how far partitions are that are given away; an outage isn't waited out."""
         beacons = {p: self._beacon_of(self.progress[p]) for p in partitions if p in self.progress}

@@ -90,7 +90,7 @@ async def test_a_late_beacon_changes_nothing_and_each_tells_of_the_one_before(
         await projection.beacon({0: Beacon(12, 90, 999)})
         assert client.hget("ms:{meta}:beacons", "0") == "10:100:1000"
         assert (await projection.beacon({0: Beacon(7, 120, 1_001)})).last == {0: Beacon(10, 100, 1_000)}
-        assert client.hgetall("ms:{meta}:beacons") == {"0": "7:120:1001", "1": "0:5:1000"}
+        assert client.hgetall("ms:{meta}:beacons") == {"0": "10:120:1001", "1": "0:5:1000"}
         assert await projection.beacon({}) == (False, {}, {})
 
 
