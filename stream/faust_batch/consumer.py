@@ -258,13 +258,18 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 await self._thread.seek_wait({tp: wanted})
         self._must_seek = False
 
-    def read_from(self, offsets: Mapping[int, int]) -> None:
-        """What the state lacks of each newly assigned partition begins here: read from there if less is committed lost.
+    async def read_from(self, offsets: Mapping[int, int]) -> None:
+        """What the state lacks of each newly assigned partition begins here: read from there if more is committed.
 
         A commit may be of another topic of the same name, or the changelog may have lost what it stands for.
         """
-        self._wanted = dict(offsets)
-        self._must_seek = True
+        self._wanted = {}
+        committed_of = self._thread._ensure_consumer().committed
+        for partition, wanted in offsets.items():
+            tp = TopicPartition(self.app.source_topic, partition)
+            if (await self._thread.call_thread(committed_of, tp) or 0) > wanted:
+                self._wanted[partition] = wanted
+                self._must_seek = True
 
     def _drop(self, when: str) -> None:
         """Leave a batch to its owner and wait for the rebalance that is due; recovery resumes the flow after it."""

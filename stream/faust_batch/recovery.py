@@ -211,7 +211,7 @@ class BatchRecovery(Recovery):  # type: ignore[misc]  # Faust's classes are Any 
             self.app.partition_state.start(tp.partition, self._offset(tp))
         await self._repair(partitions)
         self.app.assigned_partitions = partitions  # before the call: what was told of it is told of its end, too
-        self.app.consumer.read_from(await self.app.handler.assigned(partitions))
+        await self.app.consumer.read_from(await self.app.handler.assigned(partitions))
 
     async def _repair(self, partitions: frozenset[int]) -> None:
         state = self.app.partition_state

@@ -103,7 +103,7 @@ async def test_a_broker_gone_for_a_minute_is_waited_for(own_kafka: ApacheKafka, 
 async def test_a_broker_that_goes_while_state_is_recovered(own_kafka: ApacheKafka, crew: Crew) -> None:
     """A worker with an empty disk is joining its group, or recovering, when the broker dies: it goes on where it was
     when the broker is back, and applies what comes then."""
-    load = Load(13, 20_000)  # so that the recovery takes longer than the look at it
+    load = Load(13, 20_000)  # so that the recovery takes a moment
     worker = crew.hire()
     worker.start()
     await crew.system.send(load.everyone())
