@@ -45,7 +45,7 @@ FETCH_BYTES = 8 << 20
 #: Name of the table: part of the changelog's name, `<group>-state-changelog`. Changing it loses the state.
 TABLE = "state"
 #: Seconds from the beginning of a stop to the end of the process, whatever hangs: a supervisor commonly gives 10.
-STOP_LIMIT_S = 9.0
+STOP_LIMIT_S = 8.0
 
 
 class BatchHandler(Protocol):

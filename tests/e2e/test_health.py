@@ -142,6 +142,7 @@ async def test_kafka_away_is_said_and_outlived(
     states = await system.states()
     assert all(states[f"m{i}"].document == {"x": i % 2} for i in range(N))
     assert system.metrics("memberstream_events_total")[("applied",)] == 3 * N
+    await system.until(lambda: "Kafka is back" in system.says(), "the watchdog's next look at Kafka")
     said = system.says()
     assert said.count("Kafka is unreachable") == said.count("Kafka is back") == 1
     assert said.count("Unable connect to node") <= 2, "aiokafka drowns the log"
