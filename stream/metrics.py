@@ -63,6 +63,7 @@ class Gauges:
     """Where the gauges of a worker are read from, at each scrape."""
 
     lag: Callable[[], Mapping[int, int]]
+    standby_lag: Callable[[], Mapping[int, int]]
     members: Callable[[], Mapping[int, int]]
     vitals: Callable[[], Vitals]
     checks: Callable[[], Sequence[Check]]
@@ -85,6 +86,7 @@ METRICS = (
     ("memberstream_recovering", "gauge", "", "1 while state is recovered from the changelog"),
     ("memberstream_recovery_applied_records", "gauge", "", "changelog records applied by the current or last recovery"),
     ("memberstream_recovery_remaining_records", "gauge", "", "changelog records that it still has to apply"),
+    ("memberstream_standby_lag_records", "gauge", "partition", "changelog records that the standby's copy lacks"),
     ("memberstream_rebuild_remaining_members", "gauge", "", "members still to be written to Redis again, about"),
     ("memberstream_rebuild_written_members_total", "counter", "", "members written to Redis again from state"),
     ("memberstream_kafka_available", "gauge", "", "1 while Kafka answers and acknowledges, else 0"),
@@ -144,6 +146,7 @@ class Metrics(Collector):
         yield _simple("memberstream_recovering", {(): vitals.is_recovering})
         yield _simple("memberstream_recovery_applied_records", {(): vitals.recovered})
         yield _simple("memberstream_recovery_remaining_records", {(): vitals.to_recover or 0})
+        yield _simple("memberstream_standby_lag_records", _by(gauges.standby_lag()))
         yield _simple("memberstream_rebuild_remaining_members", {(): sum(n for _, n in vitals.rebuilding)})
         yield _simple("memberstream_rebuild_written_members_total", {(): vitals.rebuilt})
         yield _simple("memberstream_kafka_available", {(): vitals.kafka_problem is None})

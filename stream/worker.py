@@ -87,6 +87,7 @@ def run_worker(settings: Settings) -> int:
         publication,
         Gauges(
             lag=app.lag,
+            standby_lag=app.standby_lag,
             members=lambda: {p: state.approximate_count(p) for p in app.assigned_partitions},
             vitals=pulse.vitals,
             checks=watchdog.readyz,

@@ -199,6 +199,11 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
         lags: dict[int, int] = self.consumer.lag() if self._consumer is not None else {}
         return lags
 
+    def standby_lag(self) -> dict[int, int]:
+        """Changelog records that the copy of each partition this worker stands by for lacks."""
+        found = self.tables._recovery
+        return {} if found is None else dict(found.standby_lag())
+
     def end_offset(self, partition: int) -> int | None:
         """Where the source partition ended at the last fetch; None before one."""
         end: int | None = self.consumer.highwater(TP(self.source_topic, partition))

@@ -124,13 +124,17 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         lags = {}
         for partition in self.app.assigned_partitions:
             tp = TP(self.app.source_topic, partition)
-            try:
-                end = self.highwater(tp)
-            except (AssertionError, AttributeError, KeyError):  # unassigned in aiokafka's thread a moment ago
-                continue
-            if end is not None:
+            if (end := self.end_of(tp)) is not None:
                 lags[partition] = max(0, end - (self._next.get(tp) or self._committed_offset[tp] or 0))
         return lags
+
+    def end_of(self, tp: TP) -> int | None:
+        """Where a partition ended at its last fetch; None before one, and when it isn't assigned any more."""
+        try:
+            end: int | None = self.highwater(tp)
+        except (AssertionError, AttributeError, KeyError):  # unassigned in aiokafka's thread a moment ago
+            return None
+        return end
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 

@@ -170,6 +170,15 @@ class BatchRecovery(Recovery):  # type: ignore[misc]  # Faust's classes are Any 
             if waiting and all((self.standby_offsets[tp] or -1) >= end for tp, end in self.standby_highwaters.items()):
                 self.tables.on_standbys_ready()
 
+    def standby_lag(self) -> dict[int, int]:
+        """Changelog records that each standby partition's copy lacks, by the last fetch; before one, it is left out."""
+        lags = {}
+        for tp in tuple(self.standby_tps):
+            if (end := self.app.consumer.end_of(tp)) is not None:
+                offset = self.standby_offsets[tp]
+                lags[tp.partition] = max(0, end - 1 - (-1 if offset is None else offset))
+        return lags
+
     @property
     def store(self) -> StateStore:
         """The one store of the one table."""

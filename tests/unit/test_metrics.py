@@ -38,6 +38,7 @@ def test_all_series_exist_before_anything_happened() -> None:
     """A series that first appears with its first failure can't be alerted on."""
     gauges = Gauges(
         lag=lambda: {0: 5},
+        standby_lag=lambda: {1: 3},
         members=lambda: {0: 7},
         vitals=Vitals,
         checks=lambda: ready(Vitals(), 0.0, 1.0),
