@@ -47,19 +47,19 @@ class Batch:
     Attributes:
         done_position: events up to here are in the state already, also those of members that are gone.
         progress: how far the partition is once this batch is written; its epoch is part of every position.
-        events: member id → its events in order, with their records.
+        records: key → its records in order.
         items: states that changed, for changelog and local state.
         gone: members that are forgotten whole.
         updates: what Redis is to hold of the members: the changed ones, and again the replayed ones.
         produced_ms: record timestamps of the applied events, for freshness.
         outcomes: outcome → number of records.
-        written_at: the write position of what is written (stream/state_store.py); known once all records are decoded.
+        written_at: the write position of what is written (stream/state_store.py).
     """
 
     done_position: int
     progress: Progress
-    written_at: int = NOWHERE
-    events: dict[bytes, list[tuple[Record, ChangeEvent]]] = field(default_factory=dict)
+    written_at: int
+    records: dict[bytes | None, list[Record]]
     items: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     gone: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     updates: list[Update | Deletion] = field(default_factory=list)
@@ -69,39 +69,53 @@ class Batch:
     membership_changes: Counter[str] = field(default_factory=Counter)
 
 
-def begin(progress: Progress) -> Batch:
-    """Return an empty batch of a partition that is as far as `progress`."""
-    return Batch(progress.position, progress)
+Events = dict[bytes, list[tuple[Record, ChangeEvent]]]  # member id → its events in order, with their records
 
 
-def decode_many(batch: Batch, records: Sequence[Record], now_ms: int) -> None:
-    """Add records: their events decoded and put in order by member; bad ones are dead letters.
+def begin(progress: Progress, records: Sequence[Record], written_at: int) -> Batch:
+    """Return the batch of a partition that is as far as `progress`, its records put in order by member.
+
+    Args:
+        written_at: the highest write position of the partition so far.
+    """
+    by_key: dict[bytes | None, list[Record]] = {}
+    for record in records:
+        by_key.setdefault(record.key, []).append(record)
+    last = max(progress.position, position_of(progress.epoch, records[-1].offset))
+    done = Progress(last, progress.clock_ms, progress.topic_id)
+    return Batch(progress.position, done, max(last, written_at), by_key)
+
+
+def decode_many(batch: Batch, keys: Sequence[bytes | None], now_ms: int) -> Events:
+    """Return the events of some of the batch's keys; bad ones are dead letters.
 
     Args:
         now_ms: wall clock, against which events from the future are known.
     """
-    events, clock_ms = batch.events, batch.progress.clock_ms
-    for record in records:
-        key = record.key
-        try:
-            event = decode(key, record.value, record.timestamp, now_ms)
-        except BadEvent as error:
-            _refuse(batch, record, error)
-            continue
-        clock_ms = max(clock_ms, event.at_ms)
-        events.setdefault(key or b"", []).append((record, event))  # decode has refused an empty key
-    last = position_of(batch.progress.epoch, records[-1].offset)
-    batch.progress = Progress(max(batch.progress.position, last), clock_ms, batch.progress.topic_id)
+    events: Events = {}
+    clock_ms = batch.progress.clock_ms
+    for key in keys:
+        for record in batch.records[key]:
+            try:
+                event = decode(key, record.value, record.timestamp, now_ms)
+            except BadEvent as error:
+                _refuse(batch, record, error)
+                continue
+            if event.at_ms > clock_ms:
+                clock_ms = event.at_ms
+            events.setdefault(key or b"", []).append((record, event))  # decode has refused an empty key
+    batch.progress = Progress(batch.progress.position, clock_ms, batch.progress.topic_id)
+    return events
 
 
-def apply_many(batch: Batch, keys: Sequence[bytes], states: Sequence[bytes | None]) -> dict[bytes, Touched]:
-    """Return some of the batch's members with their events applied to their stored states."""
+def apply_many(batch: Batch, events: Events, states: Sequence[bytes | None]) -> dict[bytes, Touched]:
+    """Return members with their events applied to their stored states, which are in the order of `events`."""
     base, done_position, n_applied = position_of(batch.progress.epoch, 0), batch.done_position, 0
     members: dict[bytes, Touched] = {}
-    for key, state in zip(keys, states, strict=True):
+    for (key, its_events), state in zip(events.items(), states, strict=True):
         member = Member() if state is None else decode_state(state)
         touched = members[key] = Touched(member, state is not None)
-        for record, event in batch.events[key]:
+        for record, event in its_events:
             position = base + record.offset
             try:
                 outcome = (
@@ -174,9 +188,7 @@ def to_deletion(key: bytes, member: Member, position: int) -> Deletion:
 
 
 def _refuse(batch: Batch, record: Record, error: BadEvent) -> None:
-    if (
-        position_of(batch.progress.epoch, record.offset) <= batch.done_position
-    ):  # a replay doesn't make another dead letter
+    if position_of(batch.progress.epoch, record.offset) <= batch.done_position:  # a replay makes no other dead letter
         batch.outcomes[Outcome.REPLAYED] += 1
         return
     batch.outcomes[DEAD_LETTER] += 1

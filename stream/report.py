@@ -25,8 +25,9 @@ class Stopwatch:
         """What has passed since the last lap was somebody else's."""
         self._last = perf_counter()
 
-    async def breathe(self) -> None:
-        """Let others have the event loop; their time isn't counted."""
+    async def lap_and_breathe(self, stage: str) -> None:
+        """End a stage, then let others have the event loop; their time isn't counted."""
+        self.lap(stage)
         await asyncio.sleep(0)
         self.resume()
 

@@ -38,9 +38,11 @@ from stream.state_store import DataDir, DataDirInUse, StateStore
 
 log = logging.getLogger(__name__)
 
-#: The most that one fetch brings of a partition. Large, so that a partition that is behind gets large batches, which
-#: cost less for each event (stream/pipeline.py); aiokafka asks for at most 50 MB of all partitions together.
-FETCH_BYTES = 8 << 20
+#: The most that one fetch brings of a broker's partitions together, and of one of them. A member costs once in a batch
+#: however many events it has there, so a partition that is behind gets large batches and catches up faster. Bounded,
+#: because nothing of a batch is readable before all of it is written, and a stop waits for two of them.
+FETCH_BYTES = 24 << 20
+BATCH_RECORDS = 50_000
 
 #: Name of the table: part of the changelog's name, `<group>-state-changelog`. Changing it loses the state.
 TABLE = "state"
@@ -79,7 +81,7 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
         heartbeat_s: float = 3.0,
         commit_interval_s: float = 1.0,
         fetch_max_wait_ms: int = 10,  # an idle broker's wait delays other partitions' records; costs 100 fetches/s
-        max_poll_records: int = 100_000,
+        max_poll_records: int = BATCH_RECORDS,
         replication_factor: int = 3,
         standby_replicas: int = 0,
         created_topics: Sequence[str] = (),
@@ -99,7 +101,7 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
         self.partition_state = PartitionState(self)
         self.assigned_partitions: frozenset[int] = frozenset()
         self.batches = self.records = 0
-        self.last_progress = self.turned_at = monotonic()
+        self.turned_at = monotonic()
         self.is_settled = False  # whether the last rebalance is over, and its partitions recovered and assigned
         self.event_loop: asyncio.AbstractEventLoop | None = None
         self.probe = KafkaProbe(self)

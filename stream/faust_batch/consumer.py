@@ -3,7 +3,8 @@
 The law of this file:
 1. An offset advances only when the handler has returned for everything below it: one number per partition is the whole
    book-keeping, and Faust's own commit timer, stop and rebalance code commit that number.
-2. One batch is in flight. The next fetch runs beside it (aiokafka prefetches one), no more: that is the back-pressure.
+2. One batch per partition is in flight, at most two of them large (one is computed while the other is written out), and
+   one fetch beside them (aiokafka prefetches one), no more: that is the back-pressure. Small ones end together.
    Heartbeats come from aiokafka's own thread, so neither a long batch nor a waiting handler costs the membership.
 3. Positions move only while the loop is parked (no fetch, no batch in flight). Records that arrive for a generation
    that is over are dropped, and then every position is sought again: dropping without seeking would skip them.
@@ -37,7 +38,7 @@ FETCH_TIMEOUT_S = 0.05
 LAY_READY_S = 0.002
 #: How long records newer than those are waited for: a broker that has some answers in one or two milliseconds.
 NEWER_TIMEOUT_S = 0.004
-#: With more than these in hand there is a backlog, and age doesn't matter.
+#: With more than these in hand there is a backlog, age doesn't matter, and a batch is large.
 FEW_RECORDS = 1_000
 #: How long a rebalance or a stop waits for the batch in flight before cancelling it. Heartbeats go on meanwhile. Less
 #: than the 10 s a supervisor commonly gives between SIGTERM and SIGKILL.
@@ -54,6 +55,7 @@ class BatchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_bytes = consumer._max_partition_fetch_bytes  # a partition with a backlog gets all of it
         consumer._fetch_max_wait_ms = self.app.fetch_max_wait_ms  # Faust hard-codes 1,500 ms: that is its p99 latency
         return consumer
 
@@ -93,7 +95,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._next: dict[TP, int] = {}  # everything below is durable
-        self._handling: set[asyncio.Task[None]] = set()
+        self._handling: dict[TP, tuple[asyncio.Task[None], list[Any]]] = {}  # what is in flight
         self._parked = asyncio.Event()
         self._parked.set()
         self._revoking = False
@@ -142,6 +144,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         try:
             while not (self.should_stop or fetcher.should_stop):
                 await self._step()
+            await self._settle(asyncio.ALL_COMPLETED)
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
                 raise
@@ -152,16 +155,20 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             self.log.error("stopping: %s: %s", type(error).__name__, error)
             raise  # Faust's fetcher crashes the app with it
         finally:
+            await self._cancel_all()
             self._parked.set()
 
     async def _step(self) -> None:
+        if not self.flow_active or self._must_seek:
+            await self._settle(asyncio.ALL_COMPLETED)
         if not self.flow_active:
             self._parked.set()
             await self.wait(self.can_resume_flow)
             return
         self._parked.clear()
-        active = frozenset(self._get_active_partitions())  # a copy: aiokafka's thread reads it
-        if not active:  # between two phases of a recovery
+        # A copy: aiokafka's thread reads it.
+        active = frozenset(tp for tp in self._get_active_partitions() if tp not in self._handling)
+        if not active and not self._handling:  # between two phases of a recovery
             await asyncio.sleep(0.01)
             return
         if self._must_seek:
@@ -181,14 +188,22 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 self.app.tables.recovery.feed(tp, records)
         await self.app.tables.recovery.after_fetch()
         if work:
-            await self._run(work)
-        self.app.last_progress = monotonic()
+            await self._begin(work)
+        n_large = sum(len(records) > FEW_RECORDS for _, records in self._handling.values())
+        if not n_large:
+            await self._settle(asyncio.ALL_COMPLETED)
+        elif n_large > 1 or active <= self._handling.keys():
+            await self._settle(asyncio.FIRST_COMPLETED)
+        else:
+            self._collect()
         await asyncio.sleep(0)  # a call that finds everything prefetched never yields otherwise
 
     async def _fetch(self, active: frozenset[TP]) -> dict[Any, list[Any]]:
         """What has arrived. aiokafka fetches ahead once: what lies ready is as old as the batch that was in flight, and
         taking it lets the next fetch go. So after few old records, the newer ones are waited for, too.
         """
+        if not active:
+            return {}
         asked_at = monotonic()
         fetched: dict[Any, list[Any]] = await self._getmany(active_partitions=active, timeout=FETCH_TIMEOUT_S)
         lay_ready = monotonic() - asked_at < LAY_READY_S
@@ -198,35 +213,53 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 fetched[tp] = fetched.get(tp, []) + records
         return fetched
 
-    async def _run(self, work: list[tuple[TP, list[Any]]]) -> None:
-        """Partitions side by side, one call per partition; then each partition's own outcome."""
+    async def _begin(self, work: list[tuple[TP, list[Any]]]) -> None:
+        """Partitions side by side, one call per partition."""
         if not await self.is_member({tp: records[0].offset for tp, records in work}):
             self._drop("before a batch")
             return
-        tasks = [asyncio.create_task(self._handle(tp, records)) for tp, records in work]
-        self._handling.update(tasks)
-        try:
-            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        finally:
-            self._handling.clear()
+        for tp, records in work:
+            self._handling[tp] = asyncio.create_task(self._handle(tp, records)), records
+
+    async def _settle(self, return_when: str) -> None:
+        """Wait for one of the batches in flight, or for all, and collect what is finished."""
+        if not self._handling:
+            return
+        await asyncio.wait([task for task, _ in self._handling.values()], return_when=return_when)
+        self._collect()
+
+    def _collect(self) -> None:
+        """Each finished batch's own outcome."""
         failure: BaseException | None = None
         dropped = False
-        for (tp, records), outcome in zip(work, outcomes, strict=True):
-            if outcome is None:
-                self._next[tp] = records[-1].offset + 1
-                self._read_offset[tp] = records[-1].offset
-            elif isinstance(outcome, Fenced | asyncio.CancelledError):
+        for tp, (task, records) in list(self._handling.items()):
+            if not task.done():
+                continue
+            del self._handling[tp]
+            first, last = records[0].offset, records[-1].offset
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            if error is None:
+                self._next[tp] = last + 1
+                self._read_offset[tp] = last
+            elif isinstance(error, Fenced | asyncio.CancelledError):
                 dropped = True
             else:
-                self.log.error(
-                    "partition %d, offsets %d to %d: not applied", tp.partition, records[0].offset, records[-1].offset
-                )
-                failure = failure or outcome
+                self.log.error("partition %d, offsets %d to %d: not applied", tp.partition, first, last)
+                failure = failure or error
         if failure is not None:
             raise failure
         if dropped:
             self._drop("during a batch")
         self._tick()
+
+    async def _cancel_all(self) -> None:
+        """End the batches in flight, without an outcome: they will be replayed."""
+        tasks = [task for task, _ in self._handling.values()]
+        self._handling.clear()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def _handle(self, tp: TP, records: list[Any]) -> None:
         started = monotonic()
@@ -245,7 +278,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 return
             except TimeoutError:
                 self.log.warning("a batch in flight did not end within %s s: cancelled, it will be replayed", grace_s)
-                for task in self._handling:
+                for task, _ in self._handling.values():
                     task.cancel()
         raise RuntimeError("the handler ignores its cancellation: stopping rather than running beside a new owner")
 

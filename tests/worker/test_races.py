@@ -43,6 +43,7 @@ class Consumer(BatchConsumer):
             conf=SimpleNamespace(broker_session_timeout=10.0),
         )
         self.flow_active, self.can_resume_flow, self.suspend_flow = True, asyncio.Event(), asyncio.Event()
+        self._handling = {}
         self._parked, self._must_seek, self._revoking, self._alive_at = asyncio.Event(), False, False, 0.0
         self._during_the_fetch = during_the_fetch
         self.handled: list[TP] = []
@@ -54,7 +55,7 @@ class Consumer(BatchConsumer):
         self._during_the_fetch(self)
         return {TOPIC: [object()], TP("changelog", 0): [object()]}
 
-    async def _run(self, work: list[tuple[TP, list[Any]]]) -> None:
+    async def _begin(self, work: list[tuple[TP, list[Any]]]) -> None:
         self.handled += [tp for tp, _ in work]
 
 
