@@ -37,7 +37,7 @@ from bench.steady import PROBES, probe_id
 from stream.keyspace import member_key
 from stream.lookup import Lookup
 
-WARM_UP_S = 2.0
+WARM_UP_S = 12.0
 BATCH_LINGER_MS = 5.0  # of the producer at 60 % of saturation; one at 5,000/s gets 1 ms
 STEADY = 5_000
 
