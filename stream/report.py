@@ -9,12 +9,16 @@ from time import perf_counter
 from stream.batch import Batch
 
 
+# How long computing may keep the event loop from the others: several calls to Redis, or a turn of the loop for nothing.
+BREATHLESS_S = 0.001
+
+
 class Stopwatch:
     """Seconds by stage, each from the end of the one before."""
 
     def __init__(self) -> None:
         self.stages: dict[str, float] = {}
-        self._last = perf_counter()
+        self._last = self._breathed_at = perf_counter()
 
     def lap(self, stage: str) -> None:
         now = perf_counter()
@@ -23,13 +27,14 @@ class Stopwatch:
 
     def resume(self) -> None:
         """What has passed since the last lap was somebody else's."""
-        self._last = perf_counter()
+        self._last = self._breathed_at = perf_counter()
 
     async def lap_and_breathe(self, stage: str) -> None:
-        """End a stage, then let others have the event loop; their time isn't counted."""
+        """End a stage; if it is time, let others have the event loop: their time isn't counted."""
         self.lap(stage)
-        await asyncio.sleep(0)
-        self.resume()
+        if self._last - self._breathed_at > BREATHLESS_S:
+            await asyncio.sleep(0)
+            self.resume()
 
 
 @dataclass(frozen=True, slots=True)

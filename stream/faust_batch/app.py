@@ -41,8 +41,8 @@ log = logging.getLogger(__name__)
 #: The most that one fetch brings of a broker's partitions together, and of one of them. A member costs once in a batch
 #: however many events it has there, so a partition that is behind gets large batches and catches up faster. Bounded,
 #: because nothing of a batch is readable before all of it is written, and a stop waits for two of them.
-FETCH_BYTES = 24 << 20
-BATCH_RECORDS = 50_000
+FETCH_BYTES = 32 << 20
+BATCH_RECORDS = 65_536
 
 #: Name of the table: part of the changelog's name, `<group>-state-changelog`. Changing it loses the state.
 TABLE = "state"

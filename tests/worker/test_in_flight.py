@@ -1,0 +1,167 @@
+"""What the consumer has in hand at once: behind a backlog two batches, without one all partitions' together.
+
+The consumer has only the parts that the code under test touches, a broker that always has records, and a handler that
+waits to be let go. With a real broker it runs in test_faust_batch.py and tests/chaos.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from faust.types import TP
+
+from stream.faust_batch.consumer import FEW_RECORDS, BatchConsumer
+
+N_PARTITIONS = 4
+LARGE = FEW_RECORDS + 1
+
+
+class Recovery:
+    """Has nothing to recover."""
+
+    async def after_fetch(self) -> None:
+        """Nothing is learnt."""
+
+
+class Handler:
+    """Holds each batch until it is let go; `open` are those in hand, in the order of their coming."""
+
+    def __init__(self) -> None:
+        self.open: dict[int, asyncio.Future[None]] = {}
+        self.cancelled: list[int] = []
+
+    async def handle(self, partition: int, records: list[Any]) -> None:
+        self.open[partition] = asyncio.get_running_loop().create_future()
+        try:
+            await self.open[partition]
+        except asyncio.CancelledError:
+            self.cancelled.append(partition)
+            raise
+        finally:
+            del self.open[partition]
+
+    def let_go(self, partition: int) -> None:
+        self.open[partition].set_result(None)
+
+
+class Consumer(BatchConsumer):
+    """A consumer whose fetches bring `n_records` of each of `n_at_once` partitions that have none in hand."""
+
+    def __init__(self, n_records: int, n_at_once: int) -> None:
+        self.handler = Handler()
+        self.app: Any = SimpleNamespace(
+            consumer_generation_id=1,
+            source_topic="docs",
+            tables=SimpleNamespace(recovery=Recovery()),
+            conf=SimpleNamespace(broker_session_timeout=1e9),
+            handler=self.handler,
+            observe_batch=lambda *batch: None,
+            monitor=SimpleNamespace(stream_inbound_time={}),
+            should_stop=False,
+        )
+        self.log: Any = SimpleNamespace(error=lambda *args: None, warning=lambda *args: None)
+        self.flow_active, self.can_resume_flow, self.suspend_flow = True, asyncio.Event(), asyncio.Event()
+        self._handling, self._next, self._read_offset = {}, {}, {}
+        self._parked, self._must_seek, self._revoking, self._alive_at = asyncio.Event(), False, False, 0.0
+        self._n_records, self._n_at_once = n_records, n_at_once
+        self._offset = 0
+
+    should_stop = False
+
+    async def wait(self, event: asyncio.Event) -> None:  # type: ignore[override]
+        await event.wait()
+
+    def _get_active_partitions(self) -> set[TP]:
+        return {TP("docs", partition) for partition in range(N_PARTITIONS)}
+
+    async def _fetch(self, active: frozenset[TP]) -> dict[Any, list[Any]]:
+        await asyncio.sleep(0)
+        brought = sorted(active)[: self._n_at_once]
+        self._offset += 1
+        return {tp: [SimpleNamespace(offset=self._offset)] * self._n_records for tp in brought}
+
+
+@asynccontextmanager
+async def running(consumer: Consumer) -> AsyncIterator[asyncio.Task[None]]:
+    """The consumer's loop, ended afterwards."""
+    loop = asyncio.create_task(consumer._drain_messages(SimpleNamespace(should_stop=False)))
+    try:
+        yield loop
+    finally:
+        loop.cancel()
+        await asyncio.gather(loop, return_exceptions=True)
+
+
+async def settled() -> None:
+    """Return when nothing moves any more."""
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
+async def test_behind_a_backlog_two_batches_are_in_hand() -> None:
+    """One is computed while the other is written out, and no third: each may be large. When one is done the next comes,
+    whatever the other does."""
+    consumer = Consumer(LARGE, 1)
+    async with running(consumer):
+        await settled()
+        assert list(consumer.handler.open) == [0, 1]
+        consumer.handler.let_go(1)
+        await settled()
+        assert list(consumer.handler.open) == [0, 1]  # 1 anew: it is the first that is free
+        assert set(consumer._next) == {TP("docs", 1)}
+
+
+async def test_without_a_backlog_the_next_fetch_waits_for_all() -> None:
+    """Small batches end together: a fetch for each of them would cost more than the batch."""
+    consumer = Consumer(1, N_PARTITIONS)
+    async with running(consumer):
+        await settled()
+        for partition in range(N_PARTITIONS):
+            assert consumer._offset == 1
+            consumer.handler.let_go(partition)
+            await settled()
+        assert consumer._offset == 2
+        assert len(consumer.handler.open) == N_PARTITIONS
+
+
+async def test_parked_means_that_no_batch_is_in_hand() -> None:
+    """A rebalance waits for both batches, and none begins meanwhile."""
+    consumer = Consumer(LARGE, 1)
+    async with running(consumer):
+        await settled()
+        parking = asyncio.create_task(consumer.park())
+        for partition in (0, 1):
+            await settled()
+            assert not parking.done()
+            consumer.handler.let_go(partition)
+        await settled()
+        assert parking.done()
+        assert not consumer.handler.open
+        assert set(consumer._next) == {TP("docs", 0), TP("docs", 1)}
+
+
+async def test_a_failure_ends_the_other_batch_too() -> None:
+    """The worker stops: what is in hand must not run on beside the stop, and moves no offset."""
+    consumer = Consumer(LARGE, 1)
+    async with running(consumer) as loop:
+        await settled()
+        consumer.handler.open[0].set_exception(OSError("disk full"))
+        with pytest.raises(OSError, match="disk full"):
+            await loop
+        assert consumer.handler.cancelled == [1]
+        assert consumer._next == {}
+        assert consumer._parked.is_set()
+
+
+async def test_a_stop_of_the_loop_leaves_no_batch_behind() -> None:
+    """Faust cancels its fetcher and starts another: a batch of the old one would run beside the new one's."""
+    consumer = Consumer(LARGE, 1)
+    async with running(consumer):
+        await settled()
+    assert sorted(consumer.handler.cancelled) == [0, 1]
+    assert not consumer._handling
