@@ -8,7 +8,6 @@ from time import perf_counter
 
 from stream.batch import Batch
 
-
 # How long computing may keep the event loop from the others: several calls to Redis, or a turn of the loop for nothing.
 BREATHLESS_S = 0.001
 
