@@ -47,7 +47,8 @@ $(DEV): $(RUN) requirements-dev.txt
 	@touch $@
 
 # Both lists hold for every Python >= 3.11 on Linux and macOS. hatchling and editables install this project itself.
-COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+# Extras stay: of `coverage` pinned and `coverage[toml]` asked for, pip takes the newest, which has no hash here.
+COMPILE := $(UV) pip compile --no-strip-extras --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock"
 lock:
 	printf 'hatchling>=1.27\neditables>=0.5\n' | $(COMPILE) --extra embedded --output-file requirements.txt pyproject.toml -
