@@ -10,6 +10,7 @@ them: `ssl_ca_certs=FILE`, `ssl_certfile=FILE`, `ssl_keyfile=FILE`, `ssl_cert_re
 An unknown option is refused: a mistyped one must not weaken TLS.
 """
 
+import re
 import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -101,14 +102,17 @@ class Endpoint:
 
 def parse_url(url: str) -> Endpoint:
     """Raises ValueError naming the part of the URL that is wrong; never repeats the password."""
-    parts = urlsplit(url)
+    # Some releases of Python refuse brackets behind another host: the hosts are taken out before urlsplit sees them.
+    start, separator, rest = url.partition("://")
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    parts = urlsplit(start + separator + rest[len(authority) :])
     scheme, _, kind = parts.scheme.partition("+")
     if scheme not in ("redis", "rediss") or kind not in ("", "cluster", "sentinel"):
         found = parts.scheme or "no scheme"
         raise ValueError(
             f"Redis URL: expected redis:// or rediss://, with or without +cluster or +sentinel, found {found}"
         )
-    credentials, _, hosts = parts.netloc.rpartition("@")
+    credentials, _, hosts = authority.rpartition("@")
     username, _, password = credentials.partition(":")
     seeds = tuple([_address(host, _SENTINEL_PORT if kind == "sentinel" else _PORT) for host in hosts.split(",")])
     if len(seeds) > 1 and not kind:
