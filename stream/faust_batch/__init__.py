@@ -1,7 +1,8 @@
 """The batch path on Faust. Only this package and stream/state_store.py know Faust's internals.
 
-app.py: `BatchApp`, `BatchHandler`, `run` · consumer.py: fetch, batches, offsets, rebalances · recovery.py: state from
-the changelog · changelog.py: `PartitionState` · admin.py: topics · supported.py: version guard · errors.py
+app.py: `BatchApp`, `BatchHandler`, `run` · consumer.py: fetch, offsets, rebalances · in_flight.py: batches in hand ·
+consumer_thread.py, transport.py: aiokafka's · recovery.py: state from the changelog · changelog.py: `PartitionState` ·
+admin.py, topic_id.py: topics · probe.py: is Kafka there · supported.py: version guard · errors.py
 """
 
 from aiokafka.structs import ConsumerRecord

@@ -34,6 +34,12 @@ async def prepare_topics(app: BatchApp) -> int:
     try:
         count = await _source_partitions(admin, app, deadline)
         app.topic_id = await topic_id(admin._client, app.source_topic)
+        if not app.topic_id:
+            log.info(
+                "this broker gives topics no id: that %s was deleted and created again shows only by where it ends. "
+                "Next: nothing, unless you do that; then raise MEMBERSTREAM_TOPIC_EPOCH",
+                app.source_topic,
+            )
         topics = set(await admin.list_topics())
         await _create(admin, app, topics, app.changelog_topic, count, {
             "cleanup.policy": "compact",  # retention by time would forget members that are quiet

@@ -27,12 +27,12 @@ from yarl import URL
 
 from stream.faust_batch.admin import prepare_topics
 from stream.faust_batch.changelog import BATCH_BYTES, CHANGELOG_MESSAGE_BYTES, PartitionState, patiently
-from stream.faust_batch.consumer import BatchTransport
 from stream.faust_batch.errors import StartError
 from stream.faust_batch.probe import KafkaProbe
 from stream.faust_batch.recovery import BatchTables, RecoveryProgress, StateTable
 from stream.faust_batch.supported import check_supported
 from stream.faust_batch.topic_id import topic_id
+from stream.faust_batch.transport import BatchTransport
 from stream.source_topic import PROCEDURE, TopicChanged
 from stream.state_store import DataDir, DataDirInUse, StateStore
 

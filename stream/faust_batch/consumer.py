@@ -16,7 +16,6 @@ The law of this file:
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,9 @@ from aiokafka import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from stream.faust_batch.consumer_thread import BatchThread
 from stream.faust_batch.errors import Fenced, StartError
+from stream.faust_batch.in_flight import FEW_RECORDS, InFlight
 
 if TYPE_CHECKING:
     from stream.faust_batch.app import BatchApp
@@ -38,54 +39,12 @@ FETCH_TIMEOUT_S = 0.05
 LAY_READY_S = 0.002
 #: How long records newer than those are waited for: a broker that has some answers in one or two milliseconds.
 NEWER_TIMEOUT_S = 0.004
-#: With more than these in hand there is a backlog, age doesn't matter, and a batch is large.
-FEW_RECORDS = 1_000
 #: How long a rebalance or a stop waits for the batch in flight before cancelling it. Heartbeats go on meanwhile. Less
 #: than the 10 s a supervisor commonly gives between SIGTERM and SIGKILL.
 BATCH_GRACE_S = 5.0
 #: After a pause of this share of the session timeout, membership is proved before anything is written: the broker may
 #: have given the partitions away after a whole one, and its clock and ours are not the same.
 PAUSE_SHARE = 0.4
-
-
-class BatchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust's classes are Any to mypy
-    """The thread that aiokafka's consumer lives in."""
-
-    app: BatchApp
-
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_bytes = consumer._max_partition_fetch_bytes  # a partition with a backlog gets all of it
-        consumer._fetch_max_wait_ms = self.app.fetch_max_wait_ms  # Faust hard-codes 1,500 ms: that is its p99 latency
-        return consumer
-
-    async def _fetch_records(
-        self,
-        consumer: Any,
-        active_partitions: Any,
-        timeout: float | None = None,  # Faust hands it over by this name
-        max_records: int | None = None,
-    ) -> Any:
-        """Faust's, except that it never sits in aiokafka's wait for a new assignment: that one ends after the
-        rebalance, and the rebalance waits for this fetch (law 3). Runs in the loop that starts rebalances, so
-        nothing comes between the check and the call.
-        """
-        fetcher = consumer._fetcher
-        for is_last in (False, True):
-            if not self.consumer.flow_active or consumer._subscription.reassignment_in_progress:
-                return {}
-            if consumer._closed or fetcher._closed:
-                raise driver.ConsumerStoppedError()
-            with fetcher._subscriptions.fetch_context():
-                records = await fetcher.fetched_records(active_partitions, timeout=0, max_records=max_records)
-            if records or is_last:
-                return records
-            waiter = fetcher._create_fetch_waiter()
-            done, _ = await asyncio.wait([waiter], timeout=timeout)
-            if done:
-                waiter.result()  # raises what aiokafka tells its users so, such as a missing authorisation
-            else:
-                waiter.cancel()
 
 
 class BatchConsumer(driver.Consumer):  # type: ignore[misc]
@@ -95,7 +54,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._next: dict[TP, int] = {}  # everything below is durable
-        self._handling: dict[TP, tuple[asyncio.Task[None], list[Any]]] = {}  # what is in flight
+        self._in_flight = InFlight(self._handle)
         self._parked = asyncio.Event()
         self._parked.set()
         self._revoking = False
@@ -111,7 +70,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     @property
     def is_handling(self) -> bool:
         """Whether a batch is in flight."""
-        return bool(self._handling)
+        return bool(self._in_flight)
 
     # -- law 1: the range -------------------------------------------------------------------------------------------
 
@@ -155,7 +114,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             self.log.error("stopping: %s: %s", type(error).__name__, error)
             raise  # Faust's fetcher crashes the app with it
         finally:
-            await self._cancel_all()
+            await self._in_flight.abandon()
             self._parked.set()
 
     async def _step(self) -> None:
@@ -167,8 +126,8 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             return
         self._parked.clear()
         # A copy: aiokafka's thread reads it.
-        active = frozenset(tp for tp in self._get_active_partitions() if tp not in self._handling)
-        if not active and not self._handling:  # between two phases of a recovery
+        active = frozenset(tp for tp in self._get_active_partitions() if tp not in self._in_flight)
+        if not active and not self._in_flight:  # between two phases of a recovery
             await asyncio.sleep(0.01)
             return
         if self._must_seek:
@@ -189,13 +148,13 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         await self.app.tables.recovery.after_fetch()
         if work:
             await self._begin(work)
-        n_large = sum(len(records) > FEW_RECORDS for _, records in self._handling.values())
+        n_large = self._in_flight.n_large
         if not n_large:
             await self._settle(asyncio.ALL_COMPLETED)
-        elif n_large > 1 or active <= self._handling.keys():
+        elif n_large > 1 or all(tp in self._in_flight for tp in active):
             await self._settle(asyncio.FIRST_COMPLETED)
         else:
-            self._collect()
+            self._take_finished()
         await asyncio.sleep(0)  # a call that finds everything prefetched never yields otherwise
 
     async def _fetch(self, active: frozenset[TP]) -> dict[Any, list[Any]]:
@@ -219,47 +178,33 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             self._drop("before a batch")
             return
         for tp, records in work:
-            self._handling[tp] = asyncio.create_task(self._handle(tp, records)), records
+            self._in_flight.begin(tp, records)
 
     async def _settle(self, return_when: str) -> None:
-        """Wait for one of the batches in flight, or for all, and collect what is finished."""
-        if not self._handling:
-            return
-        await asyncio.wait([task for task, _ in self._handling.values()], return_when=return_when)
-        self._collect()
+        """Wait for one of the batches in flight, or for all, and take what has ended."""
+        await self._in_flight.wait(return_when)
+        self._take_finished()
 
-    def _collect(self) -> None:
-        """Each finished batch's own outcome."""
+    def _take_finished(self) -> None:
+        """Each partition's own outcome; the first failure is raised."""
         failure: BaseException | None = None
         dropped = False
-        for tp, (task, records) in list(self._handling.items()):
-            if not task.done():
-                continue
-            del self._handling[tp]
-            first, last = records[0].offset, records[-1].offset
-            error = asyncio.CancelledError() if task.cancelled() else task.exception()
-            if error is None:
-                self._next[tp] = last + 1
-                self._read_offset[tp] = last
-            elif isinstance(error, Fenced | asyncio.CancelledError):
+        for batch in self._in_flight.take_finished():
+            if batch.error is None:
+                self._next[batch.tp] = batch.last + 1
+                self._read_offset[batch.tp] = batch.last
+            elif isinstance(batch.error, Fenced | asyncio.CancelledError):
                 dropped = True
             else:
-                self.log.error("partition %d, offsets %d to %d: not applied", tp.partition, first, last)
-                failure = failure or error
+                self.log.error(
+                    "partition %d, offsets %d to %d: not applied", batch.tp.partition, batch.first, batch.last
+                )
+                failure = failure or batch.error
         if failure is not None:
             raise failure
         if dropped:
             self._drop("during a batch")
         self._tick()
-
-    async def _cancel_all(self) -> None:
-        """End the batches in flight, without an outcome: they will be replayed."""
-        tasks = [task for task, _ in self._handling.values()]
-        self._handling.clear()
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
 
     async def _handle(self, tp: TP, records: list[Any]) -> None:
         started = monotonic()
@@ -278,8 +223,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 return
             except TimeoutError:
                 self.log.warning("a batch in flight did not end within %s s: cancelled, it will be replayed", grace_s)
-                for task, _ in self._handling.values():
-                    task.cancel()
+                self._in_flight.cancel()
         raise RuntimeError("the handler ignores its cancellation: stopping rather than running beside a new owner")
 
     async def _seek_to_next(self) -> None:
@@ -389,27 +333,3 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             )
             return
         await super().on_partitions_assigned(assigned, generation_id)
-
-
-class BatchProducer(driver.Producer):  # type: ignore[misc]
-    """Faust's producer, idempotent: a retry after a lost answer must not write a changelog record twice."""
-
-    app: BatchApp
-
-    def _settings_extra(self) -> dict[str, Any]:
-        return {"enable_idempotence": True} if self.app.is_producer_idempotent else {}
-
-    def _new_producer(self, transactional_id: str | None = None) -> Any:
-        producer = super()._new_producer(transactional_id)
-        if self.app.is_producer_idempotent:
-            # aiokafka lets a batch expire while its partition has no leader, although its sequence numbers are used up:
-            # the next one would be refused. Never expire: an outage is waited for.
-            producer._message_accumulator._batch_ttl = math.inf
-        return producer
-
-
-class BatchTransport(driver.Transport):  # type: ignore[misc]
-    """What `BatchApp` puts in the place of Faust's transport."""
-
-    Consumer = BatchConsumer
-    Producer = BatchProducer

@@ -25,7 +25,7 @@ from stream.bookkeeping import APPLIED
 from stream.cli import main
 from stream.faust_batch.app import BatchApp
 from stream.faust_batch.changelog import PartitionState
-from stream.faust_batch.consumer import BatchThread
+from stream.faust_batch.consumer_thread import BatchThread
 from stream.writer import Writer
 
 POINTS = ("after 1", "before 2a", "after 2a", "before 2b", "after 2b", "before 3", "after 3", "after 4")

@@ -89,6 +89,22 @@ class Job:
             await asyncio.sleep(pause_s)
         await producer.stop()
 
+    @contextlib.asynccontextmanager
+    async def traffic(self) -> AsyncIterator[None]:
+        """Some 500 records/s arrive until the block ends, however long its workers take."""
+        is_over = asyncio.Event()
+
+        async def run() -> None:
+            while not is_over.is_set():
+                await self.send(200, pause_s=0.08)
+
+        sending = asyncio.create_task(run())
+        try:
+            yield
+        finally:
+            is_over.set()
+            await sending
+
     async def send_one(self, key: bytes, number: int, topic: str | None = None, value: bytes | None = None) -> None:
         producer = AIOKafkaProducer(bootstrap_servers=self.broker.bootstrap)
         await producer.start()
@@ -122,8 +138,8 @@ class Job:
         finally:
             await consumer.stop()
 
-    async def settled(self, timeout_s: float = 20.0) -> None:
-        """Returns when the changelog equals the replay; fails with the difference after `timeout_s`."""
+    async def settled(self, timeout_s: float = 20.0) -> Totals:
+        """Returns the changelog's totals once they equal the replay; fails with the difference after `timeout_s`."""
         await self.workers[0].says("ASSIGNED")  # asking for the changelog sooner would make Tansu create it
         give_up_at = time.monotonic() + timeout_s
         expected = self.replayed()
@@ -133,6 +149,7 @@ class Job:
                 tails = "\n".join(f"--- {worker.log}\n{worker.text()[-3000:]}" for worker in self.workers)
                 pytest.fail(f"{len(wrong)} keys wrong (found, expected), e.g. {list(wrong.items())[:3]}\n{tails}")
             assert sum(count for _, count in found.values()) <= self.count, "a record was applied twice"
+        return found
 
     async def committed(self) -> dict[int, int]:
         consumer = AIOKafkaConsumer(bootstrap_servers=self.broker.bootstrap, group_id=self.group)
@@ -246,17 +263,16 @@ def restored(worker: Worker) -> int:
 async def test_kill_nine_under_load_loses_and_doubles_nothing(kafka_job: Job) -> None:
     """Three times kill -9 while records arrive, once with the disk lost: state equals a replay."""
     job = kafka_job
-    load = asyncio.create_task(job.send(3000, pause_s=0.08))
-    for round_ in range(3):
-        worker = job.worker("a")
-        await worker.says("ASSIGNED", times=round_ + 1)
-        await asyncio.sleep(0.4)
-        await worker.kill()
-        if round_ == 1:
-            shutil.rmtree(worker.data_dir)
-    job.worker("a")
-    await load
-    await job.settled()
+    async with job.traffic():
+        for round_ in range(3):
+            worker = job.worker("a")
+            await worker.says("ASSIGNED", times=round_ + 1)
+            await asyncio.sleep(0.4)
+            await worker.kill()
+            if round_ == 1:
+                shutil.rmtree(worker.data_dir)
+        job.worker("a")
+    assert await job.settled() == job.replayed()
 
 
 async def test_an_error_in_the_handler_stops_the_worker_before_the_offset(kafka_job: Job) -> None:
@@ -276,15 +292,14 @@ async def test_an_error_in_the_handler_stops_the_worker_before_the_offset(kafka_
 
 async def test_a_second_worker_joins_and_leaves_under_load(job: Job) -> None:
     """Rebalances move partitions while batches are in flight (each call sleeps): nothing lost, nothing twice."""
-    load = asyncio.create_task(job.send(4000, pause_s=0.08))
-    first = job.worker("a", slow_s=0.05)
-    await first.says("ASSIGNED")
-    second = job.worker("b", slow_s=0.05)
-    await second.says("ASSIGNED")
-    await asyncio.sleep(0.5)
-    await second.stop()
-    assert "REVOKED" in second.text()
-    await load
+    async with job.traffic():
+        first = job.worker("a", slow_s=0.05)
+        await first.says("ASSIGNED")
+        second = job.worker("b", slow_s=0.05)
+        await second.says("ASSIGNED")
+        await asyncio.sleep(0.5)
+        await second.stop()
+        assert "REVOKED" in second.text()
     await job.settled()
     await first.stop()
     assert sum((await job.committed()).values()) == job.count
@@ -294,17 +309,17 @@ async def test_a_sleeping_worker_wakes_up_as_a_stranger(kafka_job: Job) -> None:
     """SIGSTOP for longer than the session, another worker takes over, SIGCONT: the sleeper's batch is not applied
     twice and its records don't end in the state."""
     job = kafka_job
-    load = asyncio.create_task(job.send(4000, pause_s=0.08))
-    sleeper = job.worker("a")
-    await sleeper.says("ASSIGNED")
-    await asyncio.sleep(0.3)
-    sleeper.process.send_signal(signal.SIGSTOP)
-    job.worker("b")
-    await job.workers[-1].says("ASSIGNED")
-    await asyncio.sleep(0.3)
-    sleeper.process.send_signal(signal.SIGCONT)
-    await load
-    await job.settled(30)
+    async with job.traffic():
+        sleeper = job.worker("a")
+        await sleeper.says("ASSIGNED")
+        await asyncio.sleep(0.3)
+        sleeper.process.send_signal(signal.SIGSTOP)
+        heir = job.worker("b")
+        await heir.says("ASSIGNED")
+        await asyncio.sleep(0.3)
+        sleeper.process.send_signal(signal.SIGCONT)
+    assert await job.settled(30) == job.replayed()
+    assert "REVOKED" in sleeper.text(), "it never noticed"
 
 
 async def test_a_stale_record_in_the_changelog_is_noticed_and_put_right(kafka_job: Job) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from stream.faust_batch.consumer import FEW_RECORDS, BatchConsumer
+from stream.faust_batch.consumer import BatchConsumer
+from stream.faust_batch.in_flight import FEW_RECORDS, InFlight
 
 N_PARTITIONS = 4
 LARGE = FEW_RECORDS + 1
@@ -66,7 +67,7 @@ class Consumer(BatchConsumer):
         )
         self.log: Any = SimpleNamespace(error=lambda *args: None, warning=lambda *args: None)
         self.flow_active, self.can_resume_flow, self.suspend_flow = True, asyncio.Event(), asyncio.Event()
-        self._handling, self._next, self._read_offset = {}, {}, {}
+        self._in_flight, self._next, self._read_offset = InFlight(self._handle), {}, {}
         self._parked, self._must_seek, self._revoking, self._alive_at = asyncio.Event(), False, False, 0.0
         self._n_records, self._n_at_once = n_records, n_at_once
         self._offset = 0
@@ -164,4 +165,4 @@ async def test_a_stop_of_the_loop_leaves_no_batch_behind() -> None:
     async with running(consumer):
         await settled()
     assert sorted(consumer.handler.cancelled) == [0, 1]
-    assert not consumer._handling
+    assert not consumer._in_flight

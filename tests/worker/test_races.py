@@ -15,6 +15,7 @@ import pytest
 from faust.types import TP
 
 from stream.faust_batch.consumer import BatchConsumer
+from stream.faust_batch.in_flight import InFlight
 
 TOPIC = TP("docs", 0)
 
@@ -43,7 +44,7 @@ class Consumer(BatchConsumer):
             conf=SimpleNamespace(broker_session_timeout=10.0),
         )
         self.flow_active, self.can_resume_flow, self.suspend_flow = True, asyncio.Event(), asyncio.Event()
-        self._handling = {}
+        self._in_flight = InFlight(self._handle)
         self._parked, self._must_seek, self._revoking, self._alive_at = asyncio.Event(), False, False, 0.0
         self._during_the_fetch = during_the_fetch
         self.handled: list[TP] = []
