@@ -7,9 +7,9 @@ own at a steady rate (bench/steady.py).
 - Freshness runs from the event's Kafka timestamp, which is when it was due, so it holds the linger, the broker, the
   worker and Redis. Seen twice: from outside, by a reader that looks 20 probe members up over and over (so late by up to
   one round of it, about a millisecond), and by the worker's own metric over all events (its buckets interpolated).
-- Through a backlog, while nobody sends, the worker is faster than it can be on live events, because a member's events
-  come in one batch. Saturation is therefore the highest steady rate that it keeps up with for some seconds, the producer
-  on the same cores; 60 % of it is then sent.
+- Through a backlog, while nobody sends, the worker is faster than on live events: a member's events come in one batch.
+  Saturation is therefore the highest steady rate that it keeps up with for some seconds, the producer on the same
+  cores; 60 % of it is then sent.
 - Both steady runs begin with seconds that don't count: a broker that has just started compiles its code.
 - Look-ups: one after the other on one connection, ours and redis-py's HGETALL alternating, first while the worker
   has nothing to do, then while it works through a backlog; processes left to the scheduler, then pinned:
@@ -273,8 +273,8 @@ def text(results: dict[str, Any]) -> list[str]:
         "",
         "`python -m bench.latency` (its head says the method). " + about(results),
         "",
-        f"Through a backlog {results['backlog_events_per_s']:,.0f} events/s; the highest steady rate that it keeps up with "
-        f"is {results['sustained_events_per_s']:,.0f} (saturation).",
+        f"Through a backlog {results['backlog_events_per_s']:,.0f} events/s; saturation, the highest steady rate it keeps "
+        f"up with, is {results['sustained_events_per_s']:,.0f}.",
         "",
         "Freshness, p50 / p99 in ms:",
         "",
