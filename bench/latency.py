@@ -273,7 +273,7 @@ def text(results: dict[str, Any]) -> list[str]:
         "",
         "`python -m bench.latency` (its head says the method). " + about(results),
         "",
-        f"Through a backlog {results['backlog_events_per_s']:,.0f} events/s; saturation, the highest steady rate it keeps "
+        f"Backlog: {results['backlog_events_per_s']:,.0f} events/s. Saturation, the highest steady rate it keeps "
         f"up with, is {results['sustained_events_per_s']:,.0f}.",
         "",
         "Freshness, p50 / p99 in ms:",

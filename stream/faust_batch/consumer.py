@@ -45,6 +45,8 @@ BATCH_GRACE_S = 5.0
 #: After a pause of this share of the session timeout, membership is proved before anything is written: the broker may
 #: have given the partitions away after a whole one, and its clock and ours are not the same.
 PAUSE_SHARE = 0.4
+#: How often the loop shows while it waits for a batch that this process isn't paused.
+TICK_S = 0.5
 
 
 class BatchConsumer(driver.Consumer):  # type: ignore[misc]
@@ -182,7 +184,8 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def _settle(self, return_when: str) -> None:
         """Wait for one of the batches in flight, or for all, and take what has ended."""
-        await self._in_flight.wait(return_when)
+        while not await self._in_flight.wait(return_when, TICK_S):
+            self._tick()  # a long batch is no pause
         self._take_finished()
 
     def _take_finished(self) -> None:

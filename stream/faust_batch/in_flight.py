@@ -49,10 +49,13 @@ class InFlight:
         """Hand a batch to the handler; its partition must have none in flight."""
         self._batches[tp] = asyncio.ensure_future(self._handle(tp, records)), records
 
-    async def wait(self, return_when: str) -> None:
-        """Return when one has ended, or all (asyncio.wait's `return_when`); at once when there is none."""
-        if self._batches:
-            await asyncio.wait([task for task, _ in self._batches.values()], return_when=return_when)
+    async def wait(self, return_when: str, timeout_s: float | None = None) -> bool:
+        """Wait until one has ended, or all (asyncio.wait's `return_when`); False when `timeout_s` came first."""
+        if not self._batches:
+            return True
+        tasks = [task for task, _ in self._batches.values()]
+        done, _ = await asyncio.wait(tasks, timeout=timeout_s, return_when=return_when)
+        return len(done) == len(tasks) if return_when == asyncio.ALL_COMPLETED else bool(done)
 
     def take_finished(self) -> list[Finished]:
         """Return the batches that have ended, and forget them."""
