@@ -47,16 +47,26 @@ def cpu_s(*pids: int) -> float:
     """User and system CPU of processes, with what their ended children have used."""
     ticks = 0
     for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += sum(int(field) for field in fields[11:15])
+        text = _read(pid, "stat", is_needed=pid == pids[0])
+        ticks += sum(int(field) for field in text.rpartition(")")[2].split()[11:15])
     return ticks / _HERTZ
+
+
+def _read(pid: int, name: str, *, is_needed: bool) -> str:
+    """A file of /proc; "" of a child that has ended since it was listed, such as one that asks for the system's name."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        if is_needed:
+            raise
+        return ""
 
 
 def peak_mb(pid: int) -> float:
     """The highest resident memory of a process, and of each below it."""
     total = 0
     for member in _tree(pid):
-        found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{member}/status").read_text(), re.MULTILINE)
+        found = re.search(r"^VmHWM:\s+(\d+) kB", _read(member, "status", is_needed=member == pid), re.MULTILINE)
         total += int(found[1]) if found else 0
     return total / 1024
 
@@ -90,7 +100,7 @@ class Course:
             process.spawn([python, str(HERE / "peers" / f"{contender.script}.py")], cwd=directory, env=env)
             return self._measure(contender, process)
         except (FileNotFoundError, ProcessLookupError) as error:  # of /proc
-            raise RunError(f"{contender.title} has ended, or a process of it: {error}") from error
+            raise RunError(f"{contender.title} has ended: {error}") from error
         finally:
             process.stop(grace_s=10.0)
 
