@@ -53,7 +53,7 @@ def cpu_s(*pids: int) -> float:
 
 
 def _read(pid: int, name: str, *, is_needed: bool) -> str:
-    """A file of /proc; "" of a child that has ended since it was listed, such as one that asks for the system's name."""
+    """A file of /proc; "" of a child that has ended since it was listed."""
     try:
         return Path(f"/proc/{pid}/{name}").read_text()
     except (FileNotFoundError, ProcessLookupError):
