@@ -7,7 +7,8 @@ The law of this file:
    one fetch beside them (aiokafka prefetches one), no more: that is the back-pressure. Small ones end together.
    Heartbeats come from aiokafka's own thread, so neither a long batch nor a waiting handler costs the membership.
 3. Positions move only while the loop is parked (no fetch, no batch in flight). Records that arrive for a generation
-   that is over are dropped, and then every position is sought again: dropping without seeking would skip them.
+   that is over are dropped, and then every position is sought again, the changelogs' too: dropping without seeking
+   would skip them.
 4. A worker that may have slept proves its membership to the broker before it writes (a forced OffsetCommit carries
    member id and generation); one that lost it drops its batch.
 5. Whatever else a handler raises stops the worker; nothing of that partition's batch is committed.
@@ -117,6 +118,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             raise  # Faust's fetcher crashes the app with it
         finally:
             await self._in_flight.abandon()
+            self._must_seek = True  # for the next one, if Faust starts one: behind what is durable
             self._parked.set()
 
     async def _step(self) -> None:
@@ -230,9 +232,9 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         raise RuntimeError("the handler ignores its cancellation: stopping rather than running beside a new owner")
 
     async def _seek_to_next(self) -> None:
-        tps = {tp for tp in self.assignment() if tp.topic == self.app.source_topic}
+        assigned = self.assignment()
         committed = await self._thread.seek_to_committed()
-        for tp in tps:
+        for tp in (tp for tp in assigned if tp.topic == self.app.source_topic):
             if tp in self._next:
                 await self._thread.seek_wait({tp: self._next[tp]})
             elif not committed.get(tp):  # aiokafka doesn't move a partition without a commit
@@ -240,6 +242,9 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             elif committed[tp] > (wanted := self._wanted.get(tp.partition, committed[tp])):
                 self.log.info("partition %d: reading from %d, before what is committed", tp.partition, wanted)
                 await self._thread.seek_wait({tp: wanted})
+        # A changelog's, too: a standby that misses what was dropped would one day take over without it.
+        sought = self.app.tables.recovery.next_offsets()
+        await self._thread.seek_wait({tp: offset for tp, offset in sought.items() if tp in assigned})
         self._must_seek = False
 
     async def read_from(self, offsets: Mapping[int, int]) -> None:

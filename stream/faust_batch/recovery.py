@@ -124,6 +124,12 @@ class BatchRecovery(Recovery):  # type: ignore[misc]  # Faust's classes are Any 
         if tp in self.active_tps:
             self.progress.applied += len(fresh)
 
+    def next_offsets(self) -> dict[TP, int]:
+        """Where reading goes on in each changelog partition: behind what is applied."""
+        offsets = {tp: self.active_offsets[tp] for tp in self.active_tps}
+        offsets |= {tp: self.standby_offsets[tp] for tp in self.standby_tps}
+        return {tp: 0 if offset is None else offset + 1 for tp, offset in offsets.items()}
+
     async def after_fetch(self) -> None:
         """Learn from the fetch that just ended how far each active changelog partition goes. Raises StateAhead."""
         if not self.in_recovery:

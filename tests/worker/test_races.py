@@ -17,7 +17,7 @@ from faust.types import TP
 from stream.faust_batch.consumer import BatchConsumer
 from stream.faust_batch.in_flight import InFlight
 
-TOPIC = TP("docs", 0)
+TOPIC, CHANGELOG, REVOKED = TP("docs", 0), TP("changelog", 0), TP("changelog", 1)
 
 
 class Recovery:
@@ -26,6 +26,9 @@ class Recovery:
     def __init__(self) -> None:
         self.fed: list[Any] = []
 
+    def next_offsets(self) -> dict[TP, int]:
+        return {CHANGELOG: 7, REVOKED: 9}
+
     def feed(self, tp: TP, records: list[Any]) -> None:
         self.fed.append(tp)
 
@@ -33,8 +36,23 @@ class Recovery:
         """Nothing is learnt."""
 
 
+class Thread:
+    """Remembers what is sought."""
+
+    def __init__(self) -> None:
+        self.sought: dict[TP, int] = {}
+
+    async def seek_to_committed(self) -> dict[TP, int]:
+        return {TOPIC: 3}
+
+    async def seek_wait(self, offsets: dict[TP, int]) -> None:
+        self.sought |= offsets
+
+
 class Consumer(BatchConsumer):
     """A consumer whose fetch is the test's."""
+
+    should_stop = False
 
     def __init__(self, during_the_fetch: Callable[[Consumer], None] = lambda consumer: None) -> None:
         self.app: Any = SimpleNamespace(
@@ -46,15 +64,19 @@ class Consumer(BatchConsumer):
         self.flow_active, self.can_resume_flow, self.suspend_flow = True, asyncio.Event(), asyncio.Event()
         self._in_flight = InFlight(self._handle)
         self._parked, self._must_seek, self._revoking, self._alive_at = asyncio.Event(), False, False, 0.0
+        self._next, self._wanted, self._thread = {TOPIC: 5}, {}, Thread()
         self._during_the_fetch = during_the_fetch
         self.handled: list[TP] = []
 
     def _get_active_partitions(self) -> set[TP]:
-        return {TOPIC}
+        return {TOPIC, CHANGELOG}
+
+    def assignment(self) -> set[TP]:
+        return {TOPIC, CHANGELOG}
 
     async def _fetch(self, active: frozenset[TP]) -> dict[Any, list[Any]]:
         self._during_the_fetch(self)
-        return {TOPIC: [object()], TP("changelog", 0): [object()]}
+        return {TOPIC: [object()], CHANGELOG: [object()]}
 
     async def _begin(self, work: list[tuple[TP, list[Any]]]) -> None:
         self.handled += [tp for tp, _ in work]
@@ -78,12 +100,36 @@ async def test_a_fetch_that_a_rebalance_overtakes_is_dropped(rebalance: Callable
     assert consumer._must_seek
 
 
+@pytest.mark.parametrize("rebalance", [new_generation, stopped_flow])
+async def test_what_a_dropped_fetch_has_taken_is_read_again(rebalance: Callable[[Consumer], None]) -> None:
+    """Of the topic behind what is durable, of a changelog behind what is applied: a standby that went on behind the
+    records dropped would lack them for good, and one day take over without them. What isn't assigned isn't sought."""
+    consumer = Consumer(rebalance)
+    await consumer._step()
+    consumer.flow_active, consumer._during_the_fetch = True, lambda consumer: None
+    await consumer._step()
+    assert consumer._thread.sought == {TOPIC: 5, CHANGELOG: 7}
+    assert consumer.handled == [TOPIC]
+
+
+async def test_a_fetcher_that_is_cancelled_leaves_positions_to_seek() -> None:
+    """Its fetch or batch may have been under way: the next fetcher begins behind what is durable."""
+    consumer = Consumer()
+    consumer.app.should_stop = False
+    consumer._fetch = lambda active: asyncio.Event().wait()
+    loop = asyncio.create_task(consumer._drain_messages(SimpleNamespace(should_stop=False)))
+    await asyncio.sleep(0.01)
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
+    assert consumer._must_seek
+
+
 async def test_a_fetch_that_nothing_overtakes_is_handled() -> None:
     """The same fetch without a rebalance: what the test above is compared with."""
     consumer = Consumer()
     await consumer._step()
     assert consumer.handled == [TOPIC]
-    assert consumer.app.tables.recovery.fed == [TP("changelog", 0)]
+    assert consumer.app.tables.recovery.fed == [CHANGELOG]
     assert not consumer._must_seek
 
 
