@@ -18,6 +18,7 @@ import pytest
 from chaos.check import check, check_disk
 from chaos.conftest import CrewOn
 from chaos.load import Load, models
+from chaos.vitals import share
 from chaos.watcher import Watcher
 from chaos.workers import Crew, Worker
 from e2e.system import Pair
@@ -156,8 +157,9 @@ async def test_rounds_of_damage_leave_nobody_wrong(own_kafka: ApacheKafka, store
                 watcher.check()
                 print(f"round {number}: {kind}, {checked}, {time.monotonic() - started:.1f} s")
             await rounds.staff(1)
-            await crew.applied()
             [last] = crew.running
+            await share(crew, [last])  # it is ready, but may not have heard yet that another one's partitions are its
+            await crew.applied()
             last.stop()
             assert await check_disk(crew.system, last.data_dir) > checked.living
     print(f"{watcher.samples} samples; workers restarted: {crew.restarts}")

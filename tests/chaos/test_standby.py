@@ -12,7 +12,7 @@ from chaos.check import check, check_disk, read_whole
 from chaos.conftest import CrewOn
 from chaos.load import Load, models
 from chaos.traffic import Traffic
-from chaos.vitals import metric
+from chaos.vitals import metric, owned, share
 from chaos.watcher import Watcher
 from chaos.workers import Crew, Worker
 from e2e.system import Pair
@@ -32,24 +32,9 @@ async def crew(apache_kafka: Broker, redis_server: RedisServer, crew_on: CrewOn)
     return made
 
 
-def owned(worker: Worker) -> set[int]:
-    """Return the partitions that a worker has and is ready to serve."""
-    return {int(p) for p in metric(worker, "memberstream_state_members")} if worker.is_ready() else set()
-
-
 def recovered(worker: Worker) -> int:
     """Return how many changelog records its last recovery has applied."""
     return int(metric(worker, "memberstream_recovery_applied_records")[""])
-
-
-async def share(crew: Crew, workers: list[Worker]) -> None:
-    """Return when these workers own all partitions together, each some."""
-
-    def is_shared() -> bool:
-        parts = [owned(worker) for worker in workers]
-        return all(parts) and sum(map(len, parts)) == N_PARTITIONS and set().union(*parts) == EVERY_PARTITION
-
-    await crew.until(is_shared, f"{len(workers)} workers to share the partitions")
 
 
 async def warm(crew: Crew, workers: list[Worker]) -> None:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from urllib.request import urlopen
 
-from chaos.workers import Worker
+from chaos.workers import Crew, Worker
 from prometheus_client.parser import text_string_to_metric_families
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -34,3 +34,19 @@ def rss_mb(worker: Worker) -> float:
     """Return its resident memory, MB."""
     [line] = [x for x in Path(f"/proc/{worker.pid}/status").read_text().splitlines() if x.startswith("VmRSS")]
     return int(line.split()[1]) / 1024
+
+
+def owned(worker: Worker) -> set[int]:
+    """Return the partitions that a worker has and is ready to serve."""
+    return {int(p) for p in metric(worker, "memberstream_state_members")} if worker.is_ready() else set()
+
+
+async def share(crew: Crew, workers: list[Worker]) -> None:
+    """Return when these workers own all partitions together, each some."""
+    n = crew.system.n_partitions
+
+    def is_shared() -> bool:
+        parts = [owned(worker) for worker in workers]
+        return all(parts) and sum(map(len, parts)) == n and set().union(*parts) == set(range(n))
+
+    await crew.until(is_shared, f"{len(workers)} workers to share the partitions")
