@@ -215,9 +215,14 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
         """Stop the worker if the source topic has been created anew. The probe asks, every few seconds."""
         found = await topic_id(client, self.source_topic)
         if self.topic_id and found and found != self.topic_id:
-            error = TopicChanged(f"topic {self.source_topic} was deleted and created again. Next: {PROCEDURE}.")
-            log.error("stopping: %s", error)
-            await self.crash(error)
+            await self.stop_because(
+                TopicChanged(f"topic {self.source_topic} was deleted and created again. Next: {PROCEDURE}.")
+            )
+
+    async def stop_because(self, error: Exception) -> None:
+        """Stop the worker for something that no batch has run into."""
+        log.error("stopping: %s: %s", type(error).__name__, error)
+        await self.crash(error)
 
     def observe_batch(self, partition: int, records: int, seconds: float) -> None:
         """Called by the consumer after each `handle`."""

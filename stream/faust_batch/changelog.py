@@ -53,6 +53,7 @@ class PartitionState:
     def __init__(self, app: BatchApp) -> None:
         self._app = app
         self._last: dict[int, int] = {}  # partition → offset of the newest changelog record known
+        self._writing: set[int] = set()  # partitions whose changelog is being written
 
     def start(self, partition: int, last_offset: int) -> None:
         """Called by the recovery: local state of the partition contains the changelog up to `last_offset`."""
@@ -95,9 +96,18 @@ class PartitionState:
             raise Fenced(f"not the owner of partition {partition} any more")
         return await self._send(partition, items, written_at)
 
+    def ends(self) -> dict[int, int]:
+        """Return where the changelog ends of the assigned partitions that aren't being written."""
+        quiet = self._app.assigned_partitions - self._writing if self._app.is_settled else ()
+        return {partition: self._last[partition] + 1 for partition in quiet}
+
     async def _send(self, partition: int, items: Items, written_at: int) -> int:
-        with self._app.probe.awaiting_ack(self._app.changelog_topic):
-            return await self._send_and_wait(partition, items, written_at)
+        self._writing.add(partition)
+        try:
+            with self._app.probe.awaiting_ack(self._app.changelog_topic):
+                return await self._send_and_wait(partition, items, written_at)
+        finally:
+            self._writing.discard(partition)
 
     async def _send_and_wait(self, partition: int, items: Items, written_at: int) -> int:
         producer = self._app.producer._ensure_producer()
@@ -120,10 +130,15 @@ class PartitionState:
         for acked, count in sent:
             found = (await asyncio.shield(acked)).offset  # a cancelled wait must not touch the producer's own future
             if found != expected:
-                raise ForeignWrite(
-                    f"partition {partition} of {topic}: expected to write at offset {expected}, got {found}: a stale "
-                    "worker wrote in between. Next: nothing, the restart of this worker puts it right."
-                )
+                raise foreign_write(partition, topic, expected, found)
             expected += count
         self._last[partition] = expected - 1
         return expected - 1
+
+
+def foreign_write(partition: int, topic: str, expected: int, found: int) -> ForeignWrite:
+    """Return the error of a changelog that goes on elsewhere than where its owner left it."""
+    return ForeignWrite(
+        f"partition {partition} of {topic}: expected to write at offset {expected}, got {found}: a stale worker wrote "
+        "in between. Next: nothing, the restart of this worker puts it right."
+    )

@@ -5,7 +5,9 @@ The law of this file:
    of the owned partitions must tell where those end.
 2. Whoever waits for an acknowledgement for long waits for Kafka, too: a leader may answer and yet take no writes, with
    too few replicas in sync.
-3. Nothing here stops anything: what is found is read by health, metrics and the watchdog.
+3. What is found is read by health, metrics and the watchdog; it stops the worker only where a restart is the cure: the
+   topic was created anew, or somebody else wrote to the changelog. (A busy owner sees that at its next write. A quiet
+   one must not wait for that: until it repairs the changelog, compaction may drop what the foreign record hides.)
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 from faust.types import TP
+
+from stream.faust_batch.changelog import foreign_write
 
 if TYPE_CHECKING:
     from stream.faust_batch.app import BatchApp
@@ -81,10 +85,20 @@ class KafkaProbe:
                 raise
             self._client = client
         await app.check_topic(self._client._client)
+        await self._check_changelog()
         owned = sorted(app.assigned_partitions)
         asked = owned or range(app.partition_count)
         ends = await self._client.end_offsets([TopicPartition(app.source_topic, p) for p in asked])
         return sum([max(0, ends[TopicPartition(app.source_topic, p)] - await self._position(p)) for p in owned])
+
+    async def _check_changelog(self) -> None:
+        app, topic = self._app, self._app.changelog_topic
+        expected = app.partition_state.ends()
+        ends = await self._client.end_offsets([TopicPartition(topic, partition) for partition in expected])
+        for partition, still in app.partition_state.ends().items():
+            if still == expected.get(partition) and (found := ends[TopicPartition(topic, partition)]) > still:
+                await app.stop_because(foreign_write(partition, topic, still, found))
+                return
 
     async def _position(self, partition: int) -> int:
         """The next offset to fetch; it is beyond the end for a partition that is changing hands just now."""
