@@ -31,7 +31,7 @@ from hiredis import pack_command
 
 from bench.results_file import about, machine, save, table
 from stream.embedded import EmbeddedValkey
-from stream.keyspace import Beacon, PublishedModel, member_key, membership_field
+from stream.keyspace import Announcement, Beacon, PublishedModel, member_key, membership_field
 from stream.lookup import Answer, AsyncLookup, Lookup
 from stream.projection import Projection, Update
 
@@ -54,7 +54,8 @@ async def fill(url: str, n: int) -> list[str]:
     now_ms = time.time_ns() // 1_000_000
     members = ids(n)
     async with Projection(url) as projection:
-        await projection.set_models([PublishedModel(m, 1, "logistic", {1: "low", 2: "mid", 3: "high"}) for m in MODELS])
+        models = tuple(PublishedModel(m, 1, "logistic", {1: "low", 2: "mid", 3: "high"}) for m in MODELS)
+        await projection.announce(Announcement(0, models, dict.fromkeys(MODELS, 1)))
         token = await projection.begin(0)
         for start in range(0, n, 1_000):
             await projection.write(0, [

@@ -32,7 +32,7 @@ from bench.measured_kafka import MeasuredKafka
 from models.model_file import parse
 from stream.embedded import EmbeddedValkey
 from stream.keyspace import EPOCH, member_key, parse_position
-from stream.published import publish
+from stream.publishing import Publishing
 from stream.server_process import ServerProcess, free_port
 from stream.settings import Settings, to_environment
 from stream.topics import create_topic
@@ -79,8 +79,7 @@ class Servers:
         rig = Rig(self, f"bench-{self._rigs}", partitions)
         rig.redis.flushall()
         await create_topic(self.kafka.bootstrap, rig.settings.topic, partitions)
-        for model in models:
-            publish(parse(dict(model)), rig.settings.models_dir)
+        await Publishing(rig.settings, "bench").install(parse(dict(model)) for model in models)
         try:
             async with AIOKafkaProducer(
                 bootstrap_servers=self.kafka.bootstrap, acks="all", max_batch_size=BATCH_BYTES
@@ -179,7 +178,6 @@ class Rig:
             topic=name,
             group=name,
             redis_url=on.valkey.url,
-            models_dir=self.directory / "published",
             replication_factor=1,
             metrics_host="127.0.0.1",
         )

@@ -71,9 +71,14 @@ class Model:
     @cached_property
     def key(self) -> int:
         """An 8-byte number for the label, how stored states name the model."""
-        return int.from_bytes(hashlib.blake2b(self.label.encode(), digest_size=8).digest(), "little")
+        return key_of(self.label)
 
 
 def label(name: str, version: int) -> str:
     """Return `name@version`."""
     return f"{name}@{version}"
+
+
+def key_of(label: str) -> int:
+    """Return the number that stands for a label in stored states."""
+    return int.from_bytes(hashlib.blake2b(label.encode(), digest_size=8).digest(), "little")

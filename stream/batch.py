@@ -2,8 +2,9 @@
 
 Laws: every record ends in exactly one outcome; what is written for a member depends on the member's state and its own
 events only; how events are cut into batches changes no document, cluster or position (only `since`: a cluster that
-changed and changed back within one batch was never to be seen). A replayed event changes no state, but its member is
-written to Redis again, because the crash that made the replay may have come before that write.
+changed and changed back within one batch was never to be seen). A replayed event changes no document, but its member is
+written to Redis again, because the crash that made the replay may have come before that write; under other models than
+those of its state it is scored again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from models.apply import Outcome, apply_one
 from models.event import BadEvent, ChangeEvent, decode
 from models.member import Member, encode
 from models.member import decode as decode_state
-from models.plan import Plan
 from models.position import NOWHERE, position_of
 from models.rescore import rescore_many
 from models.timestamps import FOREVER
@@ -35,7 +35,7 @@ class Touched(msgspec.Struct, gc=False):
 
     member: Member
     was_stored: bool
-    applied: bool = False
+    changed: bool = False  # its state must be written
     replayed_position: int = NOWHERE
     event_ms: int = 0  # latest time of the applied events
 
@@ -128,7 +128,7 @@ def apply_many(batch: Batch, events: Events, states: Sequence[bytes | None]) -> 
                 continue
             if outcome is Outcome.APPLIED:
                 n_applied += 1
-                touched.applied = True
+                touched.changed = True
                 is_gone = member.document is None  # what follows is a fresh member, in this batch or another
                 touched.event_ms = 0 if is_gone else max(touched.event_ms, event.at_ms)
                 batch.produced_ms.append(record.timestamp)
@@ -141,11 +141,14 @@ def apply_many(batch: Batch, events: Events, states: Sequence[bytes | None]) -> 
     return members
 
 
-def score_many(batch: Batch, members: Mapping[bytes, Touched], plan: Plan, now_ms: int | None) -> None:
+def score_many(batch: Batch, members: Mapping[bytes, Touched], publication: Publication, now_ms: int | None) -> None:
     """Bring the memberships of changed members up to date; `now_ms` None: at the time of each one's last event."""
-    changed = [t for t in members.values() if t.applied and t.member.document is not None]
+    for touched in members.values():
+        if touched.replayed_position >= 0 and not touched.changed and touched.member.document is not None:
+            touched.changed = not publication.covers(touched.member)
+    changed = [t for t in members.values() if t.changed and t.member.document is not None]
     times = [t.event_ms if now_ms is None else now_ms for t in changed]
-    batch.membership_changes += rescore_many(plan, [t.member for t in changed], times)
+    batch.membership_changes += rescore_many(publication.plan, [t.member for t in changed], times)
 
 
 def encode_many(batch: Batch, members: Mapping[bytes, Touched], publication: Publication) -> None:
@@ -155,7 +158,7 @@ def encode_many(batch: Batch, members: Mapping[bytes, Touched], publication: Pub
     """
     for key, touched in members.items():
         member, is_there = touched.member, touched.member.document is not None
-        if touched.applied:
+        if touched.changed:
             if is_there or member.version >= 0:
                 batch.items.append((key, encode(member, batch.written_at)))
             elif touched.was_stored:

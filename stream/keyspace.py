@@ -9,7 +9,7 @@ Laws:
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +19,8 @@ MODELS = b"ms:{meta}:models"
 EPOCH = b"ms:{meta}:epoch"
 BUILT = b"ms:{meta}:built"
 BEACONS = b"ms:{meta}:beacons"
+KNOWN = b"ms:{meta}:known"
+SCORED = b"ms:{meta}:scored"
 
 POS = b"pos"
 GONE = b"gone"
@@ -79,18 +81,46 @@ KEYSPACE: tuple[Entry, ...] = (
     Entry(
         "ms:{meta}:live",
         "hash",
-        (Field("<model>", "<version>", "the version readers use"),),
-        "worker (models.lua)",
+        (Field("<model>", "<version>", "the version readers use; a model without one isn't there"),),
+        "worker, `model promote` (models.lua)",
         "look-ups",
         "for ever",
     ),
     Entry(
         "ms:{meta}:models",
         "hash",
-        (Field("<model>@<version>", '{"type":…,"clusters":{"<cluster>":"<name>",…}}', "names for readers"),),
-        "worker (models.lua)",
+        (
+            Field(
+                "<model>@<version>",
+                '{"type":…,"clusters":{"<cluster>":"<name>",…}}',
+                "names for readers; also of candidates",
+            ),
+        ),
+        "worker, `model promote` (models.lua)",
         "look-ups",
-        "while published",
+        "until retired",
+    ),
+    Entry(
+        "ms:{meta}:known",
+        "string",
+        (Field("", "<offset>", "of the models' log: what `live` and `models` contain; an older writer is refused"),),
+        "worker, `model promote` (models.lua)",
+        "worker",
+        "for ever",
+    ),
+    Entry(
+        "ms:{meta}:scored",
+        "hash",
+        (
+            Field(
+                "<partition>",
+                "<offset>:<remaining>",
+                "all members are scored with the models' log up to offset; members still to be looked at, about",
+            ),
+        ),
+        "worker",
+        "`model publish --wait`, `model promote`",
+        "for ever",
     ),
     Entry(
         "ms:{meta}:epoch",
@@ -177,6 +207,28 @@ class PublishedModel:
     clusters: Mapping[int, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What readers are told of the models. `offset`: of the models' log, up to where it is contained; -1: nothing is.
+
+    `live`: model name → the version readers use.
+    """
+
+    offset: int
+    models: tuple[PublishedModel, ...]
+    live: Mapping[str, int]
+
+
+class Scored(NamedTuple):
+    """How far a partition is scored: all its members with what the models' log says up to `offset`.
+
+    `remaining`: members that a backfill under way still has to look at, about.
+    """
+
+    offset: int
+    remaining: int
+
+
 def member_key(member_id: bytes) -> bytes:
     """The key of a member's hash; any bytes are allowed in an id, memberstream's own are UTF-8."""
     return MEMBER_PREFIX + member_id
@@ -251,9 +303,15 @@ def parse_cluster_names(value: bytes) -> dict[int, str]:
         raise KeyspaceError(f"model: expected JSON with type and clusters, found {value!r}") from None
 
 
-def live_versions(models: Iterable[PublishedModel]) -> dict[str, int]:
-    """The live version of each name: for now the highest one published."""
-    live: dict[str, int] = {}
-    for model in models:
-        live[model.name] = max(model.version, live.get(model.name, model.version))
-    return live
+def format_scored(scored: Scored) -> bytes:
+    """`<offset>:<remaining>`."""
+    return b"%d:%d" % scored
+
+
+def parse_scored(value: bytes) -> Scored:
+    """Raises KeyspaceError."""
+    try:
+        offset, remaining = value.split(b":")
+        return Scored(int(offset), int(remaining))
+    except ValueError:
+        raise KeyspaceError(f"scored: expected <offset>:<remaining>, found {value!r}") from None

@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 
 from models.event import Reason
 from stream.health import Check, Vitals
-from stream.publication import Publication
+from stream.publication import Current
 from stream.report import BatchReport
 
 # Seconds. From a fifth of a millisecond, what one event alone takes, to the minute after which freshness is an outage.
@@ -70,6 +70,8 @@ class Gauges:
     stalls: Callable[[], int]
     refused_writes: Callable[[], int]
     rebalances: Callable[[], int]
+    backfill: Callable[[], tuple[int, int]]  # members remaining, members scored
+    refused_models: Callable[[], int]
 
 
 METRICS = (
@@ -94,7 +96,10 @@ METRICS = (
     ("memberstream_check_ok", "gauge", "check", "1 while this check of /readyz is ok"),
     ("memberstream_stalls_total", "counter", "", "times that nothing was finished although there was work"),
     ("memberstream_rebalances_total", "counter", "", "changes of the partitions this worker owns"),
-    ("memberstream_model_info", "gauge", "model, version, type", "1 for each published model version"),
+    ("memberstream_model_info", "gauge", "model, version, type, status", "1 for each version that is scored"),
+    ("memberstream_backfill_remaining_members", "gauge", "", "members still to be scored with new models, about"),
+    ("memberstream_backfill_scored_members_total", "counter", "", "members scored anew because models changed"),
+    ("memberstream_refused_models", "gauge", "", "published versions that this worker can't load"),
 )  # fmt: skip
 _DECLARED = {name: (kind, [x for x in labels.split(", ") if x], text) for name, kind, labels, text in METRICS}
 STAGES = ("decode", "load", "apply", "score", "dead_letters", "encode", "changelog_and_redis", "store")
@@ -104,13 +109,13 @@ OUTCOMES = ("applied", "ignored_version", "replayed", "dead_letter")
 class Metrics(Collector):
     """The metrics of one worker, in a registry of their own."""
 
-    def __init__(self, publication: Publication, gauges: Gauges) -> None:
+    def __init__(self, current: Current, gauges: Gauges) -> None:
         self.registry = CollectorRegistry()
-        self._publication, self._gauges = publication, gauges
+        self._current, self._gauges = current, gauges
         # All series exist from the start: one that first appears with its first failure can't be alerted on.
         self._events = Counter(dict.fromkeys(OUTCOMES, 0))
         self._dead_letters = Counter(dict.fromkeys(map(str, Reason), 0))
-        self._changes = Counter({model.label: 0 for model in publication.models})
+        self._changes: Counter[str] = Counter()
         self._freshness = Histogram(_BUCKETS)
         self._batch_records = Histogram(_BATCH_SIZES)
         self._stages = {stage: Histogram(_BUCKETS) for stage in STAGES}
@@ -134,7 +139,9 @@ class Metrics(Collector):
         gauges = self._gauges
         yield _simple("memberstream_events_total", _by(self._events))
         yield _simple("memberstream_dead_letters_total", _by(self._dead_letters))
-        yield _simple("memberstream_membership_changes_total", _by(self._changes))
+        models = self._current.publication.models
+        changes = {model.label: self._changes[model.label] for model in models}
+        yield _simple("memberstream_membership_changes_total", _by(changes))
         yield _histogram("memberstream_freshness_seconds", {(): self._freshness})
         yield _histogram("memberstream_stage_seconds", _by(self._stages))
         yield _histogram("memberstream_batch_records", {(): self._batch_records})
@@ -154,8 +161,15 @@ class Metrics(Collector):
         yield _simple("memberstream_check_ok", _by({check.name: check.ok for check in checks}))
         yield _simple("memberstream_stalls_total", {(): gauges.stalls()})
         yield _simple("memberstream_rebalances_total", {(): gauges.rebalances()})
-        models = self._publication.models
-        yield _simple("memberstream_model_info", {(m.name, str(m.version), m.scorer.type): 1 for m in models})
+        live = self._current.announcement.live
+        yield _simple("memberstream_model_info", {
+            (m.name, str(m.version), m.scorer.type, "live" if live.get(m.name) == m.version else "candidate"): 1
+            for m in models
+        })  # fmt: skip
+        remaining, scored = gauges.backfill()
+        yield _simple("memberstream_backfill_remaining_members", {(): remaining})
+        yield _simple("memberstream_backfill_scored_members_total", {(): scored})
+        yield _simple("memberstream_refused_models", {(): gauges.refused_models()})
 
 
 V = TypeVar("V")

@@ -18,14 +18,16 @@ Errors: bad input is a dead letter; Redis being down is waited for, inside `writ
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from stream.backfill import Backfill
 from stream.batch import Batch, apply_many, begin, decode_many, encode_many, score_many, to_items
 from stream.bookkeeping import APPLIED, decode_progress
 from stream.dead_letters import OutgoingRecord, Record, to_records
-from stream.publication import Publication
+from stream.keyspace import Announcement
+from stream.locks import Locks
+from stream.publication import Current, Publication
 from stream.rebuild import Rebuild
 from stream.report import BatchReport, Stopwatch
 from stream.settings import Settings
@@ -45,6 +47,7 @@ class Pipeline:
     """Handles the batches of the owned partitions (a stream.faust_batch.BatchHandler).
 
     Args:
+        locks: of the partitions: a batch, a rebuild and a slice of a backfill take turns.
         produce: sends records to a topic and returns once the broker has acknowledged them.
         wall_ms: the wall clock, ms; the only clock there is.
         report: is told of each finished batch.
@@ -53,25 +56,28 @@ class Pipeline:
     def __init__(
         self,
         settings: Settings,
-        publication: Publication,
+        current: Current,
         topic: SourceTopic,
         state: State,
         writer: Writer,
         rebuild: Rebuild,
+        backfill: Backfill,
+        locks: Locks,
         produce: Callable[[str, Sequence[OutgoingRecord]], Awaitable[None]],
         wall_ms: Callable[[], int],
         report: Callable[[BatchReport], None],
     ) -> None:
-        self._settings, self._publication = settings, publication
-        self._topic, self._state, self._writer, self._rebuild = topic, state, writer, rebuild
+        self._settings, self._current = settings, current
+        self._topic, self._state, self._writer = topic, state, writer
+        self._rebuild, self._backfill, self._locks = rebuild, backfill, locks
         self._produce, self._wall_ms, self._report = produce, wall_ms, report
-        self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)  # a batch and a rebuild take turns
         self._computing = asyncio.Lock()
         self._repairs: dict[int, asyncio.Task[None]] = {}  # partition → its rebuild under way
+        self._backfills: dict[int, asyncio.Task[None]] = {}
 
     async def handle(self, partition: int, records: Sequence[Record]) -> None:
         """Apply, score and write out one partition's records, in order."""
-        async with self._locks[partition]:
+        async with self._locks.of(partition):
             check_end(self._writer.progress[partition], self._topic.end_offset(partition), partition)
             watch = Stopwatch()
             batch = await self._compute(partition, records, watch)
@@ -86,6 +92,7 @@ class Pipeline:
         turns: two at once would only take each other's cache.
         """
         async with self._computing:
+            publication = self._current.publication  # one for the whole batch: other models come between two
             watch.resume()
             now_ms = self._wall_ms()
             batch = begin(self._writer.progress[partition], records, self._state.written_at(partition))
@@ -98,9 +105,9 @@ class Pipeline:
                 watch.lap("load")
                 some = apply_many(batch, events, states)
                 await watch.lap_and_breathe("apply")
-                score_many(batch, some, self._publication.plan, scoring_ms)
+                score_many(batch, some, publication, scoring_ms)
                 await watch.lap_and_breathe("score")
-                encode_many(batch, some, self._publication)
+                encode_many(batch, some, publication)
                 await watch.lap_and_breathe("encode")
             return batch
 
@@ -119,16 +126,21 @@ class Pipeline:
         self._state.write(partition, items, changelog_offset, written_at)  # 3
         watch.lap("store")
 
-    async def assigned(self, partitions: frozenset[int]) -> Mapping[int, int]:
-        """Make Redis whole for newly owned partitions: after a loss of Redis' data, and after a change of models.
+    async def adopt(self, publication: Publication, announcement: Announcement) -> None:
+        """From the next batch on go by these models; members from whom nothing arrives are scored in the background."""
+        self._current.publication, self._current.announcement = publication, announcement
+        await self._writer.announce(announcement)
+        self._fill_in(self._writer.progress)
 
-        Readers are told of the models last: a version must not be live before its memberships are there.
+    async def assigned(self, partitions: frozenset[int]) -> Mapping[int, int]:
+        """Make Redis whole for newly owned partitions, after a loss of Redis' data.
+
         Returns where reading must begin, at the latest: partition → the first offset that isn't in its state.
 
         Raises:
             TopicChanged: the topic isn't the one that the state was made from.
         """
-        self._writer.prepare(self._publication.for_readers())
+        self._writer.prepare(self._current.announcement)
         for partition in sorted(partitions):
             [stored] = self._state.get_many(partition, [APPLIED])
             progress = admit(decode_progress(stored), self._settings.topic_epoch, self._topic.topic_id, partition)
@@ -136,40 +148,48 @@ class Pipeline:
                 await self._writer.reset(partition)
             self._writer.progress[partition] = progress
         for partition in sorted(partitions):
-            async with self._locks[partition]:
+            async with self._locks.of(partition):
                 await self._rebuild.if_needed(partition)
-        await self._writer.announce(self._publication.for_readers())
+        await self._writer.announce(self._current.announcement)
+        self._fill_in(partitions)
         return {partition: self._writer.progress[partition].next_offset for partition in partitions}
 
     async def revoked(self, partitions: frozenset[int]) -> None:
         """Forget partitions that are no longer owned. A rebuild of them ends here: it may be waiting for Redis."""
         for partition in partitions:
-            if repair := self._repairs.get(partition):
-                repair.cancel()  # it may be waiting for Redis, and a rebalance or a stop can't wait for that
+            for tasks in (self._repairs, self._backfills):
+                if task := tasks.get(partition):
+                    task.cancel()  # it may be waiting for Redis, and a rebalance or a stop can't wait for that
         await self._writer.farewell(partitions)
         for partition in partitions:
-            async with self._locks[partition]:
+            async with self._locks.of(partition):
                 self._writer.progress.pop(partition, None)
+                self._backfill.through.pop(partition, None)
 
     async def watch_redis(self) -> None:
         """Once a second: tell readers how far each partition is, and rebuild what Redis has lost. Never returns."""
         try:
             while True:
                 await asyncio.sleep(self._writer.BEACON_INTERVAL_S)
-                for partition, repair in list(self._repairs.items()):
-                    if repair.done():
-                        del self._repairs[partition]
-                        if not repair.cancelled():
-                            repair.result()
+                _reap(self._repairs)
+                _reap(self._backfills)
                 for partition in await self._writer.beacon():
                     if partition not in self._repairs:
                         self._repairs[partition] = asyncio.create_task(self._repair(partition))
+                await self._writer.tell_scored(self._backfill.told())
         finally:
-            for repair in self._repairs.values():
-                repair.cancel()
+            for task in (*self._repairs.values(), *self._backfills.values()):
+                task.cancel()
+
+    def _fill_in(self, partitions: Iterable[int]) -> None:
+        """Begin the backfill of those of the partitions that need it."""
+        for partition in partitions:
+            running = self._backfills.get(partition)
+            if (running is None or running.done()) and self._backfill.is_needed(partition):
+                self._backfills[partition] = asyncio.create_task(self._backfill.run(partition))
 
     async def _repair(self, partition: int) -> None:
-        async with self._locks[partition]:
+        async with self._locks.of(partition):
             if partition in self._writer.progress:
                 await self._rebuild.if_needed(partition)
 
@@ -187,3 +207,12 @@ async def together(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
+
+
+def _reap(tasks: dict[int, asyncio.Task[None]]) -> None:
+    """Forget tasks that have ended; raises what ended one."""
+    for partition, task in list(tasks.items()):
+        if task.done():
+            del tasks[partition]
+            if not task.cancelled():
+                task.result()

@@ -19,7 +19,7 @@ from hiredis import pack_command
 
 from models.position import split_position
 from stream import keyspace
-from stream.keyspace import Beacon, Position, PublishedModel
+from stream.keyspace import Announcement, Beacon, Position, Scored
 from stream.wire import AsyncCluster, AsyncWire, Paced, Piece, ReplyError, WireError, explain, parse_url
 
 # A call may occupy Redis for 200 µs; longer ones are felt in look-ups' p99. A member costs the server about as much as
@@ -154,7 +154,7 @@ class Projection:
             self._server = AsyncCluster(self._endpoint, "memberstream-worker", timeout_s, self._loads)
         else:
             self._server = _Server(AsyncWire(self._endpoint, "memberstream-worker", timeout_s, self._loads))
-        self.published: tuple[PublishedModel, ...] = ()
+        self.announcement: Announcement | None = None
 
     async def write(self, partition: int, updates: Sequence[Update | Deletion]) -> int:
         """Writes updates and deletions of one partition; returns how many the guard refused as too old.
@@ -254,7 +254,8 @@ class Projection:
         """
         token = secrets.token_hex(8).encode()
         mark = _meta(b"HSET", keyspace.BUILT, partition, token)
-        await self._call([*self._pack_models(), mark])
+        models = [self._pack_announcement(self.announcement)] if self.announcement else []
+        await self._call([*models, mark])
         return token
 
     async def finish(self, partition: int, token: bytes, n_partitions: int, now_ms: int) -> FinishState:
@@ -282,18 +283,36 @@ class Projection:
             {int(p): keyspace.parse_beacon(b) for p, b in zip(beacons[::2], beacons[1::2], strict=True)},
         )
 
-    async def set_models(self, models: Sequence[PublishedModel]) -> None:
-        """Tells readers what is published; the live version of each name is its highest."""
-        self.published = tuple(models)
-        await self._call(self._pack_models())
+    async def announce(self, announcement: Announcement) -> bool:
+        """Tells readers which models there are and which are live; returns False if they know something newer."""
+        self.announcement = announcement
+        [taken] = await self._call([self._pack_announcement(announcement)])
+        return bool(taken)
 
-    def _pack_models(self) -> list[Piece]:
-        args: list[bytes | int] = [len(self.published)]
-        for model in self.published:
+    def _pack_announcement(self, announcement: Announcement) -> Piece:
+        args: list[bytes | int] = [announcement.offset, len(announcement.models)]
+        for model in announcement.models:
             args += (keyspace.membership_field(model.name, model.version), keyspace.format_model(model))
-        for name, version in keyspace.live_versions(self.published).items():
+        for name, version in announcement.live.items():
             args += (name.encode(), version)
-        return [self._models.pack((keyspace.MODELS, keyspace.LIVE), args)]
+        return self._models.pack((keyspace.MODELS, keyspace.LIVE, keyspace.KNOWN), args)
+
+    async def tell_scored(self, scored: Mapping[int, Scored]) -> None:
+        """Says how far own partitions are scored with the published models."""
+        args: list[bytes | int] = []
+        for partition, how_far in scored.items():
+            args += (partition, keyspace.format_scored(how_far))
+        await self._call([_meta(b"HSET", keyspace.SCORED, *args)])
+
+    async def scored(self) -> dict[int, Scored]:
+        """Returns how far each partition is scored with the published models."""
+        [flat] = await self._call([_meta(b"HGETALL", keyspace.SCORED)])
+        return {int(p): keyspace.parse_scored(value) for p, value in zip(flat[::2], flat[1::2], strict=True)}
+
+    async def drop(self, member_ids: Sequence[bytes], fields: Sequence[bytes]) -> None:
+        """Removes fields from members; those of retired versions, which nobody writes any more."""
+        keys = [keyspace.member_key(member_id) for member_id in member_ids]
+        await self._call([Piece(key, pack_command((b"HDEL", key, *fields))) for key in keys])
 
     async def ping(self) -> None:
         """Raises RedisUnavailable when Redis doesn't answer."""

@@ -1,4 +1,8 @@
-"""The published models of a worker in the forms its parts need: compiled for scoring, named for Redis and state."""
+"""The published models in the forms the worker's parts need: compiled for scoring, named for Redis and state.
+
+Laws: a publication is made whole and replaced whole, between two batches; a member that has passed through one carries
+exactly the memberships of its versions.
+"""
 
 from __future__ import annotations
 
@@ -8,45 +12,74 @@ from dataclasses import dataclass
 
 import orjson
 
+from models.member import Member
 from models.model import Model
 from models.plan import Plan
-from stream.keyspace import PublishedModel, membership_field
+from models.registry import Registry
+from stream.keyspace import Announcement, PublishedModel, membership_field
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """All published model versions.
+    """The model versions that are scored.
 
     Attributes:
         plan: computes their predictors, each distinct one once.
         fields: fields of a member's hash in Redis, one per model version.
         keys: keys of the same model versions in a member's state.
-        fingerprint: 8 bytes as an integer that change with any model's content and with the set of versions.
+        fingerprint: 8 bytes as an integer that change with any model's content and with the sets of versions.
+        offset: how much of the models' log is in it: all steps up to here.
+        retired: fields of retired versions, with the offsets of the steps that retired them.
     """
 
     plan: Plan
     fields: tuple[bytes, ...]
     keys: tuple[int, ...]
     fingerprint: int
+    offset: int = -1
+    retired: tuple[tuple[int, bytes], ...] = ()
 
     @property
     def models(self) -> tuple[Model, ...]:
         return self.plan.models
 
-    def for_readers(self) -> list[PublishedModel]:
-        """Return what Redis says of the models."""
-        return [
-            PublishedModel(model.name, model.version, model.scorer.type, {c.id: c.name for c in model.clusters})
-            for model in self.models
-        ]
+    def covers(self, member: Member) -> bool:
+        """Return whether a member's predictors and memberships are those of this publication."""
+        return member.plan_id == self.plan.id and member.memberships.keys() == set(self.keys)
 
 
-def compile_models(models: Sequence[Model]) -> Publication:
+@dataclass(slots=True)
+class Current:
+    """What the worker goes by now; all its parts look here."""
+
+    publication: Publication
+    announcement: Announcement
+
+
+def compile_models(models: Sequence[Model], offset: int = -1, retired: Sequence[tuple[int, bytes]] = ()) -> Publication:
     """Return the publication of models."""
     plan = Plan(models)
     fields = tuple(membership_field(model.name, model.version) for model in plan.models)
     keys = tuple(model.key for model in plan.models)
     contents = b"".join(orjson.dumps(model.definition, option=orjson.OPT_SORT_KEYS) for model in plan.models)
-    digest = hashlib.blake2b(b"%d" % plan.id + contents, digest_size=8).digest()
+    gone = b" ".join(field for _, field in retired)
+    digest = hashlib.blake2b(b"%d" % plan.id + contents + gone, digest_size=8).digest()
     fingerprint = int.from_bytes(digest, "little")
-    return Publication(plan, fields, keys, fingerprint)
+    return Publication(plan, fields, keys, fingerprint, offset, tuple(retired))
+
+
+def announce(registry: Registry) -> Announcement:
+    """Return what readers are told of a registry."""
+    return Announcement(
+        registry.offset,
+        tuple(
+            PublishedModel(
+                entry.name,
+                entry.version,
+                entry.definition["model"]["type"],
+                {cluster["id"]: cluster["name"] for cluster in entry.definition["clusters"]},
+            )
+            for entry in registry.scored()
+        ),
+        dict(registry.live),
+    )

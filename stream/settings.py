@@ -105,7 +105,9 @@ class Settings:
         _whole(0, MAX_EPOCH),
         'raised by one when the topic is created anew: docs/operations.md, "A topic re-created or re-partitioned"',
     )
-    group: str = _setting("memberstream", _text, "Kafka consumer group; also the prefix of the changelog topic")
+    group: str = _setting(
+        "memberstream", _text, "Kafka consumer group; also the prefix of the changelog and of the models' log"
+    )
     redis_url: str = _setting(
         "redis://127.0.0.1:6379/0",
         _redis_url,
@@ -115,7 +117,6 @@ class Settings:
     data_dir: Path = _setting(
         Path(".cache/worker"), Path, "local state (RocksDB); one directory for each worker process"
     )
-    models_dir: Path = _setting(Path("published"), Path, "where `model publish` puts model files and workers read them")
     clock: Clock = _setting(
         "wall",
         _choice("wall", "event"),
@@ -146,6 +147,10 @@ class Settings:
     @property
     def dead_letter_topic(self) -> str:
         return f"{self.topic}.dead"
+
+    @property
+    def models_topic(self) -> str:
+        return f"{self.group}-models"
 
     @property
     def changelog_topic(self) -> str:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 
 from prometheus_client import ProcessCollector
 
+from stream.backfill import Backfill
 from stream.faust_batch import BatchApp, StartError, run
 from stream.health import Vitals
 from stream.http_server import serve
+from stream.locks import Locks
 from stream.metrics import Gauges, Metrics
+from stream.models_log import ModelsLog, ModelsLogError
 from stream.pipeline import Pipeline
 from stream.projection import Projection
-from stream.publication import compile_models
-from stream.published import load_published
 from stream.rebuild import Rebuild
+from stream.registrar import Registrar, describe
 from stream.report import BatchReport
+from stream.rescoring import Rescoring
 from stream.settings import Settings, variable
 from stream.watchdog import Watchdog
 from stream.writer import Writer
 
 log = logging.getLogger(__name__)
+KAFKA_WAIT_S = 30.0  # a worker is often started seconds before its broker
 
 
 def wall_ms() -> int:
@@ -32,8 +37,8 @@ def wall_ms() -> int:
 class Pulse:
     """Reads the vitals of a worker's parts; from any thread."""
 
-    def __init__(self, app: BatchApp, writer: Writer, rebuild: Rebuild) -> None:
-        self._app, self._writer, self._rebuild = app, writer, rebuild
+    def __init__(self, app: BatchApp, writer: Writer, rebuild: Rebuild, backfill: Backfill) -> None:
+        self._app, self._writer, self._rebuild, self._backfill = app, writer, rebuild, backfill
         self.batches = 0
 
     def vitals(self) -> Vitals:
@@ -53,7 +58,7 @@ class Pulse:
             kafka_problem=kafka and kafka[1],
             kafka_down_s=now - kafka[0] if kafka else 0.0,
             is_busy=app.is_busy,
-            finished=self.batches + recovery.applied + rebuild.written,
+            finished=self.batches + recovery.applied + rebuild.written + self._backfill.scored,
         )
 
 
@@ -61,10 +66,10 @@ def run_worker(settings: Settings) -> int:
     """Run a worker in the foreground until SIGTERM or SIGINT; returns the exit status of the process.
 
     Raises:
-        PublishError: the published models can't be loaded.
-        StartError: Kafka, the topic, the data directory or the metrics' port isn't as it must be.
+        StartError: the models, Kafka, the topic, the data directory or the metrics' port isn't as it must be.
     """
-    publication = compile_models(load_published(settings.models_dir))
+    registrar = _registrar(settings)
+    current = registrar.current
     app = BatchApp(
         bootstrap=settings.kafka_bootstrap,
         group=settings.group,
@@ -80,11 +85,13 @@ def run_worker(settings: Settings) -> int:
     state = app.partition_state
     projection = Projection(settings.redis_url)
     writer = Writer(projection, settings.clock, wall_ms)
-    rebuild = Rebuild(publication, state, writer, settings.clock, wall_ms, lambda: app.partition_count)
-    pulse = Pulse(app, writer, rebuild)
+    rescoring, locks = Rescoring(state, writer, settings.clock, wall_ms), Locks()
+    rebuild = Rebuild(current, state, writer, rescoring, lambda: app.partition_count)
+    backfill = Backfill(current, state, writer, rescoring, locks, lambda: pulse.batches)
+    pulse = Pulse(app, writer, rebuild, backfill)
     watchdog = Watchdog(pulse.vitals, lambda: app.event_loop, settings.stall_limit_s)
     metrics = Metrics(
-        publication,
+        current,
         Gauges(
             lag=app.lag,
             standby_lag=app.standby_lag,
@@ -94,6 +101,8 @@ def run_worker(settings: Settings) -> int:
             stalls=lambda: watchdog.stalls,
             refused_writes=lambda: writer.refused,
             rebalances=lambda: app.rebalances,
+            backfill=lambda: (sum(backfill.remaining.values()), backfill.scored),
+            refused_models=lambda: len(registrar.refused),
         ),
     )
 
@@ -101,9 +110,10 @@ def run_worker(settings: Settings) -> int:
         pulse.batches += 1
         metrics.on_batch(report)
 
-    pipeline = Pipeline(settings, publication, app, state, writer, rebuild, app.produce, wall_ms, on_batch)
+    pipeline = Pipeline(settings, current, app, state, writer, rebuild, backfill, locks, app.produce, wall_ms, on_batch)
     app.handler = pipeline
     app.add_background(pipeline.watch_redis)
+    app.add_background(lambda: registrar.run(pipeline.adopt))
     ProcessCollector(registry=metrics.registry)  # start time, CPU, memory: alerts on restarts need them
     try:
         server = serve(
@@ -116,7 +126,6 @@ def run_worker(settings: Settings) -> int:
         ) from error
     url = f"http://{settings.metrics_host}:{server.server_port}"
     log.info("metrics on %s/metrics, health on %s/healthz and %s/readyz", url, url, url)
-    log.info("models: %s", ", ".join(model.label for model in publication.models))
     watchdog.start()
     try:
         return run(app)
@@ -124,3 +133,17 @@ def run_worker(settings: Settings) -> int:
         watchdog.stop()
         server.shutdown()
         server.server_close()
+
+
+def _registrar(settings: Settings) -> Registrar:
+    """Return the worker's registrar, the models' log read and its models loaded."""
+    models_log = ModelsLog(settings.kafka_bootstrap, settings.models_topic, settings.replication_factor, KAFKA_WAIT_S)
+    try:
+        registry = asyncio.run(models_log.read())
+    except ModelsLogError as error:
+        raise StartError(str(error)) from None
+    registrar = Registrar(models_log, registry)
+    log.info("models: %s", describe(registry))
+    if problems := registrar.refused_live():
+        raise StartError("\n".join([*problems, "Next: update this worker, or promote another version"]))
+    return registrar

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import ClassVar, Literal, TypeVar
 
 from stream.bookkeeping import Progress
-from stream.keyspace import Beacon, PublishedModel
+from stream.keyspace import Announcement, Beacon, Scored
 from stream.projection import Deletion, Projection, RedisUnavailable, Update
 from stream.settings import Clock
 
@@ -81,13 +81,23 @@ class Writer:
                 async with asyncio.timeout(self.BEACON_INTERVAL_S):
                     await self._projection.beacon(beacons)
 
-    def prepare(self, models: Sequence[PublishedModel]) -> None:
-        """Name the models that `begin` writes when Redis has lost them; what readers see stays."""
-        self._projection.published = tuple(models)
+    def prepare(self, announcement: Announcement) -> None:
+        """Note what `begin` tells of the models when Redis has lost it; what readers see stays."""
+        self._projection.announcement = announcement
 
-    async def announce(self, models: Sequence[PublishedModel]) -> None:
-        """Tell readers which models there are; the highest version of each is live."""
-        await self._until_available(lambda: self._projection.set_models(models))
+    async def announce(self, announcement: Announcement) -> None:
+        """Tell readers which models there are and which are live, unless they know something newer."""
+        await self._until_available(lambda: self._projection.announce(announcement))
+
+    async def tell_scored(self, scored: Mapping[int, Scored]) -> None:
+        """Tell how far the owned partitions are scored with the published models."""
+        if scored:
+            await self._until_available(lambda: self._projection.tell_scored(scored))
+
+    async def drop(self, keys: Sequence[bytes], fields: Sequence[bytes]) -> None:
+        """Remove fields of retired versions from members."""
+        if fields:
+            await self._until_available(lambda: self._projection.drop(keys, fields))
 
     async def begin(self, partition: int) -> bytes:
         """Begin to write all members of a partition; returns the token to finish with."""

@@ -4,6 +4,7 @@ Guarantees: state in RocksDB with an acknowledged changelog, each change applied
 The only line that a worker doesn't have is the one that prints FIRST, before the first records are decoded.
 """
 
+import asyncio
 import os
 import sys
 import time
@@ -13,7 +14,7 @@ from bench.job import model_files
 from models.model_file import parse
 from stream.cli import main
 from stream.pipeline import Pipeline
-from stream.published import publish
+from stream.publishing import Publishing
 from stream.settings import Settings, to_environment
 
 _handle = Pipeline.handle
@@ -33,12 +34,10 @@ if __name__ == "__main__":
         group=os.environ["GROUP"],
         redis_url=os.environ["REDIS_URL"],
         data_dir=state / "data",
-        models_dir=state / "models",
         replication_factor=1,
         metrics_port=0,
     )
-    for model in model_files().values():
-        publish(parse(model), settings.models_dir)
+    asyncio.run(Publishing(settings, "bench").install(parse(model) for model in model_files().values()))
     os.environ.update(to_environment(settings))
     Pipeline.handle = _first
     sys.argv = ["memberstream", "worker"]

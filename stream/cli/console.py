@@ -18,8 +18,8 @@ from rich.logging import RichHandler
 
 from models.problems import ModelFileError
 from stream.lookup import LookupUnavailable
+from stream.model_source import PublishError
 from stream.projection import RedisUnavailable
-from stream.published import PublishError
 from stream.settings import Settings, SettingsError, from_environment
 
 out = Console(soft_wrap=True, highlight=False)

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from stream.cli import event_commands, model_commands, reader_commands, rebuild_command, service_commands
+from stream.cli import (
+    event_commands,
+    model_commands,
+    reader_commands,
+    rebuild_command,
+    registry_commands,
+    service_commands,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,6 +23,8 @@ app = typer.Typer(
     help="Real-time member scoring: a fitted model in, every member's cluster in Redis, kept true by change events.",
 )
 app.add_typer(model_commands.app, name="model")
+for name, registry_command in registry_commands.COMMANDS.items():
+    model_commands.app.command(name)(registry_command)
 app.add_typer(event_commands.app, name="events")
 for command in (
     service_commands.demo,

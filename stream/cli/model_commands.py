@@ -1,4 +1,4 @@
-"""`memberstream model …`: check, score offline, publish."""
+"""`memberstream model check` and `score`: model files, before they are published."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from models.explain import score_many
 from models.model import Model
 from models.problems import ModelFileError
 from models.timestamps import parse_ms
-from stream.cli.console import CommandError, err, out, print_json, reports_errors, settings, to_json
-from stream.published import publish, read_model
+from stream.cli.console import CommandError, err, out, print_json, reports_errors, to_json
+from stream.model_source import read_model
 
-app = typer.Typer(no_args_is_help=True, help="Check, score and publish model files.")
+app = typer.Typer(no_args_is_help=True, help="Model files, and the versions that are published.")
 _CHUNK = 1_000  # documents scored together: vectorised, and memory stays small
 File = Annotated[Path, typer.Argument(help="a model file, .json or .toml", show_default=False)]
 
@@ -81,19 +81,20 @@ def score(
 ) -> None:
     """Score documents offline, exactly as the worker does; one JSON object per line on standard output."""
     model = read(file)
-    at_ms = _time(at)
+    at_ms = time.time_ns() // 1_000_000 if at is None else moment("--at", at)
     documents_left = _documents(documents)
     while part := list(islice(documents_left, _CHUNK)):
         for row in score_many(model, part, at_ms):
             out.out(to_json(row), highlight=False)
 
 
-def _time(text: str | None) -> int:
-    if text is None:
-        return time.time_ns() // 1_000_000
+def moment(option: str, text: str) -> int:
+    """Return the time that an option gives, ms. Raises CommandError."""
     at_ms = parse_ms(text)
     if at_ms is None:
-        raise CommandError(f"--at {text}: expected ISO 8601. Next: write it like 1997-10-01 or 2026-03-01T09:30:00Z")
+        raise CommandError(
+            f"{option} {text}: expected ISO 8601. Next: write it like 1997-10-01 or 2026-03-01T09:30:00Z"
+        )
     return at_ms
 
 
@@ -109,18 +110,3 @@ def _documents(path: Path) -> Iterator[dict[str, Any]]:
             if not isinstance(document, dict):
                 raise CommandError(f"{path}:{number}: expected a JSON object. Next: one member document per line")
             yield document
-
-
-@app.command("publish")
-@reports_errors
-def publish_command(
-    file: File,
-    models_dir: Annotated[Path | None, typer.Option(help="default: MEMBERSTREAM_MODELS_DIR, or ./published")] = None,
-) -> None:
-    """Check a model file and put it where workers load models from when they start."""
-    folder = models_dir or settings().models_dir
-    model = read(file)
-    if publish(model, folder):
-        out.print(f"[green]published[/] {model.label} to {folder}. Next: start or restart the workers")
-    else:
-        out.print(f"{model.label} is already in {folder}, with the same content")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,11 +11,11 @@ from rich.table import Table
 from models.explain import Explanation, explain_one
 from models.member import Member
 from models.model import Model
+from models.model_file import parse
 from models.timestamps import format_ms
 from stream.cli.console import CommandError, out, print_json, reports_errors, settings
 from stream.keyspace import BEACON_STALE_MS
 from stream.lookup import Answer, Lookup, Status
-from stream.published import load_published
 
 MemberId = Annotated[str, typer.Argument(metavar="MEMBER", help="a member id", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
@@ -59,17 +58,25 @@ def _print_answer(answer: Answer) -> None:
 @reports_errors
 def explain(
     member: MemberId,
-    model: Annotated[str, typer.Argument(help="a model's name, or name@version", show_default=False)],
-    models_dir: Annotated[Path | None, typer.Option(help="default: MEMBERSTREAM_MODELS_DIR, or ./published")] = None,
+    model: Annotated[
+        str, typer.Argument(help="a model's name (its live version), or name@version", show_default=False)
+    ],
     json: Json = False,
 ) -> None:
     """Show why a member is in its cluster: predictors, contributions, probability, the next cluster."""
-    from stream.state_reader import read_members  # aiokafka is slow to import; other commands don't need it
+    # aiokafka is slow to import; other commands don't need it
+    from stream.publishing import Publishing, find
+    from stream.state_reader import read_members
 
     configuration = settings()
-    chosen = _choose(load_published(models_dir or configuration.models_dir), model)
-    found = asyncio.run(read_members(configuration.kafka_bootstrap, configuration.changelog_topic, [member]))
-    state = found.get(member)
+
+    async def ask() -> tuple[Model, Member | None]:
+        registry = await Publishing(configuration, "").registry()
+        chosen = parse(find(registry, model).definition)
+        found = await read_members(configuration.kafka_bootstrap, configuration.changelog_topic, [member])
+        return chosen, found.get(member)
+
+    chosen, state = asyncio.run(ask())
     if state is None or state.document is None:
         raise CommandError(f"unknown member {member}. Next: check the id; has its first event been applied?")
     explanation = explain_one(chosen, state.document, state.as_of_ms)
@@ -77,14 +84,6 @@ def explain(
         print_json({"member_id": member, "as_of_ms": state.as_of_ms, "explanation": explanation})
     else:
         print_explanation(member, state, explanation)
-
-
-def _choose(models: list[Model], name: str) -> Model:
-    """Return the model of `name@version`, or the highest version of `name`."""
-    matching = [m for m in models if name in (m.name, m.label)]
-    if not matching:
-        raise CommandError(f"no published model {name}. Next: one of {', '.join(m.label for m in models)}")
-    return matching[-1]
 
 
 def print_explanation(member_id: str, state: Member, explanation: Explanation) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,11 @@ from rich.table import Table
 
 from models.explain import Explanation, explain_one
 from models.member import Member
+from models.model import Model
 from stream.cli.console import out
 from stream.cli.reader_commands import print_explanation
 from stream.demo.measure import percentile
 from stream.demo.verify import Verification
-from stream.published import load_published
 from stream.settings import Settings
 from stream.state_reader import read_members
 
@@ -55,9 +56,11 @@ class Result:
         }
 
 
-async def explain_some(settings: Settings, verification: Verification) -> list[tuple[str, Member, Explanation]]:
+async def explain_some(
+    settings: Settings, models: Sequence[Model], verification: Verification
+) -> list[tuple[str, Member, Explanation]]:
     """Return the first member of each cluster with its state, as the changelog has it, explained."""
-    model = next(model for model in load_published(settings.models_dir) if model.name == EXPLAINED)
+    model = next(model for model in models if model.name == EXPLAINED)
     first: dict[int, str] = {}
     for member_id, memberships in verification.held.items():
         first.setdefault(memberships[EXPLAINED], member_id)

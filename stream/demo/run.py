@@ -29,8 +29,9 @@ from stream.demo.result import Result, explain_some, show_result
 from stream.demo.verify import verify
 from stream.embedded import EmbeddedKafka, EmbeddedValkey
 from stream.lookup import AsyncLookup
+from stream.model_source import read_model
 from stream.producer import Producer
-from stream.published import load_published, publish, read_model
+from stream.publishing import Publishing
 from stream.server_process import ServerError, ServerProcess, free_port
 from stream.settings import Settings, to_environment
 from stream.topics import create_topic
@@ -61,14 +62,11 @@ def run_demo(*, json: bool) -> None:
             broker_kind="embedded",
             redis_url=valkey.url,
             data_dir=folder / "worker",
-            models_dir=folder / "published",
             clock="event",
             replication_factor=1,
             session_timeout_s=4.0,  # the embedded broker lets a worker join after half of it
             metrics_port=free_port(),
         )
-        for path in sorted((files("stream.demo") / "models").iterdir(), key=str):
-            publish(read_model(Path(str(path))), settings.models_dir)
         err.print(f"[dim]broker on {kafka.bootstrap}, Valkey on {valkey.url}, both in memory[/]")
         worker = stack.enter_context(WorkerProcess(settings, folder / "worker.log"))
         result = asyncio.run(_replay(settings, worker))
@@ -115,6 +113,8 @@ class WorkerProcess:
 async def _replay(settings: Settings, worker: WorkerProcess) -> Result:
     [bootstrap] = settings.kafka_bootstrap
     await create_topic(bootstrap, settings.topic, N_PARTITIONS)
+    models = [read_model(Path(str(path))) for path in sorted((files("stream.demo") / "models").iterdir(), key=str)]
+    await Publishing(settings, "demo").install(models)
     events = list(changes())
     backlog, live = events[:-LIVE_EVENTS], events[-LIVE_EVENTS:]
     columns = TextColumn("{task.description:<46}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
@@ -136,7 +136,7 @@ async def _replay(settings: Settings, worker: WorkerProcess) -> Result:
     lookups = time_lookups(settings.redis_url, list(histories_by_member), N_LOOKUPS)
     verification = verify(settings.redis_url, histories_by_member)
     counters = worker_counters(settings.metrics_port)
-    explained = await explain_some(settings, verification)
+    explained = await explain_some(settings, models, verification)
     return Result(
         events=len(events),
         dead_letters=int(counters["dead_letter"]),
@@ -145,7 +145,7 @@ async def _replay(settings: Settings, worker: WorkerProcess) -> Result:
         lookup_s=lookups,
         verification=verification,
         explained=explained,
-        names={m.name: {c.id: c.name for c in m.clusters} for m in load_published(settings.models_dir)},
+        names={m.name: {c.id: c.name for c in m.clusters} for m in models},
     )
 
 

@@ -27,12 +27,14 @@ from e2e.system import System
 from models.event import BadEvent, ChangeEvent, Op, Reason
 from models.event import decode as decode_event
 from models.member import decode as decode_state
+from models.model import Model
+from models.model_file import parse
+from models.plan import Plan
 from models.position import split_position
 from models.timestamps import FOREVER
 from stream.bookkeeping import APPLIED, decode_progress
 from stream.keyspace import BEACONS, EPOCH, MEMBER_PREFIX, parse_beacon, parse_membership, parse_position
-from stream.publication import compile_models
-from stream.published import load_published
+from stream.publishing import Publishing
 
 _SHOWN = 12  # problems told of one check; the rest is a number
 _OFFSET_KEY = b"__faust\0offset__"
@@ -123,10 +125,10 @@ def replay(records: Iterable[Any]) -> tuple[dict[bytes, Truth], dict[tuple[int, 
     return members, dead
 
 
-def evaluate(members: Iterable[Truth], models_dir: Path) -> None:
+def evaluate(members: Iterable[Truth], models: Sequence[Model]) -> None:
     """Score the living members from scratch, each at its own time."""
     living = [member for member in members if member.document is not None]
-    plan = compile_models(load_published(models_dir)).plan
+    plan = Plan(models)
     if not living:
         return
     x, until = plan.evaluate_many([m.document for m in living], [m.as_of_ms for m in living])
@@ -161,7 +163,8 @@ async def check(system: System, *, redis_was_emptied: bool = False) -> Checked:
     settings = system.settings
     records = await read_whole(system, settings.topic)
     members, dead = replay(records)
-    evaluate(members.values(), settings.models_dir)
+    registry = await Publishing(settings, "").registry()
+    evaluate(members.values(), [parse(entry.definition) for entry in registry.scored()])
     ends: dict[int, int] = {record.partition: record.offset + 1 for record in records}
     letters = await read_whole(system, settings.dead_letter_topic)
     changelog = last_values(await read_whole(system, settings.changelog_topic))

@@ -127,7 +127,7 @@ async def crew(cluster: Cluster, redis_server: RedisServer, tmp_path: Any) -> As
     system.set(replication_factor=3, session_timeout_s=6.0)
     system.redis.flushall()
     await create_topic(cluster.bootstrap, system.settings.topic, partitions=N_PARTITIONS, copies=3)
-    system.publish(*models())
+    await system.publish(*models())
     crew = Crew(system)
     yield crew
     crew.close()

@@ -31,8 +31,9 @@ from servers import Broker, RedisServer, create_topic, missing, unique
 
 from stream.demo.history import changes
 from stream.metrics import METRICS
+from stream.model_source import read_model
 from stream.producer import Producer
-from stream.published import publish, read_model
+from stream.publishing import Publishing
 from stream.server_process import ServerProcess, free_port
 from stream.settings import Settings, to_environment
 
@@ -87,8 +88,6 @@ def monitored(embedded_broker: Broker, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("monitoring")
     topic, port, listens = unique("docs"), free_port(), free_port()
     asyncio.run(create_topic(embedded_broker.bootstrap, topic, partitions=4))
-    for path in sorted((files("stream.demo") / "models").iterdir(), key=str):
-        publish(read_model(Path(str(path))), folder / "published")
     worker, server = ServerProcess("worker", folder / "worker.log"), ServerProcess("prometheus", folder / "prom.log")
     with RedisServer("valkey", folder / "valkey") as valkey:
         settings = Settings(
@@ -98,12 +97,13 @@ def monitored(embedded_broker: Broker, tmp_path_factory: pytest.TempPathFactory)
             group=unique("group"),
             redis_url=valkey.url,
             data_dir=folder / "state",
-            models_dir=folder / "published",
             clock="event",
             replication_factor=1,
             session_timeout_s=6.0,
             metrics_port=port,
         )
+        models = [read_model(Path(str(path))) for path in sorted((files("stream.demo") / "models").iterdir(), key=str)]
+        asyncio.run(Publishing(settings, "test").install(models))
         watched = Monitored(f"http://127.0.0.1:{port}/metrics", f"http://127.0.0.1:{listens}")
         configuration = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},

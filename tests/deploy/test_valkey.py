@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from announcing import announcing
 from servers import missing
 
 from stream.embedded import valkey_binary
@@ -54,7 +55,7 @@ async def test_the_worker_can_write_and_a_reader_can_read(port: int) -> None:
     now_ms = time.time_ns() // 1_000_000
     async with Projection(f"redis://worker:{USERS['worker']}@127.0.0.1:{port}/0") as projection:
         await projection.ping()
-        await projection.set_models([PublishedModel("m", 1, "logistic", {1: "low", 2: "high"})])
+        await projection.announce(announcing([PublishedModel("m", 1, "logistic", {1: "low", 2: "high"})]))
         token = await projection.begin(0)
         await projection.write(0, [Update(b"a", 1, now_ms, None, (b"m@1",), [(2, now_ms)]), Deletion(b"b", 2, now_ms)])
         await projection.write(0, [Update(b"b", 3, now_ms, None, (b"m@1",), [(1, now_ms)])])  # over a tombstone

@@ -32,7 +32,7 @@ from models.member import Member
 from models.member import decode as decode_state
 from models.model_file import parse
 from stream.keyspace import BEACONS, EPOCH, Position, member_key, parse_beacon, parse_position
-from stream.published import publish
+from stream.publishing import Publishing
 from stream.server_process import ServerProcess, free_port
 from stream.settings import Settings, to_environment
 
@@ -86,7 +86,6 @@ class System:
             group=unique("group"),
             redis_url=pair.store.url,
             data_dir=directory / "worker",
-            models_dir=directory / "published",
             clock="event",
             replication_factor=1,
             # Tansu lets a member in after half of this, and a killed one is waited for as long.
@@ -107,7 +106,7 @@ class System:
         system = cls(pair, directory, n_partitions)
         system.redis.flushall()
         await create_topic(pair.broker.bootstrap, system.settings.topic, partitions=n_partitions)
-        system.publish(*models)
+        await system.publish(*models)
         return system
 
     # -- the worker -------------------------------------------------------------------------------------------------
@@ -116,10 +115,9 @@ class System:
         """Change settings for the next start of the worker."""
         self.settings = replace(self.settings, **changed)
 
-    def publish(self, *definitions: dict[str, Any]) -> None:
-        """Publish model files."""
-        for definition in definitions:
-            publish(parse(definition), self.settings.models_dir)
+    async def publish(self, *definitions: dict[str, Any]) -> None:
+        """Publish model files and make each live, whatever is there."""
+        await Publishing(self.settings, "test").install(map(parse, definitions))
 
     def start(self) -> None:
         """Launch the worker; returns before it is ready."""

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import redis
+from announcing import announcing
 from servers import RedisServer
 
-from stream.keyspace import Beacon, PublishedModel, member_key, membership_field
+from stream.keyspace import Announcement, Beacon, PublishedModel, Scored, member_key, membership_field
 from stream.projection import BuiltMark, Projection, RedisFault, RedisUnavailable, Update
 
 FIELD = membership_field("repeat_buyer", 1)
@@ -33,7 +34,7 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 async def test_the_epoch_appears_with_the_last_partition(redis_url: str, client: redis.Redis) -> None:
     """Two partitions: the first waits, the second completes; then nothing of the building is left."""
     async with Projection(redis_url) as projection:
-        await projection.set_models(MODELS)
+        await projection.announce(announcing(MODELS))
         beacons = {0: Beacon(5, 1, 1), 1: Beacon(6, 1, 1)}
         assert (await projection.beacon(beacons))[:2] == (False, {0: None, 1: None})
         first, second = await projection.begin(0), await projection.begin(1)
@@ -51,7 +52,7 @@ async def test_the_epoch_appears_with_the_last_partition(redis_url: str, client:
 async def test_redis_emptied_while_building_restarts_everyone(redis_url: str, client: redis.Redis) -> None:
     """FLUSHALL between any two steps: no one completes a projection that has lost members."""
     async with Projection(redis_url) as projection:
-        await projection.set_models(MODELS)
+        await projection.announce(announcing(MODELS))
         done, open_ = await projection.begin(0), await projection.begin(1)
         await projection.write(0, one(1))
         assert await projection.finish(0, done, 2, 1) == "waiting"
@@ -94,21 +95,45 @@ async def test_a_late_beacon_changes_nothing_and_each_tells_of_the_one_before(
         assert await projection.beacon({}) == (False, {}, {})
 
 
-async def test_models_are_replaced_and_the_highest_version_is_live(redis_url: str, client: redis.Redis) -> None:
-    """10 is higher than 1 (and than 9); what is no longer published goes."""
+async def test_models_are_replaced_whole_and_never_by_what_is_older(redis_url: str, client: redis.Redis) -> None:
+    """What is no longer published goes; the live versions are those that are told; who is behind changes nothing."""
     async with Projection(redis_url) as projection:
-        await projection.set_models(MODELS)
-        assert client.hgetall("ms:{meta}:live") == {"repeat_buyer": "10", "buying_style": "2"}
+        assert await projection.announce(Announcement(3, tuple(MODELS), {"repeat_buyer": 1, "buying_style": 2}))
+        assert client.hgetall("ms:{meta}:live") == {"repeat_buyer": "1", "buying_style": "2"}
         assert client.hgetall("ms:{meta}:models") == {
             "repeat_buyer@1": '{"type":"logistic","clusters":{"1":"low","2":"high"}}',
             "repeat_buyer@10": '{"type":"logistic","clusters":{"1":"low","2":"höher"}}',
             "buying_style@2": '{"type":"kmeans","clusters":{}}',
         }
-        await projection.set_models(MODELS[:1])
-        assert client.hgetall("ms:{meta}:live") == {"repeat_buyer": "1"}
-        assert client.hkeys("ms:{meta}:models") == ["repeat_buyer@1"]
-        await projection.set_models([])
+        late = Announcement(2, (), {})
+        assert not await projection.announce(late)
+        assert client.hgetall("ms:{meta}:live") == {"repeat_buyer": "1", "buying_style": "2"}
+        for _ in range(2):
+            assert await projection.announce(Announcement(4, tuple(MODELS[:1]), {"repeat_buyer": 1}))
+            assert client.hgetall("ms:{meta}:live") == {"repeat_buyer": "1"}
+            assert client.hkeys("ms:{meta}:models") == ["repeat_buyer@1"]
+        assert await projection.announce(Announcement(5, (), {}))
         assert not client.exists("ms:{meta}:live", "ms:{meta}:models")
+
+
+async def test_how_far_partitions_are_scored(redis_url: str) -> None:
+    """What workers tell is read back; a later word of a partition replaces its earlier one alone."""
+    async with Projection(redis_url) as projection:
+        assert await projection.scored() == {}
+        await projection.tell_scored({0: Scored(-1, 10), 3: Scored(7, 0)})
+        await projection.tell_scored({0: Scored(7, 5)})
+        assert await projection.scored() == {0: Scored(7, 5), 3: Scored(7, 0)}
+
+
+async def test_fields_of_retired_versions_go(redis_url: str, client: redis.Redis) -> None:
+    """Only the named fields of the named members; one that has none of them, or isn't there, is no error."""
+    async with Projection(redis_url) as projection:
+        client.hset("ms:member:a", mapping={"pos": "0:0:1:1:", "m@1": "1:1", "m@2": "2:1"})
+        client.hset("ms:member:b", mapping={"pos": "0:0:1:1:", "m@1": "1:1"})
+        await projection.drop([b"a", b"nobody"], [b"m@1", b"x@9"])
+    assert client.hgetall("ms:member:a") == {"pos": "0:0:1:1:", "m@2": "2:1"}
+    assert client.hexists("ms:member:b", "m@1")
+    assert not client.exists("ms:member:nobody")
 
 
 async def test_forgotten_scripts_are_loaded_again(redis_url: str, client: redis.Redis) -> None:

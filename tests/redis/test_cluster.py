@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from announcing import announcing
 from hypothesis import given
 from hypothesis import strategies as st
 from nodes import Cluster
@@ -31,7 +32,7 @@ def updates(n: int, position: int, first: int = 0) -> list[Update]:
 
 async def build(projection: Projection) -> None:
     """Make the projection whole: one partition, its models, its beacon."""
-    projection.published = (MODEL,)
+    projection.announcement = announcing([MODEL])
     token = await projection.begin(0)
     assert await projection.finish(0, token, 1, 1_700_000_000_000) == "complete"
     await beat(projection)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
+from announcing import announcing
 
 from stream import keyspace
 from stream.keyspace import Beacon, PublishedModel, membership_field
@@ -53,10 +54,15 @@ async def fill(url: str) -> None:
     now = time.time_ns() // 1_000_000
     style, buyer = membership_field("buying_style", 4), membership_field("repeat_buyer", 10)
     async with Projection(url) as projection:
-        await projection.set_models(
-            [PublishedModel("repeat_buyer", 10, "logistic", {}), PublishedModel("repeat_buyer", 9, "logistic", {}),
-             PublishedModel("buying_style", 4, "kmeans", {})]
-        )  # fmt: skip
+        await projection.announce(
+            announcing(
+                [
+                    PublishedModel("repeat_buyer", 10, "logistic", {}),
+                    PublishedModel("repeat_buyer", 9, "logistic", {}),
+                    PublishedModel("buying_style", 4, "kmeans", {}),
+                ]
+            )
+        )
         token = await projection.begin(0)
         fields = (style, buyer, membership_field("repeat_buyer", 9))
         await projection.write(

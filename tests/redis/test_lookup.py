@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
+from announcing import announcing
 from proxy import CountingProxy
 from servers import RedisServer
 
@@ -36,7 +37,7 @@ async def fill(url: str, *, complete: bool = True, n: int = 0) -> None:
     """Members of partition 0 as the pipeline leaves them; `gone` is deleted, `old` is no longer valid."""
     now = time.time_ns() // 1_000_000
     async with Projection(url) as projection:
-        await projection.set_models(MODELS)
+        await projection.announce(announcing(MODELS))
         token = await projection.begin(0)
         ids = [*WEIRD, *(f"m{i}" for i in range(n))]
         updates: list[Update | Deletion] = [

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from announcing import announcing
 from servers import RedisServer, missing
 
 from stream.lookup import AsyncLookup, Lookup, LookupUnavailable
@@ -95,7 +96,7 @@ def _check_tls(server: RedisServer, tmp_path: Path) -> None:
 
     async def asynchronous(url: str) -> str:
         async with Projection(url) as projection, AsyncLookup(url) as lookup:
-            await projection.set_models([])
+            await projection.announce(announcing([]))
             return (await lookup.get("m")).status
 
     good = f"rediss://localhost:{port}?ssl_ca_certs={cert}"

@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 
 from models.model import Model
+from stream.backfill import Backfill
 from stream.dead_letters import OutgoingRecord
-from stream.keyspace import Beacon, PublishedModel
+from stream.keyspace import Announcement, Beacon, Scored
+from stream.locks import Locks
 from stream.pipeline import Pipeline
 from stream.projection import BeaconReply, BuiltMark, Deletion, Projection, RedisUnavailable, Update
-from stream.publication import compile_models
+from stream.publication import Current, compile_models
 from stream.rebuild import Rebuild
 from stream.report import BatchReport
+from stream.rescoring import Rescoring
 from stream.settings import Clock, Settings
 from stream.state import Items
 from stream.state_store import write_position
@@ -63,7 +66,8 @@ class Disk:
     built: dict[int, BuiltMark] = field(default_factory=dict)
     committed: int = 0
     is_redis_down: bool = False  # for writes
-    models: list[PublishedModel] = field(default_factory=list)
+    announcement: Announcement | None = None
+    scored: dict[int, Scored] = field(default_factory=dict)
     reports: list[BatchReport] = field(default_factory=list)
 
     def state(self) -> dict[bytes, bytes]:
@@ -115,8 +119,18 @@ class FakeRedis:
         self._disk.epoch = True
         return "complete"
 
-    async def set_models(self, models: Sequence[PublishedModel]) -> None:
-        self._disk.models = list(models)
+    async def announce(self, announcement: Announcement) -> bool:
+        self._disk.announcement = announcement
+        return True
+
+    async def tell_scored(self, scored: Mapping[int, Scored]) -> None:
+        self._disk.scored.update(scored)
+
+    async def drop(self, member_ids: Sequence[bytes], fields: Sequence[bytes]) -> None:
+        for member_id in member_ids:
+            held = self._disk.redis.get(member_id)
+            if held is not None and held.memberships is not None:
+                held.memberships = {name: value for name, value in held.memberships.items() if name not in fields}
 
 
 class FakeState:
@@ -179,16 +193,20 @@ class Process:
         self.disk = disk
         self._crash_at: CrashPoint | None = None
         state = FakeState(disk, self._die_at)
-        publication = compile_models(models)
+        self.current = Current(compile_models(models), Announcement(-1, (), {}))
         self.writer = Writer(cast(Projection, FakeRedis(disk, self._die_at)), clock, lambda: WALL_MS)
-        rebuild = Rebuild(publication, state, self.writer, clock, lambda: WALL_MS, lambda: 1)
+        rescoring, locks = Rescoring(state, self.writer, clock, lambda: WALL_MS), Locks()
+        rebuild = Rebuild(self.current, state, self.writer, rescoring, lambda: 1)
+        backfill = Backfill(self.current, state, self.writer, rescoring, locks, lambda: len(disk.reports))
         self.pipeline = Pipeline(
             Settings(clock=clock),
-            publication,
+            self.current,
             FakeTopic(),
             state,
             self.writer,
             rebuild,
+            backfill,
+            locks,
             self._produce,
             lambda: WALL_MS,
             self.disk.reports.append,

@@ -54,6 +54,7 @@ def assert_next_action(result: Result) -> None:
     [
         *("", "demo", "worker", "local", "lookup", "explain", "events", "events check", "events send"),
         *("model", "model check", "model score", "model publish"),
+        *(f"model {name}" for name in ("wait", "promote", "rollback", "retire", "list", "history", "live-at")),
     ],
 )
 def test_every_command_explains_itself(command: str) -> None:
@@ -121,18 +122,6 @@ def test_score_prints_what_explain_says(models: dict[str, Path], tmp_path: Path)
                 **figures,
                 "cluster": why.cluster.id,
             }
-
-
-def test_publish_puts_a_model_where_workers_look(models: dict[str, Path], tmp_path: Path) -> None:
-    """Into the folder asked for or that of the environment; twice is fine, other content isn't."""
-    folder = tmp_path / "published"
-    first = memberstream("model", "publish", models["repeat_buyer"], "--models-dir", folder)
-    assert (first.exit_code, "Next: start or restart the workers" in first.stdout) == (0, True)
-    again = memberstream("model", "publish", models["repeat_buyer"], MEMBERSTREAM_MODELS_DIR=str(folder))
-    assert (again.exit_code, "already" in again.stdout) == (0, True)
-    assert [path.name for path in folder.iterdir()] == ["repeat_buyer@1.json"]
-    other = write(tmp_path / "other.json", demo_models()[0] | {"description": "other"})
-    assert_next_action(memberstream("model", "publish", other, "--models-dir", folder))
 
 
 def test_events_check_names_line_and_reason(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from models.event import Reason
 from models.model_file import parse
 from stream.health import Vitals, ready
+from stream.keyspace import Announcement
 from stream.metrics import METRICS, OUTCOMES, STAGES, Gauges, Histogram, Metrics, markdown_table
-from stream.publication import compile_models
+from stream.publication import Current, compile_models
 
 ROOT = Path(__file__).resolve().parents[2]
 EDGES = (0.001, 0.01, 0.5, 1.0)
@@ -45,8 +46,11 @@ def test_all_series_exist_before_anything_happened() -> None:
         stalls=lambda: 0,
         refused_writes=lambda: 0,
         rebalances=lambda: 1,
+        backfill=lambda: (2, 3),
+        refused_models=lambda: 0,
     )
-    text = generate_latest(Metrics(compile_models([parse(level())]), gauges).registry).decode()
+    current = Current(compile_models([parse(level())]), Announcement(-1, (), {}))
+    text = generate_latest(Metrics(current, gauges).registry).decode()
     families = list(text_string_to_metric_families(text))
     labels = {
         name: {tuple(s.labels.values()) for f in families for s in f.samples if s.name == name}

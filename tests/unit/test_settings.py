@@ -28,7 +28,6 @@ def test_every_setting_survives_the_way_through_the_environment() -> None:
         group="g",
         redis_url="rediss://user:secret@redis:6380/2",
         data_dir=Path("/data/1"),
-        models_dir=Path("models dir"),
         clock="event",
         replication_factor=1,
         standby_replicas=1,

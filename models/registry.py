@@ -1,0 +1,175 @@
+"""The registry of model versions: what became of each, folded from a log of steps.
+
+Laws:
+- The same steps in the same order give the same registry, so every worker and every command folds the log for itself.
+- The log is the judge: of steps that contradict one another the one that stands first counts. A step that doesn't fit
+  what stands before it changes nothing, and `add` says why; who appended it reads it back and learns what came of it.
+- A version is immutable for ever: its label can't be published again with other content, not even once it is retired.
+- Of each name at most one version is live. Candidates and the live version are scored; a retired one no more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+import msgspec
+import orjson
+
+from models.model import label
+
+Action = Literal["publish", "promote", "rollback", "retire"]
+
+
+class Status(StrEnum):
+    """What a version is to readers and workers."""
+
+    CANDIDATE = "candidate"
+    LIVE = "live"
+    RETIRED = "retired"
+
+
+class Step(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that somebody did to a model; a record of the log.
+
+    Attributes:
+        replaces: promote, rollback: the version that was live when it was decided; None: none was.
+        definition: publish: the model file's JSON object.
+        forced: a check had warned.
+    """
+
+    action: Action
+    name: str
+    version: int
+    at_ms: int
+    actor: str
+    reason: str = ""
+    replaces: int | None = None
+    definition: dict[str, Any] | None = None
+    forced: bool = False
+
+
+class StepError(ValueError):
+    """A record of the log that isn't a step. Operator: was it written by a newer memberstream? Then update this one."""
+
+
+def encode(step: Step) -> bytes:
+    """Return a step as JSON."""
+    return msgspec.json.encode(step)
+
+
+def decode(data: bytes) -> Step:
+    """Return the step of a record's value. Raises StepError."""
+    try:
+        return msgspec.json.decode(data, type=Step)
+    except msgspec.MsgspecError as error:
+        raise StepError(f"the models' log: expected a step, found {data[:80]!r} ({error})") from None
+
+
+def digest(definition: Mapping[str, Any]) -> str:
+    """Return 16 hex digits that two definitions share only if their content is equal."""
+    return hashlib.blake2b(orjson.dumps(definition, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
+
+
+@dataclass(slots=True)
+class Version:
+    """A published version. `offset`: of the step that published it; `retired_at`: of the one that retired it."""
+
+    name: str
+    version: int
+    definition: dict[str, Any]
+    digest: str
+    offset: int
+    status: Status = Status.CANDIDATE
+    retired_at: int | None = None
+
+
+@dataclass(slots=True)
+class Registry:
+    """All published versions and what became of them.
+
+    Attributes:
+        versions: label → version, in the order in which they were published.
+        live: model name → its live version.
+        history: the steps that counted, without the definitions.
+        offset: of the last step read, counted or not; -1 before the first.
+        changed_at: offset of the last step that changed which versions are scored; -1 before the first.
+    """
+
+    versions: dict[str, Version] = field(default_factory=dict)
+    live: dict[str, int] = field(default_factory=dict)
+    history: list[Step] = field(default_factory=list)
+    offset: int = -1
+    changed_at: int = -1
+
+    def add(self, offset: int, step: Step) -> str:
+        """Take the next step of the log; returns why it doesn't count, "" if it does."""
+        self.offset = offset
+        why_not = self.objection(step)
+        if why_not:
+            return why_not
+        name = label(step.name, step.version)
+        if step.action == "publish":
+            if name in self.versions:  # the same content again
+                return ""
+            definition = step.definition or {}
+            self.versions[name] = Version(step.name, step.version, definition, digest(definition), offset)
+            self.changed_at = offset
+        elif step.action == "retire":
+            self.versions[name].status, self.versions[name].retired_at = Status.RETIRED, offset
+            self.changed_at = offset
+        else:
+            if step.replaces is not None:
+                self.versions[label(step.name, step.replaces)].status = Status.CANDIDATE
+            self.versions[name].status = Status.LIVE
+            self.live[step.name] = step.version
+        self.history.append(msgspec.structs.replace(step, definition=None))
+        return ""
+
+    def objection(self, step: Step) -> str:
+        """Return why a step wouldn't count if it came next, "" if it would; ends with what to do."""
+        name, live = label(step.name, step.version), self.live.get(step.name)
+        found = self.versions.get(name)
+        if step.action == "publish":
+            if found is not None and found.digest != digest(step.definition or {}):
+                return f"{name} is published with other content. Next: publish this one as a new version"
+            if found is not None and found.status is Status.RETIRED:
+                return f"{name} is retired. Next: publish it as a new version"
+            return ""
+        if found is None:
+            known = ", ".join(v for v, entry in self.versions.items() if entry.name == step.name) or "no version"
+            return f"{name} isn't published; of {step.name}: {known}. Next: memberstream model publish FILE"
+        if found.status is Status.RETIRED:
+            return f"{name} is retired, its memberships are gone. Next: publish it as a new version"
+        if step.action == "retire":
+            return f"{name} is live. Next: promote another version first" if live == step.version else ""
+        if live == step.version:
+            return f"{name} is live already. Next: nothing"
+        if live != step.replaces:
+            was = "none" if step.replaces is None else f"version {step.replaces}"
+            return f"{step.name}: {was} was live when this was decided, now version {live} is. Next: look and try again"
+        return ""
+
+    def scored(self) -> list[Version]:
+        """Return candidates and live versions by name and version."""
+        scored = [entry for entry in self.versions.values() if entry.status is not Status.RETIRED]
+        return sorted(scored, key=lambda entry: (entry.name, entry.version))
+
+    def previous(self, name: str) -> int | None:
+        """Return the version that was live before the live one and isn't retired; None if there is none."""
+        lived = [step.version for step in self.history if step.name == name and step.action in ("promote", "rollback")]
+        for version in reversed(lived):
+            if version != self.live.get(name) and self.versions[label(name, version)].status is not Status.RETIRED:
+                return version
+        return None
+
+    def live_at(self, name: str, at_ms: int) -> int | None:
+        """Return the version of a model that was live at a time; None: none was."""
+        version = None
+        for step in self.history:
+            if step.name == name and step.action in ("promote", "rollback") and step.at_ms <= at_ms:
+                version = step.version
+        return version

@@ -1,0 +1,136 @@
+"""After a change of models: all members scored anew, beside the stream and without being felt by it.
+
+Laws:
+- A slice at a time, each under its partition's lock, so a slice and a batch take turns; between two slices the stream
+  has the worker for three times as long, unless nothing arrives. What batches have rescored meanwhile is skipped.
+- `through` tells how far a partition is: all its members are scored, in state and Redis, with what the models' log
+  said up to that offset. It is said only when the last member is written.
+- Fields of retired versions go from Redis here, and only here; such a version never comes back, so it needs no guard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from itertools import islice
+from time import perf_counter
+
+from models.member import decode
+from stream.batch import to_update
+from stream.keyspace import Scored
+from stream.locks import Locks
+from stream.publication import Current, Publication
+from stream.rescoring import Rescoring
+from stream.state import State
+from stream.writer import Writer
+
+log = logging.getLogger(__name__)
+# Members between two turns of the stream: about 10 ms, and well below that what an event waits at the median.
+SLICE = 100
+# Of the time while events arrive, the share that goes to the backfill.
+SHARE = 0.25
+# A retired version may have been live a moment ago: readers go by their copy of what is live for a second (lookup).
+GRACE_S = 3.0
+_PROGRESS_EVERY_S = 5.0
+
+
+class Backfill:
+    """Scores members anew, partition by partition.
+
+    Args:
+        locks: of the partitions, which batches take, too.
+        n_batches: counts the worker's batches: it stands still while nothing arrives.
+
+    Attributes:
+        remaining: partition under way → members still to be looked at, about.
+        through: owned partition → offset of the models' log, see the laws.
+        scored: members rescored since the start.
+    """
+
+    def __init__(
+        self,
+        current: Current,
+        state: State,
+        writer: Writer,
+        rescoring: Rescoring,
+        locks: Locks,
+        n_batches: Callable[[], int],
+    ) -> None:
+        self._current, self._state, self._writer, self._rescoring = current, state, writer, rescoring
+        self._locks, self._n_batches = locks, n_batches
+        self.remaining: dict[int, int] = {}
+        self.through: dict[int, int] = {}
+        self.scored = 0
+
+    def is_needed(self, partition: int) -> bool:
+        """Return whether not all members are known to be scored with the current models; notes it if they are."""
+        publication = self._current.publication
+        through = self.through.get(partition)
+        if through is None and self._rescoring.is_marked(partition, publication.fingerprint):
+            through = self.through[partition] = publication.offset
+        return through is None or through < publication.offset
+
+    def told(self) -> dict[int, Scored]:
+        """Return what is told of each owned partition."""
+        through = self.through
+        partitions = through.keys() | self.remaining.keys()
+        return {p: Scored(through.get(p, -1), self.remaining.get(p, 0)) for p in partitions}
+
+    async def run(self, partition: int) -> None:
+        """Score all members of an owned partition with the current models; starts again if these change meanwhile."""
+        try:
+            while self.is_needed(partition):
+                publication = self._current.publication
+                if await self._pass(partition, publication):
+                    await self._finish(partition, publication)
+        finally:
+            self.remaining.pop(partition, None)
+
+    async def _pass(self, partition: int, publication: Publication) -> bool:
+        """Go through all members once; returns False when other models came."""
+        start = said_at = perf_counter()
+        done, total = 0, self._state.approximate_count(partition)
+        self.remaining[partition] = total
+        since = self.through.get(partition, -1)
+        dropped = [field for retired_at, field in publication.retired if retired_at > since]
+        if dropped:
+            await asyncio.sleep(GRACE_S)
+        keys = (key for key, _ in self._state.scan(partition))
+        while part := list(islice(keys, SLICE)):
+            began, n_batches = perf_counter(), self._n_batches()
+            async with self._locks.of(partition):
+                if self._current.publication is not publication:
+                    return False
+                await self._slice(partition, publication, part, dropped)
+            done += len(part)
+            self.remaining[partition] = max(0, total - done)
+            now = perf_counter()
+            if now - said_at > _PROGRESS_EVERY_S:
+                said_at = now
+                log.info("partition %d: new models: %d of about %d members scored (%.0f members/s)",
+                         partition, done, total, done / (now - start))  # fmt: skip
+            await asyncio.sleep(0)
+            if self._n_batches() != n_batches:  # events arrive
+                await asyncio.sleep((now - began) * (1 / SHARE - 1))
+        return True
+
+    async def _slice(self, partition: int, publication: Publication, keys: list[bytes], dropped: list[bytes]) -> None:
+        """Bring one slice up to date. The scan is of a moment long past: states are read again, under the lock.
+
+        Redis first: a crash before the changelog leaves the members outdated in state, and they are done again.
+        """
+        states = self._state.get_many(partition, keys)
+        members = [(key, decode(data)) for key, data in zip(keys, states, strict=True) if data is not None]
+        outdated = self._rescoring.rescore(publication, members)
+        await self._writer.write(partition, [to_update(key, member, publication) for key, member in outdated])
+        await self._writer.drop(keys, dropped)
+        await self._rescoring.remember_members(partition, outdated)
+        self.scored += len(outdated)
+
+    async def _finish(self, partition: int, publication: Publication) -> None:
+        async with self._locks.of(partition):
+            if self._current.publication is publication:
+                await self._rescoring.mark(partition, publication.fingerprint)
+                self.through[partition] = publication.offset
+                log.info("partition %d: all members are scored with the models as of now", partition)

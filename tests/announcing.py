@@ -1,0 +1,15 @@
+"""What readers are told of models, for tests without a models' log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stream.keyspace import Announcement, PublishedModel
+
+
+def announcing(models: Sequence[PublishedModel], offset: int = 0) -> Announcement:
+    """Return the announcement of these models, of each name the highest version live."""
+    live: dict[str, int] = {}
+    for model in models:
+        live[model.name] = max(model.version, live.get(model.name, 0))
+    return Announcement(offset, tuple(models), live)
