@@ -38,8 +38,8 @@ async def test_metrics_tell_what_happened(embedded_pair: Pair, install: Install)
     assert dead == {"not_json": 5, "unknown_member": 3}
     assert system.metrics("memberstream_membership_changes_total") == {("level@1",): 50, ("recent@1",): 50}
     assert system.metrics("memberstream_model_info") == {
-        ("level", "logistic", "1"): 1,
-        ("recent", "logistic", "1"): 1,
+        ("level", "live", "logistic", "1"): 1,
+        ("recent", "live", "logistic", "1"): 1,
     }
     assert system.metrics("memberstream_freshness_seconds_count") == {(): 50}
     assert sum(system.metrics("memberstream_batch_records_sum").values()) == 65
