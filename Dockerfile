@@ -20,15 +20,14 @@ FROM python:3.11.14-slim-bookworm
 # The directories exist and belong to the user, so that new volumes mounted there do, too.
 RUN groupadd --gid 10001 memberstream \
     && useradd --uid 10001 --gid memberstream --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin memberstream \
-    && install --directory --owner memberstream --group memberstream /state /models
+    && install --directory --owner memberstream --group memberstream /state
 COPY --from=build /opt/memberstream /opt/memberstream
 # The two models of the demo, for a first try: memberstream model publish /usr/share/memberstream/models/…
 COPY stream/demo/models /usr/share/memberstream/models
 ENV PATH=/opt/memberstream/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    MEMBERSTREAM_DATA_DIR=/state \
-    MEMBERSTREAM_MODELS_DIR=/models
+    MEMBERSTREAM_DATA_DIR=/state
 USER 10001:10001
 WORKDIR /state
 # Alive, not ready: whoever restarts what is unhealthy must not restart workers because Redis or Kafka is down.

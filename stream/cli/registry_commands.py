@@ -37,12 +37,12 @@ def publish(
     wait: Annotated[
         bool, typer.Option("--wait", help="until all members are scored; ends with the clusters' sizes")
     ] = False,
-    promote: Annotated[bool, typer.Option("--promote", help="wait, then make it live")] = False,
+    promote: Annotated[bool, typer.Option("--promote", help="wait (unless forced), then make it live")] = False,
     reason: Reason = "",
     force: Force = False,
 ) -> None:
     """Check a model file and publish it: running workers load it and score it beside the live version."""
-    asyncio.run(_publish(read(file), wait or promote, promote, reason, force))
+    asyncio.run(_publish(read(file), wait, promote, reason, force))
 
 
 async def _publish(model: Model, wait: bool, promote: bool, reason: str, force: bool) -> None:
@@ -51,7 +51,7 @@ async def _publish(model: Model, wait: bool, promote: bool, reason: str, force: 
         out.print(f"[green]published[/] {model.label} as a candidate")
     else:
         out.print(f"{model.label} is published already, with the same content")
-    if wait:
+    if wait or (promote and not force):
         await _wait(publishing, (await publishing.registry()).versions[model.label], model)
     if promote:
         await publishing.promote(model.name, model.version, reason=reason, force=force)
