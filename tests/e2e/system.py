@@ -80,7 +80,7 @@ class System:
     def __init__(self, pair: Pair, directory: Path, n_partitions: int) -> None:
         self.pair, self.directory, self.n_partitions = pair, directory, n_partitions
         self.settings = Settings(
-            kafka_bootstrap=(pair.broker.bootstrap,),
+            kafka_bootstrap=tuple(pair.broker.bootstrap.split(",")),
             broker_kind="embedded" if pair.broker.kind == "embedded" else "kafka",
             topic=unique("docs"),
             group=unique("group"),

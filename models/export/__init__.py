@@ -1,0 +1,14 @@
+"""Fitted models as model files, by one call: scikit-learn, statsmodels, R (docs/export.md).
+
+Laws:
+- What is exported computes what the fitted object computes: probabilities within 1e-12, clusters equal. Example
+  documents carry the fitted object's own outputs, and an export that doesn't reproduce them is refused.
+- What can't be represented exactly is refused, with the name of the part and what to use instead; never approximated.
+- Nothing is pickled. This package needs the libraries that made the model, the worker never does.
+"""
+
+from models.export.columns import ExportError
+from models.export.from_r import from_r_glm
+from models.export.model import ModelFile, from_estimator
+
+__all__ = ["ExportError", "ModelFile", "from_estimator", "from_r_glm"]
