@@ -52,7 +52,7 @@ COMPILE := $(UV) pip compile --no-strip-extras --quiet --upgrade --universal --p
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock"
 lock:
 	printf 'hatchling>=1.27\neditables>=0.5\n' | $(COMPILE) --extra embedded --output-file requirements.txt pyproject.toml -
-	$(COMPILE) --extra embedded --extra export --group dev --constraint requirements.txt \
+	$(COMPILE) --extra embedded --extra export --extra parquet --extra pictures --group dev --constraint requirements.txt \
 		--output-file requirements-dev.txt pyproject.toml
 
 clean:
