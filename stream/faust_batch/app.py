@@ -158,14 +158,21 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
         self._handler = handler
 
     async def produce(
-        self, topic: str, records: Sequence[tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]]
+        self,
+        topic: str,
+        records: Sequence[tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]],
+        partition: int | None = None,
     ) -> None:
-        """Write (key, value, headers) records; returns when every in-sync replica has them. Raises KafkaError."""
+        """Write (key, value, headers) records; returns when every in-sync replica has them. Raises KafkaError.
+
+        Args:
+            partition: of all of them; None: by the key.
+        """
         producer = self.producer._ensure_producer()
         with self.probe.awaiting_ack(topic):
             acks = []
             for key, value, headers in records:
-                send = partial(producer.send, topic, value, key=key, headers=list(headers))
+                send = partial(producer.send, topic, value, key=key, headers=list(headers), partition=partition)
                 acks.append(await patiently(send))
             await asyncio.gather(*acks)
 
