@@ -2,8 +2,7 @@
 
 Laws: a list's rows lie in the lists' topic (stream/list_rows.py) under a prefix that holds the upload's token, so the
 rows of an upload that was never published are read by nobody. Its definition in the models' log names the clusters and
-says where in each partition the rows begin and end. Hand-written model files are never lists: `model_file.parse` refuses
-the type.
+says where in each partition the rows begin and end. A model file is never a list: `model_file.parse` refuses the type.
 """
 
 from __future__ import annotations

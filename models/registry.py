@@ -6,8 +6,8 @@ Laws:
   what stands before it changes nothing, and `add` says why; who appended it reads it back and learns what came of it.
 - A version is immutable for ever: its label can't be published again with other content, not even once it is retired.
 - Of each name at most one version is live. Candidates and the live version are scored; a retired one no more.
-- A list is announced before its rows are written (`upload`) and published after the last (`publish`, same token). Of each
-  name at most one upload is under way: another one takes its place, and what the first has written is to be removed.
+- A list is announced before its rows are written (`upload`) and published after the last (`publish`, same token). Of
+  each name at most one upload is under way: another takes its place, and what the first has written is to be removed.
 """
 
 from __future__ import annotations
@@ -81,9 +81,12 @@ def digest(definition: Mapping[str, Any]) -> str:
 
 @dataclass(slots=True)
 class Version:
-    """A version. `offset`: of the step that published it (or began its upload); `retired_at`: of the one that retired it.
+    """A version.
 
-    `token`: of the upload that a list came by.
+    Attributes:
+        offset: of the step that published it; of an upload under way, of the step that began it.
+        retired_at: offset of the step that retired it.
+        token: of the upload that a list came by.
     """
 
     name: str
@@ -158,10 +161,10 @@ class Registry:
         name, live = label(step.name, step.version), self.live.get(step.name)
         found = self.versions.get(name)
         if step.action == "upload":
-            return "" if found is None else f"{name} is taken. Next: leave the version out, the next free one is taken then"
+            return f"{name} is taken. Next: leave the version out, to get the next free one" if found else ""
         if step.action == "publish" and (step.token or (found is not None and found.token)):
             if found is None or found.status is not Status.UPLOADING or found.token != step.token:
-                return f"the upload of {name} was ended by another one of {step.name}, or was retired. Next: upload again"
+                return f"the upload of {name} was ended: another one of {step.name} began. Next: upload again"
             return ""
         if step.action == "publish":
             if found is not None and found.digest != digest(step.definition or {}):

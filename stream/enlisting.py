@@ -1,8 +1,8 @@
 """Uploaded lists on their way from the lists' topic to Redis, and out of both again. What a worker does with lists.
 
 Laws:
-- The owner of a partition writes the rows of its partition. A row never changes and has no position, so writing it again
-  is always right: after a loss of Redis, in a restart, side by side with a stale worker.
+- The owner of a partition writes its rows. A row never changes and has no position, so it may be written again at any
+  time: after a loss of Redis, in a restart, side by side with a stale worker.
 - A deleted member is on no list. The worker that deletes it withdraws its rows from every list (`forget`), before the
   delete counts as applied. What is written meanwhile is refused by the tombstone in Redis, and withdrawn for that here.
 - A list that has ended goes from Redis first, then its rows are withdrawn; a crash between repeats both.
@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from contextlib import aclosing
+from typing import Any
 
 from aiokafka.errors import KafkaError
 
@@ -26,11 +28,12 @@ from stream.writer import Writer
 log = logging.getLogger(__name__)
 _RETRY_S = 2.0
 #: partition, first, end → its chunks; stream.list_rows.read.
-Read = Callable[[int, int, int], AsyncIterator[Chunk]]
+Read = Callable[[int, int, int], AsyncGenerator[Chunk, None]]
 #: partition of the lists' topic, records → acknowledged.
-Produce = Callable[[int, Sequence[OutgoingRecord]], Awaitable[None]]
+Produce = Callable[[int, Sequence[OutgoingRecord]], Coroutine[Any, Any, None]]
 #: Called with (records done, records in all) after each chunk; it may take its time.
-Progress = Callable[[int, int], Awaitable[None]]
+Progress = Callable[[int, int], Coroutine[Any, Any, None]]
+Take = Callable[[Chunk], Coroutine[Any, Any, None]]
 
 
 class Enlisting:
@@ -74,18 +77,24 @@ class Enlisting:
         await self._withdraw(self._current.publication.lists.prefixes, member_ids)
 
     async def _patiently(
-        self, partition: int, first: int, end: int, progress: Progress, take: Callable[[Chunk], Awaitable[None]]
+        self,
+        partition: int,
+        first: int,
+        end: int,
+        progress: Progress,
+        take: Take,
     ) -> None:
         """Take a partition's chunks in their order; the next one is read while one is taken."""
         while True:
             taking: asyncio.Task[None] | None = None
             try:
-                async for chunk in self._read(partition, first, end):
-                    if taking is not None:
-                        await taking
-                    taking = asyncio.ensure_future(take(chunk))
-                    await asyncio.sleep(0)
-                    await progress(chunk.position - first, chunk.end - first)
+                async with aclosing(self._read(partition, first, end)) as chunks:
+                    async for chunk in chunks:
+                        if taking is not None:
+                            await taking
+                        taking = asyncio.create_task(take(chunk))
+                        await asyncio.sleep(0)
+                        await progress(chunk.position - first, chunk.end - first)
                 if taking is not None:
                     await taking
                 return
@@ -100,7 +109,7 @@ class Enlisting:
 
     async def _write(self, targets: dict[bytes, _Target], chunk: Chunk) -> None:
         for prefix, target in targets.items():
-            newest = {member_id: cluster for found, member_id, cluster in chunk.rows if found == prefix}
+            newest = chunk.rows_of(prefix)
             rows = [(member_id, target.value(cluster)) for member_id, cluster in newest.items() if cluster is not None]
             deleted = await self._writer.enlist(target.field, rows)
             await self._withdraw([prefix], deleted)
@@ -110,7 +119,7 @@ class Enlisting:
 
     async def _remove(self, targets: dict[bytes, _Target], chunk: Chunk) -> None:
         for prefix, target in targets.items():
-            newest = {member_id: cluster for found, member_id, cluster in chunk.rows if found == prefix}
+            newest = chunk.rows_of(prefix)
             left = [member_id for member_id, cluster in newest.items() if cluster is not None]
             await self._writer.drop(left, [target.field])
             await self._withdraw([prefix], left)

@@ -22,6 +22,9 @@ BEACONS = b"ms:{meta}:beacons"
 KNOWN = b"ms:{meta}:known"
 SCORED = b"ms:{meta}:scored"
 
+#: The type of a model that is an uploaded list: who isn't on it has no field of it.
+LIST = "list"
+
 POS = b"pos"
 GONE = b":gone"  # the end of a tombstone's `pos`
 
@@ -65,15 +68,21 @@ KEYSPACE: tuple[Entry, ...] = (
         "ms:member:<member_id>",
         "hash",
         (
-            Field("<model>@<version>", "<cluster>:<since_ms>", "cluster id, and when it last changed"),
+            Field(
+                "<model>@<version>",
+                "<cluster>:<since_ms>",
+                "cluster id, and when it last changed (of an uploaded list: when that was uploaded; only members on it "
+                "have the field)",
+            ),
             Field(
                 "pos",
                 "<epoch>:<partition>:<offset>:<as_of_ms>:<valid_until_ms>",
                 "last applied event (of which epoch of the topic); the time scoring used; until when the clusters hold "
-                "(empty: for ever; `gone`: a tombstone, the member was deleted)",
+                "(empty: for ever; `gone`: a tombstone, the member was deleted). Absent: the member has no document and "
+                "is on lists only",
             ),
         ),
-        "worker (write.lua, forget.lua)",
+        "worker (write.lua, list.lua, forget.lua)",
         "look-ups",
         "for ever; a tombstone 24 h",
     ),
@@ -92,7 +101,7 @@ KEYSPACE: tuple[Entry, ...] = (
             Field(
                 "<model>@<version>",
                 '{"type":…,"clusters":{"<cluster>":"<name>",…}}',
-                "names for readers; also of candidates",
+                "names for readers; also of candidates. Type `list`: uploaded, not computed",
             ),
         ),
         "worker, `model promote` (models.lua)",
@@ -305,10 +314,11 @@ def format_model(model: PublishedModel) -> bytes:
     return json.dumps({"type": model.type, "clusters": clusters}, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def parse_cluster_names(value: bytes) -> dict[int, str]:
-    """Cluster id → name of a model's JSON. Raises KeyspaceError."""
+def parse_model(value: bytes) -> tuple[str, dict[int, str]]:
+    """Type, and cluster id → name, of a model's JSON. Raises KeyspaceError."""
     try:
-        return {int(cluster): str(name) for cluster, name in json.loads(value)["clusters"].items()}
+        found = json.loads(value)
+        return str(found["type"]), {int(cluster): str(name) for cluster, name in found["clusters"].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise KeyspaceError(f"model: expected JSON with type and clusters, found {value!r}") from None
 

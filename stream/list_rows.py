@@ -1,4 +1,4 @@
-"""The rows of uploaded lists in Kafka: who is in which cluster, one record each, in the compacted topic `<group>-lists`.
+"""The rows of uploaded lists in Kafka: who is in which cluster, one record each, in a compacted topic, `<group>-lists`.
 
 Laws:
 - Key: the list's prefix (models/list_version.py), a zero byte, the member id. Value: the cluster as text. No value: the
@@ -15,7 +15,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -54,14 +54,20 @@ class Chunk(NamedTuple):
     """Some records of a partition, in order.
 
     Attributes:
-        rows: (prefix, member id, cluster as text; None: withdrawn).
+        records: (key, value) of rows of any lists.
         position: the offset to go on from.
         end: where the partition ended, as far as is known.
     """
 
-    rows: list[tuple[bytes, bytes, bytes | None]]
+    records: list[tuple[bytes, bytes | None]]
     position: int
     end: int
+
+    def rows_of(self, prefix: bytes) -> dict[bytes, bytes | None]:
+        """Return one list's rows as the chunk leaves them: member id → cluster as text, None: withdrawn."""
+        start = prefix + SEPARATOR
+        n = len(start)
+        return {key[n:]: value for key, value in self.records if key.startswith(start)}
 
 
 def partition_of(member_id: bytes, n_partitions: int) -> int:
@@ -87,8 +93,8 @@ async def prepare(bootstrap: Sequence[str], topic: str, source_topic: str, repli
     found = await count_partitions(bootstrap, topic)
     if found != n:
         raise ListRowsError(
-            f"{source_topic} has {n} partitions and {topic} {found}. Next: was the topic of events re-partitioned? Then "
-            "MEMBERSTREAM_GROUP is to be a new one (docs/operations.md)"
+            f"{source_topic} has {n} partitions and {topic} {found}. Next: was the topic of events re-partitioned? "
+            "Then MEMBERSTREAM_GROUP is to be a new one (docs/operations.md)"
         )
     async with _consumer(bootstrap) as consumer:
         partitions = [TopicPartition(topic, p) for p in range(n)]
@@ -124,7 +130,8 @@ class Appender:
     async def append(self, member_ids: Iterable[bytes], clusters: Iterable[int]) -> None:
         """Append rows; they are acknowledged by `flush` at the latest. Raises ListRowsError."""
         assert self._producer is not None  # noqa: S101 (inside the context manager; narrows the type)
-        now_ms, n, prefix, batches, create = _now_ms(), self._n, self._prefix, self._batches, self._producer.create_batch
+        now_ms, n, prefix, batches = time.time_ns() // 1_000_000, self._n, self._prefix, self._batches
+        create = self._producer.create_batch
         for member_id, cluster in zip(member_ids, clusters, strict=True):
             p, key, value = crc32(member_id) % n, prefix + member_id, b"%d" % cluster
             batch = batches[p]
@@ -169,7 +176,9 @@ class Appender:
         await self._producer.stop()
 
 
-async def read(bootstrap: Sequence[str], topic: str, partition: int, first: int, end: int) -> AsyncIterator[Chunk]:
+async def read(
+    bootstrap: Sequence[str], topic: str, partition: int, first: int, end: int
+) -> AsyncGenerator[Chunk, None]:
     """Yield the records of a partition from an offset to where it ends, which is at `end` or behind it.
 
     An outage of Kafka is waited out. Raises RowsLost; ListRowsError: no broker to begin with.
@@ -190,7 +199,7 @@ async def read(bootstrap: Sequence[str], topic: str, partition: int, first: int,
                 )
             known_end = max(end, highwater or 0)
             if records:
-                yield Chunk([(*_split(record.key), record.value) for record in records], position, known_end)
+                yield Chunk([(record.key, record.value) for record in records], position, known_end)
                 waited_since = now
             is_told = highwater is not None or now - waited_since > _EMPTY_S
             if position >= known_end and is_told:
@@ -213,11 +222,6 @@ def withdrawals(
             records = found.setdefault(partition_of(member_id, n_partitions), [])
             records += [(prefix + SEPARATOR + member_id, None, ()) for prefix in prefixes]
     return found
-
-
-def _split(key: bytes) -> tuple[bytes, bytes]:
-    prefix, _, member_id = key.partition(SEPARATOR)
-    return prefix, member_id
 
 
 @asynccontextmanager
@@ -244,7 +248,3 @@ async def _consumer(bootstrap: Sequence[str]) -> AsyncIterator[AIOKafkaConsumer]
 
 def _unwritable(topic: str, error: KafkaError) -> ListRowsError:
     return ListRowsError(f"topic {topic}: {error!r}. Next: check the broker and upload again")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -100,10 +100,10 @@ METRICS = (
     ("memberstream_rebalances_total", "counter", "", "changes of the partitions this worker owns"),
     ("memberstream_model_info", "gauge", "model, version, type, status", "1 for each version that is scored"),
     ("memberstream_backfill_remaining_members", "gauge", "", "members, and rows of lists, still to be done, about"),
-    ("memberstream_backfill_scored_members_total", "counter", "", "members, and rows of lists, done because models changed"),
+    ("memberstream_backfill_scored_members_total", "counter", "", "members, and rows of lists, done as models changed"),
     ("memberstream_refused_models", "gauge", "", "published versions that this worker can't load"),
     ("memberstream_list_rows_written_total", "counter", "", "rows of uploaded lists written to Redis"),
-    ("memberstream_list_rows_withdrawn_total", "counter", "", "rows withdrawn, as their member was deleted or their list ended"),
+    ("memberstream_list_rows_withdrawn_total", "counter", "", "rows withdrawn: member deleted or list ended"),
 )  # fmt: skip
 _DECLARED = {name: (kind, [x for x in labels.split(", ") if x], text) for name, kind, labels, text in METRICS}
 STAGES = ("decode", "load", "apply", "score", "dead_letters", "lists", "encode", "changelog_and_redis", "store")

@@ -3,8 +3,8 @@
 `Pipeline.handle` gets the records that arrived on one partition and returns only when all they mean is durable; then
 their offsets may be committed. Each side effect has a number; why a crash just after it is safe stands beside it.
 
-    1a dead letters acknowledged    nothing else happened: the replay writes them again, with the same origin headers
-    1b who is deleted leaves lists  nothing else happened: the replay withdraws the same rows again, which changes nothing
+    1  dead letters acknowledged    nothing else happened: the replay writes them again, with the same origin headers
+    1b who is deleted leaves lists  nothing else happened: the replay withdraws the same rows again, to no effect
     2a changelog acknowledged       local state is behind it: recovery reads the rest; members know the replay by offset
     2b memberships in Redis         state is behind: the replay computes the same again, the guard lets the same through
     3  local state written          offsets are behind: the replay changes no state and writes the same to Redis again
@@ -116,7 +116,7 @@ class Pipeline:
             return batch
 
     async def _write_out(self, partition: int, batch: Batch, watch: Stopwatch) -> None:
-        if batch.dead_letters:  # 1a
+        if batch.dead_letters:  # 1
             batch.dead_letters.sort(key=lambda letter: letter.record.offset)
             letters = to_records(batch.dead_letters, self._settings.topic, partition, self._wall_ms())
             await self._produce(self._settings.dead_letter_topic, letters)

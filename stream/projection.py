@@ -32,7 +32,7 @@ MEMBER_COST = 8
 # worker's events/s and CPU stayed what they were (`python -m bench.latency`).
 DELETIONS_PER_CALL = 20
 # Rows of lists are lighter: no position is compared, one field is written.
-ROWS_PER_CALL = 40
+ROWS_PER_CALL = 50
 
 FinishState = Literal["restart", "waiting", "complete"]
 
@@ -318,7 +318,7 @@ class Projection:
         await self._call([Piece(key, pack_command((b"HDEL", key, *fields))) for key in keys])
 
     async def enlist(self, field: bytes, rows: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
-        """Writes one list's field of members, (member id, value) each; returns those it was refused for: they were deleted.
+        """Writes one list's field of members, (member id, value) each; returns those who were deleted: it was refused.
 
         A list has no positions: whoever writes its field writes the same.
         """

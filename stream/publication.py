@@ -1,8 +1,8 @@
 """The published models in the forms the worker's parts need: compiled for scoring, named for Redis and state.
 
 Laws: a publication is made whole and replaced whole, between two batches; a member that has passed through one carries
-exactly the memberships of its computed versions. Lists stand beside them: they are scored by nobody, no state holds them,
-and their fields in Redis are written from the lists' topic.
+exactly the memberships of its computed versions. Lists stand beside them: nobody scores them, no state holds them, and
+their fields in Redis are written from the lists' topic.
 """
 
 from __future__ import annotations

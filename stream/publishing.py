@@ -17,14 +17,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.coverage import unseen_paths
-from models.model import Model, key_of, label
+from models.list_version import ListVersion
+from models.model import Model, label
 from models.registry import Action, Registry, Status, Step, Version
+from stream.memberships import compare, memberships
 from stream.model_source import PublishError
 from stream.models_log import ModelsLog
 from stream.projection import Projection
 from stream.publication import announce
 from stream.settings import Settings
-from stream.state_reader import Progress, StateUnreadable, all_members
+from stream.state_reader import StateUnreadable, all_members
 from stream.topics import count_partitions
 
 #: Members whose documents are searched for a model's paths. A path that is rarer than this may be forced.
@@ -78,6 +80,22 @@ class Publishing:
         await self._take(step)
         return True
 
+    async def begin_upload(self, listed: ListVersion) -> None:
+        """Announce a list whose rows are about to be written; ends an upload of its name that was interrupted.
+
+        Raises:
+            PublishError: the version is taken.
+        """
+        await self._take(self._upload_step("upload", listed))
+
+    async def end_upload(self, listed: ListVersion, *, reason: str = "") -> None:
+        """Publish a list whose rows are all written as a candidate.
+
+        Raises:
+            PublishError: another upload of its name has begun meanwhile.
+        """
+        await self._take(self._upload_step("publish", listed, reason))
+
     async def install(self, models: Iterable[Model]) -> None:
         """Publish models and make them live at once, unchecked: for an installation that has no members yet."""
         for model in models:
@@ -99,9 +117,10 @@ class Publishing:
         step = self._step("promote", name, version, reason, force, replaces=live)
         _refuse_if(registry.objection(step))
         if not force:
-            await self._check_coverage(registry.versions[label(name, version)])
+            entry = registry.versions[label(name, version)]
+            await self._check_coverage(entry)
             if live is not None:
-                await self._check_flips(name, live, version, max_flips)
+                await self._check_flips(registry.versions[label(name, live)], entry, max_flips)
         await self._take(step)
 
     async def rollback(self, name: str, *, reason: str = "") -> int:
@@ -137,15 +156,19 @@ class Publishing:
                     return
                 await asyncio.sleep(_POLL_S)
 
-    async def sizes(self, model: Model, progress: Progress = lambda done, total: None) -> dict[int, int]:
-        """Return cluster id → members, as the workers have scored them."""
+    async def sizes(self, entry: Version) -> dict[int, int]:
+        """Return cluster id → members, as the workers have scored them, or as the list's rows say."""
         counts: Counter[int] = Counter()
-        async for members in self._members(progress):
-            counts.update(member.memberships[model.key][0] for _, member in members if model.key in member.memberships)
-        return {cluster.id: counts[cluster.id] for cluster in model.clusters}
+        async for pairs in memberships(self._settings, entry):
+            counts.update([cluster for _, cluster in pairs])
+        return {cluster["id"]: counts[cluster["id"]] for cluster in entry.definition["clusters"]}
 
     def _step(self, action: Action, name: str, version: int, reason: str, forced: bool = False, **more: Any) -> Step:
         return Step(action, name, version, time.time_ns() // 1_000_000, self._actor, reason, forced=forced, **more)
+
+    def _upload_step(self, action: Action, listed: ListVersion, reason: str = "") -> Step:
+        name, version, token = listed.name, listed.version, listed.token
+        return self._step(action, name, version, reason, definition=listed.definition(), token=token)
 
     async def _take(self, step: Step) -> None:
         registry, why_not = await self._log.append(step)
@@ -173,23 +196,22 @@ class Publishing:
                 "Next: memberstream model wait, and see that workers run; or --force"
             )
 
-    async def _check_flips(self, name: str, live: int, version: int, max_flips: float) -> None:
-        old, new = key_of(label(name, live)), key_of(label(name, version))
+    async def _check_flips(self, live: Version, entry: Version, max_flips: float) -> None:
+        """A member that has a cluster now and would have none counts as one that changes it."""
         n = flips = 0
-        async for members in self._members():
-            for _, member in members:
-                held = member.memberships
-                if old in held and new in held:
-                    n += 1
-                    flips += held[old][0] != held[new][0]
+        async for pairs in compare(self._settings, live, entry):
+            held = [(old, new) for _, old, new in pairs if old is not None]
+            n += len(held)
+            flips += sum(old != new for old, new in held)
         if n and flips / n > max_flips:
+            old, new = label(live.name, live.version), label(entry.name, entry.version)
             raise PublishError(
                 f"{flips:,} of {n:,} members ({flips / n:.1%}) would change their cluster, more than {max_flips:.0%}. "
-                f"Next: memberstream model compare {name}@{version} {name}@{live}; then --max-flips, or --force"
+                f"Next: memberstream model compare {new} {old}; then --max-flips, or --force"
             )
 
-    def _members(self, progress: Progress = lambda done, total: None) -> AsyncIterator[Any]:
-        return all_members(self._settings.kafka_bootstrap, self._settings.changelog_topic, progress)
+    def _members(self) -> AsyncIterator[Any]:
+        return all_members(self._settings.kafka_bootstrap, self._settings.changelog_topic)
 
 
 def find(registry: Registry, text: str) -> Version:
@@ -202,7 +224,7 @@ def find(registry: Registry, text: str) -> Version:
     if not version and name in registry.live:
         version = str(registry.live[name])
     entry = registry.versions.get(f"{name}@{version}")
-    if entry is None or entry.status is Status.RETIRED:
+    if entry is None or entry.status in (Status.RETIRED, Status.UPLOADING):
         known = ", ".join(f"{e.name}@{e.version}" for e in registry.scored()) or "none"
         raise PublishError(f"no model {text} is published. Next: one of {known}")
     return entry

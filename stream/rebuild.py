@@ -37,7 +37,7 @@ class Rebuild:
         n_partitions: asks how many partitions the topic has; Redis is whole when all of them are.
 
     Attributes:
-        remaining: partition being written → members still to write, as RocksDB estimates their number; then rows of lists.
+        remaining: partition being written → members still to write, as RocksDB estimates it; then rows of lists.
         written: members and rows written since the start.
     """
 

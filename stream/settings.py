@@ -106,7 +106,9 @@ class Settings:
         'raised by one when the topic is created anew: docs/operations.md, "A topic re-created or re-partitioned"',
     )
     group: str = _setting(
-        "memberstream", _text, "Kafka consumer group; also the prefix of the changelog, the models' log and the lists' topic"
+        "memberstream",
+        _text,
+        "Kafka consumer group; also the prefix of changelog, models' log and lists' topic",
     )
     redis_url: str = _setting(
         "redis://127.0.0.1:6379/0",

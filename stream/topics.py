@@ -48,8 +48,8 @@ async def create_missing(
             why = f"{for_code(code).__name__} {reason[0] if reason else ''}"
             settings = ", ".join(f"{name}={value}" for name, value in configs.items())
             raise TopicsUnreadable(
-                f"can't create the topic {topic}: {why}. Next: create it yourself ({n_partitions} partitions, {settings}), "
-                "or allow this user to"
+                f"can't create the topic {topic}: {why}. Next: create it yourself ({n_partitions} partitions, "
+                f"{settings}), or allow this user to"
             )
 
 

@@ -9,6 +9,7 @@ import typer
 
 from stream.cli import (
     event_commands,
+    list_commands,
     model_commands,
     reader_commands,
     rebuild_command,
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.add_typer(model_commands.app, name="model")
 for name, registry_command in registry_commands.COMMANDS.items():
     model_commands.app.command(name)(registry_command)
+app.add_typer(list_commands.app, name="clusters")
 app.add_typer(event_commands.app, name="events")
 for command in (
     service_commands.demo,

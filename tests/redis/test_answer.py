@@ -87,7 +87,7 @@ def test_formats_are_read_as_they_are_written(valid_until_ms: int | None) -> Non
     assert keyspace.parse_position(keyspace.format_position(position)) == position
     assert keyspace.parse_beacon(keyspace.format_beacon(Beacon(1, 2, 3))) == Beacon(1, 2, 3)
     model = PublishedModel("m", 1, "logistic", {2: "é", 10: ""})
-    assert keyspace.parse_cluster_names(keyspace.format_model(model)) == {2: "é", 10: ""}
+    assert keyspace.parse_model(keyspace.format_model(model)) == ("logistic", {2: "é", 10: ""})
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_formats_are_read_as_they_are_written(valid_until_ms: int | None) -> Non
         (keyspace.parse_position, b"0:1:2:x:4"),
         (keyspace.parse_beacon, b"1:2"),
         (keyspace.parse_membership, b"1"),
-        (keyspace.parse_cluster_names, b"[]"),
+        (keyspace.parse_model, b"[]"),
         (keyspace.split_field, b"repeat_buyer"),
         (keyspace.split_field, b"@1"),
         (keyspace.split_field, b"repeat_buyer@one"),

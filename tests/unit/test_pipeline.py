@@ -134,6 +134,7 @@ def test_a_crash_after_any_side_effect_changes_nothing(
             assert disk.committed > done
     asyncio.run(Process(disk, MODELS).run([records]))
     assert outcome(disk) == outcome(undisturbed)
+    assert {key for key, _, _ in disk.rows} == {key for key, _, _ in undisturbed.rows}
     if crash_at == "half of 2a":  # a delete without the batch's progress: an append before it finds nobody, a 2nd time
         assert set(dead(undisturbed)) <= set(dead(disk))
     else:
@@ -143,7 +144,7 @@ def test_a_crash_after_any_side_effect_changes_nothing(
 def test_the_crash_points_are_reached() -> None:
     """Each numbered side effect does happen in a batch that has all kinds of work; otherwise the law above is empty."""
     good = orjson.dumps({"op": "replace", "document": {"x": 3}})
-    records = [Record(0, b"a", good), Record(1, b"b", good), Record(2, b"c", b"{")]
+    records = [Record(0, b"a", good), Record(1, b"b", good), Record(2, b"c", b"{"), Record(3, b"d", None)]
     for point in CRASH_POINTS:
         with pytest.raises(Crash, match=point):
             asyncio.run(Process(Disk(), MODELS).run([records], point))
