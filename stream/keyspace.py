@@ -78,8 +78,8 @@ KEYSPACE: tuple[Entry, ...] = (
                 "pos",
                 "<epoch>:<partition>:<offset>:<as_of_ms>:<valid_until_ms>",
                 "last applied event (of which epoch of the topic); the time scoring used; until when the clusters hold "
-                "(empty: for ever; `gone`: a tombstone, the member was deleted). Absent: the member has no document and "
-                "is on lists only",
+                "(empty: for ever; `gone`: a tombstone, the member was deleted). Absent: no document, the member is "
+                "only on lists",
             ),
         ),
         "worker (write.lua, list.lua, forget.lua)",
