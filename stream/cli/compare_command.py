@@ -153,13 +153,10 @@ def _print_shift(shift: Shift) -> None:
 
 def _print_mover(mover: Mover) -> None:
     out.print(f"  {mover.member_id}, as of {format_ms(mover.as_of_ms)}")
-    for reason in mover.reasons:
-        x = reason.new_x if reason.old_x is None else reason.old_x
-        value = f"{x:.4f}" if reason.new_x in (None, x) else f"{x:.4f} → {reason.new_x:.4f}"
-        out.print(
-            f"    {reason.predictor} = {value}: contribution "
-            f"{reason.old_contribution:+.4f} → {reason.new_contribution:+.4f}"
-        )
+    for name, old_x, new_x, old_part, new_part in mover.reasons:
+        values = [f"{x:.4f}" for x in (old_x, new_x) if x is not None]
+        parts = ["–" if x is None else f"{part:+.4f}" for x, part in ((old_x, old_part), (new_x, new_part))]
+        out.print(f"    {name} = {' → '.join(dict.fromkeys(values))}: contribution {' → '.join(parts)}")
 
 
 def _table(*heads: str) -> Table:
