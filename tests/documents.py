@@ -1,8 +1,8 @@
 """A document's code, run as its reader would: files are written, commands typed, and what is shown must come out.
 
 - A block ```` ```python title="fit.py" ```` is a file of that name; a block without a title is nothing to do.
-- A block ```` ```console ```` has commands behind `$ ` and, below each, what it prints on standard output. `…` stands for
-  anything within a line; on a line of its own, for any lines. `> ` goes on with the command of the line before.
+- A block ```` ```console ```` has commands behind `$ ` and, below each, what it prints on standard output. `…` stands
+  for anything within a line; on a line of its own, for any lines. `> ` goes on with the command of the line before.
 - A block ```` ```console title="another terminal" ```` has one command that runs until the document ends.
 """
 
