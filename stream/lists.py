@@ -1,8 +1,5 @@
 """Uploading a list: who is in which cluster, from a file or a program, as a model version of its own.
 
-    from stream.lists import upload
-    upload([("m1", 2), ("m2", 1)], name="buyers", names={1: "low", 2: "high"}, promote=True)
-
 In this order, and why an interruption just after each step is safe:
 
     1  `upload` in the models' log    a version that nobody scores, reads or counts; the next upload of the name ends it
@@ -18,22 +15,19 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
 
 from models.list_version import ListVersion, is_list, name_clusters, parse_list
 from models.model import Cluster
 from models.registry import Registry, Version
 from stream.list_check import ListCheck
-from stream.list_file import RawChunk, Rejected, read_file, read_rows
+from stream.list_file import RawChunk, Rejected
 from stream.list_rows import Appender, prepare
 from stream.memberships import memberships
 from stream.model_source import PublishError
-from stream.publishing import MAX_FLIPS, Publishing, find
+from stream.publishing import Publishing, find
 from stream.settings import Settings
 
 #: Rejected rows that are kept to be shown; all of them go to `on_rejected`.
@@ -205,10 +199,10 @@ class Uploading:
         """Yield the rows of the list that is merged with, but for the members that the new rows name."""
         if base is None:
             return
-        async for pairs in memberships(self._settings, base):
-            if pairs:
-                new = checked.clusters_of([member_id for member_id, _ in pairs]).tolist()
-                kept = [pair for pair, cluster in zip(pairs, new, strict=True) if cluster < 0]
+        async for part in memberships(self._settings, base):
+            if part:
+                new = checked.clusters_of([member_id for member_id, _ in part]).tolist()
+                kept = [pair for pair, cluster in zip(part, new, strict=True) if cluster < 0]
                 yield [member_id for member_id, _ in kept], [cluster for _, cluster in kept]
 
     async def _compare(self, live: Version, checked: ListCheck, base: Version | None, outcome: Outcome) -> None:
@@ -217,54 +211,10 @@ class Uploading:
         A member that is kept by a merge with the live version itself changes nothing.
         """
         is_kept = base is not None and base.version == live.version
-        async for pairs in memberships(self._settings, live):
-            new = checked.clusters_of([member_id for member_id, _ in pairs]).tolist()
-            outcome.held += len(pairs)
-            outcome.moved += sum(a != b and not (is_kept and b < 0) for (_, a), b in zip(pairs, new, strict=True))
-
-
-def upload(
-    rows: Iterable[Any] | Mapping[Any, int] | Path | str,
-    *,
-    name: str,
-    version: int | None = None,
-    names: Mapping[int, str] | None = None,
-    merge: str | None = None,
-    skip_bad: bool = False,
-    promote: bool = False,
-    max_flips: float = MAX_FLIPS,
-    reason: str = "",
-    settings: Settings | None = None,
-    actor: str = "notebook",
-) -> Outcome:
-    """Upload a list from a program or a notebook; returns when it is a candidate, or (`promote`) live.
-
-    Args:
-        rows: pairs of member id and cluster (`frame.itertuples(index=False)`), a mapping, or the path of a file.
-        settings: of the installation; None: those of `memberstream local`.
-
-    Raises:
-        RowsRejected: some rows can't be taken; `.outcome.rejected` has the first of them.
-        PublishError, ListRowsError: as `Uploading.upload`; or the promotion was refused.
-    """
-    chunks = read_file(Path(rows)) if isinstance(rows, (str, Path)) else read_rows(rows)
-    options = Options(name, version, "", names or {}, merge, skip_bad, reason)
-    uploading = Uploading(settings or Settings(), actor)
-    with ThreadPoolExecutor(1) as thread:  # a notebook's own thread runs an event loop already
-        return thread.submit(asyncio.run, _upload(uploading, chunks, options, promote, max_flips)).result()
-
-
-async def _upload(
-    uploading: Uploading, chunks: Iterator[RawChunk], options: Options, promote: bool, max_flips: float
-) -> Outcome:
-    outcome = await uploading.upload(chunks, options)
-    if promote:
-        publishing = uploading.publishing
-        entry = (await publishing.registry()).versions[outcome.label]
-        async for _ in publishing.wait(entry):
-            pass
-        await publishing.promote(entry.name, entry.version, reason=options.reason, max_flips=max_flips)
-    return outcome
+        async for part in memberships(self._settings, live):
+            new = checked.clusters_of([member_id for member_id, _ in part]).tolist()
+            outcome.held += len(part)
+            outcome.moved += sum(a != b and not (is_kept and b < 0) for (_, a), b in zip(part, new, strict=True))
 
 
 def _version(registry: Registry, options: Options) -> int:

@@ -43,8 +43,8 @@ async def memberships(
         for partition in range(len(listed.first)):
             rows = await _rows(settings, listed, partition)
             progress(sum(listed.end[: partition + 1]), sum(listed.end))
-            pairs = iter(rows.items())
-            while part := list(islice(pairs, _SLICE)):
+            found = iter(rows.items())
+            while part := list(islice(found, _SLICE)):
                 yield part
         return
     key = key_of(label(entry.name, entry.version))
@@ -52,19 +52,19 @@ async def memberships(
         yield [(member_id, m.memberships[key][0]) for member_id, m in members if key in m.memberships]
 
 
-async def compare(
+async def pairs(
     settings: Settings, first: Version, second: Version, progress: Progress = _silent
 ) -> AsyncIterator[list[Pair]]:
     """Yield each member that has a cluster under one of two versions, with its clusters. Raises as `memberships`."""
     lists = [is_list(entry.definition) for entry in (first, second)]
     if all(lists):
-        async for pairs in _both_lists(settings, parse_list(first.definition), parse_list(second.definition)):
-            yield pairs
+        async for part in _both_lists(settings, parse_list(first.definition), parse_list(second.definition)):
+            yield part
     elif any(lists):
         listed, computed = (first, second) if lists[0] else (second, first)
         rows = {member_id: cluster async for part in memberships(settings, listed) for member_id, cluster in part}
-        async for part in memberships(settings, computed, progress):
-            yield [_ordered(lists[0], member_id, rows.pop(member_id, None), cluster) for member_id, cluster in part]
+        async for held in memberships(settings, computed, progress):
+            yield [_ordered(lists[0], member_id, rows.pop(member_id, None), cluster) for member_id, cluster in held]
         yield [_ordered(lists[0], member_id, cluster, None) for member_id, cluster in rows.items()]
     else:
         old, new = (key_of(label(entry.name, entry.version)) for entry in (first, second))

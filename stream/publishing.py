@@ -10,6 +10,8 @@ Laws:
 from __future__ import annotations
 
 import asyncio
+import getpass
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
@@ -18,15 +20,16 @@ from typing import Any
 
 from models.coverage import unseen_paths
 from models.list_version import ListVersion
+from models.member import Member
 from models.model import Model, label
 from models.registry import Action, Registry, Status, Step, Version
-from stream.memberships import compare, memberships
+from stream.memberships import memberships, pairs
 from stream.model_source import PublishError
 from stream.models_log import ModelsLog
 from stream.projection import Projection
 from stream.publication import announce
 from stream.settings import Settings
-from stream.state_reader import StateUnreadable, all_members
+from stream.state_reader import Progress, StateUnreadable, all_members
 from stream.topics import count_partitions
 
 #: Members whose documents are searched for a model's paths. A path that is rarer than this may be forced.
@@ -159,8 +162,8 @@ class Publishing:
     async def sizes(self, entry: Version) -> dict[int, int]:
         """Return cluster id → members, as the workers have scored them, or as the list's rows say."""
         counts: Counter[int] = Counter()
-        async for pairs in memberships(self._settings, entry):
-            counts.update([cluster for _, cluster in pairs])
+        async for part in self.memberships(entry):
+            counts.update([cluster for _, cluster in part])
         return {cluster["id"]: counts[cluster["id"]] for cluster in entry.definition["clusters"]}
 
     def _step(self, action: Action, name: str, version: int, reason: str, forced: bool = False, **more: Any) -> Step:
@@ -179,7 +182,7 @@ class Publishing:
     async def _unseen_paths(self, model: Model) -> list[str]:
         documents: list[Any] = []
         try:
-            async for members in self._members():
+            async for members in self.members():
                 documents += [member.document for _, member in members]
                 if len(documents) >= PATHS_SAMPLE:
                     break
@@ -199,8 +202,8 @@ class Publishing:
     async def _check_flips(self, live: Version, entry: Version, max_flips: float) -> None:
         """A member that has a cluster now and would have none counts as one that changes it."""
         n = flips = 0
-        async for pairs in compare(self._settings, live, entry):
-            held = [(old, new) for _, old, new in pairs if old is not None]
+        async for part in pairs(self._settings, live, entry):
+            held = [(old, new) for _, old, new in part if old is not None]
             n += len(held)
             flips += sum(old != new for old, new in held)
         if n and flips / n > max_flips:
@@ -210,8 +213,18 @@ class Publishing:
                 f"Next: memberstream model compare {new} {old}; then --max-flips, or --force"
             )
 
-    def _members(self) -> AsyncIterator[Any]:
-        return all_members(self._settings.kafka_bootstrap, self._settings.changelog_topic)
+    def memberships(self, entry: Version) -> AsyncIterator[list[tuple[bytes, int]]]:
+        """Yield (member id, cluster) of all who have a cluster under a version: stream.memberships."""
+        return memberships(self._settings, entry)
+
+    def members(self, progress: Progress = lambda done, total: None) -> AsyncIterator[list[tuple[bytes, Member]]]:
+        """Yield (id, state) of the members that have a document, a thousand at a time. Raises StateUnreadable."""
+        return all_members(self._settings.kafka_bootstrap, self._settings.changelog_topic, progress)
+
+
+def this_user() -> str:
+    """Return who runs this process, for the history."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def find(registry: Registry, text: str) -> Version:

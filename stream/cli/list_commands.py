@@ -12,10 +12,10 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from stream.cli.console import err, out, reports_errors, settings
-from stream.cli.registry_commands import Name, Reason, actor, follow, print_sizes, share
+from stream.cli.registry_commands import Name, Reason, follow, print_sizes, share
 from stream.list_file import Columns, Rejected, read_file
 from stream.lists import Options, Outcome, Uploading
-from stream.publishing import MAX_FLIPS
+from stream.publishing import MAX_FLIPS, this_user
 
 app = typer.Typer(
     no_args_is_help=True, help="Lists of members with their clusters, for trying a model before it exists."
@@ -74,7 +74,7 @@ def upload(
         def on_progress(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total or None)
 
-        uploading = Uploading(settings(), actor(), on_rejected, on_progress)
+        uploading = Uploading(settings(), this_user(), on_rejected, on_progress)
         chunks = read_file(file, Columns(id_column, cluster_column))
         work = uploading.check(chunks, options) if dry_run else uploading.upload(chunks, options)
         outcome = asyncio.run(work)

@@ -12,19 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from e2e.commands import memberstream
 from e2e.definitions import level
 from e2e.system import Install, Pair, Sent, System, event
 
 from models.model_file import parse
 from models.registry import Status
+from stream import comparing
 from stream.list_file import read_rows
 from stream.list_rows import SEPARATOR
-from stream.lists import Options, Outcome, RowsRejected, Uploading, upload
+from stream.lists import Options, Outcome, RowsRejected, Uploading
 from stream.lookup import Lookup
 from stream.lookup import Status as Answered
-from stream.memberships import compare, memberships
+from stream.memberships import memberships, pairs
 from stream.model_source import PublishError
+from stream.notebook import upload
 from stream.publishing import Publishing, find
+from stream.settings import variable
 
 KNOWN = [f"m{i}" for i in range(60)]  # with a document
 LISTED = [f"m{i}" for i in range(40, 100)]  # 20 of them, and 40 without
@@ -80,8 +84,8 @@ async def rows_left(system: System, label: str) -> dict[str, int]:
 
 
 async def test_a_list_goes_from_upload_to_look_ups_and_back(system: System) -> None:
-    """A candidate that nobody reads; promoted it is read by everybody on it, also without a document; who isn't on it has
-    no cluster and is current; a second version replaces it whole and is rolled back by one write."""
+    """A candidate that nobody reads; promoted it is read by everybody on it, also without a document; who isn't on it
+    has no cluster and is current; a second version replaces it whole and is rolled back by one write."""
     first = {m: 1 + i % 2 for i, m in enumerate(LISTED)}
     outcome = await give(system, first, names={1: "low", 2: "high"})
     assert (outcome.label, outcome.sizes) == ("buyers@1", {1: 30, 2: 30})
@@ -96,7 +100,7 @@ async def test_a_list_goes_from_upload_to_look_ups_and_back(system: System) -> N
     assert nobody.status is Answered.UNKNOWN
     assert listed_only.memberships["buyers"].name == "high"
     assert (document_only.cluster("buyers"), document_only.cluster("level")) == (None, 1)
-    second = {m: 2 for m in LISTED[:50]}
+    second = dict.fromkeys(LISTED[:50], 2)
     await give(system, second)
     with pytest.raises(PublishError, match=r"35 of 60 members \(58\.3%\) would change.*Next: "):
         await publishing.promote("buyers", 2)
@@ -129,7 +133,7 @@ async def test_wrong_rows_publish_nothing_unless_left_out(system: System) -> Non
     """The error has line and reason; what had been written is withdrawn; left out knowingly, the rest is published."""
     rows: list[Any] = [("a", 1), ("", 2), ("b", -1), ("a", 2)]
     uploading = Uploading(system.settings, "author")
-    with pytest.raises(RowsRejected, match=r"(?s)3 rows can't be.*line 20002: member id.*line 20004: cluster 2, but"):
+    with pytest.raises(RowsRejected, match=r"(?s)3 rows can't be.*20002: member id.*line 20004: cluster 2, but"):
         await uploading.upload(read_rows([*[(f"n{i}", 1) for i in range(20_000)], *rows]), Options("buyers"))
     registry = await uploading.publishing.registry()
     assert registry.versions["buyers@1"].status is Status.RETIRED
@@ -142,18 +146,18 @@ async def test_wrong_rows_publish_nothing_unless_left_out(system: System) -> Non
 
 
 async def test_who_is_deleted_leaves_every_list(system: System) -> None:
-    """A delete event takes a member out of Redis and of the rows of all lists, live, candidate and half uploaded, also one
-    without a document; a loss of Redis afterwards, or a list that still names the member, brings nothing back."""
-    await give(system, {m: 1 for m in LISTED})
+    """A delete event takes a member out of Redis and of the rows of all lists, live and candidate, also one without a
+    document; a loss of Redis afterwards, or a list that still names the member, brings nothing back."""
+    await give(system, dict.fromkeys(LISTED, 1))
     await author(system).promote("buyers", 1)
-    await give(system, {m: 2 for m in LISTED})
+    await give(system, dict.fromkeys(LISTED, 2))
     gone = ["m40", "m99"]  # with a document, without one
     await system.send([Sent(m.encode(), event("delete")) for m in gone])
     await system.applied()
     assert await clusters(system) == {m: 1 for m in LISTED if m not in gone}
     for label in ("buyers@1", "buyers@2"):
         assert set(await rows_left(system, label)) == set(LISTED) - set(gone)
-    await give(system, {m: 3 for m in LISTED})  # the author's table still has them
+    await give(system, dict.fromkeys(LISTED, 3))  # the author's table still has them
     assert set(await rows_left(system, "buyers@3")) == set(LISTED) - set(gone)
     system.redis.flushall()
     await system.applied()
@@ -165,11 +169,11 @@ async def test_who_is_deleted_leaves_every_list(system: System) -> None:
 
 
 async def test_a_lost_redis_gets_its_lists_back(system: System) -> None:
-    """FLUSHALL, while the worker runs and while it is away: live list and candidate are there again when readers are told
-    `current`; nobody is called unknown or off the list meanwhile."""
-    await give(system, {m: 1 for m in LISTED})
+    """FLUSHALL, while the worker runs and while it is away: live list and candidate are there again when readers are
+    told `current`; nobody is called unknown or off the list meanwhile."""
+    await give(system, dict.fromkeys(LISTED, 1))
     await author(system).promote("buyers", 1)
-    await give(system, {m: 2 for m in LISTED})
+    await give(system, dict.fromkeys(LISTED, 2))
     for restart in (False, True):
         if restart:
             system.stop()
@@ -208,11 +212,11 @@ async def test_an_emptied_redis_in_the_middle_of_an_upload_ends_right(system: Sy
 
 
 async def test_a_retired_list_leaves_nothing(system: System) -> None:
-    """Its fields go from everybody on it, also from who has no document (whose key goes with the last field), and its rows
-    are withdrawn; the live list stays."""
-    await give(system, {m: 1 for m in LISTED})
+    """Its fields go from everybody on it, also from who has no document (whose key goes with the last field), and its
+    rows are withdrawn; the live list stays."""
+    await give(system, dict.fromkeys(LISTED, 1))
     await author(system).promote("buyers", 1)
-    await give(system, {m: 2 for m in [*LISTED, "only"]})
+    await give(system, dict.fromkeys([*LISTED, "only"], 2))
     await author(system).retire("buyers", 2)
     await system.until(lambda: all("buyers@2" not in system.held(m) for m in [*LISTED, "only"]), "the fields to go")
     assert not system.redis.exists("ms:member:only")
@@ -224,8 +228,8 @@ async def test_a_retired_list_leaves_nothing(system: System) -> None:
 
 
 async def test_a_list_is_replaced_by_the_model_that_it_was_tried_for(system: System) -> None:
-    """The story: `buyers@1` is a list, `buyers@2` a streaming model of the same name. They are compared over all members,
-    the guard counts who would change, one write switches readers over, one back."""
+    """The story: `buyers@1` is a list, `buyers@2` a streaming model of the same name. They are compared over all
+    members, the guard counts who would change, one write switches readers over, one back."""
     wanted = {m: 2 if i % 4 > 0 else 1 for i, m in enumerate(KNOWN)}
     listed = {**wanted, "m0": 2, "stranger": 1}
     await give(system, listed, names={1: "low", 2: "high"})
@@ -235,12 +239,16 @@ async def test_a_list_is_replaced_by_the_model_that_it_was_tried_for(system: Sys
     await complete(system, "buyers@2")
     registry = await publishing.registry()
     entries = registry.versions["buyers@1"], registry.versions["buyers@2"]
-    pairs = [pair async for part in compare(system.settings, *entries) for pair in part]
-    assert {m.decode(): (a, b) for m, a, b in pairs if a != b} == {"m0": (2, 1), "stranger": (1, None)}
-    back = [pair async for part in compare(system.settings, *reversed(entries)) for pair in part]
-    assert {(m, b, a) for m, a, b in back} == set(pairs)
-    found = [pair async for part in memberships(system.settings, entries[1]) for pair in part]
-    assert {m.decode(): cluster for m, cluster in found} == wanted
+    found = [pair async for part in pairs(system.settings, *entries) for pair in part]
+    assert {m.decode(): (a, b) for m, a, b in found if a != b} == {"m0": (2, 1), "stranger": (1, None)}
+    back = [pair async for part in pairs(system.settings, *reversed(entries)) for pair in part]
+    assert {(m, b, a) for m, a, b in back} == set(found)
+    held = [pair async for part in memberships(system.settings, entries[1]) for pair in part]
+    assert {m.decode(): cluster for m, cluster in held} == wanted
+    compared = await comparing.compare(publishing, "buyers@2", "buyers")
+    assert (compared.comparison.n_both, compared.comparison.n_agree) == (60, 59)
+    assert [(m.member_id, m.old_cluster, m.new_cluster, m.reasons) for m in compared.movers] == [("m0", 2, 1, ())]
+    assert compared.comparison.matrix == [[14, 0, 1], [1, 45, 0], [0, 0, 0]]
     with pytest.raises(PublishError, match=r"2 of 61 members"):
         await publishing.promote("buyers", 2, max_flips=0.01)
     await publishing.promote("buyers", 2)
@@ -251,7 +259,7 @@ async def test_a_list_is_replaced_by_the_model_that_it_was_tried_for(system: Sys
 
 async def test_an_uploader_killed_at_any_moment_changes_nothing_for_readers(system: System, tmp_path: Path) -> None:
     """kill -9 at random moments: readers have the old list whole all the time; the next upload clears what was left."""
-    old = {m: 1 for m in LISTED}
+    old = dict.fromkeys(LISTED, 1)
     await give(system, old)
     await author(system).promote("buyers", 1)
     file = tmp_path / "new.csv"
@@ -260,7 +268,9 @@ async def test_an_uploader_killed_at_any_moment_changes_nothing_for_readers(syst
     chance = random.Random(7)
     for _ in range(4):
         n_steps = len((await author(system).registry()).history)
-        process = await asyncio.create_subprocess_exec(*command, env=environment(system), stderr=asyncio.subprocess.PIPE)
+        process = await asyncio.create_subprocess_exec(
+            *command, env=environment(system), stderr=asyncio.subprocess.PIPE
+        )
         give_up_at = time.monotonic() + 20
         while len((await author(system).registry()).history) == n_steps and process.returncode is None:
             assert time.monotonic() < give_up_at
@@ -269,7 +279,7 @@ async def test_an_uploader_killed_at_any_moment_changes_nothing_for_readers(syst
             process.kill()
         await process.wait()
         assert await clusters(system) == old
-    outcome = await give(system, {m: 3 for m in LISTED})
+    outcome = await give(system, dict.fromkeys(LISTED, 3))
     registry = await author(system).registry()
     killed = [v for v in registry.versions.values() if v.name == "buyers" and v.status is Status.RETIRED]
     assert killed
@@ -291,33 +301,29 @@ async def test_the_command_uploads_and_promotes(system: System, tmp_path: Path) 
     good, bad, rejected = tmp_path / "good.csv", tmp_path / "bad.csv", tmp_path / "rejected.csv"
     good.write_text("member;group\nm1;1\nm2;2\nm2;2\n")
     bad.write_text("m1,1\nm2,x\n,1\nm3\n")
-    status, said = await run(system, "upload", "buyers", str(good), "--names", "1=low,2=high", "--promote")
-    assert status == 0, said
+    options = "--names", "1=low,2=high", "--promote"
+    status, said, problem = await memberstream(system, "clusters", "upload", "buyers", str(good), *options)
+    assert status == 0, problem
     assert "2 members, published as the candidate buyers@1" in said
     assert "1 rows say again" in said
     assert "live buyers@1" in said
     assert await clusters(system) == {"m1": 1, "m2": 2}
-    status, said = await run(system, "upload", "buyers", str(bad), "--rejected", str(rejected))
+    status, _, problem = await memberstream(
+        system, "clusters", "upload", "buyers", str(bad), "--rejected", str(rejected)
+    )
     assert status == 1
-    assert "Next: correct them" in said
+    assert "Next: correct them" in problem
     assert [line.split(",")[0] for line in rejected.read_text().splitlines()] == ["line", "2", "3", "4"]
-    status, said = await run(system, "upload", "buyers", str(good), "--dry-run")
+    status, said, _ = await memberstream(system, "clusters", "upload", "buyers", str(good), "--dry-run")
     assert status == 0
     assert "0 of 2 members (0.0%) would change their cluster or lose it" in said
 
 
-async def run(system: System, *arguments: str) -> tuple[int, str]:
-    """Run `memberstream clusters …`; returns status and what it said."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "stream.cli", "clusters", *arguments,
-        env=environment(system), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    said, _ = await process.communicate()
-    return process.returncode or 0, said.decode()
-
-
-async def test_one_call_from_a_notebook(system: System) -> None:
+async def test_one_call_from_a_notebook(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     """`upload` inside a running event loop, as in a notebook, with pairs; `promote=True` ends with a live list."""
-    outcome = upload([("m1", 1), ("m2", 2)], name="tried", settings=system.settings, promote=True)
+    for name, value in system.environment().items():
+        if name.startswith(variable("")):
+            monkeypatch.setenv(name, value)
+    outcome = upload([("m1", 1), ("m2", 2)], name="tried", promote=True)
     assert outcome.label == "tried@1"
     assert await clusters(system, "tried") == {"m1": 1, "m2": 2}
