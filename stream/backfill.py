@@ -98,12 +98,20 @@ class Backfill:
         since, lists = self.through.get(partition, -1), publication.lists
         dropped = [field for retired_at, field in publication.retired if retired_at > since]
         withdrawn = [version for retired_at, version in lists.withdrawn if retired_at > since]
-        if dropped or withdrawn:
+        if dropped:
             await asyncio.sleep(GRACE_S)
         if publication.members_offset > since and not await self._score(partition, publication, dropped):
             return False
         enlisted = [version for offset, version in lists.published if offset > since]
         await self._enlisting.enlist(partition, enlisted, self._pacing(partition))
+        if self._current.publication is not publication:
+            return False
+        # What is published is complete, which is said at once. The rest is done in any case: after a crash, or under
+        # another owner, the partition isn't marked.
+        self.through[partition] = publication.offset
+        self.remaining.pop(partition, None)
+        if any(version.end for version in withdrawn):
+            await asyncio.sleep(GRACE_S)
         await self._enlisting.withdraw(partition, withdrawn, self._pacing(partition))
         return self._current.publication is publication
 
@@ -165,5 +173,4 @@ class Backfill:
         async with self._locks.of(partition):
             if self._current.publication is publication:
                 await self._rescoring.mark(partition, publication.fingerprint)
-                self.through[partition] = publication.offset
                 log.info("partition %d: all members are scored with the models as of now", partition)

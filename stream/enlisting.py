@@ -19,7 +19,6 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from models.list_version import ListVersion
-from stream.dead_letters import OutgoingRecord
 from stream.keyspace import membership_field
 from stream.list_rows import Chunk, ListRowsError, RowsLost, withdrawals
 from stream.publication import Current
@@ -29,8 +28,8 @@ log = logging.getLogger(__name__)
 _RETRY_S = 2.0
 #: partition, first, end → its chunks; stream.list_rows.read.
 Read = Callable[[int, int, int], AsyncGenerator[Chunk, None]]
-#: partition of the lists' topic, records → acknowledged.
-Produce = Callable[[int, Sequence[OutgoingRecord]], Coroutine[Any, Any, None]]
+#: partition of the lists' topic, (key, value) of each record → acknowledged.
+Produce = Callable[[int, Sequence[tuple[bytes, bytes | None]]], Coroutine[Any, Any, None]]
 #: Called with (records done, records in all) after each chunk; it may take its time.
 Progress = Callable[[int, int], Coroutine[Any, Any, None]]
 Take = Callable[[Chunk], Coroutine[Any, Any, None]]
@@ -121,7 +120,8 @@ class Enlisting:
         for prefix, target in targets.items():
             newest = chunk.rows_of(prefix)
             left = [member_id for member_id, cluster in newest.items() if cluster is not None]
-            await self._writer.drop(left, [target.field])
+            if target.was_published:
+                await self._writer.drop(left, [target.field])
             await self._withdraw([prefix], left)
 
     async def _withdraw(self, prefixes: Iterable[bytes], member_ids: Sequence[bytes]) -> None:
@@ -131,9 +131,10 @@ class Enlisting:
 
 
 class _Target:
-    """Where a list's rows go in Redis."""
+    """Where a list's rows go in Redis; those of an upload that was never published have gone nowhere."""
 
     def __init__(self, version: ListVersion) -> None:
+        self.was_published = bool(version.end)
         self.field = membership_field(version.name, version.version)
         self._since = b":%d" % version.since_ms
         self._values: dict[bytes, bytes] = {}

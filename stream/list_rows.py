@@ -25,7 +25,6 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from stream.dead_letters import OutgoingRecord
 from stream.topics import count_partitions, create_missing
 
 log = logging.getLogger(__name__)
@@ -214,13 +213,13 @@ async def read(
 
 def withdrawals(
     prefixes: Iterable[bytes], member_ids: Iterable[bytes], n_partitions: int
-) -> dict[int, list[OutgoingRecord]]:
-    """Return the records that withdraw members' rows from lists, by partition."""
-    found: dict[int, list[OutgoingRecord]] = {}
+) -> dict[int, list[tuple[bytes, bytes | None]]]:
+    """Return the records, (key, value), that withdraw members' rows from lists, by partition."""
+    found: dict[int, list[tuple[bytes, bytes | None]]] = {}
     if prefixes := list(prefixes):
         for member_id in member_ids:
             records = found.setdefault(partition_of(member_id, n_partitions), [])
-            records += [(prefix + SEPARATOR + member_id, None, ()) for prefix in prefixes]
+            records += [(prefix + SEPARATOR + member_id, None) for prefix in prefixes]
     return found
 
 

@@ -148,8 +148,11 @@ class Projection:
         self._endpoint = parse_url(url)
         self._write, self._forget = _Script("guard", "write"), _Script("guard", "forget")
         self._beacon, self._finish, self._models = _Script("beacon"), _Script("finish"), _Script("models")
-        self._list = _Script("list")
-        self._scripts = (self._write, self._forget, self._beacon, self._finish, self._models, self._list)
+        self._list, self._drop = _Script("list"), _Script("drop")
+        self._scripts = (
+            *(self._write, self._forget, self._beacon, self._finish, self._models),
+            *(self._list, self._drop),
+        )
         loads = b"".join(pack_command((b"SCRIPT", b"LOAD", script.text)) for script in self._scripts)
         self._loads = (loads, len(self._scripts))
         self._server: _Server | AsyncCluster
@@ -315,7 +318,8 @@ class Projection:
     async def drop(self, member_ids: Sequence[bytes], fields: Sequence[bytes]) -> None:
         """Removes fields from members; those of retired versions, which nobody writes any more."""
         keys = [keyspace.member_key(member_id) for member_id in member_ids]
-        await self._call([Piece(key, pack_command((b"HDEL", key, *fields))) for key in keys])
+        size = 1 if self._endpoint.is_cluster else ROWS_PER_CALL
+        await self._call([self._drop.pack(keys[start : start + size], fields) for start in range(0, len(keys), size)])
 
     async def enlist(self, field: bytes, rows: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
         """Writes one list's field of members, (member id, value) each; returns those who were deleted: it was refused.

@@ -94,7 +94,7 @@ def run_worker(settings: Settings) -> int:
         writer,
         lambda: app.partition_count,
         partial(list_rows.read, settings.kafka_bootstrap, settings.lists_topic),
-        lambda partition, records: app.produce(settings.lists_topic, records, partition),
+        partial(app.produce_rows, settings.lists_topic),
     )
     rebuild = Rebuild(current, state, writer, rescoring, enlisting, lambda: app.partition_count)
     backfill = Backfill(current, state, writer, rescoring, enlisting, locks, lambda: pulse.batches)

@@ -68,7 +68,7 @@ class Disk:
 
     changelog: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     dead: list[OutgoingRecord] = field(default_factory=list)
-    rows: list[OutgoingRecord] = field(default_factory=list)  # of the lists' topic
+    rows: list[tuple[bytes, bytes | None]] = field(default_factory=list)  # of the lists' topic
     redis: dict[bytes, Held] = field(default_factory=dict)
     epoch: bool = False
     built: dict[int, BuiltMark] = field(default_factory=dict)
@@ -250,10 +250,9 @@ class Process:
             raise Crash(point)
 
     async def _read(self, partition: int, first: int, end: int) -> AsyncGenerator[Chunk, None]:
-        records = [(key or b"", value) for key, value, _ in self.disk.rows[first:]]
-        yield Chunk(records, len(self.disk.rows), len(self.disk.rows))
+        yield Chunk(self.disk.rows[first:], len(self.disk.rows), len(self.disk.rows))
 
-    async def _withdraw(self, partition: int, records: Sequence[OutgoingRecord]) -> None:
+    async def _withdraw(self, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> None:
         self.disk.rows += records
         self._die_at("1b")
 
