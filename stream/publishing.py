@@ -24,7 +24,8 @@ from stream.models_log import ModelsLog
 from stream.projection import Projection
 from stream.publication import announce
 from stream.settings import Settings
-from stream.state_reader import Progress, StateUnreadable, all_members
+from stream.state_reader import Progress, all_members
+from stream.topic_reader import TopicUnreadable
 from stream.topics import count_partitions
 
 #: Members whose documents are searched for a model's paths. A path that is rarer than this may be forced.
@@ -160,7 +161,7 @@ class Publishing:
                 documents += [member.document for _, member in members]
                 if len(documents) >= PATHS_SAMPLE:
                     break
-        except StateUnreadable:
+        except TopicUnreadable:
             return []  # no worker has run yet: there is nothing to compare with
         return unseen_paths(model, documents) if documents else []
 

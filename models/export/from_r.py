@@ -14,12 +14,13 @@ from typing import Any
 import orjson
 
 from models.export.columns import Column, Definition, ExportError, emit, raw_columns
-from models.export.examples import matrix, parse_raw
+from models.export.examples import matrix
 from models.export.model import Clusters, ModelFile, build, clusters_of, times
 from models.export.scorers import Fitted, logistic, multinomial
 from models.export.steps import product
 from models.problems import Problem
 from models.timestamps import format_ms
+from models.training.columns import parse_raw
 
 INTERCEPTS = ("(Intercept)", "Intercept", "const")
 _LOG1P = re.compile(r"(?:np\.|numpy\.)?log1p\((.+)\)")

@@ -14,13 +14,14 @@ import orjson
 from sklearn.pipeline import Pipeline
 
 from models.export.columns import ExportError, emit, raw_columns
-from models.export.examples import matrix, parse_raw
+from models.export.examples import matrix
 from models.export.scorers import Fitted, of_estimator
 from models.export.steps import through
 from models.model import Model
 from models.model_file import FORMAT, parse
 from models.problems import ModelFileError, Problem
 from models.timestamps import format_ms, parse_ms
+from models.training.columns import parse_raw
 
 Clusters = Sequence[str | Mapping[str, Any]]
 

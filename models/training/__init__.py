@@ -1,4 +1,4 @@
-"""Training data from the definitions that the stream computes: predictor matrices, point-in-time correct (docs/training.md).
+"""Training data from the definitions that the stream computes, point-in-time correct (docs/training.md).
 
 Laws:
 - A row is what the stream would have computed for the member at the row's time, bit for bit; what is missing and

@@ -3,7 +3,7 @@
 Laws:
 - Predictors are a model file's, with two liberties for those who fit: `"type": "text"` makes a column of texts, for an
   encoder, and `missing` may be left to an imputer; such a gap is NaN.
-- Everything but a gap is the stream's number, bit for bit. A model's inputs are the stream's row of `x`, scaled and all.
+- Everything but a gap is the stream's number, bit for bit; a model's inputs are the stream's, scaled and all.
 - A row depends on its own document and time alone, however many are evaluated together.
 """
 
@@ -54,7 +54,7 @@ def compile_columns(predictors: Predictors | Model) -> Columns:
     if isinstance(predictors, Model):
         model, plan = predictors, Plan([predictors])
         inputs = plan.inputs(model)
-        
+
         def inputs_many(documents: Sequence[Any], now_ms: Sequence[int]) -> Any:
             return plan.evaluate_many(documents, now_ms)[0].take(inputs, axis=1)
 

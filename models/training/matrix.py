@@ -15,7 +15,7 @@ from models.training.columns import Columns, Predictors, TrainingError, compile_
 from models.training.rows import At, times_of
 
 KEYS = ("member_id", "at", "is_known")  # the columns that stand before the predictors in a table
-CHUNK = 500  # rows evaluated together: more don't fit the cache, fewer don't pay for the beginning of each step
+_CHUNK = 200  # rows evaluated together: more don't fit the cache, fewer don't pay for the beginning of each step
 
 
 class Refused(NamedTuple):
@@ -58,7 +58,7 @@ class TrainingMatrix:
             raise ModuleNotFoundError("to_pandas needs pandas. Next: pip install pandas") from None
         keys = [pandas.Index(self.member_ids), pandas.to_datetime(self.at_ms, unit="ms", utc=True)]
         index = pandas.MultiIndex.from_arrays(keys, names=KEYS[:2])
-        return pandas.DataFrame(_by_name(self.x, self.columns), index=index)
+        return pandas.DataFrame(by_name(self.x, self.columns), index=index)
 
     def to_polars(self) -> Any:
         """Return a DataFrame of member_id, at, is_known and the predictors; a text that is missing is null.
@@ -82,7 +82,7 @@ class TrainingMatrix:
         """
         if taken := sorted({*KEYS}.intersection(self.columns)):
             raise TrainingError([f"{name}: expected another name, a table has such a column already" for name in taken])
-        predictors = _by_name(self.x, self.columns)
+        predictors = by_name(self.x, self.columns)
         for name in self.texts:
             predictors[name] = [value if isinstance(value, str) else None for value in predictors[name]]
         return dict(zip(KEYS, (list(self.member_ids), self.at_ms, self.is_known), strict=True)) | predictors
@@ -114,8 +114,8 @@ def training_matrix(
 def evaluate(columns: Columns, documents: Sequence[Any], at_ms: Sequence[int]) -> Any:
     """Return (n, n_columns) of documents, each at its own time, a chunk after the other."""
     x = empty(columns, len(documents))
-    for start in range(0, len(documents), CHUNK):
-        stop = start + CHUNK
+    for start in range(0, len(documents), _CHUNK):
+        stop = start + _CHUNK
         x[start:stop] = columns.evaluate_many(documents[start:stop], at_ms[start:stop])
     return x
 
@@ -125,6 +125,6 @@ def empty(columns: Columns, n: int) -> Any:
     return np.full((n, len(columns.names)), np.nan, dtype=object if columns.texts else np.float64)
 
 
-def _by_name(x: Any, columns: Sequence[str]) -> dict[str, Any]:
+def by_name(x: Any, columns: Sequence[str]) -> dict[str, Any]:
     """Return name → the values of its column; of objects as a list, so that libraries look at each value's type."""
-    return {name: x[:, i].tolist() if x.dtype == object else x[:, i] for i, name in enumerate(columns)}
+    return dict(zip(columns, x.T.tolist() if x.dtype == object else x.T, strict=True))

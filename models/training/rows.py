@@ -64,14 +64,13 @@ def read_rows(pairs: Iterable[Any]) -> Rows:
 
 
 def to_ms(at: Any) -> int | None:
-    """Return ms since 1970 of ISO 8601, of ms, or of a datetime or date (without a zone: UTC); None for anything else."""
+    """Return ms since 1970 of ISO 8601, ms, a datetime or a date (without a zone: UTC); None for anything else."""
     if not isinstance(at, date):
         return parse_ms(at)
-    if not isinstance(at, datetime):
-        at = datetime(at.year, at.month, at.day)
-    if at != at:  # pandas' NaT is a datetime
+    if at != at:  # pandas' NaT
         return None
-    return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // _MILLISECOND
+    moment = at if isinstance(at, datetime) else datetime(at.year, at.month, at.day)
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // _MILLISECOND
 
 
 def times_of(at: At | Sequence[At], n: int) -> tuple[int, ...]:

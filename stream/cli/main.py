@@ -14,6 +14,7 @@ from stream.cli import (
     rebuild_command,
     registry_commands,
     service_commands,
+    training_command,
 )
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.add_typer(model_commands.app, name="model")
 for name, registry_command in registry_commands.COMMANDS.items():
     model_commands.app.command(name)(registry_command)
+model_commands.app.command("training-data")(training_command.training_data)
 app.add_typer(event_commands.app, name="events")
 for command in (
     service_commands.demo,
