@@ -53,8 +53,8 @@ async def connected(
 async def records(consumer: AIOKafkaConsumer, partition: TopicPartition) -> AsyncIterator[list[Any]]:
     """Yield the records of a partition from its beginning to its end, many at a time.
 
-    The embedded broker understates the end when asked for it (the last batch's first record counts as the last), so what
-    comes with the records is believed where it says more.
+    The embedded broker, asked for the end, takes the last batch's first record for the last of all; so what comes with
+    the records is believed where it says more.
     """
     consumer.assign([partition])
     await consumer.seek_to_beginning(partition)
@@ -66,8 +66,6 @@ async def records(consumer: AIOKafkaConsumer, partition: TopicPartition) -> Asyn
             yield found
             give_up_at = monotonic() + _PATIENCE_S
         elif monotonic() > give_up_at:
-            raise TopicUnreadable(
-                f"{partition.topic}, partition {partition.partition}: nothing came for {_PATIENCE_S:g} s, before its end. "
-                "Next: check the broker"
-            )
+            where = f"{partition.topic}, partition {partition.partition}"
+            raise TopicUnreadable(f"{where}: nothing came for {_PATIENCE_S:g} s before its end. Next: check the broker")
         end = max(end, consumer.highwater(partition) or 0)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import numpy as np
+
 from models.timestamps import parse_ms
 from models.training.columns import TrainingError
 
@@ -64,7 +66,12 @@ def read_rows(pairs: Iterable[Any]) -> Rows:
 
 
 def to_ms(at: Any) -> int | None:
-    """Return ms since 1970 of ISO 8601, ms, a datetime or a date (without a zone: UTC); None for anything else."""
+    """Return ms since 1970 of ISO 8601, ms, a datetime or a date (without a zone: UTC); None for anything else.
+
+    NumPy's and pandas' own kinds of these are as good.
+    """
+    if isinstance(at, np.generic):
+        at = at.astype("datetime64[ms]").item() if isinstance(at, np.datetime64) else at.item()
     if not isinstance(at, date):
         return parse_ms(at)
     if at != at:  # pandas' NaT

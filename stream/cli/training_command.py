@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Container
 from concurrent.futures import ProcessPoolExecutor
 from enum import StrEnum
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,7 +64,8 @@ def training_data(
         if n_processes == 1 or len(asked) < _WORTH_PROCESSES:
             matrix = from_history(definitions, source.records, asked, by=by.value)
         else:
-            with ProcessPoolExecutor(n_processes) as pool:
+            # spawn: a forked process would inherit the locks of pyarrow's threads, but not the threads.
+            with ProcessPoolExecutor(n_processes, get_context("spawn")) as pool:
                 matrix = from_history(definitions, source.records, asked, by=by.value, map=pool.map)
         write_matrix(matrix, out_file)
     except TrainingError as error:
@@ -73,7 +75,7 @@ def training_data(
 
 
 def _definitions(path: Path) -> list[dict[str, Any]] | Model:
-    """Return the predictors of a list (or of an object or TOML with nothing but `predictors`), or a model file's model."""
+    """Return the predictors of a list, alone or under `predictors` (TOML has no other way), or a model file's model."""
     try:
         data = path.read_bytes()
         value = tomllib.loads(data.decode()) if path.suffix == ".toml" else orjson.loads(data)
