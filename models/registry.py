@@ -1,4 +1,4 @@
-"""The registry of model versions: what became of each, folded from a log of steps.
+"""The registry of model versions and campaigns: what became of each, folded from a log of steps.
 
 Laws:
 - The same steps in the same order give the same registry, so every worker and every command folds the log for itself.
@@ -6,6 +6,7 @@ Laws:
   what stands before it changes nothing, and `add` says why; who appended it reads it back and learns what came of it.
 - A version is immutable for ever: its label can't be published again with other content, not even once it is retired.
 - Of each name at most one version is live. Candidates and the live version are scored; a retired one no more.
+- Campaigns (models/campaigns.py) are told in the same log, so one offset says what readers know of both.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import msgspec
 import orjson
 
+from models import campaigns
+from models.campaigns import Campaign, CampaignAction, Terms
 from models.model import label
 
-Action = Literal["publish", "promote", "rollback", "retire"]
+ModelAction = Literal["publish", "promote", "rollback", "retire"]
+Action = ModelAction | CampaignAction
 
 
 class Status(StrEnum):
@@ -33,11 +37,15 @@ class Status(StrEnum):
 
 
 class Step(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing that somebody did to a model; a record of the log.
+    """One thing that somebody did to a model or a campaign; a record of the log.
 
     Attributes:
-        replaces: promote, rollback: the version that was live when it was decided; None: none was.
+        name: of the model, or the campaign's id.
+        version: of the model; 0 where it is a campaign.
+        replaces: promote, rollback: the version that was live when it was decided; None: none was. Of a campaign: the
+            offset of the step that had made it what it was then; None: there was none.
         definition: publish: the model file's JSON object.
+        terms: campaign_set: who is to see it.
         forced: a check had warned.
     """
 
@@ -50,6 +58,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     replaces: int | None = None
     definition: dict[str, Any] | None = None
     forced: bool = False
+    terms: Terms | None = None
 
 
 class StepError(ValueError):
@@ -89,19 +98,22 @@ class Version:
 
 @dataclass(slots=True)
 class Registry:
-    """All published versions and what became of them.
+    """All published versions and campaigns, and what became of them.
 
     Attributes:
         versions: label → version, in the order in which they were published.
         live: model name → its live version.
-        history: the steps that counted, without the definitions.
+        campaigns: id → campaign, those that aren't deleted.
+        history: the steps that counted, without the definitions; `campaign_history`: those of campaigns.
         offset: of the last step read, counted or not; -1 before the first.
         changed_at: offset of the last step that changed which versions are scored; -1 before the first.
     """
 
     versions: dict[str, Version] = field(default_factory=dict)
     live: dict[str, int] = field(default_factory=dict)
+    campaigns: dict[str, Campaign] = field(default_factory=dict)
     history: list[Step] = field(default_factory=list)
+    campaign_history: list[Step] = field(default_factory=list)
     offset: int = -1
     changed_at: int = -1
 
@@ -111,6 +123,12 @@ class Registry:
         why_not = self.objection(step)
         if why_not:
             return why_not
+        if _is_campaigns(step.action):
+            after = campaigns.changed(step.action, step.name, self.campaigns.pop(step.name, None), step.terms, offset)
+            if after is not None:
+                self.campaigns[step.name] = after
+            self.campaign_history.append(step)
+            return ""
         name = label(step.name, step.version)
         if step.action == "publish":
             if name in self.versions:  # the same content again
@@ -131,6 +149,8 @@ class Registry:
 
     def objection(self, step: Step) -> str:
         """Return why a step wouldn't count if it came next, "" if it would; ends with what to do."""
+        if _is_campaigns(step.action):
+            return campaigns.objection(step.action, step.name, self.campaigns.get(step.name), step.replaces, step.terms)
         name, live = label(step.name, step.version), self.live.get(step.name)
         found = self.versions.get(name)
         if step.action == "publish":
@@ -173,3 +193,7 @@ class Registry:
             if step.name == name and step.action in ("promote", "rollback") and step.at_ms <= at_ms:
                 version = step.version
         return version
+
+
+def _is_campaigns(action: Action) -> TypeGuard[CampaignAction]:
+    return action.startswith("campaign_")

@@ -21,6 +21,7 @@ BUILT = b"ms:{meta}:built"
 BEACONS = b"ms:{meta}:beacons"
 KNOWN = b"ms:{meta}:known"
 SCORED = b"ms:{meta}:scored"
+CAMPAIGNS = b"ms:{meta}:campaigns"
 
 POS = b"pos"
 GONE = b"gone"
@@ -101,11 +102,31 @@ KEYSPACE: tuple[Entry, ...] = (
         "until retired",
     ),
     Entry(
+        "ms:{meta}:campaigns",
+        "hash",
+        (
+            Field(
+                "<campaign>",
+                '{"model":…,"clusters":[…],"from":…,"until":…,"holdout":…,"state":…}',
+                'who sees it: rules and types under "Campaigns"',
+            ),
+        ),
+        "worker, `campaign set` (models.lua)",
+        "look-ups",
+        "until deleted",
+    ),
+    Entry(
         "ms:{meta}:known",
         "string",
-        (Field("", "<offset>", "of the models' log: what `live` and `models` contain; an older writer is refused"),),
-        "worker, `model promote` (models.lua)",
-        "worker",
+        (
+            Field(
+                "",
+                "<offset>",
+                "of the models' log: what `live`, `models` and `campaigns` contain; an older writer is refused",
+            ),
+        ),
+        "worker, `model promote`, `campaign set` (models.lua)",
+        "look-ups, worker",
         "for ever",
     ),
     Entry(
@@ -207,16 +228,33 @@ class PublishedModel:
     clusters: Mapping[int, str]
 
 
+class PublishedCampaign(NamedTuple):
+    """What readers know of a campaign. Visible from `from_ms` until before `until_ms`; None: no bound.
+
+    `holdout`: of 10,000 members so many are held out.
+    """
+
+    id: str
+    model: str
+    clusters: tuple[int, ...]
+    from_ms: int | None = None
+    until_ms: int | None = None
+    holdout: int = 0
+    is_paused: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What readers are told of the models. `offset`: of the models' log, up to where it is contained; -1: nothing is.
+    """What readers are told of models and campaigns.
 
-    `live`: model name → the version readers use.
+    `offset`: of the models' log, up to where it is contained; -1: nothing is. `live`: model name → the version readers
+    use.
     """
 
     offset: int
     models: tuple[PublishedModel, ...]
     live: Mapping[str, int]
+    campaigns: tuple[PublishedCampaign, ...] = ()
 
 
 class Scored(NamedTuple):
@@ -301,6 +339,42 @@ def parse_cluster_names(value: bytes) -> dict[int, str]:
         return {int(cluster): str(name) for cluster, name in json.loads(value)["clusters"].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise KeyspaceError(f"model: expected JSON with type and clusters, found {value!r}") from None
+
+
+def format_campaign(campaign: PublishedCampaign) -> bytes:
+    """The JSON kept in `ms:{meta}:campaigns`."""
+    told = {
+        "model": campaign.model,
+        "clusters": campaign.clusters,
+        "from": campaign.from_ms,
+        "until": campaign.until_ms,
+        "holdout": campaign.holdout,
+        "state": "paused" if campaign.is_paused else "enabled",
+    }
+    return json.dumps(told, separators=(",", ":")).encode()
+
+
+def parse_campaign(campaign_id: bytes, value: bytes) -> PublishedCampaign:
+    """Raises KeyspaceError."""
+    try:
+        told = json.loads(value)
+        from_ms, until_ms = told["from"], told["until"]
+        return PublishedCampaign(
+            campaign_id.decode(),
+            str(told["model"]),
+            tuple(map(int, told["clusters"])),
+            from_ms if from_ms is None else int(from_ms),
+            until_ms if until_ms is None else int(until_ms),
+            int(told["holdout"]),
+            _PAUSED[told["state"]],
+        )
+    except (ValueError, KeyError, TypeError):
+        raise KeyspaceError(
+            f"campaign {campaign_id!r}: expected JSON with model, clusters, from, until, holdout, state, found {value!r}"
+        ) from None
+
+
+_PAUSED = {"enabled": False, "paused": True}
 
 
 def format_scored(scored: Scored) -> bytes:

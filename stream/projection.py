@@ -284,7 +284,7 @@ class Projection:
         )
 
     async def announce(self, announcement: Announcement) -> bool:
-        """Tells readers which models there are and which are live; returns False if they know something newer."""
+        """Tells readers of models and campaigns; returns False if they know something newer."""
         self.announcement = announcement
         [taken] = await self._call([self._pack_announcement(announcement)])
         return bool(taken)
@@ -293,9 +293,12 @@ class Projection:
         args: list[bytes | int] = [announcement.offset, len(announcement.models)]
         for model in announcement.models:
             args += (keyspace.membership_field(model.name, model.version), keyspace.format_model(model))
+        args.append(len(announcement.live))
         for name, version in announcement.live.items():
             args += (name.encode(), version)
-        return self._models.pack((keyspace.MODELS, keyspace.LIVE, keyspace.KNOWN), args)
+        for campaign in announcement.campaigns:
+            args += (campaign.id.encode(), keyspace.format_campaign(campaign))
+        return self._models.pack((keyspace.MODELS, keyspace.LIVE, keyspace.CAMPAIGNS, keyspace.KNOWN), args)
 
     async def tell_scored(self, scored: Mapping[int, Scored]) -> None:
         """Says how far own partitions are scored with the published models."""

@@ -16,7 +16,7 @@ from models.member import Member
 from models.model import Model
 from models.plan import Plan
 from models.registry import Registry
-from stream.keyspace import Announcement, PublishedModel, membership_field
+from stream.keyspace import Announcement, PublishedCampaign, PublishedModel, membership_field
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +82,16 @@ def announce(registry: Registry) -> Announcement:
             for entry in registry.scored()
         ),
         dict(registry.live),
+        tuple(
+            PublishedCampaign(
+                campaign.id,
+                campaign.terms.model,
+                campaign.terms.clusters,
+                campaign.terms.from_ms,
+                campaign.terms.until_ms,
+                campaign.terms.holdout,
+                campaign.is_paused,
+            )
+            for campaign in registry.campaigns.values()
+        ),
     )

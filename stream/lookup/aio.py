@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from stream.lookup.answer import Answer
+from stream.lookup.answer import Answer, Visible
 from stream.lookup.exchange import Copy, LookupUnavailable, Request
 from stream.wire import AsyncCluster, AsyncWire, ConnectionLost, Link, ReplyError, WireError, explain, parse_url
 
@@ -81,6 +81,18 @@ class AsyncLookup:
             return []
         "".join(member_ids).encode()  # raises here, as above
         return await (self._batch or self._new_batch()).add_many(member_ids)
+
+    async def visible(self, member_id: str) -> Visible:
+        """The campaigns that one member sees, and the status; shares its round trip as `get` does."""
+        return (await self.get(member_id)).visible
+
+    async def visible_many(self, member_ids: Sequence[str]) -> list[Visible]:
+        """As `visible`, for many members; one round trip."""
+        return [answer.visible for answer in await self.get_many(member_ids)]
+
+    async def is_visible(self, campaign: str, member_id: str) -> bool:
+        """Whether a member sees a campaign, by the clusters that are known; shares its round trip as `get` does."""
+        return campaign in (await self.visible(member_id)).campaigns
 
     def _new_batch(self) -> _Batch:
         loop = asyncio.get_running_loop()

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from stream import keyspace
 from stream.keyspace import Beacon, Position
+from stream.lookup.campaigns import Campaigns, Row
 
 
 class Status(StrEnum):
@@ -54,12 +55,25 @@ class LiveModel(NamedTuple):
     names: Mapping[int, str]
 
 
+class Visible(NamedTuple):
+    """The campaigns that a member sees, and those from which it is held out; ids in order.
+
+    They go by the clusters that are known, whatever the status: `stale` by the last ones, `rebuilding` by those that are
+    there already (what is told is right, something may be missing), `unknown member` by none.
+    """
+
+    campaigns: tuple[str, ...]
+    held_out: tuple[str, ...]
+    status: Status
+
+
 class Meta(NamedTuple):
     """The small keys, as read at one moment. `fields`: what to ask of a member, in the order of its row."""
 
     fields: tuple[bytes, ...]
     models: Mapping[str, LiveModel]
     beacons: Mapping[int, Beacon]
+    campaigns: Campaigns
 
 
 class _Clocks(dict[bytes, int | None]):
@@ -83,22 +97,28 @@ class _Clocks(dict[bytes, int | None]):
 class Reading:
     """What the answers of one round trip share. `complete`: the epoch was there, and the same, before and after."""
 
-    __slots__ = ("clocks", "complete", "models")
+    __slots__ = ("campaigns", "clocks", "complete", "models", "now_ms")
 
     def __init__(self, meta: Meta, complete: bool, now_ms: int) -> None:
         self.models = meta.models
+        self.campaigns = meta.campaigns
         self.complete = complete
+        self.now_ms = now_ms
         self.clocks = _Clocks(meta.beacons, now_ms)
 
 
 # A member's row: the values of these fields, then one for each live model; None where the field is absent.
-Row = Sequence[bytes | None]
 _POS, _GONE = 0, 1
 _ALWAYS = (keyspace.POS, keyspace.GONE)
 
 
-def parse_meta(live: Mapping[bytes, bytes], models: Mapping[bytes, bytes], beacons: Mapping[bytes, bytes]) -> Meta:
-    """From the hashes `live`, `models`, `beacons`. Raises KeyspaceError."""
+def parse_meta(
+    live: Mapping[bytes, bytes],
+    models: Mapping[bytes, bytes],
+    beacons: Mapping[bytes, bytes],
+    campaigns: Sequence[bytes] = (),
+) -> Meta:
+    """From the hashes `live`, `models`, `beacons`, `campaigns` (as HGETALL gives it). Raises KeyspaceError."""
     fields: list[bytes] = [*_ALWAYS]
     parsed: dict[str, LiveModel] = {}
     for raw_name in sorted(live):
@@ -107,7 +127,13 @@ def parse_meta(live: Mapping[bytes, bytes], models: Mapping[bytes, bytes], beaco
         names = keyspace.parse_cluster_names(models[field]) if field in models else {}
         parsed[name] = LiveModel(name, version, len(fields), names)
         fields.append(field)
-    return Meta(tuple(fields), parsed, {int(p): keyspace.parse_beacon(value) for p, value in beacons.items()})
+    slots = {model.model: model.slot for model in parsed.values()}
+    return Meta(tuple(fields), parsed, parse_beacons(beacons), Campaigns(campaigns, slots))
+
+
+def parse_beacons(beacons: Mapping[bytes, bytes]) -> Mapping[int, Beacon]:
+    """From the hash. Raises KeyspaceError."""
+    return {int(p): keyspace.parse_beacon(value) for p, value in beacons.items()}
 
 
 class Answer:
@@ -143,6 +169,13 @@ class Answer:
                 cluster, since_ms = keyspace.parse_membership(value)
                 found[name] = Membership(model, version, cluster, names.get(cluster), since_ms)
         return MappingProxyType(found)
+
+    @property
+    def visible(self) -> Visible:
+        """The campaigns that the member sees, by the clusters that are known and the reader's clock."""
+        reading = self._reading
+        campaigns, held_out = reading.campaigns.seen_by(self.member_id, self._row, reading.now_ms)
+        return Visible(campaigns, held_out, self.status)
 
     @property
     def status(self) -> Status:

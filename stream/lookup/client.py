@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from stream.lookup.answer import Answer
+from stream.lookup.answer import Answer, Visible
 from stream.lookup.exchange import Copy, LookupUnavailable, Request
 from stream.wire import ConnectionLost, ReplyError, SyncCluster, SyncWire, WireError, explain, parse_url
 
@@ -46,6 +46,18 @@ class Lookup:
             found = request.answers(replies, newer)
             if found is not None:
                 return found
+
+    def visible(self, member_id: str) -> Visible:
+        """The campaigns that one member sees, and the status; one round trip."""
+        return self.get_many((member_id,))[0].visible
+
+    def visible_many(self, member_ids: Sequence[str]) -> list[Visible]:
+        """As `visible`, for many members; one round trip."""
+        return [answer.visible for answer in self.get_many(member_ids)]
+
+    def is_visible(self, campaign: str, member_id: str) -> bool:
+        """Whether a member sees a campaign, by the clusters that are known; one round trip."""
+        return campaign in self.visible(member_id).campaigns
 
     def _exchange(self, request: Request) -> list[Any]:
         if self._cluster is not None:

@@ -1,12 +1,19 @@
--- Replaces what readers know of the published models, in one step, unless they know something newer.
--- KEYS: models, live, known. ARGV: offset of the models' log, number of models, then field, JSON of each; then name,
--- version of each live model. Returns 1, or 0 when a later offset is known: a worker that woke up late changes nothing.
-local call, tonumber = redis.call, tonumber
-local known, offset = call('GET', KEYS[3]), ARGV[1]
+-- Replaces what readers know of models and campaigns, in one step, unless they know something newer.
+-- KEYS: models, live, campaigns, known. ARGV: offset of the models' log, then three times pairs of a hash: the number of
+-- models, then field, JSON of each; the number of live models, then name, version of each; id, JSON of each campaign.
+-- Returns 1, or 0 when a later offset is known: a worker that woke up late changes nothing.
+local call, tonumber, unpack = redis.call, tonumber, unpack
+local known, offset = call('GET', KEYS[4]), ARGV[1]
 if known and tonumber(known) > tonumber(offset) then return 0 end
-call('SET', KEYS[3], offset)
-call('DEL', KEYS[1], KEYS[2])
-local n = tonumber(ARGV[2])
-for i = 3, 2 * n + 1, 2 do call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
-for i = 2 * n + 3, #ARGV, 2 do call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
+call('SET', KEYS[4], offset)
+call('DEL', KEYS[1], KEYS[2], KEYS[3])
+-- Pairs from first to last. A hundred at once cost a third of one at a time; Lua's stack takes some thousands.
+local function fill(key, first, last)
+  for i = first, last, 200 do call('HSET', key, unpack(ARGV, i, math.min(i + 199, last))) end
+end
+local live = 3 + 2 * tonumber(ARGV[2])
+local campaigns = live + 1 + 2 * tonumber(ARGV[live])
+fill(KEYS[1], 3, live - 1)
+fill(KEYS[2], live + 1, campaigns - 1)
+fill(KEYS[3], campaigns, #ARGV)
 return 1

@@ -1,0 +1,94 @@
+"""Which campaigns a member sees. Pure: a client's copy of `ms:{meta}:campaigns` and a member's row in, ids out.
+
+A member sees a campaign, in any language (docs/campaigns.md), if
+1. it is enabled, and from ≤ now < until by the reader's clock;
+2. the member's cluster under the live version of its model is one of its clusters;
+3. the member isn't held out (stream/lookup/holdout.py).
+
+Between two dates of any campaign all members of the same clusters are offered the same, so what they are offered is
+worked out once; only holdouts are each member's own.
+"""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from stream import keyspace
+from stream.keyspace import PublishedCampaign
+from stream.lookup.holdout import Holdouts, Seen
+
+# Combinations of clusters under all models that have campaigns; what is forgotten is worked out again.
+_OFFERS = 1_024
+_EVER = float("inf")
+
+Row = Sequence[bytes | None]
+
+
+class _Period:
+    """A time in which no campaign begins or ends."""
+
+    __slots__ = ("begin_ms", "end_ms", "offers", "shown")
+
+    def __init__(self, begin_ms: float, end_ms: float, campaigns: Sequence[PublishedCampaign]) -> None:
+        self.begin_ms, self.end_ms = begin_ms, end_ms
+        self.shown: defaultdict[tuple[str, int], list[PublishedCampaign]] = defaultdict(list)
+        for campaign in campaigns:
+            from_ms = -_EVER if campaign.from_ms is None else campaign.from_ms
+            until_ms = _EVER if campaign.until_ms is None else campaign.until_ms
+            if from_ms <= begin_ms and end_ms <= until_ms:
+                for cluster in campaign.clusters:
+                    self.shown[campaign.model, cluster].append(campaign)
+        self.offers: dict[tuple[bytes, ...], Holdouts] = {}
+
+
+class Campaigns:
+    """The campaigns of a client's copy. Parsed when first asked for: who only wants clusters doesn't pay for it.
+
+    Threads may share it: working something out twice does no harm.
+    """
+
+    __slots__ = ("_flat", "_period", "_periods", "_slots")
+
+    def __init__(self, flat: Sequence[bytes], slots: Mapping[str, int]) -> None:
+        """`flat`: of HGETALL; `slots`: model → where its live version stands in a member's row."""
+        self._flat, self._slots = flat, tuple(slots.items())
+        self._periods: tuple[Sequence[float], Sequence[PublishedCampaign]] | None = None
+        self._period: _Period | None = None
+
+    def seen_by(self, member_id: str, row: Row, now_ms: int) -> Seen:
+        """Return what a member sees at a time.
+
+        Raises:
+            KeyspaceError: a campaign or a membership isn't written as it should be.
+        """
+        period = self._period
+        if period is None or not period.begin_ms <= now_ms < period.end_ms:
+            period = self._period = self._period_at(now_ms)
+        clusters = tuple([(row[slot] or b"").partition(b":")[0] for _, slot in self._slots])
+        offer = period.offers.get(clusters) or self._offer(period, clusters, row)
+        return offer.of(member_id)
+
+    def _period_at(self, now_ms: int) -> _Period:
+        if self._periods is None:
+            self._periods = self._parse()
+        dates, enabled = self._periods
+        at = bisect_right(dates, now_ms)
+        return _Period(dates[at - 1], dates[at], enabled)
+
+    def _parse(self) -> tuple[Sequence[float], Sequence[PublishedCampaign]]:
+        parsed = [keyspace.parse_campaign(*pair) for pair in zip(self._flat[::2], self._flat[1::2], strict=True)]
+        enabled = sorted(campaign for campaign in parsed if not campaign.is_paused)
+        dates = {date for campaign in enabled for date in (campaign.from_ms, campaign.until_ms) if date is not None}
+        return sorted({-_EVER, _EVER, *dates}), enabled
+
+    def _offer(self, period: _Period, clusters: tuple[bytes, ...], row: Row) -> Holdouts:
+        offered: list[PublishedCampaign] = []
+        for model, slot in self._slots:
+            if (value := row[slot]) is not None:
+                offered += period.shown.get((model, keyspace.parse_membership(value)[0]), ())
+        offered.sort()
+        if len(period.offers) >= _OFFERS:
+            period.offers = {}
+        offer = Holdouts([campaign.id for campaign in offered], [campaign.holdout for campaign in offered])
+        period.offers[clusters] = offer
+        return offer
