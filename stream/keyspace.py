@@ -370,7 +370,7 @@ def parse_campaign(campaign_id: bytes, value: bytes) -> PublishedCampaign:
         )
     except (ValueError, KeyError, TypeError):
         raise KeyspaceError(
-            f"campaign {campaign_id!r}: expected JSON with model, clusters, from, until, holdout, state, found {value!r}"
+            f"campaign {campaign_id!r}: expected model, clusters, from, until, holdout and state, found {value!r}"
         ) from None
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from models.coverage import unseen_paths
 from models.model import Model, key_of, label
 from models.registry import Action, Registry, Status, Step, Version
+from models.targeting import stranded
 from stream.model_source import PublishError
 from stream.models_log import ModelsLog
 from stream.projection import Projection
@@ -91,14 +92,15 @@ class Publishing:
         """Make a version the one that readers use.
 
         Raises:
-            PublishError: (unless forced) its backfill isn't complete, or more than the share `max_flips` of the members
-                would change their cluster.
+            PublishError: (unless forced) its backfill isn't complete, more than the share `max_flips` of the members
+                would change their cluster, or it lacks clusters that campaigns name.
         """
         registry = await self.registry()
         live = registry.live.get(name)
         step = self._step("promote", name, version, reason, force, replaces=live)
         _refuse_if(registry.objection(step))
         if not force:
+            _check_campaigns(registry, name, version)
             await self._check_coverage(registry.versions[label(name, version)])
             if live is not None:
                 await self._check_flips(name, live, version, max_flips)
@@ -190,6 +192,15 @@ class Publishing:
 
     def _members(self, progress: Progress = lambda done, total: None) -> AsyncIterator[Any]:
         return all_members(self._settings.kafka_bootstrap, self._settings.changelog_topic, progress)
+
+
+def _check_campaigns(registry: Registry, name: str, version: int) -> None:
+    campaigns = stranded(registry, name, version)
+    if campaigns:
+        raise PublishError(
+            f"{label(name, version)} lacks clusters that campaigns name: {', '.join(campaigns)}. "
+            f"Next: memberstream campaign set or delete them, or --force: nobody sees them there then"
+        )
 
 
 def find(registry: Registry, text: str) -> Version:

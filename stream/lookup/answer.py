@@ -58,8 +58,8 @@ class LiveModel(NamedTuple):
 class Visible(NamedTuple):
     """The campaigns that a member sees, and those from which it is held out; ids in order.
 
-    They go by the clusters that are known, whatever the status: `stale` by the last ones, `rebuilding` by those that are
-    there already (what is told is right, something may be missing), `unknown member` by none.
+    They go by the clusters that are known, whatever the status: `stale` by the last ones, `rebuilding` by those that
+    are there already (what is told is right, something may be missing), `unknown member` by none.
     """
 
     campaigns: tuple[str, ...]

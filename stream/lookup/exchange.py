@@ -9,8 +9,8 @@ A request is, in this order:
   have changed: they may be large, and change only when somebody does something to them.
 - `known` grows with each such change. It stands on both sides of what it speaks for: a copy that was read across a
   change is read again. So is one whose `known` or `live` is not what it was; the members are then asked again, too.
-- Without an epoch, or with two different ones, Redis is being filled, or was emptied a moment ago, and `known` may be the
-  same before and after: what was read then is read whole again after META_TTL_S.
+- Without an epoch, or with two different ones, Redis is being filled or was just emptied, and `known` may be the same
+  before and after: what was read then is read whole again after META_TTL_S.
 - The epoch stands on both sides of the members: Redis may be emptied and rebuilt between any two commands, and
   only an epoch that was there before and after proves that a missing member is unknown.
 - Members are asked for the fields of the live versions that the copy names: fewer bytes and objects than the
@@ -33,7 +33,7 @@ from stream.wire import Piece, ReplyError, explain
 # commands in every look-up.
 META_TTL_S = 1.0
 # How long before models and campaigns are read again although `known` is what it was: after the models' log was made
-# anew it may be the same number for something else (docs/operations.md). 500 campaigns are 60 KB: nothing once a minute.
+# anew it may be the same number for something else (docs/operations.md). 500 campaigns are 60 KB, once a minute.
 WHOLE_TTL_S = 60.0
 
 _GET_EPOCH = pack_command((b"GET", keyspace.EPOCH))

@@ -1,0 +1,50 @@
+"""Do campaigns and models fit: which clusters a campaign names that the version readers use doesn't have.
+
+A campaign goes by cluster ids, whatever the version: who promotes a version must keep their meaning, or change the campaigns.
+"""
+
+from __future__ import annotations
+
+from models.campaigns import Terms
+from models.model import label
+from models.registry import Registry
+
+
+def clusters_of(registry: Registry, name: str, version: int | None) -> dict[int, str]:
+    """Return cluster id → name of a published version; empty without one."""
+    entry = None if version is None else registry.versions.get(label(name, version))
+    return {} if entry is None else {cluster["id"]: cluster["name"] for cluster in entry.definition["clusters"]}
+
+
+def misfit(registry: Registry, campaign_id: str, terms: Terms) -> str:
+    """Return why nobody can be in a campaign's clusters, or in some of them, as models are now; "" if they fit."""
+    live = registry.live.get(terms.model)
+    if live is None:
+        known = ", ".join(registry.live) or "none yet"
+        return (
+            f"{campaign_id}: {terms.model} has no live version; models that have one: {known}. "
+            "Next: memberstream model promote, or --force if it is to come"
+        )
+    clusters = clusters_of(registry, terms.model, live)
+    missing = [str(cluster) for cluster in terms.clusters if cluster not in clusters]
+    if not missing:
+        return ""
+    return (
+        f"{campaign_id}: {label(terms.model, live)} has no cluster {', '.join(missing)}; it has {listed(clusters)}. "
+        "Next: memberstream campaign set with some of these, or --force if they are to come"
+    )
+
+
+def listed(clusters: dict[int, str]) -> str:
+    """Return clusters for a message."""
+    return ", ".join(f"{cluster} {name}" for cluster, name in clusters.items())
+
+
+def stranded(registry: Registry, name: str, version: int) -> list[str]:
+    """Return the campaigns that name clusters which the live version of a model has and another version hasn't."""
+    lost = clusters_of(registry, name, registry.live.get(name)).keys() - clusters_of(registry, name, version).keys()
+    return sorted(
+        campaign.id
+        for campaign in registry.campaigns.values()
+        if campaign.terms.model == name and not lost.isdisjoint(campaign.terms.clusters)
+    )
