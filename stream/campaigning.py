@@ -2,7 +2,7 @@
 
 Laws:
 - The log decides, as with models (stream/publishing.py): who was overtaken is told.
-- A campaign that could show itself to nobody is refused unless forced: its model has a live version with all its clusters.
+- What nobody could see is refused unless forced: a campaign's model has a live version with all its clusters.
 - Readers learn of a step by one write to Redis, made here and by every worker that reads the step.
 """
 

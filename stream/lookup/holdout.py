@@ -6,7 +6,7 @@
 fmix32 is the finaliser of MurmurHash3 (public domain, Austin Appleby), a bijection on 32 bits.
 
 Laws:
-- The numbers of one campaign are spread evenly over the members, those of two campaigns are independent. Tests judge it.
+- The numbers of one campaign are spread evenly over the members; those of two campaigns are independent.
 - With a larger holdout those who were held out before still are.
 - One hash of the member serves all campaigns: a hash of campaign and member together took nine times as long with 167
   campaigns (docs/decisions/0015). `Holdouts` draws for all of them at once, in lanes of one large integer; a test
