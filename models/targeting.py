@@ -1,6 +1,6 @@
 """Do campaigns and models fit: which clusters a campaign names that the version readers use doesn't have.
 
-A campaign goes by cluster ids, whatever the version: a version keeps their meaning, or the campaigns are changed with it.
+A campaign goes by cluster ids, whatever the version: a version keeps their meaning, or campaigns are changed with it.
 """
 
 from __future__ import annotations
