@@ -83,7 +83,7 @@ def objection(
     if replaces != (None if found is None else found.offset):
         return f"{campaign_id}: somebody else has just changed it. Next: look (campaign show) and try again"
     if found is not None and action == ("campaign_pause" if found.is_paused else "campaign_resume"):
-        return f"{campaign_id} is {'paused' if found.is_paused else 'not paused'} already. Next: nothing"
+        return f"{campaign_id} is {'paused already' if found.is_paused else 'not paused'}. Next: nothing"
     return ""
 
 
@@ -93,11 +93,9 @@ def changed(
     """Return a campaign after a step that counts, at `offset`; None: it is deleted."""
     if action == "campaign_delete":
         return None
-    holds = found.terms if found is not None else None
-    is_paused = found is not None and found.is_paused
     if action == "campaign_set":
-        holds = terms
+        holds, is_paused = terms, found is not None and found.is_paused
     else:
-        is_paused = action == "campaign_pause"
+        holds, is_paused = None if found is None else found.terms, action == "campaign_pause"
     assert holds is not None  # noqa: S101  (a step that counts; narrows the type)
     return Campaign(campaign_id, holds, offset, is_paused)

@@ -1,4 +1,4 @@
-"""Campaigns in the registry: whatever steps a log holds, what holds of a campaign is what its last step that counted says."""
+"""Campaigns in the registry: whatever steps a log holds, a campaign is what the last step that counted made it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from models.campaigns import WHOLE, Campaign, CampaignAction, Terms, problem
 from models.registry import Registry, Step, decode, encode
 from models.targeting import clusters_of, misfit, stranded
 
+OK = Terms("a", (1, 2))
 DATES = st.none() | st.integers(0, 5)
 TERMS = st.builds(
     Terms,
@@ -25,15 +26,14 @@ STEPS = st.lists(
     st.builds(
         Step,
         st.sampled_from(get_args(CampaignAction)),
-        st.sampled_from(["summer", "winter", "Bad id"]),
+        st.sampled_from(["summer", "summer", "winter", "Bad id"]),
         st.just(0),
         st.integers(0, 50),
         st.just("somebody"),
-        terms=st.none() | TERMS,
+        terms=st.sampled_from([OK, OK, Terms("a", (3,), holdout=1)]) | st.none() | TERMS,
     ),
     max_size=30,
 )
-OK = Terms("a", (1, 2))
 
 
 def step(action: CampaignAction, replaces: int | None, terms: Terms | None = None, name: str = "summer") -> Step:
@@ -42,8 +42,8 @@ def step(action: CampaignAction, replaces: int | None, terms: Terms | None = Non
 
 @given(STEPS, st.data())
 def test_the_laws_hold_after_every_step(steps: list[Step], data: st.DataObject) -> None:
-    """A step that doesn't count changes nothing and says what to do next; a campaign has the terms set last, is paused if
-    paused last, and knows the step that made it so; two folds agree over the wire; models and their history stay alone."""
+    """A step that doesn't count changes nothing and says what to do next; a campaign has the terms set last, is paused
+    if paused last, and knows the step that made it so; two folds agree over the wire; models are left alone."""
     registry, second = Registry(), Registry()
     for offset, drawn in enumerate(steps):
         before = dict(registry.campaigns)
@@ -91,6 +91,20 @@ def test_the_first_of_two_deciders_wins() -> None:
     assert registry.add(4, step("campaign_set", None, OK)) == ""
     assert registry.add(5, step("campaign_delete", 1)) == told
     assert registry.campaigns == {"summer": Campaign("summer", OK, 4)}
+
+
+def test_what_is_done_already_is_told() -> None:
+    """Pausing twice, resuming what isn't paused: somebody was wrong about what holds."""
+    registry = Registry()
+    for offset, (taken, said) in enumerate([
+        (step("campaign_pause", None), "there is no campaign summer. Next: memberstream campaign list"),
+        (step("campaign_set", None, OK), ""),
+        (step("campaign_resume", 1), "summer is not paused. Next: nothing"),
+        (step("campaign_pause", 1), ""),
+        (step("campaign_pause", 3), "summer is paused already. Next: nothing"),
+        (step("campaign_resume", 3), ""),
+    ]):  # fmt: skip
+        assert registry.add(offset, taken) == said
 
 
 @pytest.mark.parametrize(
@@ -153,8 +167,6 @@ def test_campaigns_that_do_not_fit_the_models() -> None:
     registry.add(4, step("campaign_set", None, Terms("a", (3,)), "top"))
     registry.add(5, step("campaign_set", None, Terms("a", (1, 2)), "rest"))
     registry.add(6, step("campaign_set", None, Terms("b", (3,)), "other"))
-    registry.add(
-        7, step("campaign_set", None, Terms("a", (2, 9)), "odd")
-    )  # lacks 9 already: no reason against version 2
+    registry.add(7, step("campaign_set", None, Terms("a", (2, 9)), "odd"))  # lacks 9 already
     assert stranded(registry, "a", 2) == ["top"]
     assert stranded(registry, "a", 1) == []

@@ -1,4 +1,5 @@
-"""docs/redis.md holds the declared list, the example programs, and an ACL user with which they really work."""
+"""docs/redis.md and docs/campaigns.md hold the declared list, the example programs, an ACL user with which they really
+work, and vectors of holdouts."""
 
 import asyncio
 import re
@@ -6,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,15 +16,18 @@ import redis
 from announcing import announcing
 
 from stream import keyspace
-from stream.keyspace import Beacon, PublishedModel, membership_field
+from stream.keyspace import Beacon, PublishedCampaign, PublishedModel, membership_field
 from stream.lookup import AsyncLookup, Lookup, LookupUnavailable
+from stream.lookup.holdout import draw, is_held_out
 from stream.projection import Deletion, Projection, Update
 
 ROOT = Path(__file__).parents[2]
 DOC = (ROOT / "docs" / "redis.md").read_text(encoding="utf-8")
 EXAMPLES = ROOT / "docs" / "examples" / "redis"
 FETCHED = ROOT / ".cache" / "examples"
+CAMPAIGNS_DOC = (ROOT / "docs" / "campaigns.md").read_text(encoding="utf-8")
 LANGUAGES = {"lookup.sh": "sh", "lookup.py": "python", "Lookup.java": "java", "lookup.go": "go", "lookup.mjs": "js"}
+VISIBLE = {"visible.sh": "sh", "visible.py": "python", "Visible.java": "java", "visible.go": "go", "visible.mjs": "js"}
 
 MODELS = ["buying_style", "repeat_buyer"]
 # What every example prints, member by member.
@@ -36,6 +40,29 @@ EXPECTED = {
     "gone": "status: unknown member\n",
     "nobody": "status: unknown member\n",
 }
+# Around now, in ms; half of the members don't see the last two.
+HOUR_MS = 3_600_000
+CAMPAIGNS = [
+    PublishedCampaign("all-styles", "buying_style", (0, 1, 3)),
+    PublishedCampaign("buyers", "repeat_buyer", (2, 10), -HOUR_MS, HOUR_MS),
+    PublishedCampaign("no-longer", "repeat_buyer", (1, 2), None, -1),
+    PublishedCampaign("not-yet", "repeat_buyer", (1, 2), HOUR_MS, None),
+    PublishedCampaign("of-no-model", "shoes", (1, 2)),
+    PublishedCampaign("other-cluster", "buying_style", (30,)),
+    PublishedCampaign("paused", "repeat_buyer", (1, 2), is_paused=True),
+    PublishedCampaign("some", "repeat_buyer", (1, 2), -1, None, 5_000),
+    PublishedCampaign("some-others", "repeat_buyer", (1, 2), holdout=5_000),
+    PublishedCampaign("to-nobody", "repeat_buyer", (1,), holdout=10_000),
+]
+# What the other examples print: also of a member of whom something is missing, or that is stale.
+EXPECTED_VISIBLE = {
+    "m-1": "all-styles\nbuyers\nheld out: some\nsome-others\n",
+    "naïve:{x}": "all-styles\nsome\nheld out: some-others\nheld out: to-nobody\n",
+    "unscored": "some\nsome-others\nheld out: to-nobody\n",
+    "old": "all-styles\nheld out: some\nsome-others\nheld out: to-nobody\n",
+    "gone": "",
+    "nobody": "",
+}
 
 
 def test_the_key_table_is_the_declared_list() -> None:
@@ -43,11 +70,25 @@ def test_the_key_table_is_the_declared_list() -> None:
     assert keyspace.markdown_table() in DOC
 
 
-@pytest.mark.parametrize("name", LANGUAGES)
+@pytest.mark.parametrize("name", [*LANGUAGES, *VISIBLE])
 def test_examples_stand_in_the_document_as_they_are(name: str) -> None:
     """What a reader copies is what the tests ran."""
     text = (EXAMPLES / name).read_text(encoding="utf-8")
-    assert f"```{LANGUAGES[name]}\n{text}```" in DOC
+    if name in LANGUAGES:
+        assert f"```{LANGUAGES[name]}\n{text}```" in DOC
+    else:
+        assert f"```{VISIBLE[name]}\n{text}```" in CAMPAIGNS_DOC
+
+
+def test_the_vectors_of_holdouts() -> None:
+    """Each row of docs/campaigns.md: campaign, member, the number drawn, the smallest holdout that holds it out."""
+    rows = re.findall(r"^\| `(\S+)` \| `(.+)` \| (\d+) \| (\S+)% \|$", CAMPAIGNS_DOC, re.MULTILINE)
+    assert len(rows) >= 6
+    for campaign, member, number, percent in rows:
+        assert draw(campaign, member) == int(number)
+        from_holdout = round(float(percent) * 100)
+        assert is_held_out(campaign, member, from_holdout)
+        assert not is_held_out(campaign, member, from_holdout - 1)
 
 
 async def fill(url: str) -> None:
@@ -60,7 +101,14 @@ async def fill(url: str) -> None:
                     PublishedModel("repeat_buyer", 10, "logistic", {}),
                     PublishedModel("repeat_buyer", 9, "logistic", {}),
                     PublishedModel("buying_style", 4, "kmeans", {}),
-                ]
+                ],
+                campaigns=[
+                    campaign._replace(
+                        from_ms=None if campaign.from_ms is None else now + campaign.from_ms,
+                        until_ms=None if campaign.until_ms is None else now + campaign.until_ms,
+                    )
+                    for campaign in CAMPAIGNS
+                ],
             )
         )
         token = await projection.begin(0)
@@ -118,10 +166,10 @@ def test_a_wrong_password_names_the_action(reader_url: str) -> None:
     assert "cr@t" not in str(caught.value)
 
 
-def _run(command: list[str | Path], url: str) -> dict[str, str]:
+def _run(command: list[str | Path], url: str, members: Iterable[str] = EXPECTED) -> dict[str, str]:
     """Member → what the program prints."""
     printed = {}
-    for member in EXPECTED:
+    for member in members:
         done = subprocess.run([*command, member, url], capture_output=True, timeout=60, cwd=ROOT, check=False)
         assert done.returncode == 0, done.stderr.decode()
         printed[member] = done.stdout.decode()
@@ -133,32 +181,44 @@ def test_the_redis_cli_example(reader_url: str) -> None:
     if shutil.which("redis-cli") is None:
         pytest.skip("redis-cli is missing (Debian: redis-tools)")
     assert _run(["sh", EXAMPLES / "lookup.sh"], reader_url) == EXPECTED
+    if shutil.which("jq") is None:
+        pytest.skip("jq is missing (Debian: jq)")
+    assert _run(["sh", EXAMPLES / "visible.sh"], reader_url, EXPECTED_VISIBLE) == EXPECTED_VISIBLE
 
 
 def test_the_python_example(reader_url: str) -> None:
     """Through stream.lookup."""
     assert _run([sys.executable, "-c", _AS_SCRIPT, EXAMPLES / "lookup.py"], reader_url) == EXPECTED
+    command: list[str | Path] = [sys.executable, "-c", _AS_SCRIPT, EXAMPLES / "visible.py"]
+    assert _run(command, reader_url, EXPECTED_VISIBLE) == EXPECTED_VISIBLE
 
 
 # The tests run from the source tree, where `stream` is not installed.
 _AS_SCRIPT = "import runpy, sys; sys.path.insert(0, '.'); del sys.argv[0]; runpy.run_path(sys.argv[0])"
 
 
+_JAVA: list[str | Path] = ["java", "-XX:TieredStopAtLevel=1", "-cp", f"{FETCHED}/java:{FETCHED}/java/lib/*"]
+
+
 @pytest.mark.examples
 @pytest.mark.parametrize(
-    ("tool", "needs", "command"),
+    ("tool", "needs", "lookup", "visible"),
     [
-        ("java", FETCHED / "java" / "Lookup.class",
-         ["java", "-XX:TieredStopAtLevel=1", "-cp", f"{FETCHED}/java:{FETCHED}/java/lib/*", "Lookup"]),
-        ("go", FETCHED / "go" / "lookup", [FETCHED / "go" / "lookup"]),
-        ("node", FETCHED / "node" / "node_modules" / "redis", ["node", FETCHED / "node" / "lookup.mjs"]),
+        ("java", FETCHED / "java" / "Visible.class", [*_JAVA, "Lookup"], [*_JAVA, "Visible"]),
+        ("go", FETCHED / "go" / "visible", [FETCHED / "go" / "lookup"], [FETCHED / "go" / "visible"]),
+        ("node", FETCHED / "node" / "node_modules" / "redis",
+         ["node", FETCHED / "node" / "lookup.mjs"], ["node", FETCHED / "node" / "visible.mjs"]),
     ],
     ids=["java", "go", "node"],
 )  # fmt: skip
-def test_the_examples_of_other_languages(reader_url: str, tool: str, needs: Path, command: list[str | Path]) -> None:
+def test_the_examples_of_other_languages(
+    reader_url: str, tool: str, needs: Path, lookup: list[str | Path], visible: list[str | Path]
+) -> None:
     """Their libraries come by docs/examples/redis/fetch.sh."""
     if shutil.which(tool) is None or not needs.exists():
         pytest.skip(f"{tool} or its library is missing: install it and run docs/examples/redis/fetch.sh")
     if tool == "node":  # a module is resolved from where the program lies
-        shutil.copy(EXAMPLES / "lookup.mjs", FETCHED / "node")
-    assert _run(command, reader_url) == EXPECTED
+        for program in ("lookup.mjs", "visible.mjs"):
+            shutil.copy(EXAMPLES / program, FETCHED / "node")
+    assert _run(lookup, reader_url) == EXPECTED
+    assert _run(visible, reader_url, EXPECTED_VISIBLE) == EXPECTED_VISIBLE

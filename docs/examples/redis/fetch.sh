@@ -10,9 +10,9 @@ if command -v npm >/dev/null; then
   cd "$cache/node" && npm install --silent --no-audit --no-fund --no-save --prefix . redis@5.9.0
 fi
 if command -v go >/dev/null; then
-  cd "$cache/go" && cp "$here/lookup.go" .
+  cd "$cache/go" && cp "$here"/*.go .
   [ -f go.mod ] || go mod init example.com/lookup
-  go get github.com/redis/go-redis/v9@v9.17.2 && go mod tidy && go build -o lookup .
+  go get github.com/redis/go-redis/v9@v9.17.2 && go mod tidy && go build -o lookup lookup.go && go build -o visible visible.go
 fi
 if command -v mvn >/dev/null; then
   cd "$cache/java" && cat >pom.xml <<'POM'
@@ -25,5 +25,5 @@ if command -v mvn >/dev/null; then
   </dependencies>
 </project>
 POM
-  mvn -q -B dependency:copy-dependencies -DoutputDirectory=lib && cp "$here/Lookup.java" . && javac -cp 'lib/*' -d . Lookup.java
+  mvn -q -B dependency:copy-dependencies -DoutputDirectory=lib && cp "$here"/*.java . && javac -cp 'lib/*' -d . ./*.java
 fi
