@@ -1,0 +1,341 @@
+"""Campaigns from what the worker writes to what both clients answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+from announcing import announcing
+from hypothesis import given
+from hypothesis import strategies as st
+from proxy import CountingProxy
+
+from stream import keyspace
+from stream.keyspace import (
+    Announcement,
+    Beacon,
+    KeyspaceError,
+    PublishedCampaign,
+    PublishedModel,
+    format_campaign,
+    membership_field,
+    parse_campaign,
+)
+from stream.lookup import AsyncLookup, Lookup, Visible, exchange
+from stream.lookup.campaigns import Campaigns
+from stream.lookup.exchange import Copy, Request
+from stream.lookup.holdout import is_held_out
+from stream.projection import Projection, Update
+
+MODELS = [PublishedModel("activity", 1, "logistic", {1: "low", 2: "medium", 3: "high"})]
+FIELDS = (membership_field("activity", 1),)
+THREE = [PublishedCampaign(f"for-{cluster}", "activity", (cluster,)) for cluster in (1, 2, 3)]
+MANY = [PublishedCampaign(f"c{i:03}", "activity", (1 + i % 3,), holdout=1_000 * (i % 2)) for i in range(500)]
+MEMBERS = [f"m{i}" for i in range(99)]
+
+
+def announcement(offset: int, campaigns: list[PublishedCampaign]) -> Announcement:
+    return announcing(MODELS, offset, campaigns)
+
+
+async def fill(url: str, offset: int, campaigns: list[PublishedCampaign]) -> None:
+    """Member m<i> in cluster 1 + i % 3, as a worker leaves it."""
+    now = time.time_ns() // 1_000_000
+    async with Projection(url) as projection:
+        await projection.announce(announcement(offset, campaigns))
+        token = await projection.begin(0)
+        await projection.write(
+            0, [Update(m.encode(), i, now, None, FIELDS, [(1 + i % 3, now)]) for i, m in enumerate(MEMBERS)]
+        )
+        await projection.beacon({0: Beacon(len(MEMBERS), now, now)})
+        await projection.finish(0, token, 1, now)
+
+
+async def announce(url: str, offset: int, campaigns: list[PublishedCampaign]) -> bool:
+    async with Projection(url) as projection:
+        return await projection.announce(announcement(offset, campaigns))
+
+
+@pytest.fixture
+def admin(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
+
+
+# -- the rules, without a server --------------------------------------------------------------------------------------
+
+DATES = st.none() | st.integers(0, 12)
+
+
+class World(NamedTuple):
+    """Campaigns of two models, and members' clusters under them (None: not scored)."""
+
+    campaigns: list[PublishedCampaign]
+    members: list[tuple[str, int | None, int | None]]
+
+
+CLUSTERS = st.none() | st.integers(1, 3)
+WORLDS = st.builds(
+    World,
+    st.lists(
+        st.builds(
+            PublishedCampaign,
+            st.sampled_from([f"c{i}" for i in range(9)]),
+            st.sampled_from(["a", "b", "other"]),
+            st.sets(st.integers(1, 3), min_size=1).map(lambda clusters: tuple(sorted(clusters))),
+            DATES,
+            DATES,
+            st.sampled_from([0, 0, 5_000, 10_000]),
+            st.booleans(),
+        ),
+        max_size=9,
+        unique_by=lambda campaign: campaign.id,
+    ),
+    st.lists(st.tuples(st.sampled_from([f"m{i}" for i in range(9)]), CLUSTERS, CLUSTERS), min_size=1, max_size=9),
+)
+
+
+@given(WORLDS, st.lists(st.integers(-1, 13), min_size=1, max_size=9))
+def test_what_is_seen_is_what_the_rules_say(world: World, times: list[int]) -> None:
+    """Each member at each time, forwards and backwards: every campaign judged on its own by the rules of
+    docs/campaigns.md, whatever was asked of the same copy before."""
+    flat = [part for c in world.campaigns for part in (c.id.encode(), format_campaign(c))]
+    campaigns = Campaigns(flat, {"a": 1, "b": 2})
+    for now_ms in times:
+        for member, a, b in world.members:
+            row = (b"0:0:1:1:", *[None if cluster is None else b"%d:7" % cluster for cluster in (a, b)])
+            offered = sorted(
+                c.id
+                for c in world.campaigns
+                if not c.is_paused
+                and (c.from_ms is None or c.from_ms <= now_ms)
+                and (c.until_ms is None or now_ms < c.until_ms)
+                and {"a": a, "b": b, "other": None}[c.model] in c.clusters
+            )
+            holdouts = {c.id: c.holdout for c in world.campaigns}
+            held_out = tuple(c for c in offered if is_held_out(c, member, holdouts[c]))
+            visible = tuple(c for c in offered if c not in held_out)
+            assert campaigns.seen_by(member, row, now_ms) == (visible, held_out)
+
+
+def test_many_combinations_of_clusters_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is forgotten is worked out again, the same."""
+    monkeypatch.setattr("stream.lookup.campaigns._OFFERS", 2)
+    campaigns = Campaigns([part for c in THREE for part in (c.id.encode(), format_campaign(c))], {"activity": 0})
+    for _ in range(2):
+        for cluster in (1, 2, 3, 4):
+            seen = (f"for-{cluster}",) if cluster < 4 else ()
+            assert campaigns.seen_by("m", (b"%d:7" % cluster,), 0) == (seen, ())
+    assert campaigns._period is not None
+    assert len(campaigns._period.offers) <= 2
+
+
+@pytest.mark.parametrize("campaign", [PublishedCampaign("c", "m", (1, 20), 0, 2**52, 10_000, True), THREE[0]])
+def test_a_campaign_is_read_as_it_is_written(campaign: PublishedCampaign) -> None:
+    """With and without dates; also if another writer puts spaces and another order."""
+    assert parse_campaign(campaign.id.encode(), format_campaign(campaign)) == campaign
+    by_hand = b'{ "state": "enabled", "holdout": 5, "until": null, "from": 7, "clusters": [2], "model": "m" }'
+    assert parse_campaign(b"c", by_hand) == PublishedCampaign("c", "m", (2,), 7, None, 5)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"[]", b'{"model":"m"}', format_campaign(THREE[0]).replace(b"enabled", b"on"),
+     format_campaign(THREE[0]).replace(b"[1]", b"null"), format_campaign(THREE[0]).replace(b"[1]", b'["x"]')],
+)  # fmt: skip
+def test_a_malformed_campaign_says_what_was_expected_and_found(value: bytes) -> None:
+    """Something else wrote to our keys: nothing is guessed."""
+    with pytest.raises(KeyspaceError, match=r"campaign b'c': expected .* found"):
+        parse_campaign(b"c", value)
+
+
+def replies(known: Any, live: Any, campaigns: Any, known_after: Any, epoch: bytes | None = b"1") -> list[Any]:
+    """What a whole reading of the small keys and a member without memberships give."""
+    return [epoch, known, live, [], [], campaigns, known_after, [None, None], epoch]
+
+
+def test_a_copy_read_across_a_change_is_not_used() -> None:
+    """`known` differs on the two sides of what it speaks for: the members are asked again, with all small keys."""
+    live = [b"activity", b"1"]
+    first = Copy([b"1", live, [], [], [], b"1"], None, True)
+    request = Request(["m"], None)
+    assert request.answers([], first) is None  # a first look-up only reads the small keys
+    torn = Copy([b"1", live, [], [], [b"c", b"{}"], b"2"], first, True)
+    request = Request(["m"], torn)
+    assert request.payload.count(b"HGETALL") == 4
+    newer = request.newer_copy(replies(b"2", live, [], b"3"), "here")
+    assert newer is not None
+    assert request.answers(replies(b"2", live, [], b"3"), newer) is None
+    newer = request.newer_copy(replies(b"3", live, [], b"3"), "here")
+    assert request.answers(replies(b"3", live, [], b"3"), newer) is not None
+
+
+@pytest.mark.parametrize("known", [b"1", None])
+def test_while_redis_is_filled_nothing_is_taken_for_unchanged(
+    known: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an epoch, or without `known`, an answer may be given, but next time everything is read again."""
+    live = [b"activity", b"1"]
+    copy = Copy([known, live, [], [], [], known], None, known is None)
+    assert copy.is_settled
+    assert Request(["m"], copy).payload.count(b"HGETALL") == 0
+    monkeypatch.setattr(exchange, "META_TTL_S", -1.0)
+    assert Request(["m"], copy).payload.count(b"HGETALL") == 4
+
+
+# -- on servers ---------------------------------------------------------------------------------------------------------
+
+
+async def test_campaigns_are_replaced_whole_and_never_by_what_is_older(redis_url: str, admin: redis.Redis) -> None:
+    """They follow the offset of the models' log, as the models do; more than one call of a script takes, too."""
+    key = keyspace.CAMPAIGNS.decode()
+    assert await announce(redis_url, 5, MANY)
+    assert admin.hgetall(key) == {c.id: format_campaign(c).decode() for c in MANY}
+    assert not await announce(redis_url, 4, THREE)
+    assert admin.hlen(key) == 500
+    assert await announce(redis_url, 6, THREE[:1])
+    assert admin.hgetall(key) == {
+        "for-1": '{"model":"activity","clusters":[1],"from":null,"until":null,"holdout":0,"state":"enabled"}'
+    }
+    assert admin.hgetall("ms:{meta}:live") == {"activity": "1"}
+    assert await announce(redis_url, 7, [])
+    assert not admin.exists(key)
+
+
+async def test_both_clients_see_the_same(redis_url: str) -> None:
+    """One, many, sync, async: each member exactly the campaign of its cluster, and the status."""
+    await fill(redis_url, 1, THREE)
+    expected = [Visible((f"for-{1 + i % 3}",), (), exchange_status("current")) for i in range(len(MEMBERS))]
+    expected.append(Visible((), (), exchange_status("unknown member")))
+    ids = [*MEMBERS, "nobody"]
+
+    def blocking() -> None:
+        with Lookup(redis_url) as lookup:
+            assert lookup.visible_many(ids) == expected
+            assert [lookup.visible(member) for member in ids] == expected
+            assert lookup.get("m1").visible == expected[1]
+            assert [lookup.is_visible("for-2", member) for member in ids[:3]] == [False, True, False]
+            assert lookup.visible_many([]) == []
+
+    await asyncio.to_thread(blocking)
+    async with AsyncLookup(redis_url) as lookup:
+        assert await lookup.visible_many(ids) == expected
+        assert await asyncio.gather(*[lookup.visible(member) for member in ids]) == expected
+        assert [await lookup.is_visible("for-2", member) for member in ids[:3]] == [False, True, False]
+        assert not await lookup.is_visible("no-such-campaign", "m1")
+
+
+def exchange_status(text: str) -> Any:
+    """A status is equal to its text."""
+    return text
+
+
+async def test_one_round_trip(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 500 campaigns: for one, a hundred, or fifty at once; also when the copy is looked after. A step somebody made
+    costs one more, once."""
+    await fill(redis_url, 1, MANY)
+    async with CountingProxy(urlsplit(redis_url).port or 0) as proxy:
+        with Lookup(proxy.url) as lookup:
+            for ttl_s in (1e9, -1.0):
+                await asyncio.to_thread(lookup.visible, "m1")
+                monkeypatch.setattr(exchange, "META_TTL_S", ttl_s)
+                proxy.round_trips = 0
+                assert len((await asyncio.to_thread(lookup.visible, "m1")).campaigns) > 100
+                await asyncio.to_thread(lookup.visible_many, MEMBERS)
+                await asyncio.to_thread(lookup.is_visible, "c001", "m1")
+                assert proxy.round_trips == 3
+            await announce(redis_url, 2, THREE)
+            assert (await asyncio.to_thread(lookup.visible, "m1")).campaigns == ("for-2",)
+            assert proxy.round_trips == 5
+            await asyncio.to_thread(lookup.visible, "m1")
+            assert proxy.round_trips == 6
+        monkeypatch.setattr(exchange, "META_TTL_S", 1e9)
+        async with AsyncLookup(proxy.url) as alookup:
+            for ttl_s in (1e9, -1.0):
+                await alookup.visible("m1")
+                monkeypatch.setattr(exchange, "META_TTL_S", ttl_s)
+                proxy.round_trips = proxy.connections = 0
+                await asyncio.gather(
+                    *[alookup.visible(member) for member in MEMBERS[:50]], alookup.visible_many(MEMBERS)
+                )
+                await alookup.is_visible("for-1", "m1")
+                assert (proxy.round_trips, proxy.connections) == (2, 0)
+
+
+def test_campaigns_are_read_again_only_when_something_has_changed(
+    redis_url: str, admin: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """60 KB a second for each client would be felt: while nothing happens only the small keys travel, and once in a while
+    everything, as `known` may be the same number of another log."""
+    asyncio.run(fill(redis_url, 1, MANY))
+    monkeypatch.setattr(exchange, "META_TTL_S", -1.0)
+
+    def hashes_read() -> int:
+        found = admin.info("commandstats").get("cmdstat_hgetall", {"calls": 0})
+        return int(found["calls"])
+
+    with Lookup(redis_url) as lookup:
+        first = lookup.visible("m1")
+        before = hashes_read()
+        assert [lookup.visible("m1") for _ in range(10)] == [first] * 10
+        assert hashes_read() == before + 20  # live and beacons
+        admin.delete(keyspace.KNOWN.decode())  # the log was made anew, and ends where the old one did
+        asyncio.run(announce(redis_url, 1, THREE))
+        assert lookup.visible("m1") == first
+        monkeypatch.setattr(exchange, "WHOLE_TTL_S", -1.0)
+        assert lookup.visible("m1").campaigns == ("for-2",)
+
+
+def test_an_emptied_redis_gets_its_campaigns_back(
+    redis_url: str, admin: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that was there all the time sees none while Redis is empty, and all of them as soon as they are back, though
+    `known` is what it was."""
+    asyncio.run(fill(redis_url, 1, THREE))
+    with Lookup(redis_url) as lookup:
+        assert lookup.visible("m1").campaigns == ("for-2",)
+        admin.flushall()
+        assert lookup.visible("m1") == ((), (), "rebuilding")
+        monkeypatch.setattr(exchange, "META_TTL_S", -1.0)
+        assert lookup.visible("m1") == ((), (), "rebuilding")
+        asyncio.run(fill(redis_url, 1, THREE))
+        assert lookup.visible("m1") == (("for-2",), (), "current")
+
+
+def test_a_stale_member_keeps_its_campaigns(redis_url: str) -> None:
+    """By the last known cluster; the status tells."""
+    asyncio.run(fill(redis_url, 1, THREE))
+
+    async def old_beacon() -> None:
+        async with Projection(redis_url) as projection:
+            await projection.reset_beacon(0)
+
+    asyncio.run(old_beacon())
+    with Lookup(redis_url) as lookup:
+        assert lookup.visible("m1") == (("for-2",), (), "stale")
+
+
+def test_foreign_text_among_campaigns_is_told(redis_url: str, admin: redis.Redis) -> None:
+    """To who asks for campaigns; clusters are answered as ever."""
+    asyncio.run(fill(redis_url, 1, THREE))
+    admin.hset(keyspace.CAMPAIGNS.decode(), "for-1", "soon")
+    with Lookup(redis_url) as lookup:
+        assert lookup.get("m1").cluster("activity") == 2
+        with pytest.raises(KeyspaceError, match="found b'soon'"):
+            lookup.visible("m1")
+
+
+async def test_holdouts_through_the_server(redis_url: str) -> None:
+    """Half of the members, those that the hash says, for ids of any text."""
+    await fill(redis_url, 1, [PublishedCampaign("half", "activity", (1, 2, 3), holdout=5_000)])
+    async with AsyncLookup(redis_url) as lookup:
+        found = await lookup.visible_many(MEMBERS)
+    held = [is_held_out("half", member, 5_000) for member in MEMBERS]
+    assert 30 < sum(held) < 70
+    assert [seen.held_out for seen in found] == [("half",) if h else () for h in held]
+    assert [seen.campaigns for seen in found] == [() if h else ("half",) for h in held]
