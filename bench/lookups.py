@@ -202,7 +202,7 @@ async def contenders(url: str, members: list[str], scale: int) -> dict[str, Pair
     return found
 
 
-def _percentiles(times: Times) -> dict[str, float]:
+def percentiles(times: Times) -> dict[str, float]:
     ranked = sorted(times)
     return {"p50_us": ranked[len(ranked) // 2], "p99_us": ranked[int(0.99 * len(ranked))], "n": len(ranked)}
 
@@ -221,8 +221,7 @@ def measure(scale: int) -> dict[str, Any]:
             os.sched_setaffinity(0, {core})
             found = asyncio.run(contenders(valkey.url, members, scale))
             results["places"][place] = {
-                name: {"redis_py": _percentiles(base), "ours": _percentiles(ours)}
-                for name, (base, ours) in found.items()
+                name: {"redis_py": percentiles(base), "ours": percentiles(ours)} for name, (base, ours) in found.items()
             }
     return results
 

@@ -26,7 +26,7 @@ from stream.keyspace import (
     membership_field,
     parse_campaign,
 )
-from stream.lookup import AsyncLookup, Lookup, Visible, exchange
+from stream.lookup import AsyncLookup, Lookup, Status, Visible, exchange
 from stream.lookup.campaigns import Campaigns
 from stream.lookup.exchange import Copy, Request
 from stream.lookup.holdout import is_held_out
@@ -188,7 +188,7 @@ def test_while_redis_is_filled_nothing_is_taken_for_unchanged(
     assert Request(["m"], copy).payload.count(b"HGETALL") == 4
 
 
-# -- on servers ---------------------------------------------------------------------------------------------------------
+# -- on servers -------------------------------------------------------------------------------------------------------
 
 
 async def test_campaigns_are_replaced_whole_and_never_by_what_is_older(redis_url: str, admin: redis.Redis) -> None:
@@ -210,8 +210,8 @@ async def test_campaigns_are_replaced_whole_and_never_by_what_is_older(redis_url
 async def test_both_clients_see_the_same(redis_url: str) -> None:
     """One, many, sync, async: each member exactly the campaign of its cluster, and the status."""
     await fill(redis_url, 1, THREE)
-    expected = [Visible((f"for-{1 + i % 3}",), (), exchange_status("current")) for i in range(len(MEMBERS))]
-    expected.append(Visible((), (), exchange_status("unknown member")))
+    expected = [Visible((f"for-{1 + i % 3}",), (), Status.CURRENT) for i in range(len(MEMBERS))]
+    expected.append(Visible((), (), Status.UNKNOWN))
     ids = [*MEMBERS, "nobody"]
 
     def blocking() -> None:
@@ -230,14 +230,9 @@ async def test_both_clients_see_the_same(redis_url: str) -> None:
         assert not await lookup.is_visible("no-such-campaign", "m1")
 
 
-def exchange_status(text: str) -> Any:
-    """A status is equal to its text."""
-    return text
-
-
 async def test_one_round_trip(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With 500 campaigns: for one, a hundred, or fifty at once; also when the copy is looked after. A step somebody made
-    costs one more, once."""
+    """With 500 campaigns: for one, a hundred, or fifty at once; also when the copy is looked after. A step somebody
+    made costs one more, once."""
     await fill(redis_url, 1, MANY)
     async with CountingProxy(urlsplit(redis_url).port or 0) as proxy:
         with Lookup(proxy.url) as lookup:
@@ -270,8 +265,8 @@ async def test_one_round_trip(redis_url: str, monkeypatch: pytest.MonkeyPatch) -
 def test_campaigns_are_read_again_only_when_something_has_changed(
     redis_url: str, admin: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """60 KB a second for each client would be felt: while nothing happens only the small keys travel, and once in a while
-    everything, as `known` may be the same number of another log."""
+    """60 KB a second for each client would be felt: while nothing happens only the small keys travel, and once in a
+    while everything, as `known` may be the same number of another log."""
     asyncio.run(fill(redis_url, 1, MANY))
     monkeypatch.setattr(exchange, "META_TTL_S", -1.0)
 
@@ -294,8 +289,8 @@ def test_campaigns_are_read_again_only_when_something_has_changed(
 def test_an_emptied_redis_gets_its_campaigns_back(
     redis_url: str, admin: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client that was there all the time sees none while Redis is empty, and all of them as soon as they are back, though
-    `known` is what it was."""
+    """A client that was there all the time sees none while Redis is empty, and all of them as soon as they are back,
+    though `known` is what it was."""
     asyncio.run(fill(redis_url, 1, THREE))
     with Lookup(redis_url) as lookup:
         assert lookup.visible("m1").campaigns == ("for-2",)

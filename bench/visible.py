@@ -1,0 +1,178 @@
+"""`visible` with 500 campaigns against a bare HGETALL of the member's hash.
+
+    python -m bench.visible [--small]
+
+Method. As bench/lookups.py, and its members; each call asks for another of the 10,000, so nothing is known about a member
+beforehand, while the client has its copy of the campaigns. 500 campaigns, all of them shown, each to one of the three
+clusters of one of the three models, so a member is offered 167. Three mixtures: nobody is held out; a tenth of the
+members from a fifth of the campaigns; a tenth from every campaign. Three contenders take turns in each round:
+- "redis-py": HGETALL by redis-py with hiredis, a dict.
+- "our wire": the same command on memberstream's own connection, packed, sent and its reply parsed, nothing else: the
+  least that a look-up can cost there.
+- "visible": campaigns, holdouts and status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import cycle
+from typing import Any
+
+import redis
+import redis.asyncio
+from hiredis import pack_command
+
+from bench.lookups import DAY_MS, MODELS, Times, fill, percentiles
+from bench.results_file import about, machine, save, table
+from stream.embedded import EmbeddedValkey
+from stream.keyspace import Announcement, PublishedCampaign, PublishedModel, member_key
+from stream.lookup import AsyncLookup, Lookup
+from stream.projection import Projection
+from stream.wire import AsyncWire, SyncWire, parse_url
+
+CONTENDERS = ("redis-py", "our wire", "visible")
+#: What is held out → one campaign of so many has a holdout; 0: none has.
+MIXTURES = {"nobody held out": 0, "10% from a fifth": 5, "10% from all": 1}
+N_CAMPAIGNS = 500
+
+
+async def announce(url: str, offset: int, every: int) -> None:
+    """500 campaigns, of which each so many holds out a tenth."""
+    now_ms = time.time_ns() // 1_000_000
+    campaigns = tuple(
+        PublishedCampaign(
+            f"campaign-{i:03}",
+            MODELS[i % 3],
+            (1 + i // 3 % 3,),
+            now_ms - DAY_MS,
+            now_ms + DAY_MS,
+            1_000 if every and i % every == 0 else 0,
+        )
+        for i in range(N_CAMPAIGNS)
+    )
+    models = tuple(PublishedModel(m, 1, "logistic", {1: "low", 2: "mid", 3: "high"}) for m in MODELS)
+    async with Projection(url) as projection:
+        await projection.announce(Announcement(offset, models, dict.fromkeys(MODELS, 1), campaigns))
+
+
+def in_turns(calls: Sequence[Callable[[str], object]], members: Iterator[str], rounds: int, each: int) -> list[Times]:
+    times: list[Times] = [[] for _ in calls]
+    clock = time.perf_counter_ns
+    for _ in range(rounds):
+        for series, call in zip(times, calls, strict=True):
+            for _ in range(each):
+                member = next(members)
+                start = clock()
+                call(member)
+                series.append((clock() - start) / 1000)
+    return times
+
+
+async def in_turns_async(
+    calls: Sequence[Callable[[str], Awaitable[object]]], members: Iterator[str], rounds: int, each: int
+) -> list[Times]:
+    times: list[Times] = [[] for _ in calls]
+    clock = time.perf_counter_ns
+    for _ in range(rounds):
+        for series, call in zip(times, calls, strict=True):
+            for _ in range(each):
+                member = next(members)
+                start = clock()
+                await call(member)
+                series.append((clock() - start) / 1000)
+    return times
+
+
+async def contenders(url: str, members: Iterator[str], rounds: int) -> dict[str, list[Times]]:
+    """Blocking or asyncio → the times of each contender."""
+    found: dict[str, list[Times]] = {}
+
+    def hgetall(member: str) -> bytes:
+        return pack_command((b"HGETALL", member_key(member.encode())))
+
+    wire = SyncWire(parse_url(url), "bench", 1.0)
+    with Lookup(url) as lookup, redis.Redis.from_url(url) as client:
+        calls: list[Callable[[str], object]] = [
+            lambda member: client.hgetall(f"ms:member:{member}"),
+            lambda member: wire.call(hgetall(member), 1),
+            lookup.visible,
+        ]
+        in_turns(calls, members, 1, 20)
+        found["sync"] = in_turns(calls, members, rounds, 300)
+    wire.close()
+    awire = AsyncWire(parse_url(url), "bench", 1.0)
+    async with AsyncLookup(url) as alookup, redis.asyncio.Redis.from_url(url) as aclient:
+        acalls: list[Callable[[str], Awaitable[object]]] = [
+            lambda member: aclient.hgetall(f"ms:member:{member}"),
+            lambda member: awire.call(hgetall(member), 1),
+            alookup.visible,
+        ]
+        await in_turns_async(acalls, members, 1, 20)
+        found["async"] = await in_turns_async(acalls, members, rounds, 300)
+    await awire.close()
+    return found
+
+
+def measure(rounds: int) -> dict[str, Any]:
+    """All of it, in both placements."""
+    results: dict[str, Any] = {"machine": machine(), "places": {}}
+    cores = sorted(os.sched_getaffinity(0))
+    with EmbeddedValkey() as valkey:
+        members = cycle(asyncio.run(fill(valkey.url, 10_000)))
+        for thread in os.listdir(f"/proc/{valkey.pid}/task"):
+            os.sched_setaffinity(int(thread), {cores[0]})
+        places = {"same core": cores[0], "other core": cores[-1]} if len(cores) > 1 else {"same core": cores[0]}
+        for offset, (mixture, every) in enumerate(MIXTURES.items(), 1):
+            asyncio.run(announce(valkey.url, offset, every))
+            for place, core in places.items():
+                os.sched_setaffinity(0, {core})
+                for kind, times in asyncio.run(contenders(valkey.url, members, rounds)).items():
+                    figures = dict(zip(CONTENDERS, map(percentiles, times), strict=True))
+                    results["places"].setdefault(place, {})[f"{kind}, {mixture}"] = figures
+    return results
+
+
+def text(results: dict[str, Any]) -> list[str]:
+    """The section of the README."""
+    rows = []
+    for place, found in results["places"].items():
+        for name, figures in found.items():
+            ours = figures["visible"]
+            rows.append((
+                place,
+                name,
+                *(f"{figures[c]['p50_us']:.0f} / {figures[c]['p99_us']:.0f}" for c in CONTENDERS),
+                *(
+                    f"{ours['p50_us'] / figures[c]['p50_us']:.2f} / {ours['p99_us'] / figures[c]['p99_us']:.2f}"
+                    for c in CONTENDERS[:2]
+                ),
+            ))  # fmt: skip
+    head = ("client and server on", "500 campaigns", "HGETALL, redis-py", "HGETALL, our wire", "`visible`")
+    return [
+        "## Campaigns: `visible` against HGETALL",
+        "",
+        "`python -m bench.visible` (its head says the method). " + about(results),
+        "p50 / p99, µs:",
+        "",
+        *table((*head, "× redis-py", "× our wire"), rows),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="visible with 500 campaigns against HGETALL")
+    parser.add_argument("--small", action="store_true", help="a tenth of the rounds, to try the bench itself")
+    asked = parser.parse_args()
+    results = measure(2 if asked.small else 20)
+    if asked.small:
+        print("\n".join(text(results)))
+    else:
+        save("visible", results, text(results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
