@@ -3,9 +3,9 @@
     python -m bench.visible [--small]
 
 Method. As bench/lookups.py, and its members; each call asks for another of the 10,000, so nothing about a member is
-known beforehand, while the client has its copy of the campaigns. 500 campaigns, all of them shown, each to one of the three
-clusters of one of the three models, so a member is offered 167. Three mixtures: nobody is held out; a tenth of the
-members from a fifth of the campaigns; a tenth from every campaign. Three contenders take turns in each round:
+known beforehand, while the client has its copy of the campaigns. 500 campaigns, all of them shown, each to one of the
+three clusters of one of the three models, so a member is offered 167. Three mixtures: nobody is held out; a tenth of
+the members from a fifth of the campaigns; a tenth from every campaign. Three contenders take turns in each round:
 - "redis-py": HGETALL by redis-py with hiredis, a dict.
 - "our wire": the same command on memberstream's own connection, packed, sent and its reply parsed, nothing else: the
   least that a look-up can cost there.

@@ -107,7 +107,7 @@ KEYSPACE: tuple[Entry, ...] = (
             Field(
                 "<campaign>",
                 '{"model":…,"clusters":[…],"from":…,"until":…,"holdout":…,"state":…}',
-                'who sees it: rules and types under "Campaigns"',
+                "who sees it; rules and types: campaigns.md",
             ),
         ),
         "worker, `campaign set` (models.lua)",
