@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 import pytest
+from e2e.commands import memberstream
 from e2e.definitions import level
 from e2e.system import Install, Pair, Sent, System, event
-from e2e.test_reading_commands import memberstream
 
 from models.campaigns import Terms
 from models.model_file import parse
