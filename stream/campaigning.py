@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from models.campaigns import Campaign, CampaignAction, Terms
@@ -20,8 +20,7 @@ from models.targeting import clusters_of, listed, misfit
 from stream.lookup.holdout import is_held_out
 from stream.model_source import PublishError
 from stream.models_log import ModelsLog
-from stream.projection import Projection
-from stream.publication import announce
+from stream.publishing import take
 from stream.settings import Settings
 from stream.state_reader import Progress, all_members
 
@@ -98,17 +97,19 @@ class Campaigning:
         if terms.model not in registry.live:
             raise PublishError(misfit(registry, campaign.id, terms))
         version = label(terms.model, registry.live[terms.model])
-        counts: Counter[tuple[int, bool]] = Counter()
-        members, key, settings = 0, key_of(version), self._settings
-        async for slice_ in all_members(settings.kafka_bootstrap, settings.changelog_topic, progress):
-            for member_id, member in slice_:
-                if key not in member.memberships:
-                    continue
-                members += 1
-                cluster = member.memberships[key][0]
+        members, counts = 0, Counter[tuple[int, bool]]()
+        async for part in self._memberships(version, progress):
+            members += len(part)
+            for member_id, cluster in part:
                 if cluster in terms.clusters:
                     counts[cluster, is_held_out(campaign.id, member_id.decode(), terms.holdout)] += 1
         return Reach(version, members, {c: (counts[c, False], counts[c, True]) for c in terms.clusters})
+
+    async def _memberships(self, version: str, progress: Progress) -> AsyncIterator[list[tuple[bytes, int]]]:
+        """Yield (member id, cluster) of all who are scored with a version."""
+        key, settings = key_of(version), self._settings
+        async for members in all_members(settings.kafka_bootstrap, settings.changelog_topic, progress):
+            yield [(i, member.memberships[key][0]) for i, member in members if key in member.memberships]
 
     async def _take(
         self,
@@ -132,11 +133,7 @@ class Campaigning:
             terms=terms,
         )
         _refuse_if(registry.objection(step))
-        taken, why_not = await self._log.append(step)
-        _refuse_if(why_not)
-        async with Projection(self._settings.redis_url) as projection:
-            await projection.announce(announce(taken))
-        return taken
+        return await take(self._log, self._settings.redis_url, step)
 
 
 def cluster_ids(registry: Registry, model: str, texts: Sequence[str]) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from models.member import Member
 from models.model import Model, label
 from models.model_file import parse
 from models.plan import Plan
-from models.registry import Version
+from models.registry import Registry, Version
 from stream.publishing import Publishing, find
 from stream.state_reader import Progress
 
@@ -93,7 +93,19 @@ async def compare(
         label(entries[1].name, entries[1].version),
         comparison,
         movers,
-        (),
+        _campaigns(registry, entries[0].name, comparison),
+    )
+
+
+def _campaigns(registry: Registry, name: str, comparison: Comparison) -> tuple[Campaign, ...]:
+    """Return what becomes of a model's campaigns."""
+    old = {cluster.id: sum(row) for cluster, row in zip(comparison.old, comparison.matrix, strict=False)}
+    columns = zip(*comparison.matrix, strict=True)
+    new = {cluster.id: sum(column) for cluster, column in zip(comparison.new, columns, strict=False)}
+    return tuple(
+        Campaign(campaign.id, *(sum(side.get(c, 0) for c in campaign.terms.clusters) for side in (old, new)))
+        for campaign in sorted(registry.campaigns.values(), key=lambda campaign: campaign.id)
+        if campaign.terms.model == name
     )
 
 

@@ -153,10 +153,7 @@ class Publishing:
         return Step(action, name, version, time.time_ns() // 1_000_000, self._actor, reason, forced=forced, **more)
 
     async def _take(self, step: Step) -> None:
-        registry, why_not = await self._log.append(step)
-        _refuse_if(why_not)
-        async with Projection(self._settings.redis_url) as projection:
-            await projection.announce(announce(registry))
+        await take(self._log, self._settings.redis_url, step)
 
     async def _unseen_paths(self, model: Model) -> list[str]:
         documents: list[Any] = []
@@ -205,6 +202,19 @@ def _check_campaigns(registry: Registry, name: str, version: int) -> None:
             f"{label(name, version)} lacks clusters that campaigns name: {', '.join(campaigns)}. "
             "Next: memberstream campaign set or delete them, or --force: nobody sees them there then"
         )
+
+
+async def take(models_log: ModelsLog, redis_url: str, step: Step) -> Registry:
+    """Append a step and tell readers; returns the registry with it.
+
+    Raises:
+        PublishError: somebody else's step came first and has made it wrong.
+    """
+    registry, why_not = await models_log.append(step)
+    _refuse_if(why_not)
+    async with Projection(redis_url) as projection:
+        await projection.announce(announce(registry))
+    return registry
 
 
 def this_user() -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import re
-import socket
 import time
 from typing import Annotated, Any
 
@@ -21,6 +19,7 @@ from stream.campaigning import Campaigning, Reach, cluster_ids
 from stream.cli.console import CommandError, err, out, print_json, reports_errors, settings
 from stream.cli.model_commands import moment
 from stream.lookup import Lookup, Status
+from stream.publishing import this_user
 
 app = typer.Typer(no_args_is_help=True, help="Campaigns: which clusters see what, when, and who is held out.")
 Id = Annotated[str, typer.Argument(metavar="ID", help="a campaign's id", show_default=False)]
@@ -30,7 +29,7 @@ _SHARE = re.compile(r"(\d{1,3})(?:\.(\d{1,2}))?%")
 
 
 def _campaigning() -> Campaigning:
-    return Campaigning(settings(), f"{getpass.getuser()}@{socket.gethostname()}")
+    return Campaigning(settings(), this_user())
 
 
 @app.command("set")

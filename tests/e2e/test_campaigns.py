@@ -16,7 +16,7 @@ from e2e.system import Install, Pair, Sent, System, event
 from models.campaigns import Terms
 from models.model_file import parse
 from stream.campaigning import Campaigning
-from stream.lookup import AsyncLookup, Lookup, Status
+from stream.lookup import AsyncLookup, Lookup, Status, exchange
 from stream.lookup.holdout import is_held_out
 from stream.model_source import PublishError
 from stream.publishing import Publishing, find
@@ -121,7 +121,9 @@ async def test_dates_and_holdouts(system: System, lookup: Lookup) -> None:
     assert "nobody sees it now" in (await memberstream(system, "campaign", "reach", "to-come"))[1]
 
 
-async def test_a_promotion_moves_members_at_once(system: System, lookup: Lookup) -> None:
+async def test_a_promotion_moves_members_at_once(
+    system: System, lookup: Lookup, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While versions are promoted to and fro, a look-up over everybody shows each member exactly one of the three
     campaigns, and all members those of the same version; a version that lacks clusters of campaigns is refused."""
     await three_campaigns(system)
@@ -135,7 +137,15 @@ async def test_a_promotion_moves_members_at_once(system: System, lookup: Lookup)
         1: [(OF_CLUSTER[1 + i % 3],) for i in range(len(IDS))],
         2: [(OF_CLUSTER[min(3, 2 + i % 3)],) for i in range(len(IDS))],
     }
+    status, out, error = await memberstream(system, "model", "compare", "activity@2", "activity", "--json")
+    assert status == 0, error
+    assert orjson.loads(out)["campaigns"] == [
+        {"campaign": "for-high", "old_reach": 100, "new_reach": 200},
+        {"campaign": "for-low", "old_reach": 100, "new_reach": 0},
+        {"campaign": "for-medium", "old_reach": 100, "new_reach": 100},
+    ]
     await until(lookup, views[1])
+    monkeypatch.setattr(exchange, "META_TTL_S", 0.01)  # twenty promotions take about a second
     seen: set[int] = set()
     done = asyncio.Event()
 

@@ -53,6 +53,7 @@ async def test_a_candidate_against_the_live_version(
     for name, value in system.environment().items():
         if name.startswith(variable("")):
             monkeypatch.setenv(name, value)
+    assert found["campaigns"] == []
     again = compare("level@2", "level@1")  # this test has an event loop, as a notebook has
     assert again.comparison.n_agree == 30
     assert publish(file, promote=True, force=True) == {1: 20, 2: 20}
