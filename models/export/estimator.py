@@ -81,8 +81,8 @@ def _inputs(
     n_in = getattr(fitted, "n_features_in_", len(chosen))
     if n_in != len(chosen):
         problems.append(
-            f"{type(fitted).__name__}: fitted on {n_in} columns, gets {len(chosen)}. Use: one predictor for each column, "
-            "or inputs=[the predictors in the order of the columns]"
+            f"{type(fitted).__name__}: fitted on {n_in} columns, gets {len(chosen)}. Use: one predictor for each "
+            "column, or inputs=[the predictors in the order of the columns]"
         )
         return None
     return chosen

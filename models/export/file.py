@@ -184,8 +184,8 @@ def _clusters(clusters: Clusters | None, fitted: Fitted, problems: list[str]) ->
 
 
 def _whole_numbers(classes: Sequence[Any]) -> list[int]:
-    """Return classes that can be ids, as such; nothing if one can't."""
-    are_whole = all(type(c) in (int, float) and c >= 0 and c % 1 == 0 for c in classes)
+    """Return classes as ids, nothing if one can't be; scikit-learn takes no floats but whole ones."""
+    are_whole = all(type(c) in (int, float) and c >= 0 for c in classes)
     return list(map(int, classes)) if are_whole else []
 
 

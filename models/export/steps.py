@@ -68,7 +68,7 @@ def _indices(chosen: Any, names: list[str], n: int) -> list[int]:
             start = None if start is None else names.index(start)
             stop = None if stop is None else names.index(stop) + 1
         return list(range(n))[slice(start, stop, chosen.step)]
-    listed = [chosen] if isinstance(chosen, (str, int)) else list(chosen)
+    listed = list(chosen)
     if listed and all(isinstance(c, (bool, np.bool_)) for c in listed):
         return [i for i, is_chosen in enumerate(listed) if is_chosen]
     return [names.index(c) if isinstance(c, str) else int(c) % n for c in listed]
