@@ -194,7 +194,7 @@ async def contenders(url: str, members: list[str], scale: int) -> dict[str, Pair
             lambda m: aclient.hgetall(f"ms:member:{m}"), alookup.get, members, 20 // min(scale, 10)
         )
     await pool.disconnect()
-    rows = [("HMGET", member_key(m.encode()), "pos", "gone", *FIELDS) for m in hundred]
+    rows = [("HMGET", member_key(m.encode()), "pos", *FIELDS) for m in hundred]
     found["100, bare / MGET bare"] = (
         bare(url, [("MGET", *plain)], 20, 100 // scale),
         bare(url, rows, 20, 100 // scale),

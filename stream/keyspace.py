@@ -23,7 +23,7 @@ KNOWN = b"ms:{meta}:known"
 SCORED = b"ms:{meta}:scored"
 
 POS = b"pos"
-GONE = b"gone"
+GONE = b":gone"  # the end of a tombstone's `pos`
 
 # A day: longer than any paused worker is left unnoticed, so its late write meets the tombstone; short
 # enough that an erased member's id does not stay in Redis.
@@ -70,9 +70,8 @@ KEYSPACE: tuple[Entry, ...] = (
                 "pos",
                 "<epoch>:<partition>:<offset>:<as_of_ms>:<valid_until_ms>",
                 "last applied event (of which epoch of the topic); the time scoring used; until when the clusters hold "
-                "(empty: for ever)",
+                "(empty: for ever; `gone`: a tombstone, the member was deleted)",
             ),
-            Field("gone", "1", "only in a tombstone: the member was deleted"),
         ),
         "worker (write.lua, forget.lua)",
         "look-ups",
@@ -179,7 +178,7 @@ def markdown_table() -> str:
 
 
 class Position(NamedTuple):
-    """`pos` of a member. Times in ms; `valid_until_ms` None: holds until the next event."""
+    """`pos` of a member. Times in ms; `valid_until_ms` None: holds until the next event, or it is a tombstone's."""
 
     epoch: int
     partition: int
@@ -264,11 +263,22 @@ def format_position(position: Position) -> bytes:
     return b"%d:%d:%d:%d:%d" % (epoch, partition, offset, as_of_ms, valid_until_ms)
 
 
+def format_tombstone(position: Position) -> bytes:
+    """`<epoch>:<partition>:<offset>:<as_of_ms>:gone`."""
+    return b"%d:%d:%d:%d:gone" % position[:4]
+
+
+def is_tombstone(pos: bytes) -> bool:
+    """Whether `pos` says that the member was deleted."""
+    return pos.endswith(GONE)
+
+
 def parse_position(value: bytes) -> Position:
-    """Raises KeyspaceError."""
+    """Of a member or a tombstone. Raises KeyspaceError."""
     try:
         epoch, partition, offset, as_of_ms, until = value.split(b":")
-        return Position(int(epoch), int(partition), int(offset), int(as_of_ms), int(until) if until else None)
+        valid_until_ms = None if until in (b"", b"gone") else int(until)
+        return Position(int(epoch), int(partition), int(offset), int(as_of_ms), valid_until_ms)
     except ValueError:
         raise KeyspaceError(
             f"pos: expected <epoch>:<partition>:<offset>:<as_of_ms>:<valid_until_ms>, found {value!r}"

@@ -214,7 +214,7 @@ class Projection:
             part = gone[start : start + size]
             keys = [keyspace.member_key(deletion.member_id) for deletion in part]
             positions = [
-                keyspace.format_position(Position(epoch, partition, offset, deletion.as_of_ms, None))
+                keyspace.format_tombstone(Position(epoch, partition, offset, deletion.as_of_ms, None))
                 for deletion in part
                 for epoch, offset in [split_position(deletion.position)]
             ]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from stream.cli import (
+    compare_command,
     event_commands,
     model_commands,
     reader_commands,
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.add_typer(model_commands.app, name="model")
 for name, registry_command in registry_commands.COMMANDS.items():
     model_commands.app.command(name)(registry_command)
+model_commands.app.command("compare")(compare_command.compare_)
 app.add_typer(event_commands.app, name="events")
 for command in (
     service_commands.demo,

@@ -93,13 +93,12 @@ class Reading:
 
 # A member's row: the values of these fields, then one for each live model; None where the field is absent.
 Row = Sequence[bytes | None]
-_POS, _GONE = 0, 1
-_ALWAYS = (keyspace.POS, keyspace.GONE)
+_POS = 0
 
 
 def parse_meta(live: Mapping[bytes, bytes], models: Mapping[bytes, bytes], beacons: Mapping[bytes, bytes]) -> Meta:
     """From the hashes `live`, `models`, `beacons`. Raises KeyspaceError."""
-    fields: list[bytes] = [*_ALWAYS]
+    fields = [keyspace.POS]
     parsed: dict[str, LiveModel] = {}
     for raw_name in sorted(live):
         field = raw_name + b"@" + live[raw_name]
@@ -151,9 +150,9 @@ class Answer:
         if not reading.complete:
             return _REBUILDING
         value = row[_POS]
-        if value is None or row[_GONE] is not None:
+        if value is None or keyspace.is_tombstone(value):
             return _UNKNOWN
-        if row.count(None) > 1:  # more than `gone` is absent
+        if None in row:
             return _REBUILDING
         try:
             _, partition, _, _, valid_until_ms = value.split(b":")
@@ -167,7 +166,7 @@ class Answer:
     @property
     def _position(self) -> Position | None:
         value = self._row[_POS]
-        return None if value is None or self._row[_GONE] is not None else keyspace.parse_position(value)
+        return None if value is None or keyspace.is_tombstone(value) else keyspace.parse_position(value)
 
     @property
     def partition(self) -> int | None:

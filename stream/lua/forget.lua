@@ -1,5 +1,5 @@
 -- Replaces members by tombstones that expire; a position lower than the stored one is refused (guard.lua).
--- KEYS: members' keys. ARGV: time to live in seconds, then for each key: pos. Returns {refused, foreign} as write.lua.
+-- KEYS: members' keys. ARGV: time to live in seconds, then for each key: pos, which ends in `:gone`. Returns {refused, foreign} as write.lua.
 local call = redis.call
 local ttl_s = ARGV[1]
 local judged = {0, 0, 0}
@@ -10,7 +10,7 @@ for i = 1, #KEYS do
   judged[verdict + 1] = judged[verdict + 1] + 1
   if verdict == 0 then
     call('DEL', key)
-    call('HSET', key, 'pos', pos, 'gone', '1')
+    call('HSET', key, 'pos', pos)
     call('EXPIRE', key, ttl_s)
   end
 end

@@ -2,7 +2,7 @@
 -- KEYS: members' keys. ARGV: number of fields n, the n field names, then for each key: pos, n values.
 -- Returns {refused, foreign}: foreign were last written from another partition, whose offsets say nothing here.
 -- Each key stands for itself, so any subset in any order gives the same: callers may split by cluster slot.
-local call, unpack = redis.call, unpack
+local call, unpack, sub = redis.call, unpack, string.sub
 local n = tonumber(ARGV[1])
 local args = {'', 'pos', ''}
 for j = 1, n do args[2 + 2 * j] = ARGV[1 + j] end
@@ -16,9 +16,8 @@ for i = 1, #KEYS do
   if verdict == 0 then
     args[1], args[3] = key, pos
     for j = 1, n do args[3 + 2 * j] = ARGV[at + j] end
-    local added = call('HSET', unpack(args))
-    -- Fields new to a hash that existed: it may be a tombstone (pos, gone, time to live); what is left of it goes.
-    if old and (added > 0 or n == 0) and call('HDEL', key, 'gone') == 1 then call('PERSIST', key) end
+    call('HSET', unpack(args))
+    if old and sub(old, -5) == ':gone' then call('PERSIST', key) end  -- a tombstone has a time to live
   end
   at = at + n + 1
 end

@@ -33,7 +33,7 @@ from models.plan import Plan
 from models.position import split_position
 from models.timestamps import FOREVER
 from stream.bookkeeping import APPLIED, decode_progress
-from stream.keyspace import BEACONS, EPOCH, MEMBER_PREFIX, parse_beacon, parse_membership, parse_position
+from stream.keyspace import BEACONS, EPOCH, MEMBER_PREFIX, is_tombstone, parse_beacon, parse_membership, parse_position
 from stream.publishing import Publishing
 
 _SHOWN = 12  # problems told of one check; the rest is a number
@@ -276,7 +276,7 @@ def _wrong_hash(held: dict[bytes, bytes], truth: Truth, epoch: int, was_emptied:
     if (position.epoch, position.partition) != (epoch, truth.partition):
         return "epoch or partition"
     if truth.document is None:
-        if held.keys() != {b"pos", b"gone"}:
+        if held.keys() != {b"pos"} or not is_tombstone(held[b"pos"]):
             return "no tombstone"
         # A replay writes a tombstone at the last record it replays, be it one that was not applied.
         return "" if truth.offset <= position.offset <= truth.named_at else "position of the tombstone"

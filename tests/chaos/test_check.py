@@ -10,7 +10,7 @@ from e2e.system import Pair, Sent, System
 from servers import Broker, RedisServer
 
 from models.member import decode, encode
-from stream.keyspace import BEACONS, member_key
+from stream.keyspace import BEACONS, is_tombstone, member_key
 
 pytestmark = [pytest.mark.long, pytest.mark.kafka, pytest.mark.redis_server]
 
@@ -82,7 +82,7 @@ def living_and_gone(system: System) -> tuple[list[bytes], list[bytes]]:
     """Return the ids of members that Redis holds with clusters, and of those that have a tombstone there."""
     living, gone = [], []
     for key in system.redis.scan_iter("ms:member:*"):
-        (gone if system.redis.hexists(key, "gone") else living).append(key.removeprefix(b"ms:member:"))
+        (gone if is_tombstone(system.redis.hget(key, "pos")) else living).append(key.removeprefix(b"ms:member:"))
     return living, gone
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 
 import redis
 
-from stream.keyspace import BEACONS, member_key, parse_beacon, parse_position
+from stream.keyspace import BEACONS, is_tombstone, member_key, parse_beacon, parse_position
 
 _EVERY_S = 0.01
 _SAMPLE = 150
@@ -69,18 +69,18 @@ class Watcher:
         chosen = self._chance.sample(self._member_ids, min(_SAMPLE, len(self._member_ids)))
         pipeline = self._client.pipeline(transaction=False)
         for member_id in chosen:
-            pipeline.hmget(member_key(member_id), "pos", "gone")
+            pipeline.hget(member_key(member_id), "pos")
         pipeline.hgetall(BEACONS)
         *held, beacons = pipeline.execute()
-        for member_id, (pos, gone) in zip(chosen, held, strict=True):
-            self._judge(member_id, pos, gone)
+        for member_id, pos in zip(chosen, held, strict=True):
+            self._judge(member_id, pos)
         now = {partition: parse_beacon(value).next_offset for partition, value in beacons.items()}
         for partition, before in self._beacons.items():
             if now.get(partition, -1) < before:
                 self.problems.append(f"beacon {partition!r}: {before}, then {now.get(partition)}")
         self._beacons = now
 
-    def _judge(self, member_id: bytes, pos: bytes | None, gone: bytes | None) -> None:
+    def _judge(self, member_id: bytes, pos: bytes | None) -> None:
         before = self._members.get(member_id)
         if pos is None:
             if before is not None:
@@ -88,7 +88,7 @@ class Watcher:
             return
         self.samples += 1
         position = parse_position(pos)
-        now = Seen(position.epoch, position.offset, position.as_of_ms, gone is not None)
+        now = Seen(position.epoch, position.offset, position.as_of_ms, is_tombstone(pos))
         if before is not None:
             is_back = now[:3] < before[:3]
             is_another = now[:2] == before[:2] and now.is_gone != before.is_gone

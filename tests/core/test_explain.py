@@ -99,6 +99,17 @@ def test_one_cluster_has_no_next() -> None:
         assert (told.cluster.id, told.next_cluster, told.distance_to_next) == (4, None, None)
 
 
+def test_what_separates_two_centroids() -> None:
+    """k-means: each column's share of the squared distances' difference, and how much nearer the given one is."""
+    two: dict[str, Any] = {"clusters": [{"id": 0, "name": "near"}, {"id": 1, "name": "far"}], "examples": []}
+    two["model"] = {"type": "kmeans", "centroids": [[0, 0, 0], [1e4, 1e4, 1e4]]}
+    told = explain_one(parse(changed(two)), {"apps": {"opens": 1}}, NOW)
+    assert (told.cluster.id, told.next_cluster and told.next_cluster.id) == (0, 1)
+    assert told.distances is not None
+    assert told.distance_to_next == told.distances[1] - told.distances[0]
+    assert sum(told.contributions.values()) == pytest.approx(told.distances[1] ** 2 - told.distances[0] ** 2)
+
+
 def test_moving_predictors_bound_an_explanation() -> None:
     """An explanation says until when it holds."""
     told = explain_one(parse(GOOD["days since, count and where"]), {"joined": "2025-12-31"}, NOW)

@@ -352,7 +352,7 @@ def test_many_documents_are_verified_and_some_travel() -> None:
 
 
 def test_classes_name_the_clusters() -> None:
-    """Whole numbers from 0 are the ids, too; other labels are names of ids from 0; a DataFrame is sliced by names."""
+    """Whole numbers from 0 are the ids, too; other labels name ids from 0; DataFrames may be sliced by names."""
     frame = pd.DataFrame({"x0": [0.0, 1, 2, 3, 4, 5], "x1": [1.0, 0, 1, 0, 1, 0]})
     for labels, ids, names in (
         ([3, 3, 7, 7, 9, 9], [3, 7, 9], ["3", "7", "9"]),

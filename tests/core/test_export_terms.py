@@ -48,7 +48,8 @@ def says(file: ModelFile, expected: Any) -> None:
 
 
 def test_statsmodels() -> None:
-    """Logit and GLM by formula, DataFrame and array, factors of texts and numbers: probabilities are equal."""
+    """Logit and GLM by formula, DataFrame and array, factors of texts and numbers in any coding of levels:
+    probabilities are equal."""
     numbers = "bought ~ np.log1p(recency) + spend + I(spend**2) + recency:spend"
     names = ["low", "high"]
     for formula in (
@@ -96,6 +97,7 @@ def test_what_statsmodels_has_more_is_refused() -> None:
         (smf.logit("bought ~ np.sqrt(spend)", FRAME).fit(disp=0), {}, "np.sqrt(spend): isn't a term"),
         (smf.logit("bought ~ spend:C(country)", FRAME).fit(disp=0), {}, "spend:C(country)[de]: isn't a term"),
         (smf.logit("bought ~ C(country, Sum)", FRAME).fit(disp=0), {}, "C(country, Sum)[S.de]: isn't a term"),
+        (smf.logit("bought ~ C(tier, Sum)", FRAME).fit(disp=0), {}, "C(tier, Sum)[S.1]: isn't a term"),
         (logit, {}, "Logit: fitted on 2 columns beside the constant, gets 4. Use: one predictor"),
         (logit, {"predictors": [NAMED[2], NAMED[0]]}, "country: isn't a term"),
         (logit, {"predictors": [{"name": "x"}]}, "predictors[0]: expected exactly one of path"),
@@ -124,8 +126,8 @@ ASKED: dict[str, Any] = {
 
 
 def test_r() -> None:
-    """R's coefficients, factors by their levels, numbers as texts of 17 digits: the file says what R's predict says,
-    and what statsmodels says of the same model."""
+    """R's coefficients, factors by their levels, numbers as texts of 17 digits: the file says what R's predict
+    says, and what statsmodels says of the same model."""
     file = from_r_glm(R, **ASKED)
     assert file.model.inputs == (
         "recency", "spend_squared", "country=fr", "country=it", "tier=2", "tier=3", "recency_x_spend",

@@ -16,12 +16,12 @@ def meta(**beacons: Beacon) -> Meta:
     return parse_meta(LIVE, MODELS, told)
 
 
-# The row holds pos, gone, buying_style@1, repeat_buyer@2.
-ROW = (b"0:0:41:1700000000000:1700000100000", None, b"4:7", b"3:1600000000000")
+# The row holds pos, buying_style@1, repeat_buyer@2.
+ROW = (b"0:0:41:1700000000000:1700000100000", b"4:7", b"3:1600000000000")
 FOREVER = (b"0:0:41:1700000000000:", *ROW[1:])
-TOMBSTONE = (b"0:0:41:1700000000000:", b"1", None, None)
-UNSCORED = (*FOREVER[:3], None)
-NO_ROW = (None, None, None, None)
+TOMBSTONE = (b"0:0:41:1700000000000:gone", None, None)
+UNSCORED = (*FOREVER[:2], None)
+NO_ROW = (None, None, None)
 
 
 @pytest.mark.parametrize(

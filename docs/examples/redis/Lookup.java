@@ -19,7 +19,10 @@ public class Lookup {
       Response<String> after = pipeline.get("ms:{meta}:epoch");
       pipeline.sync();
 
-      String pos = hash.get().containsKey("gone") ? null : hash.get().get("pos");
+      String pos = hash.get().get("pos");
+      if (pos != null && pos.endsWith(":gone")) {
+        pos = null;
+      }
       boolean complete = before.get() != null && before.get().equals(after.get());
       boolean scored = live.get().entrySet().stream()
           .allMatch(version -> hash.get().containsKey(version.getKey() + "@" + version.getValue()));

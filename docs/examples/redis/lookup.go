@@ -39,7 +39,7 @@ func main() {
 	}
 
 	pos := hash.Val()["pos"]
-	if _, gone := hash.Val()["gone"]; gone {
+	if strings.HasSuffix(pos, ":gone") {
 		pos = ""
 	}
 	complete := before.Val() != "" && before.Val() == after.Val()

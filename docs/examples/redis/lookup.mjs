@@ -16,7 +16,7 @@ const [before, live, beacons, hash, after] = await Promise.all([
 ]);
 client.destroy();
 
-const pos = hash.gone === undefined ? hash.pos : undefined;
+const pos = hash.pos?.endsWith(":gone") ? undefined : hash.pos;
 const complete = before !== null && before === after;
 const fields = Object.keys(live).map((model) => `${model}@${live[model]}`).sort();
 const scored = fields.every((field) => hash[field] !== undefined);

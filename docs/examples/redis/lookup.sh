@@ -6,7 +6,7 @@ redis() { redis-cli -u "$url" --no-auth-warning "$@"; }
 
 epoch=$(redis GET 'ms:{meta}:epoch')
 pos=$(redis HGET "ms:member:$member" pos)
-gone=$(redis HGET "ms:member:$member" gone)
+case $pos in *:gone) pos= ;; esac
 partition=${pos#*:} partition=${partition%%:*}
 beacon=$(redis HGET 'ms:{meta}:beacons' "${partition:-none}")
 now=$(date +%s%3N)
@@ -14,7 +14,7 @@ now=$(date +%s%3N)
 status=current
 if [ -z "$epoch" ] || [ "$epoch" != "$(redis GET 'ms:{meta}:epoch')" ]; then
   status=rebuilding
-elif [ -z "$pos" ] || [ -n "$gone" ]; then
+elif [ -z "$pos" ]; then
   status='unknown member'
 elif redis HGETALL 'ms:{meta}:live' | paste -d@ - - | while read -r field; do
   [ -n "$(redis HGET "ms:member:$member" "$field")" ] || echo "$field"
@@ -30,7 +30,7 @@ else
   fi
 fi
 echo "status: $status"
-[ -n "$pos" ] && [ -z "$gone" ] || exit 0
+[ -n "$pos" ] || exit 0
 offset=${pos#*:*:}
 echo "position: $partition:${offset%%:*}"
 redis HGETALL 'ms:{meta}:live' | paste - - | LC_ALL=C sort | while read -r model version; do
