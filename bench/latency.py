@@ -10,7 +10,9 @@ own at a steady rate (bench/steady.py).
 - Through a backlog, while nobody sends, the worker is faster than on live events: a member's events come in one batch.
   Saturation is therefore the highest steady rate that it keeps up with for some seconds, the producer on the same
   cores; 60 % of it is then sent.
-- Both steady runs begin with seconds that don't count: a broker that has just started compiles its code.
+- All steady runs begin with seconds that don't count: a broker that has just started compiles its code.
+- Beside a backfill: when the seconds begin that count, another version of a model is published, so that all members
+  have to be scored anew while events arrive.
 - Look-ups: one after the other on one connection, ours and redis-py's HGETALL alternating, first while the worker
   has nothing to do, then while it works through a backlog; processes left to the scheduler, then pinned:
   Valkey and the reader on the first core, worker and broker on the second.
@@ -36,8 +38,11 @@ from bench.results_file import about, machine, save, table
 from bench.rig import Rig, Servers, Worker, pin, servers
 from bench.scaling import READY, changes, documents, pool
 from bench.steady import PROBES, probe_id
+from models.model import Model
+from models.model_file import parse
 from stream.keyspace import member_key
 from stream.lookup import Lookup
+from stream.publishing import Publishing
 
 WARM_UP_S = 12.0
 SUSTAINED_S = 8.0
@@ -141,14 +146,26 @@ def _watch(url: str, producer: list[str]) -> tuple[dict[str, Any], list[tuple[st
 
 
 async def freshness(
-    on: Servers, rig: Rig, worker: Worker, n_members: int, rate: int, seconds: float, linger_ms: float
+    on: Servers,
+    rig: Rig,
+    worker: Worker,
+    n_members: int,
+    rate: int,
+    seconds: float,
+    linger_ms: float,
+    published: Model | None = None,
 ) -> dict[str, Any]:
-    """One steady run."""
-    names = ("freshness_seconds_bucket", "batch_records_sum", "batch_records_count", "stage_seconds_sum")
+    """One steady run. `published`: a version that is published when the seconds begin that count."""
+    names = (
+        *("freshness_seconds_bucket", "batch_records_sum", "batch_records_count", "stage_seconds_sum"),
+        "backfill_scored_members_total",
+    )
     command = producer(on, rig, n_members, rate, seconds + WARM_UP_S, linger_ms)
     watching = asyncio.create_task(asyncio.to_thread(_watch, rig.settings.redis_url, command))
     await asyncio.sleep(WARM_UP_S + 1.0)  # the producer's own start takes a second
     before = {name: worker.metrics(f"memberstream_{name}") for name in names}
+    if published is not None:
+        await Publishing(rig.settings, "bench").publish(published, force=True)
     cpu_before, watched_at = worker.cpu_s(), time.perf_counter()
     sent, changed, looks = await watching
     cpu_s, watched_s = worker.cpu_s() - cpu_before, time.perf_counter() - watched_at
@@ -174,6 +191,7 @@ async def freshness(
     return {
         "rate": rate,
         "linger_ms": linger_ms,
+        "backfilled": sum(after[names[-1]].values()) - sum(before[names[-1]].values()),
         "outside_p50_ms": quantile(ages_ms, 0.5),
         "outside_p99_ms": quantile(ages_ms, 0.99),
         "probes": len(ages_ms),
@@ -248,8 +266,13 @@ async def measure(*, is_small: bool, seconds: float) -> dict[str, Any]:
             print("sustained", results["sustained_events_per_s"], flush=True)
             share = int(0.6 * results["sustained_events_per_s"])
             results["freshness"] = []
-            for rate, linger_ms in ((STEADY, 1.0), (share, BATCH_LINGER_MS)):
-                found = await freshness(on, rig, worker, n_members, rate, seconds, linger_ms)
+            second = parse({**job.model_files()[job.ACTIVITY], "version": 2})
+            for rate, linger_ms, published in (
+                (STEADY, 1.0, None),
+                (share, BATCH_LINGER_MS, None),
+                (STEADY, 1.0, second),
+            ):
+                found = await freshness(on, rig, worker, n_members, rate, seconds, linger_ms, published)
                 results["freshness"].append(found)
                 print(found, flush=True)
             results["look_ups"] = {"free": await look_ups(rig, worker, n_members, n, seconds / 4)}
@@ -285,7 +308,7 @@ def text(results: dict[str, Any]) -> list[str]:
             ),
             [
                 (
-                    f"{row['rate']:,}",
+                    f"{row['rate']:,}" + (", beside a backfill" if row["backfilled"] else ""),
                     f"{row['linger_ms']:g} ms",
                     f"{row['outside_p50_ms']:.1f} / {row['outside_p99_ms']:.1f}",
                     f"{row['metric_p50_ms']:.1f} / {row['metric_p99_ms']:.1f}",

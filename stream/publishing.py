@@ -10,6 +10,8 @@ Laws:
 from __future__ import annotations
 
 import asyncio
+import getpass
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.coverage import unseen_paths
+from models.member import Member
 from models.model import Model, key_of, label
 from models.registry import Action, Registry, Status, Step, Version
 from models.targeting import stranded
@@ -142,7 +145,7 @@ class Publishing:
     async def sizes(self, model: Model, progress: Progress = lambda done, total: None) -> dict[int, int]:
         """Return cluster id → members, as the workers have scored them."""
         counts: Counter[int] = Counter()
-        async for members in self._members(progress):
+        async for members in self.members(progress):
             counts.update(member.memberships[model.key][0] for _, member in members if model.key in member.memberships)
         return {cluster.id: counts[cluster.id] for cluster in model.clusters}
 
@@ -158,7 +161,7 @@ class Publishing:
     async def _unseen_paths(self, model: Model) -> list[str]:
         documents: list[Any] = []
         try:
-            async for members in self._members():
+            async for members in self.members():
                 documents += [member.document for _, member in members]
                 if len(documents) >= PATHS_SAMPLE:
                     break
@@ -178,7 +181,7 @@ class Publishing:
     async def _check_flips(self, name: str, live: int, version: int, max_flips: float) -> None:
         old, new = key_of(label(name, live)), key_of(label(name, version))
         n = flips = 0
-        async for members in self._members():
+        async for members in self.members():
             for _, member in members:
                 held = member.memberships
                 if old in held and new in held:
@@ -190,7 +193,8 @@ class Publishing:
                 f"Next: memberstream model compare {name}@{version} {name}@{live}; then --max-flips, or --force"
             )
 
-    def _members(self, progress: Progress = lambda done, total: None) -> AsyncIterator[Any]:
+    def members(self, progress: Progress = lambda done, total: None) -> AsyncIterator[list[tuple[bytes, Member]]]:
+        """Yield (id, state) of the members that have a document, a thousand at a time. Raises StateUnreadable."""
         return all_members(self._settings.kafka_bootstrap, self._settings.changelog_topic, progress)
 
 
@@ -199,8 +203,13 @@ def _check_campaigns(registry: Registry, name: str, version: int) -> None:
     if campaigns:
         raise PublishError(
             f"{label(name, version)} lacks clusters that campaigns name: {', '.join(campaigns)}. "
-            f"Next: memberstream campaign set or delete them, or --force: nobody sees them there then"
+            "Next: memberstream campaign set or delete them, or --force: nobody sees them there then"
         )
+
+
+def this_user() -> str:
+    """Return who runs this process, for the history."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def find(registry: Registry, text: str) -> Version:

@@ -9,6 +9,7 @@ import typer
 
 from stream.cli import (
     campaign_commands,
+    compare_command,
     event_commands,
     model_commands,
     reader_commands,
@@ -27,6 +28,7 @@ app.add_typer(model_commands.app, name="model")
 for name, registry_command in registry_commands.COMMANDS.items():
     model_commands.app.command(name)(registry_command)
 app.add_typer(campaign_commands.app, name="campaign")
+model_commands.app.command("compare")(compare_command.compare_)
 app.add_typer(event_commands.app, name="events")
 for command in (
     service_commands.demo,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
-import socket
 from collections.abc import Callable
 from typing import Annotated
 
@@ -18,7 +16,7 @@ from models.registry import Version
 from models.timestamps import format_ms
 from stream.cli.console import CommandError, err, out, print_json, reports_errors, settings
 from stream.cli.model_commands import File, moment, read
-from stream.publishing import MAX_FLIPS, Publishing, find
+from stream.publishing import MAX_FLIPS, Publishing, find, this_user
 
 Label = Annotated[str, typer.Argument(metavar="NAME@VERSION", help="a published version", show_default=False)]
 Name = Annotated[str, typer.Argument(help="a model's name", show_default=False)]
@@ -27,8 +25,9 @@ Reason = Annotated[str, typer.Option(help="for the history")]
 Force = Annotated[bool, typer.Option("--force", help="although a check objects")]
 
 
-def _publishing() -> Publishing:
-    return Publishing(settings(), f"{getpass.getuser()}@{socket.gethostname()}")
+def publisher() -> Publishing:
+    """Return what publishes for this process' user, by its settings."""
+    return Publishing(settings(), this_user())
 
 
 @reports_errors
@@ -46,7 +45,7 @@ def publish(
 
 
 async def _publish(model: Model, wait: bool, promote: bool, reason: str, force: bool) -> None:
-    publishing = _publishing()
+    publishing = publisher()
     if await publishing.publish(model, reason=reason, force=force):
         out.print(f"[green]published[/] {model.label} as a candidate")
     else:
@@ -65,7 +64,7 @@ def wait(label: Label) -> None:
     """Follow the scoring of all members with a version; ends with the clusters' sizes."""
 
     async def run() -> None:
-        publishing = _publishing()
+        publishing = publisher()
         entry = find(await publishing.registry(), label)
         await _wait(publishing, entry, parse(entry.definition))
 
@@ -106,7 +105,7 @@ def promote(
     """Make a version the one that readers use: one write switches all of them."""
 
     async def run() -> None:
-        publishing = _publishing()
+        publishing = publisher()
         entry = find(await publishing.registry(), label)
         await publishing.promote(
             entry.name, entry.version, reason=reason, max_flips=share("--max-flips", max_flips), force=force
@@ -130,7 +129,7 @@ def share(option: str, text: str) -> float:
 @reports_errors
 def rollback(name: Name, reason: Reason = "") -> None:
     """Make the version live again that was so before."""
-    version = asyncio.run(_publishing().rollback(name, reason=reason))
+    version = asyncio.run(publisher().rollback(name, reason=reason))
     out.print(f"[green]live[/] {name}@{version}")
 
 
@@ -139,7 +138,7 @@ def retire(label: Label, reason: Reason = "") -> None:
     """End the scoring of a version; its memberships go from Redis in the background. It can't be undone."""
 
     async def run() -> None:
-        publishing = _publishing()
+        publishing = publisher()
         entry = find(await publishing.registry(), label)
         await publishing.retire(entry.name, entry.version, reason=reason)
         out.print(f"retired {entry.name}@{entry.version}")
@@ -150,7 +149,7 @@ def retire(label: Label, reason: Reason = "") -> None:
 @reports_errors
 def list_(json: Json = False) -> None:
     """List the published versions and what each is: candidate, live or retired."""
-    registry = asyncio.run(_publishing().registry())
+    registry = asyncio.run(publisher().registry())
     entries = sorted(registry.versions.values(), key=lambda entry: (entry.name, entry.version))
     if json:
         print_json([{"model": e.name, "version": e.version, "status": e.status} for e in entries])
@@ -167,7 +166,7 @@ def list_(json: Json = False) -> None:
 @reports_errors
 def history(name: Name, json: Json = False) -> None:
     """Show what was done with a model's versions: when, by whom, why."""
-    registry = asyncio.run(_publishing().registry())
+    registry = asyncio.run(publisher().registry())
     steps = [step for step in registry.history if step.name == name]
     if json:
         print_json(
@@ -198,7 +197,7 @@ def live_at(
     name: Name, at: Annotated[str, typer.Argument(metavar="TIME", help="ISO 8601", show_default=False)]
 ) -> None:
     """Print the version of a model that was live at a time. Exit status 1 if none was."""
-    version = asyncio.run(_publishing().registry()).live_at(name, moment("TIME", at))
+    version = asyncio.run(publisher().registry()).live_at(name, moment("TIME", at))
     out.print("none" if version is None else f"{name}@{version}")
     if version is None:
         raise typer.Exit(1)

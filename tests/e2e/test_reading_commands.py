@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import orjson
+from e2e.commands import memberstream
 from e2e.definitions import level
-from e2e.system import Install, Pair, System
-from typer.testing import CliRunner
-
-from stream.cli.main import app
+from e2e.system import Install, Pair
 
 ODD = "Zoë :x{y} 你好"  # a member id that quoting, splitting or decoding could break
-
-
-async def memberstream(system: System, *arguments: str) -> tuple[int, str, str]:
-    """Run a command in the worker's environment; returns exit status, standard output and standard error.
-
-    In this process, which has the imports done, but in a thread: commands bring their own event loop.
-    """
-    result = await asyncio.to_thread(CliRunner().invoke, app, arguments, env=system.environment())
-    return result.exit_code, result.stdout, result.stderr
 
 
 async def test_from_a_file_of_events_to_an_explanation(embedded_pair: Pair, install: Install, tmp_path: Path) -> None:

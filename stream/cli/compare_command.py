@@ -1,0 +1,166 @@
+"""`memberstream model compare`: what a promotion would change, as tables, JSON or a picture."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from models.compare import Shift
+from models.timestamps import format_ms
+from stream.cli.comparison_picture import save
+from stream.cli.console import CommandError, err, out, print_json, reports_errors
+from stream.cli.registry_commands import publisher
+from stream.comparing import Compared, Mover, compare
+
+#: Population stability index: what each stretch is commonly taken for.
+_PSI_WORDS = ((0.1, "nothing to speak of"), (0.25, "some"), (float("inf"), "a lot"))
+
+Label = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", show_default=False)]
+
+
+@reports_errors
+def compare_(
+    new: Annotated[str, typer.Argument(metavar="NEW", help="NAME@VERSION, or NAME: its live one", show_default=False)],
+    old: Annotated[str, typer.Argument(metavar="OLD", help="what to compare it with", show_default=False)],
+    samples: Annotated[int, typer.Option(min=0, max=100, help="members shown of each kind of flip")] = 2,
+    picture: Annotated[
+        Path | None, typer.Option(help="write a picture, .svg or .png (pip install 'memberstream[pictures]')")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Compare two versions over all members: who would move, and why; what it does to campaigns and probabilities."""
+    if picture is not None and picture.suffix not in (".svg", ".png"):
+        raise CommandError(f"{picture}: expected a name that ends in .svg or .png. Next: rename it")
+    columns = TextColumn("reading members"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
+        task = progress.add_task("", total=None)
+        found = asyncio.run(
+            compare(
+                publisher(), new, old, n_samples=samples,
+                progress=lambda done, total: progress.update(task, completed=done, total=total),
+            )
+        )  # fmt: skip
+    if not found.comparison.n_both:
+        raise CommandError("no member has a cluster under both. Next: send documents, and see that a worker runs")
+    if picture is not None:
+        save(found, picture)
+    if json:
+        print_json(_as_json(found))
+    else:
+        _print(found)
+        if picture is not None:
+            out.print(f"\npicture: {picture}")
+
+
+def _as_json(found: Compared) -> dict[str, object]:
+    comparison = found.comparison
+    return {
+        "old": found.old,
+        "new": found.new,
+        "members": comparison.n_both,
+        "agree": comparison.n_agree,
+        "old_clusters": comparison.old,
+        "new_clusters": comparison.new,
+        "matrix": comparison.matrix,
+        "flips": [flip._asdict() for flip in comparison.flips],
+        "shifts": [
+            {
+                "of": shift.of,
+                "psi": shift.psi,
+                "ks": shift.ks,
+                "old_mean": float(shift.old.mean()),
+                "new_mean": float(shift.new.mean()),
+            }
+            for shift in comparison.shifts
+        ],
+        "campaigns": [campaign._asdict() for campaign in found.campaigns],
+        "movers": [
+            {
+                "member_id": mover.member_id,
+                "as_of_ms": mover.as_of_ms,
+                "old_cluster": mover.old_cluster,
+                "new_cluster": mover.new_cluster,
+                "reasons": [reason._asdict() for reason in mover.reasons],
+            }
+            for mover in found.movers
+        ],
+    }
+
+
+def _print(found: Compared) -> None:
+    comparison = found.comparison
+    n, agree = comparison.n_both, comparison.n_agree
+    out.print(f"[bold]{found.new}[/] against [bold]{found.old}[/]: {n:,} members under both")
+    out.print(f"{agree:,} agree ({agree / n:.1%}), {n - agree:,} would move ({(n - agree) / n:.1%})\n")
+    out.print(_matrix(found))
+    if found.campaigns:
+        table = _table("campaign", "members now", "after", "change")
+        for campaign, before, after in found.campaigns:
+            table.add_row(campaign, f"{before:,}", f"{after:,}", f"{after - before:+,}")
+        out.print("", table)
+    for shift in comparison.shifts:
+        _print_shift(shift)
+    if found.movers:
+        names = [{cluster.id: cluster.name for cluster in side} for side in (comparison.old, comparison.new)]
+        counts = {(flip.old, flip.new): flip.n for flip in comparison.flips}
+        shown: set[tuple[int, int]] = set()
+        for mover in found.movers:
+            kind = mover.old_cluster, mover.new_cluster
+            if kind not in shown:
+                shown.add(kind)
+                out.print(
+                    f"\n[bold]{kind[0]} {names[0][kind[0]]} → {kind[1]} {names[1][kind[1]]}[/]: "
+                    f"{counts[kind]:,} members, such as"
+                )
+            _print_mover(mover)
+
+
+def _matrix(found: Compared) -> Table:
+    """Rows: old clusters; columns: new ones. Those a version says nothing of only where there are some."""
+    comparison = found.comparison
+    *inner, last = comparison.matrix
+    has_row, has_column = any(last), any(row[-1] for row in comparison.matrix)
+    heads = [f"{cluster.id} {cluster.name}" for cluster in comparison.new]
+    table = _table(f"{found.old} ↓  {found.new} →", *heads, *(["none"] if has_column else []))
+    rows = [(f"{cluster.id} {cluster.name}", row) for cluster, row in zip(comparison.old, inner, strict=True)]
+    new_ids = [cluster.id for cluster in comparison.new]
+    old_ids: list[int | None] = [cluster.id for cluster in comparison.old]
+    if has_row:
+        rows.append(("none", last))
+        old_ids.append(None)
+    for old_id, (head, row) in zip(old_ids, rows, strict=True):
+        cells = [
+            f"[green]{count:,}[/]" if new_id == old_id else f"{count:,}" if count else "[dim]0[/]"
+            for new_id, count in zip(new_ids, row[:-1], strict=True)
+        ]
+        table.add_row(head, *cells, *([f"{row[-1]:,}"] if has_column else []))
+    return table
+
+
+def _print_shift(shift: Shift) -> None:
+    of = f" of {shift.of}" if shift.of else ""
+    words = next(words for bound, words in _PSI_WORDS if shift.psi < bound)
+    out.print(
+        f"\nprobability{of}: mean {shift.old.mean():.4f} → {shift.new.mean():.4f}, "
+        f"PSI {shift.psi:.3f} ({words}), KS {shift.ks:.3f}"
+    )
+
+
+def _print_mover(mover: Mover) -> None:
+    out.print(f"  {mover.member_id}, as of {format_ms(mover.as_of_ms)}")
+    for name, old_x, new_x, old_part, new_part in mover.reasons:
+        values = [f"{x:.4f}" for x in (old_x, new_x) if x is not None]
+        parts = ["–" if x is None else f"{part:+.4f}" for x, part in ((old_x, old_part), (new_x, new_part))]
+        out.print(f"    {name} = {' → '.join(dict.fromkeys(values))}: contribution {' → '.join(parts)}")
+
+
+def _table(*heads: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for i, head in enumerate(heads):
+        table.add_column(head, justify="right" if i else "left")
+    return table
