@@ -147,10 +147,13 @@ async def test_a_promotion_moves_members_at_once(system: System, lookup: Lookup)
                 seen.add(version)
 
     reader = asyncio.create_task(hammer())
-    for i in range(20):
+    for i in range(21):
         await publishing.promote("activity", 2 - i % 2, force=True)
         if reader.done():
             break
+    async with asyncio.timeout(10):
+        while seen != {1, 2} and not reader.done():  # a client looks once a second
+            await asyncio.sleep(0.05)
     done.set()
     await reader
     assert seen == {1, 2}
