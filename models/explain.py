@@ -9,7 +9,7 @@ from typing import Any
 
 from models.model import Cluster, Model
 from models.plan import Plan
-from models.scorer import KMeans, Logistic, Multinomial, Scores
+from models.scorer import GaussianMixture, KMeans, Logistic, Multinomial, Scores
 from models.timestamps import FOREVER
 
 
@@ -20,13 +20,17 @@ class Explanation:
     Attributes:
         predictors: input column → value.
         contributions: input column → coef × x, for logistic; for multinomial the cluster's minus the runner-up's; for
-            k-means the runner-up's squared distance minus the cluster's. Positive: speaks for the cluster.
-        eta: logit-scale linear predictor; a list per cluster for multinomial; None for k-means.
+            k-means the runner-up's squared distance minus the cluster's; for a Gaussian mixture the cluster's minus the
+            runner-up's log density of the column given the columns before it (chain rule, Bishop 2006, sections 1.2
+            and 2.3.1): with the weights' log ratio they add up to the difference in eta, and where covariances are
+            diagonal the order doesn't matter. Positive: speaks for the cluster.
+        eta: logit-scale linear predictor; a list per cluster for multinomial and, log(weight × density), for a Gaussian
+            mixture; None for k-means.
         probability: of the positive class, or a list per cluster; None for k-means.
         distances: to each centroid, k-means only.
         next_cluster: the cluster nearest to being given instead; None where there is one cluster only.
-        distance_to_next: what separates the two: logistic, in eta, to the nearest threshold; multinomial, in eta;
-            k-means, difference of the two distances.
+        distance_to_next: what separates the two: logistic, in eta, to the nearest threshold; multinomial and Gaussian
+            mixture, in eta; k-means, difference of the two distances.
         valid_until_ms: until when nothing changes by itself; None: for ever.
     """
 
@@ -111,6 +115,9 @@ def _contributions(model: Model, x: Any, here: int, other: int | None) -> list[f
         return [0.0] * len(x)
     if isinstance(scorer, Multinomial):
         return ((scorer.coef[here] - scorer.coef[other]) * x).tolist()  # type: ignore[no-any-return]
+    if isinstance(scorer, GaussianMixture):
+        row = x[None, :]
+        return (scorer.log_densities(row, here)[0] - scorer.log_densities(row, other)[0]).tolist()  # type: ignore[no-any-return]
     return ((x - scorer.centroids[other]) ** 2 - (x - scorer.centroids[here]) ** 2).tolist()  # type: ignore[no-any-return]
 
 

@@ -10,7 +10,6 @@ import re
 import tomllib
 from typing import Any
 
-import numpy as np
 import orjson
 
 from models.document import MAX_DEPTH, depth
@@ -18,7 +17,7 @@ from models.examples import parse_examples, verify
 from models.model import Cluster, Example, Model
 from models.predictor_file import parse_predictors
 from models.problems import ModelFileError, Node, Problem
-from models.scorer import KMeans, Logistic, Multinomial, Scorer
+from models.scorer_file import parse_scorer
 
 FORMAT = 1
 MAX_CLUSTER_ID = 2**31 - 1
@@ -70,7 +69,8 @@ def parse(definition: Any) -> Model:
     clusters = _clusters(clusters_node) if clusters_node else ()
     cluster_ids = [c.id for c in clusters] if clusters_node and len(problems) == before else None
     model_node = root.get("model")
-    inputs, scorer = _scorer(model_node, columns, len(clusters) or None, are_complete) if model_node else ((), None)
+    n_clusters = len(clusters) or None
+    inputs, scorer = parse_scorer(model_node, columns, n_clusters, are_complete) if model_node else ((), None)
     if predictors_node and are_complete and scorer is not None:
         _check_unused(predictors_node, inputs, definition)
     examples_node = root.get("examples")
@@ -115,78 +115,6 @@ def _clusters(node: Node) -> tuple[Cluster, ...]:
             name_node.problem("a name, not empty, that no other cluster has")
         clusters.append(Cluster(-1 if cluster_id is None else cluster_id, name or ""))
     return tuple(clusters)
-
-
-def _scorer(
-    node: Node, columns: list[str], n_clusters: int | None, are_complete: bool
-) -> tuple[tuple[str, ...], Scorer | None]:
-    kind_node = node.get("type")
-    kind = kind_node.value if kind_node else None
-    readers = {"logistic": _logistic, "multinomial": _multinomial, "kmeans": _kmeans}
-    if not isinstance(kind, str) or kind not in readers:
-        (kind_node or node).problem(f"a type, one of {', '.join(readers)}", None if kind_node else "none")
-        return (), None
-    inputs = tuple(columns)
-    inputs_node = node.get("inputs")
-    if inputs_node is not None:
-        named = [(element, element.text()) for element in inputs_node.array("a list of column names")]
-        for element, name in named:
-            if are_complete and name is not None and name not in columns:
-                element.problem(f"a column of the predictors: {', '.join(columns)}")
-        inputs = tuple(name or "" for _, name in named)
-        if len(set(inputs)) < len(inputs):
-            inputs_node.problem("column names that differ from one another")
-    is_known = are_complete if inputs_node is None else isinstance(inputs_node.value, list)
-    scorer = readers[kind](node, len(inputs) if is_known else None, n_clusters)
-    return inputs, scorer if is_known else None
-
-
-def _logistic(node: Node, n_inputs: int | None, n_clusters: int | None) -> Scorer | None:
-    node.object({"type", "coef", "intercept", "thresholds"}, {"inputs"})
-    coef_node, intercept_node = node.get("coef"), node.get("intercept")
-    coef = coef_node.numbers(n_inputs, "one number for each input") if coef_node else None
-    intercept = intercept_node.number() if intercept_node else None
-    thresholds = _thresholds(node.get("thresholds"), n_clusters)
-    if coef is None or intercept is None or thresholds is None:
-        return None
-    return Logistic(np.array(coef), intercept, np.array(thresholds))
-
-
-def _thresholds(node: Node | None, n_clusters: int | None) -> list[float] | None:
-    if node is None or (node.value == [] and n_clusters == 1):
-        return []
-    n = None if n_clusters is None else n_clusters - 1
-    thresholds = node.numbers(n, "one probability between each two clusters")
-    before = 0.0
-    for index, threshold in enumerate(thresholds or ()):
-        if not before < threshold < 1:
-            node.child(index).problem(f"a probability above {before} and below 1")
-        before = threshold
-    return thresholds
-
-
-def _multinomial(node: Node, n_inputs: int | None, n_clusters: int | None) -> Scorer | None:
-    node.object({"type", "coef", "intercept"}, {"inputs"})
-    coef = _matrix(node.get("coef"), n_inputs, n_clusters)
-    intercept_node = node.get("intercept")
-    intercept = intercept_node.numbers(n_clusters, "one number for each cluster") if intercept_node else None
-    return None if coef is None or intercept is None else Multinomial(np.array(coef), np.array(intercept))
-
-
-def _kmeans(node: Node, n_inputs: int | None, n_clusters: int | None) -> Scorer | None:
-    node.object({"type", "centroids"}, {"inputs"})
-    centroids = _matrix(node.get("centroids"), n_inputs, n_clusters)
-    return None if centroids is None else KMeans(np.array(centroids))
-
-
-def _matrix(node: Node | None, n_inputs: int | None, n_clusters: int | None) -> list[list[float]] | None:
-    if node is None:
-        return None
-    before = len(node.problems)
-    rows = [
-        row.numbers(n_inputs, "one number for each input") for row in node.array("one row for each cluster", n_clusters)
-    ]
-    return [row for row in rows if row is not None] if len(node.problems) == before else None
 
 
 def _check_unused(predictors: Node, inputs: tuple[str, ...], definition: dict[str, Any]) -> None:

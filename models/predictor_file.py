@@ -23,7 +23,7 @@ MAX_WINDOW_DAYS = 36_500
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,99}")
 _AGGREGATES = get_args(Aggregate)
 _COMBINATIONS = ("ratio", "product")
-_EMPTY_IS_ZERO = ("count", "sum", "distinct", "product")  # their missing value has an obvious default, 0
+EMPTY_IS_ZERO = ("count", "sum", "distinct", "product")  # their missing value has an obvious default, 0
 _OPTIONAL = {"missing", "transforms"}
 _LIST_FIELDS = {"value", "time", "window_days", "where"}
 _CLOCK_FIELDS = {"resolution", "utc_offset_minutes"}
@@ -204,7 +204,7 @@ def _combination(node: Node, kind: str, earlier: dict[str, Predictor | None]) ->
 def _missing(node: Node, kind: str, is_text: bool) -> Category | None:
     given = node.get("missing")
     if given is None:
-        if not is_text and kind not in _EMPTY_IS_ZERO:
+        if not is_text and kind not in EMPTY_IS_ZERO:
             node.problem(f"a field `missing`: what {kind} becomes where there is no usable value", "none")
         return None if is_text else 0.0
     if not is_text:

@@ -4,12 +4,14 @@ Laws:
 - A row's result depends on that row alone, bit for bit: every reduction runs along one row, in an order fixed by the
   number of columns. (BLAS' gemv and gemm differ in the last bit, so no `@`.)
 - Ties go to the cluster that stands first in the file; ids ascend there, so it is the lowest id.
-- Nothing overflows: columns and parameters lie within ±1e100 (models.predictor.LIMIT, models.problems).
-- Formulas and parameter shapes are scikit-learn's: LogisticRegression (binary, multinomial), KMeans.
+- Nothing overflows: columns and parameters lie within ±1e100 (models.predictor.LIMIT, models.problems), and the
+  Cholesky factors of a mixture, which are squared after a product, within ±1e40 (models.scorer_file).
+- Formulas and parameter shapes are scikit-learn's: LogisticRegression (binary, multinomial), KMeans, GaussianMixture.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,6 +20,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
+_HALF_LOG_2PI = math.log(2 * math.pi) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +29,9 @@ class Scores:
 
     Attributes:
         index: (n,) index of the cluster in the file's list.
-        eta: logistic (n,), multinomial (n, n_clusters): linear predictor, logit scale.
-        probability: logistic (n,): of the positive class; multinomial (n, n_clusters).
+        eta: logistic (n,), multinomial (n, n_clusters): linear predictor, logit scale; Gaussian mixture
+            (n, n_clusters): log(weight × density).
+        probability: logistic (n,): of the positive class; multinomial, Gaussian mixture (n, n_clusters).
         distances: k-means (n, n_clusters): Euclidean distance to each centroid.
     """
 
@@ -48,6 +52,13 @@ def expit(eta: Floats) -> Floats:
     """Return 1 / (1 + exp(-eta)) without overflow, the same shape."""
     e = np.exp(-np.abs(eta))
     return np.where(eta >= 0, 1.0 / (1.0 + e), e / (1.0 + e))
+
+
+def softmax(eta: Floats) -> Floats:
+    """Return exp(eta) as shares of each row's sum, (n, n_clusters) → the same shape."""
+    e = np.exp(eta - eta.max(axis=1, keepdims=True))
+    shares: Floats = e / e.sum(axis=1, keepdims=True)
+    return shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +89,7 @@ class Multinomial:
         """Return the scores of x (n, n_columns)."""
         rows = zip(self.coef, self.intercept.tolist(), strict=True)
         eta = np.stack([linear(x, coef, intercept) for coef, intercept in rows], axis=1)
-        e = np.exp(eta - eta.max(axis=1, keepdims=True))
-        return Scores(eta.argmax(axis=1), eta, e / e.sum(axis=1, keepdims=True))
+        return Scores(eta.argmax(axis=1), eta, softmax(eta))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,4 +106,35 @@ class KMeans:
         return Scores(squared.argmin(axis=1), distances=np.sqrt(squared))
 
 
-Scorer = Logistic | Multinomial | KMeans
+@dataclass(frozen=True, slots=True)
+class GaussianMixture:
+    """The most probable of several normal distributions; probabilities are its responsibilities.
+
+    A component's precision matrix is U Uᵀ with U upper triangular, and y = (x - mean) U has independent standard
+    normal elements: y_j is x_j, standardised given the columns before it (scikit-learn's `precisions_cholesky_`).
+    """
+
+    type: ClassVar[str] = "gaussian_mixture"
+    weights: Floats  # (n_clusters,), above 0
+    means: Floats  # (n_clusters, n_columns)
+    factors: Floats  # the U, (n_clusters, n_columns, n_columns); if all are diagonal their diagonals: a dimension less
+
+    def score_many(self, x: Floats) -> Scores:
+        """Return the scores of x (n, n_columns)."""
+        densities = [self.log_densities(x, i).sum(axis=1) for i in range(len(self.weights))]
+        eta = np.stack(densities, axis=1) + np.log(self.weights)
+        return Scores(eta.argmax(axis=1), eta, softmax(eta))
+
+    def log_densities(self, x: Floats, component: int) -> Floats:
+        """Return, (n, n_columns), log p(x_j | x_1 … x_j-1) under a component; a row's sum is its log density there."""
+        centred = np.subtract(x, self.means[component], order="C")
+        factor = self.factors[component]
+        if factor.ndim == 1:
+            y, diagonal = centred * factor, factor
+        else:
+            y, diagonal = np.stack([linear(centred, column, 0.0) for column in factor.T], axis=1), factor.diagonal()
+        densities: Floats = np.subtract(np.log(diagonal) - _HALF_LOG_2PI, 0.5 * np.square(y), order="C")
+        return densities
+
+
+Scorer = Logistic | Multinomial | KMeans | GaussianMixture

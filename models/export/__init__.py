@@ -8,7 +8,8 @@ Laws:
 """
 
 from models.export.columns import ExportError
+from models.export.estimator import from_estimator
+from models.export.file import ModelFile
 from models.export.from_r import from_r_glm
-from models.export.model import ModelFile, from_estimator
 
 __all__ = ["ExportError", "ModelFile", "from_estimator", "from_r_glm"]

@@ -1,7 +1,8 @@
 """The columns of a training matrix as definitions: what a pipeline's steps make of the predictors they were given.
 
-A fitted pipeline is walked from left to right. Before it stand the raw columns, one for each predictor; each step turns
-columns into columns; in front of the final estimator each column is a definition that the model file can hold.
+A fitted pipeline is walked from left to right. Before it stand the columns of the author's predictors
+(models.export.raw); each step turns columns into columns; in front of the final estimator each column is a definition
+that the model file can hold.
 
 Law: equal definitions become one predictor; different ones never share a name.
 """
@@ -14,7 +15,7 @@ from typing import Any
 
 import orjson
 
-_CARRIED = ("missing", "transforms")
+_MAX_HINT = 90  # a name may have 100 characters (models.predictor_file)
 
 
 class ExportError(ValueError):
@@ -31,14 +32,15 @@ class Definition:
 
     Attributes:
         hint: the name it gets unless another one has it.
-        source: `path`, `aggregate` … as in a model file; empty for a product.
-        operands: of a product.
+        source: `path`, `aggregate` … as in a model file; empty for a combination.
+        operation: "ratio" or "product" of two operands; empty for a source.
         missing: the raw value in place of a missing one; None: not known yet, or (before a one-hot) no category.
-        is_text: its raw value is a category's text.
+        is_text: its raw value is a category's text that no step has encoded yet.
     """
 
     hint: str
     source: Mapping[str, Any]
+    operation: str = ""
     operands: tuple[Definition, ...] = ()
     missing: Any = None
     transforms: tuple[Any, ...] = ()
@@ -47,7 +49,8 @@ class Definition:
     @property
     def key(self) -> bytes:
         """Bytes that two definitions share only if they compute the same."""
-        parts = (dict(self.source), [o.key.decode() for o in self.operands], self.missing, self.transforms)
+        operands = [operand.key.decode() for operand in self.operands]
+        parts = (dict(self.source), self.operation, operands, self.missing, self.transforms)
         return orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
 
     def then(self, transform: Any) -> Definition:
@@ -60,7 +63,7 @@ class Column:
     """A column of the matrix: a definition's, or one of its categories', or (definition None) the constant 1.
 
     Its value there is (v - mean) / sd. Only what can't be a transform of the definition is kept here: the scaling of a
-    category's column, which a linear model takes into its coefficients.
+    category's column, which linear models and mixtures take into their parameters.
     """
 
     definition: Definition | None
@@ -73,21 +76,22 @@ class Column:
         """Whether it is a number that can be transformed further."""
         return self.definition is not None and self.category is None and not self.definition.is_text
 
+    @property
+    def is_scaled(self) -> bool:
+        """Whether it isn't its definition's value as it stands."""
+        return (self.mean, self.sd) != (0.0, 1.0)
 
-def raw_columns(predictors: Sequence[Mapping[str, Any]]) -> list[Column]:
-    """Return a column for each predictor as the author wrote it."""
-    columns = []
-    for predictor in predictors:
-        source = {name: value for name, value in predictor.items() if name not in (*_CARRIED, "name", "type")}
-        definition = Definition(
-            str(predictor.get("name", "")),
-            source,
-            missing=predictor.get("missing"),
-            transforms=tuple(predictor.get("transforms", ())),
-            is_text=predictor.get("type") == "text",
-        )
-        columns.append(Column(definition))
-    return columns
+    @property
+    def hint(self) -> str:
+        """How to call it in a problem."""
+        name = self.definition.hint if self.definition else "1"
+        return name if self.category is None else f"{name}={label(self.category)}"
+
+
+def product(a: Definition, b: Definition) -> Definition:
+    """Return the product of two definitions."""
+    hint = f"{a.hint}_squared" if a.key == b.key else f"{a.hint}_x_{b.hint}"
+    return Definition(hint, {}, "product", (a, b))
 
 
 def emit(columns: Sequence[Column]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -99,13 +103,14 @@ def emit(columns: Sequence[Column]) -> tuple[list[dict[str, Any]], list[str]]:
         key = definition.key
         if key not in emitted:
             operands = [add(operand) for operand in definition.operands]
-            name, n = definition.hint, 2
+            hint = name = definition.hint[:_MAX_HINT]
+            n = 2
             while name in taken:
-                name, n = f"{definition.hint}_{n}", n + 1
+                name, n = f"{hint}_{n}", n + 1
             taken.add(name)
             predictor: dict[str, Any] = {"name": name, **definition.source}
             if operands:
-                predictor["product"] = operands
+                predictor[definition.operation] = operands
             if definition.missing is not None:
                 predictor["missing"] = definition.missing
             if definition.transforms:
@@ -115,7 +120,7 @@ def emit(columns: Sequence[Column]) -> tuple[list[dict[str, Any]], list[str]]:
 
     names = []
     for column in columns:
-        assert column.definition is not None  # noqa: S101 (the constant is in no scorer; narrows the type)
+        assert column.definition is not None  # noqa: S101 (no scorer has a constant as input; narrows the type)
         name = add(column.definition)
         names.append(name if column.category is None else f"{name}={label(column.category)}")
     return list(emitted.values()), names

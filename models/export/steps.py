@@ -2,11 +2,14 @@
 
 Attributes and formulas are those of scikit-learn 1.7 and later. A step gets the columns of its input in their order and
 returns those of its output in theirs; what it can't do exactly it notes as a problem, and goes on.
+
+Law: what the step would refuse (a category never seen, a missing value) must have an answer that the author gave, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +19,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, PolynomialFeatures, StandardScaler
 
-from models.export.columns import Column, Definition
+from models.export.columns import Column, product
 
 Columns = list[Column]
 
@@ -30,8 +33,7 @@ def through(step: Any, columns: Columns, where: str, problems: list[str]) -> Col
     if step is None or step in ("passthrough", "drop"):
         return [] if step == "drop" else columns
     n_in = getattr(step, "n_features_in_", len(columns))
-    if n_in != len(columns):
-        problems.append(f"{where}: fitted on {n_in} columns, gets {len(columns)}. Use: one predictor for each column")
+    if n_in != len(columns):  # the echo of a step before it that can't be represented
         return columns
     for kind, handler in _HANDLERS.items():
         if isinstance(step, kind):
@@ -49,6 +51,8 @@ def _pipeline(step: Pipeline, columns: Columns, where: str, problems: list[str])
 
 def _column_transformer(step: ColumnTransformer, columns: Columns, where: str, problems: list[str]) -> Columns:
     names = list(getattr(step, "feature_names_in_", ()))
+    if step.transformer_weights:
+        problems.append(f"{where}: transformer_weights. Use: no weights, a model's parameters take them in")
     result: Columns = []
     for name, part, chosen in step.transformers_:
         indices = _indices(chosen, names, len(columns))
@@ -64,7 +68,7 @@ def _indices(chosen: Any, names: list[str], n: int) -> list[int]:
             start = None if start is None else names.index(start)
             stop = None if stop is None else names.index(stop) + 1
         return list(range(n))[slice(start, stop, chosen.step)]
-    listed = [chosen] if isinstance(chosen, (str, int)) else list(chosen)
+    listed = list(chosen)
     if listed and all(isinstance(c, (bool, np.bool_)) for c in listed):
         return [i for i, is_chosen in enumerate(listed) if is_chosen]
     return [names.index(c) if isinstance(c, str) else int(c) % n for c in listed]
@@ -94,7 +98,7 @@ def _standard_scaler(step: StandardScaler, columns: Columns, where: str, problem
 
 
 def _min_max_scaler(step: MinMaxScaler, columns: Columns, where: str, problems: list[str]) -> Columns:
-    """X * scale_ + min_ is (X - mean) / sd with sd = 1 / scale_ and mean = -min_ / scale_."""
+    """Return X * scale_ + min_ as (X - mean) / sd, with sd = 1 / scale_ and mean = -min_ / scale_."""
     result = _affine(columns, -step.min_ / step.scale_, 1.0 / step.scale_, where, problems)
     if not step.clip:
         return result
@@ -109,16 +113,23 @@ def _min_max_scaler(step: MinMaxScaler, columns: Columns, where: str, problems: 
 
 def _simple_imputer(step: SimpleImputer, columns: Columns, where: str, problems: list[str]) -> Columns:
     if step.add_indicator:
-        problems.append(f"{where}: add_indicator. Use: a predictor of its own, counted with `exists`")
+        problems.append(f"{where}: add_indicator. Use: add_indicator=False")
+    if not _is_missing(step.missing_values):
+        problems.append(
+            f"{where}: missing_values={step.missing_values!r}. Use: documents where what is unknown is absent"
+        )
     result: Columns = []
     for column, value in zip(columns, step.statistics_.tolist(), strict=True):
         definition = column.definition
-        if definition is None or column.category is not None or definition.transforms or definition.operands:
-            problems.append(f"{where}: imputes what other steps have made. Use: a SimpleImputer before all other steps")
+        if definition is not None and definition.missing is not None:
+            result.append(column)  # there never is a missing value to impute
+        elif definition is None or column.category is not None or definition.transforms or definition.operands:
+            problems.append(
+                f"{where}: imputes {column.hint}, which isn't as the document has it. Use: a SimpleImputer before all "
+                "other steps, or `missing` in the predictor"
+            )
             result.append(column)
-        elif definition.missing is not None:  # then there never is a missing value to impute
-            result.append(column)
-        elif value is None or value != value:
+        elif _is_missing(value):
             problems.append(f"{where}: {definition.hint} had no value to learn from. Use: `missing` in its predictor")
             result.append(column)
         else:
@@ -140,6 +151,11 @@ def _function(step: FunctionTransformer, columns: Columns, where: str, problems:
 
 def _one_hot(step: OneHotEncoder, columns: Columns, where: str, problems: list[str]) -> Columns:
     result: Columns = []
+    if step.handle_unknown == "error":
+        problems.append(
+            f'{where}: handle_unknown="error" leaves open what a category becomes that training has not seen. Use: '
+            '.set_params(handle_unknown="ignore"), all its columns are 0 then; no new fit is needed'
+        )
     infrequent = getattr(step, "infrequent_categories_", None)  # raises where they aren't asked for
     for i, (column, categories) in enumerate(zip(columns, step.categories_, strict=True)):
         definition = column.definition
@@ -151,7 +167,7 @@ def _one_hot(step: OneHotEncoder, columns: Columns, where: str, problems: list[s
                 f"{where}: {definition.hint} has infrequent categories. Use: no min_frequency and max_categories"
             )
         names = categories.tolist()
-        if any(c is None or c != c for c in names):
+        if any(map(_is_missing, names)):
             problems.append(
                 f"{where}: {definition.hint} was missing in training, as a category. Use: a SimpleImputer before it"
             )
@@ -188,15 +204,14 @@ def _polynomial(step: PolynomialFeatures, columns: Columns, where: str, problems
             )
             return columns
         else:
-            result.append(Column(product([factor.definition for factor in factors if factor.definition])))
+            a, b = (factor.definition for factor in factors if factor.definition)
+            result.append(Column(product(a, b)))
     return result
 
 
-def product(factors: Sequence[Definition]) -> Definition:
-    """Return the product of two definitions."""
-    a, b = factors
-    hint = f"{a.hint}_squared" if a.key == b.key else f"{a.hint}_x_{b.hint}"
-    return Definition(hint, {}, (a, b))
+def _is_missing(value: Any) -> bool:
+    """Return whether it is None, NaN or pandas.NA, which isn't even unequal to itself."""
+    return value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and math.isnan(value))
 
 
 _HANDLERS: dict[type, Callable[[Any, Columns, str, list[str]], Columns]] = {

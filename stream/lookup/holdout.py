@@ -9,7 +9,7 @@ Laws:
 - The numbers of one campaign are spread evenly over the members; those of two campaigns are independent.
 - With a larger holdout those who were held out before still are.
 - One hash of the member serves all campaigns: a hash of campaign and member together took nine times as long with 167
-  campaigns (docs/decisions/0015). `Holdouts` draws for all of them at once, in lanes of one large integer; a test
+  campaigns (docs/decisions/0013). `Holdouts` draws for all of them at once, in lanes of one large integer; a test
   compares it with `draw`.
 """
 

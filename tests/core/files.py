@@ -63,6 +63,14 @@ _WHERE = {
     "g": {"exists": False},
 }
 _PLAIN = [{"name": f"x{i}", "path": f"x{i}", "missing": 0} for i in range(2)]
+_MIXTURE = {"type": "gaussian_mixture", "weights": [0.25, 0.75], "means": [[1, 2], [3, 4]]}
+
+
+def _bad_mixture(**changes: Any) -> dict[str, Any]:
+    """Return changes to the base file that make a mixture of three components over two inputs, with something wrong."""
+    good = {"weights": [0.2, 0.3, 0.5], "means": [[1, 2], [3, 4], [5, 6]]}
+    return {"predictors": _PLAIN, "model": {"type": "gaussian_mixture", **good, **changes}}
+
 
 GOOD: dict[str, dict[str, Any]] = {
     "base": base(),
@@ -79,6 +87,22 @@ GOOD: dict[str, dict[str, Any]] = {
         {"predictors": _PLAIN, "model": {"type": "kmeans", "centroids": [[1, 2], [3, 4]]}, "clusters": _TWO}
         | {"examples": [{"document": {"x0": 3, "x1": 4}, "at": "2026-01-01T00:00:00Z", "cluster": 7}]}
     ),
+    **{
+        f"mixture {kind}": changed(
+            {
+                "predictors": _PLAIN,
+                "clusters": _TWO,
+                "model": _MIXTURE | {"covariance_type": kind} | {"precisions_cholesky": u},
+            }
+            | {"examples": [{"document": {"x0": 3, "x1": 4}, "at": 0, "cluster": 7}]}
+        )
+        for kind, u in {
+            "full": [[[1, 0.5], [0, 2]], [[1, 0], [0, 1]]],
+            "tied": [[1, -0.5], [0, 2]],
+            "diag": [[1, 2], [0.5, 1]],
+            "spherical": [1, 0.5],
+        }.items()
+    },
     "aggregates": changed(
         {"predictors": _LISTS, "model.coef": [0.1] * len(_LISTS), "clusters": _TWO, "model.thresholds": [0.5]}
         | {"examples": GONE}
@@ -261,6 +285,20 @@ BAD: dict[str, dict[str, Any]] = {
     "multinomial": {"model": {"type": "multinomial", "coef": [[1, 2, 3], [1, 2]], "intercept": [0, 0]}},
     "multinomial missing": {"model": {"type": "multinomial"}},
     "kmeans": {"model": {"type": "kmeans", "centroids": [[1, 2, 3], "x", [1, 2, 3]], "coef": []}},
+    "mixture": _bad_mixture(
+        weights=[0, 1, -1], means=[[1, 2], [3], [5, 6]], covariance_type="free", precisions_cholesky=[]
+    ),
+    "mixture missing": {"predictors": _PLAIN, "model": {"type": "gaussian_mixture"}},
+    "mixture full": _bad_mixture(
+        weights=[0.3, 0.3, 0.5], covariance_type="full", precisions_cholesky=[[[1, 0], [0.5, -1]], [[1, 1e41]]]
+    ),
+    "mixture tied": _bad_mixture(covariance_type="tied", precisions_cholesky=[[1], "x"]),
+    "mixture diag": _bad_mixture(covariance_type="diag", precisions_cholesky=[[1, 1], [2], [0, 1]]),
+    "mixture spherical": _bad_mixture(covariance_type="spherical", precisions_cholesky=[1, [2]]),
+    "mixture over unknown inputs": _bad_mixture(
+        covariance_type="full", precisions_cholesky=[[[1]], [[1]], [[1]]], means=[[1]] * 3
+    )
+    | {"predictors": [{"name": "x0", "path": "x0"}]},
     "clusters no list": {"clusters": {}},
     "clusters empty": {"clusters": []},
     "clusters": {"clusters": [{"id": 2, "name": "a"}, {"id": 2, "name": "a"}, 5]},

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from models.explain import explain_one, score_many
 from models.model import Model
 from models.model_file import parse
+from models.scorer import GaussianMixture
 
 NOW = worlds.BASE_MS
 
@@ -71,6 +72,11 @@ def test_explanations_agree_with_scores(model: Model, document: dict[str, Any]) 
     elif model.scorer.type == "multinomial":
         assert isinstance(told.eta, list)
         assert told.distance_to_next == told.eta[here] - told.eta[there]
+    elif isinstance(model.scorer, GaussianMixture):
+        assert isinstance(told.eta, list)
+        assert told.distance_to_next == told.eta[here] - told.eta[there]
+        weights = math.log(model.scorer.weights[here] / model.scorer.weights[there])
+        assert total + weights == pytest.approx(told.distance_to_next, rel=1e-9, abs=1e-9 * scale)
     else:
         assert told.distances is not None
         assert told.distance_to_next == told.distances[there] - told.distances[here]
@@ -86,9 +92,22 @@ def test_one_cluster_has_no_next() -> None:
         {"type": "logistic", "coef": [1, 2, 3], "intercept": 0, "thresholds": []},
         {"type": "multinomial", "coef": [[1, 2, 3]], "intercept": [0]},
         {"type": "kmeans", "centroids": [[1, 2, 3]]},
+        {"type": "gaussian_mixture", "weights": [1], "means": [[1, 2, 3]]}
+        | {"covariance_type": "spherical", "precisions_cholesky": [1]},
     ):
         told = explain_one(parse(changed(one | {"model": model})), {"apps": {"opens": 1}}, NOW)
         assert (told.cluster.id, told.next_cluster, told.distance_to_next) == (4, None, None)
+
+
+def test_what_separates_two_centroids() -> None:
+    """k-means: each column's share of the squared distances' difference, and how much nearer the given one is."""
+    two: dict[str, Any] = {"clusters": [{"id": 0, "name": "near"}, {"id": 1, "name": "far"}], "examples": []}
+    two["model"] = {"type": "kmeans", "centroids": [[0, 0, 0], [1e4, 1e4, 1e4]]}
+    told = explain_one(parse(changed(two)), {"apps": {"opens": 1}}, NOW)
+    assert (told.cluster.id, told.next_cluster and told.next_cluster.id) == (0, 1)
+    assert told.distances is not None
+    assert told.distance_to_next == told.distances[1] - told.distances[0]
+    assert sum(told.contributions.values()) == pytest.approx(told.distances[1] ** 2 - told.distances[0] ** 2)
 
 
 def test_moving_predictors_bound_an_explanation() -> None:

@@ -1,4 +1,4 @@
-"""Fitted models as model files: what the file computes is what the fitted object computes."""
+"""Fitted scikit-learn objects as model files: what the file computes is what the fitted object computes."""
 
 from __future__ import annotations
 
@@ -9,73 +9,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import statsmodels.api as sm
-import statsmodels.formula.api as smf
+from core.exporting import AT, agrees, documents_of, exported, numbers, refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import datasets
 from sklearn.cluster import KMeans, MiniBatchKMeans
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, make_column_selector, make_column_transformer
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import (
-    FunctionTransformer,
-    MinMaxScaler,
-    OneHotEncoder,
-    PolynomialFeatures,
-    RobustScaler,
-    StandardScaler,
-)
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, PolynomialFeatures, StandardScaler
 
-from models.explain import score_many
-from models.export import ExportError, ModelFile, from_estimator, from_r_glm
+from models.explain import explain_one, score_many
+from models.export import from_estimator
+from models.export.file import MAX_EXAMPLES
 from models.model_file import load
 
-AT = "2026-01-01"
 BUNDLED = {
     "iris": datasets.load_iris,
     "wine": datasets.load_wine,
     "breast_cancer": datasets.load_breast_cancer,
     "digits": datasets.load_digits,
 }
-
-
-def numbers(n: int, **more: Any) -> list[dict[str, Any]]:
-    """Return predictors x0 … of the numbers at these paths."""
-    return [{"name": f"x{i}", "path": f"x{i}", "missing": 0, **more} for i in range(n)]
-
-
-def documents_of(x: Any) -> list[dict[str, Any]]:
-    """Return a document for each row; what is missing there is absent here."""
-    rows = x.to_numpy(dtype=object).tolist() if isinstance(x, pd.DataFrame) else np.asarray(x, dtype=object).tolist()
-    return [
-        {f"x{i}": value for i, value in enumerate(row) if value is not None and value == value}  # NaN isn't itself
-        for row in rows
-    ]
-
-
-def exported(fitted: Any, x: Any, predictors: list[dict[str, Any]] | None = None, **more: Any) -> ModelFile:
-    """Return the model file of an object fitted on `x`, all rows of it examples."""
-    predictors = numbers(x.shape[1]) if predictors is None else predictors
-    k = more.pop("k", None)
-    names = None if k is None else [f"c{i}" for i in range(k)]
-    return from_estimator(
-        fitted, name="m", version=1, predictors=predictors, documents=documents_of(x), at=AT, clusters=names, **more
-    )
-
-
-def agrees(file: ModelFile, fitted: Any, x: Any) -> None:
-    """The file's probabilities are within 1e-12 of the fitted object's, and its clusters are equal, for all rows."""
-    rows = score_many(file.model, documents_of(x), 0)
-    clusters = [row["cluster"] for row in rows]
-    assert clusters == [int(value) for value in fitted.predict(x)]
-    if hasattr(fitted, "predict_proba") and "probability" in rows[0]:
-        expected = fitted.predict_proba(x)
-        found = np.array([row["probability"] for row in rows])
-        np.testing.assert_allclose(found, expected if found.ndim == 2 else expected[:, 1], rtol=1e-12, atol=1e-12)
 
 
 def pipelines(final: Any) -> dict[str, Any]:
@@ -103,6 +59,7 @@ FINALS = {
     "no intercept": lambda: LogisticRegression(fit_intercept=False, max_iter=30),
     "kmeans": lambda: KMeans(4, n_init=1, random_state=0),
     "minibatch": lambda: MiniBatchKMeans(3, n_init=1, random_state=0),
+    "mixture": lambda: GaussianMixture(3, random_state=0, reg_covar=1e-3),
 }
 
 
@@ -114,11 +71,26 @@ def test_bundled_data_sets(name: str, final: str) -> None:
     x, y = BUNDLED[name](return_X_y=True)
     for kind, pipeline in pipelines(FINALS[final]()).items():
         fitted = pipeline.fit(x, y)
-        n_clusters = len(np.unique(fitted.predict(x))) if "k" not in final else None
-        k = {"kmeans": 4, "minibatch": 3}.get(final)
-        file = exported(fitted, x[:20], predictors=numbers(x.shape[1]), k=k)
-        agrees(file, fitted, x[::4])
-        assert len(file.model.clusters) == (k or n_clusters), kind
+        file = exported(fitted, x)
+        assert file.n_verified == len(x), kind
+        agrees(file, fitted, x)
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("name", BUNDLED)
+def test_mixtures_of_each_kind(name: str, covariance_type: Any) -> None:
+    """Responsibilities within 1e-12 for all four shapes of covariances, also with the components in another order."""
+    x, _ = BUNDLED[name](return_X_y=True)
+    ids = {0: 7, 1: 2, 2: 5}
+    clusters = [{"id": cluster_id, "name": f"component {i}"} for i, cluster_id in ids.items()]
+    for n, more in ((3, {"clusters": clusters}), (1, {}), (5, {})):
+        fitted = GaussianMixture(n, covariance_type=covariance_type, random_state=0, reg_covar=1e-4).fit(x)
+        file = exported(fitted, x, **more)
+        assert file.definition["model"]["covariance_type"] == covariance_type
+        agrees(file, fitted, x, ids if more else None)
+        told = explain_one(file.model, documents_of(x[:1])[0], 0)
+        assert told.probability is not None
+        np.testing.assert_allclose(sorted(told.probability), sorted(fitted.predict_proba(x[:1])[0]), atol=1e-12)  # type: ignore[arg-type]
 
 
 CATEGORIES = st.sampled_from(["de", "fr", "it", None])
@@ -143,7 +115,8 @@ def mixed(scale_all: bool, drop: Any, degree_interactions: bool, strategy: str) 
         StandardScaler(),
     )
     text = make_pipeline(
-        SimpleImputer(strategy="constant", fill_value="none"), OneHotEncoder(handle_unknown="ignore", drop=drop)
+        SimpleImputer(strategy="constant", fill_value="none"),
+        OneHotEncoder(handle_unknown="ignore", drop=drop),
     )
     columns = ColumnTransformer(
         [
@@ -221,7 +194,8 @@ def test_what_the_author_reads_is_what_was_fitted(tmp_path: Path) -> None:
 
 
 def test_one_column_in_two_ways() -> None:
-    """A column that goes through two branches becomes two predictors; one that goes through the same twice, one."""
+    """A column through two branches becomes two predictors; the same twice is one: its coefficients add up. Where
+    distances count it must not come twice."""
     x = np.abs(np.random.default_rng(0).normal(size=(30, 2)))
     branches = ColumnTransformer(
         [
@@ -231,19 +205,28 @@ def test_one_column_in_two_ways() -> None:
         ]
     )
     fitted = make_pipeline(branches, LogisticRegression()).fit(x, np.arange(30) % 2)
-    with pytest.raises(ExportError, match="column names that differ from one another"):
-        exported(fitted, x)
-    branches = ColumnTransformer([("log", FunctionTransformer(np.log1p), [0]), ("plain", "passthrough", [-2, 1])])
-    fitted = make_pipeline(branches, LogisticRegression()).fit(x, np.arange(30) % 2)
     file = exported(fitted, x)
     assert file.model.inputs == ("x0", "x0_2", "x1")
+    agrees(file, fitted, x)
+    assert "KMeans: x0 comes twice. Use: each column once" in refused(make_pipeline(branches, KMeans(2)).fit(x), x)
+
+
+def test_names_that_are_taken() -> None:
+    """A predictor that needs a new name gets one that no other has, however long the author's are."""
+    x = np.abs(np.random.default_rng(0).normal(size=(30, 2)))
+    long = "p" * 90
+    predictors = [{"name": long, "path": "x0", "missing": 0}, {"name": f"{long[:-1]}q", "path": "x1", "missing": 0}]
+    fitted = make_pipeline(PolynomialFeatures(2), LogisticRegression()).fit(x, np.arange(30) % 2)
+    file = exported(fitted, x, predictors)
+    assert len(set(file.model.inputs)) == 5
     agrees(file, fitted, x)
 
 
 def test_texts_in_an_array() -> None:
     """Fitted on an array of objects rather than a DataFrame; of a column's only category, dropped, nothing is left."""
     x = np.array([["de", 1.0, "a"], ["fr", 2.0, "a"], ["de", 3.0, "a"], ["it", 4.0, "a"]], dtype=object)
-    columns = ColumnTransformer([("encode", OneHotEncoder(drop="first"), [0, 2]), ("scale", StandardScaler(), [1])])
+    encoder = OneHotEncoder(drop="first", handle_unknown="ignore")
+    columns = ColumnTransformer([("encode", encoder, [0, 2]), ("scale", StandardScaler(), [1])])
     fitted = make_pipeline(columns, LogisticRegression()).fit(x, [0, 0, 1, 1])
     predictors = [
         {"name": "country", "path": "x0", "type": "text"},
@@ -255,13 +238,127 @@ def test_texts_in_an_array() -> None:
     agrees(file, fitted, x)
 
 
+def test_columns_of_every_pandas_dtype() -> None:
+    """Booleans, categories, nullable integers and strings, chosen by name or by dtype."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "x0": rng.random(60) > 0.5,
+            "x1": pd.Categorical(rng.choice(["a", "b"], 60)),
+            "x2": pd.array(rng.integers(0, 4, 60), dtype="Int64"),
+            "x3": pd.array(rng.choice(["x", "y"], 60), dtype="string"),
+            "x4": rng.normal(size=60),
+        }
+    )
+    predictors: list[dict[str, Any]] = numbers(5)
+    predictors[1] = {"name": "x1", "path": "x1", "type": "text"}
+    predictors[3] = {"name": "x3", "path": "x3", "type": "text"}
+    encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    chosen = make_column_selector(dtype_include=["category", "string"])
+    for columns in (
+        make_column_transformer((encoder, ["x1", "x3", "x0"]), (StandardScaler(), ["x4"]), remainder="passthrough"),
+        make_column_transformer((encoder, chosen), (MinMaxScaler(), make_column_selector(dtype_include=float))),
+        make_column_transformer((encoder, ["x3"]), remainder="drop").set_output(transform="pandas"),
+    ):
+        fitted = make_pipeline(columns, LogisticRegression()).fit(frame, np.arange(60) % 3)
+        agrees(exported(fitted, frame, predictors), fitted, frame)
+    plain = LogisticRegression().fit(frame[["x2", "x0"]], np.arange(60) % 2)
+    file = from_estimator(plain, name="m", version=1, predictors=predictors, documents=documents_of(frame))
+    assert file.model.inputs == ("x2", "x0")  # by the columns' names, in the order of the fit
+    assert [row["probability"] for row in score_many(file.model, documents_of(frame), 0)] == pytest.approx(
+        plain.predict_proba(frame[["x2", "x0"]])[:, 1].tolist(), rel=1e-12
+    )
+
+
+def test_predictors_that_only_others_use() -> None:
+    """`inputs` says which columns of the predictors were fitted on: operands of a ratio need not be, one-hots are."""
+    rng = np.random.default_rng(0)
+    documents = [
+        {"a": v, "b": w, "c": c} for v, w, c in zip(range(40), range(40, 0, -1), ["de", "fr"] * 20, strict=True)
+    ]
+    predictors = [
+        {"name": "a", "path": "a", "missing": 0},
+        {"name": "b", "path": "b", "missing": 1},
+        {"name": "c", "path": "c", "transforms": [{"one_hot": ["de", "fr"]}]},
+        {"name": "share", "ratio": ["a", "b"], "missing": 0, "transforms": ["log1p"]},
+        {"name": "both", "product": ["share", "a"]},
+        {"name": "orders", "path": "orders", "aggregate": "count"},
+        {"name": "unused", "path": "u", "missing": 0},
+    ]
+    inputs = ["both", "c=fr", "share", "orders"]
+    x = np.array(
+        [[math.log1p(d["a"] / d["b"]) * d["a"], d["c"] == "fr", math.log1p(d["a"] / d["b"]), 0] for d in documents]
+    )
+    fitted = make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression()).fit(x, rng.random(40) > 0.5)
+    more: dict[str, Any] = {"name": "m", "version": 1, "predictors": predictors, "documents": documents}
+    assert "imputes both, which isn't as the document has it" in refused(fitted, x, **more, inputs=inputs)
+    predictors[4]["missing"] = 0
+    fitted = make_pipeline(StandardScaler(), LogisticRegression()).fit(x, rng.random(40) > 0.5)
+    file = from_estimator(fitted, **more, inputs=inputs)
+    assert [p["name"] for p in file.definition["predictors"]] == ["a", "b", "share", "both", "c", "share_2", "orders"]
+    found = [row["probability"] for row in score_many(file.model, documents, 0)]
+    np.testing.assert_allclose(found, fitted.predict_proba(x)[:, 1], rtol=1e-12)
+
+
+def test_columns_that_move_need_a_time() -> None:
+    """`at` may be left out where nothing depends on it; a ratio depends on it if its operands do."""
+    fitted = LogisticRegression().fit([[1.0, 2.0], [3.0, 4.0]], [0, 1])
+    predictors = [
+        {"name": "recency", "path": "seen", "aggregate": "days_since", "missing": 99},
+        {"name": "share", "ratio": ["recency", "recency"], "missing": 0},
+    ]
+    more: dict[str, Any] = {"name": "m", "version": 1, "predictors": predictors, "documents": [{"seen": "2025-12-31"}]}
+    assert "at: recency, share depend on time. Use: at=…" in refused(fitted, np.zeros((1, 2)), **more)
+    file = from_estimator(fitted, **more, at=AT)
+    assert score_many(file.model, more["documents"], file.model.examples[0].at_ms)[0]["predictors"] == {
+        "recency": 1.0,
+        "share": 1.0,
+    }
+
+
+def test_mixtures_over_scaled_categories() -> None:
+    """The scaling of an encoded column goes into the mixture: densities change by one factor, probabilities don't."""
+    x = np.column_stack([np.arange(60) % 3, np.random.default_rng(0).normal(size=60)])
+    columns = ColumnTransformer([("encode", OneHotEncoder(handle_unknown="ignore"), [0])], remainder="passthrough")
+    for kind in ("full", "tied", "diag", "spherical"):
+        mixture = GaussianMixture(2, covariance_type=kind, reg_covar=1e-2, random_state=0)
+        fitted = make_pipeline(columns, StandardScaler(), mixture).fit(x)
+        file = exported(fitted, x)
+        assert file.definition["model"]["covariance_type"] == ("diag" if kind == "spherical" else kind)
+        agrees(file, fitted, x)
+
+
+def test_pipelines_within_pipelines() -> None:
+    """A Pipeline may end in a Pipeline; cross-validated logistic regressions are logistic regressions."""
+    x, y = datasets.load_iris(return_X_y=True)
+    last = LogisticRegressionCV(
+        Cs=2, cv=2, l1_ratios=(0,), use_legacy_attributes=False, scoring="neg_log_loss", max_iter=500
+    )
+    fitted = Pipeline([("first", StandardScaler()), ("second", make_pipeline(MinMaxScaler(), last))]).fit(x, y)
+    agrees(exported(fitted, x), fitted, x)
+
+
+def test_many_documents_are_verified_and_some_travel() -> None:
+    """All documents are compared; a hundred are embedded, the first ones of each cluster in turn."""
+    x, _ = datasets.load_digits(return_X_y=True)
+    fitted = GaussianMixture(2, random_state=0, reg_covar=0.1).fit(x)
+    file = exported(fitted, x, clusters=["a", "b"], description="Two kinds of digits.")
+    assert len(file.model.examples) == MAX_EXAMPLES
+    assert [e.cluster for e in file.model.examples].count(0) == MAX_EXAMPLES // 2
+    assert repr(file) == (
+        "<ModelFile m@1: gaussian_mixture over 64 columns, 2 clusters, 100 examples, verified on 1797 documents>"
+    )
+    assert file.model.description == "Two kinds of digits."
+
+
 def test_classes_name_the_clusters() -> None:
-    """Integers from 0 are the ids, too; other labels are names of ids from 0; a DataFrame's columns may be sliced."""
+    """Whole numbers from 0 are the ids, too; other labels name ids from 0; DataFrames may be sliced by names."""
     frame = pd.DataFrame({"x0": [0.0, 1, 2, 3, 4, 5], "x1": [1.0, 0, 1, 0, 1, 0]})
     for labels, ids, names in (
         ([3, 3, 7, 7, 9, 9], [3, 7, 9], ["3", "7", "9"]),
         (["a", "a", "b", "b", "c", "c"], [0, 1, 2], ["a", "b", "c"]),
         ([-1, -1, 0, 0, 1, 1], [0, 1, 2], ["-1", "0", "1"]),
+        ([0.0, 0.0, 2.0, 2.0, 3.0, 3.0], [0, 2, 3], ["0", "2", "3"]),
         ([False, False, True, True, True, True], [0, 1], ["False", "True"]),
     ):
         chosen = ColumnTransformer([("all", StandardScaler(), slice("x0", "x1")), ("one", "passthrough", [])])
@@ -269,219 +366,20 @@ def test_classes_name_the_clusters() -> None:
         file = exported(fitted, frame)
         assert [(c.id, c.name) for c in file.model.clusters] == list(zip(ids, names, strict=True))
         rows = score_many(file.model, documents_of(frame), 0)
-        assert [names[ids.index(row["cluster"])] for row in rows] == [str(value) for value in fitted.predict(frame)]
+        assert [names[ids.index(row["cluster"])] for row in rows] == [
+            str(value).removesuffix(".0") for value in fitted.predict(frame)
+        ]
 
 
-X = np.abs(np.random.default_rng(1).normal(size=(40, 3)))
-Y = np.arange(40) % 2
-ONE_HOT = [("encode", OneHotEncoder(), [0]), ("rest", "passthrough", [1, 2])]
-SMALL = np.column_stack([np.arange(40) % 3, X[:, 1:]])
-
-
-def refused(fitted: Any, x: Any = X, predictors: list[dict[str, Any]] | None = None, **more: Any) -> str:
-    """Return why an export is refused."""
-    with pytest.raises(ExportError) as error:
-        exported(fitted, x, predictors, **more)
-    assert error.value.problems == str(error.value).split("\n")
-    return str(error.value)
-
-
-def test_what_cannot_be_exact_is_refused() -> None:
-    """Each refusal names the part and what to use instead."""
-    logistic = LogisticRegression()
-    cases: list[tuple[Any, Any, str]] = [
-        (DecisionTreeClassifier(), X, "DecisionTreeClassifier: this classifier can't be represented. Use: Logistic"),
-        (make_pipeline(RobustScaler(), logistic), X, "robustscaler: RobustScaler can't be represented. Use: Pipeline"),
-        (make_pipeline(FunctionTransformer(np.sqrt), logistic), X, "functiontransformer: sqrt can't be represented"),
-        (make_pipeline(PolynomialFeatures(3), logistic), X, "polynomialfeatures: degree 3. Use: degree 2"),
-        (make_pipeline(StandardScaler(), SimpleImputer(), logistic), X, "Use: a SimpleImputer before all other steps"),
-        (make_pipeline(SimpleImputer(add_indicator=True), logistic), X, "simpleimputer: add_indicator"),
-        (
-            make_pipeline(ColumnTransformer(ONE_HOT), PolynomialFeatures(2), logistic),
-            SMALL,
-            "products of encoded columns",
-        ),
-        (make_pipeline(ColumnTransformer(ONE_HOT), FunctionTransformer(np.log1p), logistic), SMALL, "log1p of encoded"),
-        (
-            make_pipeline(ColumnTransformer(ONE_HOT), MinMaxScaler(clip=True), logistic),
-            SMALL,
-            "clip of encoded columns",
-        ),
-        (
-            make_pipeline(ColumnTransformer(ONE_HOT), OneHotEncoder(handle_unknown="ignore"), logistic),
-            SMALL,
-            "encoded already",
-        ),
-        (make_pipeline(OneHotEncoder(max_categories=2), logistic), SMALL, "x0 has infrequent categories"),
-        (make_pipeline(ColumnTransformer(ONE_HOT), StandardScaler(), KMeans(2)), SMALL, "encoded columns are scaled"),
-        (GaussianMixture(2), X, "GaussianMixture: isn't representable in this version. Use: KMeans"),
-    ]
-    for fitted, x, expected in cases:
-        assert expected in refused(fitted.fit(x, Y), x, k=2), expected
-    assert "this estimator can't" in refused(StandardScaler().fit(X))
-
-
-def test_what_the_author_has_to_say_is_asked_for() -> None:
-    """Predictors, texts, missing values, documents, times, clusters: what is wrong is said, and what to do."""
-    fitted = LogisticRegression().fit(X, Y)
-    three = LogisticRegression().fit(X, np.arange(40) % 3)
-    assert "fitted on 3 columns, gets 2. Use: one predictor" in refused(fitted, predictors=numbers(2))
-    scaled = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, Y)
-    assert "standardscaler: fitted on 3 columns, gets 2" in refused(scaled, predictors=numbers(2))
-    frame = pd.DataFrame(X, columns=["a", "b", "c"])
-    named = LogisticRegression().fit(frame, Y)
-    assert "one for each of the columns a, b, c, found 2" in refused(named, frame, predictors=numbers(2))
-    assert "predictors[1]: " in refused(fitted, predictors=[*numbers(1), {"name": "odd"}, {"name": "y", "path": "y."}])
-    assert "predictors[2].path" in refused(
-        fitted, predictors=[*numbers(1), {"name": "odd"}, {"name": "y", "path": "y."}]
+def test_the_author_numbers_the_components() -> None:
+    """Ids given for each component of k-means sort the file's clusters; a binary model's bands keep their order."""
+    x = np.array([[0.0], [0.1], [5.0], [5.1], [9.0], [9.1]])
+    fitted = KMeans(3, n_init=1, random_state=0).fit(x)
+    clusters = [{"id": 9 - round(centre), "name": f"at {centre:.2f}"} for centre in fitted.cluster_centers_[:, 0]]
+    file = exported(fitted, x, clusters=clusters)
+    assert [c.name for c in file.model.clusters] == ["at 9.05", "at 5.05", "at 0.05"]
+    assert [row["cluster"] for row in score_many(file.model, documents_of(x), 0)] == [9, 9, 4, 4, 0, 0]
+    logistic = LogisticRegression().fit(x, [0, 0, 0, 1, 1, 1])
+    assert "clusters[1].id: expected ids that ascend" in refused(
+        logistic, x, clusters=[{"id": 2, "name": "a"}, {"id": 1, "name": "b"}]
     )
-    assert "clusters: expected 2, found 3" in refused(fitted, k=3)
-    assert "expected 3 names, one for each band" in refused(fitted, thresholds=[0.2, 0.4])
-    assert "thresholds cut one probability, this model has 3" in refused(three, thresholds=[0.2])
-    assert "thresholds are for a binary" in refused(KMeans(2).fit(X), thresholds=[0.2], k=2)
-    texts = [{"name": "x0", "path": "x0", "type": "text"}, *numbers(3)[1:]]
-    assert "x0: a text reaches the estimator. Use: a OneHotEncoder" in refused(fitted, predictors=texts)
-    assert "x0 is a text. Use: a OneHotEncoder before it" in refused(scaled, predictors=texts)
-    encoded = make_pipeline(ColumnTransformer(ONE_HOT), LogisticRegression()).fit(SMALL, Y)
-    assert "encode: x0 was fitted on numbers. Use: no type" in refused(encoded, SMALL, predictors=texts)
-    words = pd.DataFrame({"x0": ["a", "b"] * 20, "x1": X[:, 1], "x2": X[:, 2]})
-    encoded = make_pipeline(ColumnTransformer(ONE_HOT), LogisticRegression()).fit(words, Y)
-    assert 'x0 was fitted on texts. Use: "type": "text"' in refused(encoded, words)
-    gaps = words.assign(x0=["a", None] * 20)
-    encoded = make_pipeline(ColumnTransformer(ONE_HOT), LogisticRegression()).fit(gaps, Y)
-    assert "x0 was missing in training, as a category. Use: a SimpleImputer" in refused(encoded, gaps, predictors=texts)
-    empty = np.column_stack([np.full(40, np.nan), X[:, 1:]])
-    imputed = make_pipeline(SimpleImputer(), LogisticRegression())
-    with pytest.warns(UserWarning, match="Skipping features without any observed values"):
-        imputed.fit(empty, Y)
-    assert "x0 had no value to learn from" in refused(
-        imputed, predictors=[{"name": "x0", "path": "x0"}, *numbers(3)[1:]]
-    )
-    with pytest.raises(ExportError, match="documents: expected some"):
-        from_estimator(fitted, name="m", version=1, predictors=numbers(3), documents=[], at=AT)
-    for at in ("yesterday", [AT]):
-        with pytest.raises(ExportError, match="at: expected a time"):
-            from_estimator(fitted, name="m", version=1, predictors=numbers(3), documents=[{}, {}], at=at)
-
-
-def test_an_export_that_differs_is_refused() -> None:
-    """What the fitted object says of the examples is compared: parameters that were tampered with don't leave."""
-
-    class Liar(LogisticRegression):
-        def predict_proba(self, x: Any) -> Any:
-            return super().predict_proba(x)[:, ::-1]
-
-    assert "examples[0].probability: expected" in refused(Liar().fit(X, Y * 0 + (X[:, 0] > 0.5)))
-
-
-FRAME = pd.DataFrame(
-    {
-        "recency": np.abs(np.random.default_rng(2).normal(size=80)),
-        "spend": np.abs(np.random.default_rng(3).normal(size=80)),
-        "country": ["de", "fr", "it", "de"] * 20,
-        "bought": (np.random.default_rng(4).random(80) > 0.5).astype(int),
-        "kind": np.random.default_rng(5).integers(1, 4, 80),
-    }
-)
-NAMED = [
-    {"name": "recency", "path": "recency", "missing": 0},
-    {"name": "spend", "path": "spend", "missing": 0},
-    {"name": "country", "path": "country", "type": "text"},
-]
-FRAMES = FRAME[["recency", "spend", "country"]].to_dict("records")
-
-
-def of_results(results: Any, **more: Any) -> ModelFile:
-    return from_estimator(results, name="m", version=1, predictors=NAMED, documents=FRAMES, at=AT, **more)
-
-
-def test_statsmodels() -> None:
-    """Logit and GLM by formula and by matrix, MNLogit whose base class has no coefficients: probabilities are equal."""
-    formula = "bought ~ np.log1p(recency) + spend + I(spend**2) + recency:spend + C(country)"
-    exog = sm.add_constant(FRAME[["spend", "recency"]])
-    for results, exog_used in (
-        (smf.logit(formula, FRAME).fit(disp=0), FRAME),
-        (sm.Logit(FRAME["bought"], exog).fit(disp=0), exog),
-        (sm.GLM(FRAME["bought"], exog, family=sm.families.Binomial()).fit(), exog),
-    ):
-        file = of_results(results, clusters=["low", "high"])
-        found = [row["probability"] for row in score_many(file.model, FRAMES, 0)]
-        np.testing.assert_allclose(found, results.predict(exog_used), rtol=1e-12, atol=1e-12)
-    many = sm.MNLogit(FRAME["kind"], exog).fit(disp=0)
-    file = of_results(many)
-    assert [c.id for c in file.model.clusters] == [1, 2, 3]
-    np.testing.assert_allclose(
-        [row["probability"] for row in score_many(file.model, FRAMES, 0)], many.predict(exog), rtol=1e-12, atol=1e-12
-    )
-    words = sm.MNLogit(FRAME["kind"].map({1: "a", 2: "b", 3: "c"}), exog).fit(disp=0)
-    assert [c.name for c in of_results(words).model.clusters] == ["a", "b", "c"]
-
-
-def test_statsmodels_refusals() -> None:
-    """Other families, links, models, offsets and terms are refused by name."""
-    exog = sm.add_constant(FRAME[["spend", "recency"]])
-    for results, expected in (
-        (sm.GLM(FRAME["bought"], exog, family=sm.families.Poisson()).fit(), "GLM: family Poisson"),
-        (sm.GLM(FRAME["bought"], exog, family=sm.families.Binomial(sm.families.links.Probit())).fit(), "link Probit"),
-        (sm.GLM(FRAME["bought"], exog, family=sm.families.Binomial(), offset=FRAME["spend"]).fit(), "an offset"),
-        (sm.Probit(FRAME["bought"], exog).fit(disp=0), "Probit can't be represented. Use: Logit"),
-        (smf.logit("bought ~ np.sqrt(spend)", FRAME).fit(disp=0), "np.sqrt(spend): isn't a term"),
-        (smf.logit("bought ~ spend:C(country)", FRAME).fit(disp=0), "spend:C(country)[de]: isn't a term"),
-    ):
-        with pytest.raises(ExportError) as error:
-            of_results(results, clusters=["low", "high"])
-        assert expected in str(error.value)
-
-
-R = {
-    "coefficients": {
-        "(Intercept)": -0.5,
-        "log1p(recency)": 0.7,
-        "I(spend^2)": -0.2,
-        "countryfr": 0.4,
-        "countryit": -1.5,
-        "recency:spend": 0.1,
-    },
-    "xlevels": {"country": ["de", "fr", "it"]},
-}
-
-
-def r_probability(d: dict[str, Any]) -> float:
-    """Return what R's model above says, computed by hand."""
-    country = {"fr": 0.4, "it": -1.5}.get(d["country"], 0.0)
-    eta = -0.5 + 0.7 * math.log1p(d["recency"]) - 0.2 * d["spend"] ** 2 + country + 0.1 * d["recency"] * d["spend"]
-    return 1 / (1 + math.exp(-eta))
-
-
-def test_r() -> None:
-    """R's coefficients as JSON, factors by their levels; examples are R's own predictions, and must reproduce."""
-    more: dict[str, Any] = {
-        "name": "m", "version": 1, "predictors": NAMED, "documents": FRAMES, "at": AT, "clusters": ["a", "b", "c"],
-        "thresholds": [0.2, 0.5], "probabilities": [r_probability(d) for d in FRAMES],
-    }  # fmt: skip
-    file = from_r_glm(R, **more)
-    found = [row["probability"] for row in score_many(file.model, FRAMES, 0)]
-    np.testing.assert_allclose(found, more["probabilities"], rtol=1e-12, atol=1e-12)
-    one_level = {"coefficients": {"spend": 1.0}, "xlevels": {"country": "de"}}
-    assert from_r_glm(
-        orjson_text(one_level), **more | {"probabilities": [1 / (1 + math.exp(-d["spend"])) for d in FRAMES]}
-    )
-    for source, changes, expected in (
-        ({}, {}, "coefficients: expected an object"),
-        ({"coefficients": {"x": None}}, {}, "coefficients: expected an object"),
-        (R, {"documents": []}, "documents: expected some"),
-        (R, {"probabilities": [0.5] * len(FRAMES)}, "examples[0].probability"),
-        (R, {"clusters": ["a"]}, "clusters: expected 3, found 1"),
-        (R, {"predictors": NAMED[:2]}, "countryfr: isn't a term that can be represented"),
-        ({"coefficients": {"country": 1.0}}, {}, "country: isn't a term"),
-        ({"coefficients": {"spendlow": 1.0}, "xlevels": {"spend": ["high", "low"]}}, {}, "spendlow: isn't a term"),
-    ):
-        with pytest.raises(ExportError) as error:
-            from_r_glm(source, **more | changes)
-        assert expected in str(error.value)
-
-
-def orjson_text(value: Any) -> bytes:
-    import orjson
-
-    return orjson.dumps(value)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from models.document import MAX_DEPTH
 from models.model_file import load, parse
 from models.problems import ModelFileError, describe
-from models.scorer import KMeans, Logistic, Multinomial
+from models.scorer import GaussianMixture, KMeans, Logistic, Multinomial
 
 GOLDEN = Path(__file__).with_name("bad_files.txt")
 
@@ -40,7 +40,7 @@ def test_good_files_load(name: str) -> None:
     assert model.definition == GOOD[name]
     assert model.label == f"activity@{GOOD[name]['version']}"
     assert [c.id for c in model.clusters] == model.cluster_ids.tolist()
-    assert isinstance(model.scorer, Logistic | Multinomial | KMeans)
+    assert isinstance(model.scorer, Logistic | Multinomial | KMeans | GaussianMixture)
 
 
 @pytest.mark.parametrize("name", BAD)

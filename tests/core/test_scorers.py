@@ -10,7 +10,7 @@ import pytest
 from core import worlds
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import special
+from scipy import special, stats
 from sklearn.cluster import KMeans as SkKMeans
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.linear_model import LogisticRegression
@@ -23,20 +23,28 @@ from models.model import Model
 from models.model_file import parse
 from models.plan import Plan
 from models.rescore import rescore_many
-from models.scorer import KMeans, Logistic, Multinomial, Scorer, expit
+from models.scorer import GaussianMixture, KMeans, Logistic, Multinomial, Scorer, expit
+from models.scorer_file import MAX_FACTOR
 
 DATA = {"iris": load_iris, "wine": load_wine, "breast_cancer": load_breast_cancer, "digits": load_digits}
 
 
 def scorers(rng: np.random.Generator, width: int, n_clusters: int) -> list[Scorer]:
-    """Return one scorer of each type with random parameters."""
+    """Return scorers of each type with random parameters."""
     rows = rng.normal(size=(n_clusters, width))
     thresholds = np.sort(rng.uniform(0.05, 0.95, n_clusters - 1))
     return [
         Logistic(rows[0], 0.3, thresholds),
         Multinomial(rows, rng.normal(size=n_clusters)),
         KMeans(rows),
+        GaussianMixture(rng.dirichlet(np.ones(n_clusters)), rows, rng.uniform(0.1, 3, (n_clusters, width))),
+        GaussianMixture(rng.dirichlet(np.ones(n_clusters)), rows, factors(rng, n_clusters, width)),
     ]
+
+
+def factors(rng: np.random.Generator, n_clusters: int, width: int) -> npt.NDArray[np.float64]:
+    """Return random upper triangular matrices with positive diagonals."""
+    return np.triu(rng.normal(size=(n_clusters, width, width)), 1) + np.eye(width) * rng.uniform(0.1, 3, width)
 
 
 def bits(result: npt.NDArray[Any] | None) -> list[bytes] | None:
@@ -85,6 +93,8 @@ def test_ties_go_to_the_lowest_id() -> None:
     assert Logistic(np.array([1.0]), 0.0, np.array([0.5])).score_many(x).index[0] == 0
     assert Multinomial(np.zeros((3, 1)), np.zeros(3)).score_many(x).index[0] == 0
     assert KMeans(np.array([[1.0], [-1.0]])).score_many(x).index[0] == 0
+    halves = np.array([0.5, 0.5])
+    assert GaussianMixture(halves, np.array([[1.0], [-1.0]]), np.ones((2, 1))).score_many(x).index[0] == 0
 
 
 def test_nothing_overflows_at_the_limits() -> None:
@@ -97,6 +107,11 @@ def test_nothing_overflows_at_the_limits() -> None:
     assert logistic.index.tolist() == [1, 0]
     assert Multinomial(rows, np.zeros(2)).score_many(x).index.tolist() == [0, 1]
     assert KMeans(rows).score_many(x).index.tolist() == [0, 1]
+    for u in (np.full((2, 500), MAX_FACTOR), np.triu(np.full((2, 500, 500), MAX_FACTOR))):
+        mixture = GaussianMixture(np.array([5e-324, 1.0]), rows, u).score_many(x)
+        assert mixture.index.tolist() == [0, 1]
+        assert mixture.probability is not None
+        assert mixture.probability.tolist() == [[1, 0], [0, 1]]
 
 
 @given(st.lists(st.floats(-800, 800), min_size=1, max_size=30))
@@ -108,6 +123,28 @@ def test_expit_and_softmax_equal_scipy(etas: list[float]) -> None:
     probability = model.score_many(np.zeros((1, 1))).probability
     assert probability is not None
     np.testing.assert_allclose(probability[0], special.softmax(eta), rtol=1e-13, atol=1e-300)
+
+
+@given(st.integers(1, 12), st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_log_densities_equal_scipy(width: int, n_clusters: int, seed: int) -> None:
+    """eta is the log of weight × density as scipy.stats has it, and its parts are conditional densities: those of the
+    first columns are the marginal density of these columns."""
+    rng = np.random.default_rng(seed)
+    u = factors(rng, n_clusters, width)
+    mixture = GaussianMixture(rng.dirichlet(np.ones(n_clusters)), rng.normal(size=(n_clusters, width)), u)
+    x = rng.normal(size=(3, width))
+    eta = mixture.score_many(x).eta
+    assert eta is not None
+    for i in range(n_clusters):
+        covariance = np.linalg.inv(u[i] @ u[i].T)
+        covariance = (covariance + covariance.T) / 2
+        parts = mixture.log_densities(x, i)
+        for n in {1, width}:
+            marginal = stats.multivariate_normal(mixture.means[i, :n], covariance[:n, :n], allow_singular=True).logpdf(
+                x[:, :n]
+            )
+            np.testing.assert_allclose(parts[:, :n].sum(axis=1), np.atleast_1d(marginal), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(eta[:, i], parts.sum(axis=1) + np.log(mixture.weights[i]), rtol=1e-12, atol=1e-12)
 
 
 def file_of(name: str, predictors: list[dict[str, Any]], model: dict[str, Any], ids: list[int]) -> Model:

@@ -178,17 +178,39 @@ def models(draw: st.DrawFn, version: int = 1) -> Model:
     inputs = file["model"]["inputs"]
     weights = st.lists(_finite, min_size=len(inputs), max_size=len(inputs))
     n = draw(st.integers(1, 4))
-    kind = draw(st.sampled_from(["logistic", "multinomial", "kmeans"]))
+    kind = draw(st.sampled_from(["logistic", "multinomial", "kmeans", "gaussian_mixture"]))
     model: dict[str, Any] = {"type": kind, "inputs": inputs}
     if kind == "logistic":
         cuts = draw(st.lists(st.floats(0.01, 0.99), min_size=n - 1, max_size=n - 1, unique=True))
         model |= {"coef": draw(weights), "intercept": draw(_finite), "thresholds": sorted(cuts)}
     elif kind == "multinomial":
         model |= {"coef": [draw(weights) for _ in range(n)], "intercept": [draw(_finite) for _ in range(n)]}
-    else:
+    elif kind == "kmeans":
         model |= {"centroids": [draw(weights) for _ in range(n)]}
+    else:
+        model |= {"weights": [1 / n] * n, "means": [draw(weights) for _ in range(n)]} | draw(_factors(n, len(inputs)))
     clusters = [{"id": 2 * i, "name": f"c{i}"} for i in range(n)]
     return parse(file | {"name": kind, "version": version, "model": model, "clusters": clusters})
+
+
+@st.composite
+def _factors(draw: st.DrawFn, n_clusters: int, width: int) -> dict[str, Any]:
+    positive = st.floats(0.01, 5)
+    kind = draw(st.sampled_from(["full", "tied", "diag", "spherical"]))
+
+    def triangle() -> list[list[float]]:
+        return [[0.0] * i + [draw(positive)] + [draw(_finite) for _ in range(width - i - 1)] for i in range(width)]
+
+    u: Any
+    if kind == "full":
+        u = [triangle() for _ in range(n_clusters)]
+    elif kind == "tied":
+        u = triangle()
+    elif kind == "diag":
+        u = [[draw(positive) for _ in range(width)] for _ in range(n_clusters)]
+    else:
+        u = [draw(positive) for _ in range(n_clusters)]
+    return {"covariance_type": kind, "precisions_cholesky": u}
 
 
 # --- histories

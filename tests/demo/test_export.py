@@ -1,0 +1,61 @@
+"""Models fitted on CDNOW as a notebook would, exported: all members, each kind of model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.linear_model import LogisticRegression
+from sklearn.mixture import GaussianMixture
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, StandardScaler
+
+from models.explain import score_many
+from models.export import from_estimator
+from stream.demo import history
+
+DAY = "1998-04-01"
+BOUGHT = {"path": "purchases", "time": "at"}
+PREDICTORS: list[dict[str, Any]] = [
+    {"name": "recency", **BOUGHT, "aggregate": "days_since", "missing": 730},
+    {"name": "tenure", "path": "joined", "aggregate": "days_since", "missing": 0},
+    {"name": "frequency", **BOUGHT, "aggregate": "distinct", "value": "at"},
+    {"name": "spend", **BOUGHT, "aggregate": "sum", "value": "amount"},
+]
+FINALS: dict[str, Any] = {
+    "logistic": LogisticRegression(),
+    "polynomial": make_pipeline(PolynomialFeatures(2, include_bias=False), LogisticRegression(max_iter=1000)),
+    "multinomial": LogisticRegression(max_iter=1000),
+    "kmeans": KMeans(4, n_init=1, random_state=0),
+    "minibatch": MiniBatchKMeans(4, n_init=1, random_state=0),
+    "mixture": GaussianMixture(4, random_state=0),
+    "diagonal mixture": GaussianMixture(4, covariance_type="diag", random_state=0),
+}
+
+
+def row(document: dict[str, Any]) -> list[float]:
+    """Return a member's predictors by plain arithmetic, with no help of the core."""
+    day_ms = 86_400_000
+    days = {purchase["at"] for purchase in document["purchases"]}
+    ages = [(history.day_ms(DAY) - history.day_ms(day)) / day_ms for day in (max(days), document["joined"])]
+    return [*ages, len(days), sum(purchase["amount"] for purchase in document["purchases"])]
+
+
+@pytest.mark.parametrize("kind", FINALS)
+def test_all_members(kind: str) -> None:
+    """For every member the file's probabilities are within 1e-12 of the pipeline's, and the clusters are equal."""
+    documents = list(history.documents(history.day_ms(DAY)).values())
+    x = np.array([row(document) for document in documents])
+    y = np.digitize(x[:, 3], [20, 100]) if kind == "multinomial" else x[:, 3] > 50
+    fitted = make_pipeline(FunctionTransformer(np.log1p), StandardScaler(), FINALS[kind]).fit(x, y)
+    file = from_estimator(fitted, name="m", version=1, predictors=PREDICTORS, documents=documents, at=DAY)
+    assert file.n_verified == len(documents) == 23_570
+    rows = score_many(file.model, documents, history.day_ms(DAY))
+    assert [r["cluster"] for r in rows] == fitted.predict(x).astype(int).tolist()
+    if "probability" in rows[0]:
+        expected, found = fitted.predict_proba(x), np.array([r["probability"] for r in rows])
+        worst = np.abs(found - (expected if found.ndim == 2 else expected[:, 1])).max()
+        print(f"{kind}: worst difference {worst:.2g}")
+        assert worst <= 1e-12
