@@ -80,7 +80,7 @@ def test_the_operators_docs_show_the_list() -> None:
 
 
 def test_the_environment_is_read_in_one_place() -> None:
-    """os.environ stands in cli/console.py (to read the settings), and in demo/run.py (a child's environment)."""
+    """os.environ stands where settings are read for commands and for notebooks, and in demo/run.py (a child's)."""
     names = ("environ", "environb", "getenv", "getenvb")
     found = {
         str(path.relative_to(ROOT))
@@ -90,4 +90,4 @@ def test_the_environment_is_read_in_one_place() -> None:
         if (isinstance(node, ast.Attribute) and node.attr in names)
         or (isinstance(node, ast.ImportFrom) and node.module == "os" and any(a.name in names for a in node.names))
     }
-    assert found == {"stream/cli/console.py", "stream/demo/run.py"}
+    assert found == {"stream/cli/console.py", "stream/demo/run.py", "stream/notebook.py"}
