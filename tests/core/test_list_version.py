@@ -71,5 +71,5 @@ def test_a_definition_that_is_no_list_is_refused(definition: Any, problem: str) 
 def test_a_model_file_is_never_a_list() -> None:
     """Lists are uploaded; a file of that type is refused, and what isn't one isn't taken for one."""
     assert not any(is_list(definition) for definition in ({}, {"model": "list"}, {"model": {"type": "kmeans"}}))
-    with pytest.raises(ModelFileError, match="model.type: expected a type, one of logistic"):
+    with pytest.raises(ModelFileError, match=r"model\.type: expected a type, one of logistic"):
         parse(changed() | {"predictors": []})

@@ -47,9 +47,9 @@ def folded(*steps: Step) -> Registry:
 
 @given(STEPS)
 def test_the_laws_hold_after_every_step(steps: list[Step]) -> None:
-    """A label's content never changes once it is published; at most one version of a name is live, and it is a published
-    one that isn't retired; at most one upload of a name is under way; a retired one stays so; a step that doesn't count
-    changes nothing but the offset and says what to do."""
+    """A label's content never changes once it is published; at most one version of a name is live, and it is a
+    published one that isn't retired; at most one upload of a name is under way; a retired one stays so; a step that
+    doesn't count changes nothing but the offset and says what to do."""
     registry, contents, retired = Registry(), {}, set()
     for offset, step in enumerate(steps):
         before = (dict(registry.live), [(k, v.status) for k, v in registry.versions.items()], len(registry.history))

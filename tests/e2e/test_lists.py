@@ -80,8 +80,8 @@ async def rows_left(system: System, label: str) -> dict[str, int]:
 
 
 async def test_a_list_goes_from_upload_to_look_ups_and_back(system: System) -> None:
-    """A candidate that nobody reads; promoted it is read by everybody on it, also without a document; who isn't on it has
-    no cluster and is current; a second version replaces it whole and is rolled back by one write."""
+    """A candidate that nobody reads; promoted it is read by everybody on it, also without a document; who isn't on it
+    has no cluster and is current; a second version replaces it whole and is rolled back by one write."""
     first = {m: 1 + i % 2 for i, m in enumerate(LISTED)}
     outcome = await give(system, first, names={1: "low", 2: "high"})
     assert (outcome.label, outcome.sizes) == ("buyers@1", {1: 30, 2: 30})
@@ -96,7 +96,7 @@ async def test_a_list_goes_from_upload_to_look_ups_and_back(system: System) -> N
     assert nobody.status is Answered.UNKNOWN
     assert listed_only.memberships["buyers"].name == "high"
     assert (document_only.cluster("buyers"), document_only.cluster("level")) == (None, 1)
-    second = {m: 2 for m in LISTED[:50]}
+    second = dict.fromkeys(LISTED[:50], 2)
     await give(system, second)
     with pytest.raises(PublishError, match=r"35 of 60 members \(58\.3%\) would change.*Next: "):
         await publishing.promote("buyers", 2)
@@ -142,18 +142,18 @@ async def test_wrong_rows_publish_nothing_unless_left_out(system: System) -> Non
 
 
 async def test_who_is_deleted_leaves_every_list(system: System) -> None:
-    """A delete event takes a member out of Redis and of the rows of all lists, live, candidate and half uploaded, also one
-    without a document; a loss of Redis afterwards, or a list that still names the member, brings nothing back."""
-    await give(system, {m: 1 for m in LISTED})
+    """A delete event takes a member out of Redis and of the rows of all lists, live, candidate and half uploaded, also
+    one without a document; a loss of Redis afterwards, or a list that still names the member, brings nothing back."""
+    await give(system, dict.fromkeys(LISTED, 1))
     await author(system).promote("buyers", 1)
-    await give(system, {m: 2 for m in LISTED})
+    await give(system, dict.fromkeys(LISTED, 2))
     gone = ["m40", "m99"]  # with a document, without one
     await system.send([Sent(m.encode(), event("delete")) for m in gone])
     await system.applied()
     assert await clusters(system) == {m: 1 for m in LISTED if m not in gone}
     for label in ("buyers@1", "buyers@2"):
         assert set(await rows_left(system, label)) == set(LISTED) - set(gone)
-    await give(system, {m: 3 for m in LISTED})  # the author's table still has them
+    await give(system, dict.fromkeys(LISTED, 3))  # the author's table still has them
     assert set(await rows_left(system, "buyers@3")) == set(LISTED) - set(gone)
     system.redis.flushall()
     await system.applied()
@@ -165,11 +165,11 @@ async def test_who_is_deleted_leaves_every_list(system: System) -> None:
 
 
 async def test_a_lost_redis_gets_its_lists_back(system: System) -> None:
-    """FLUSHALL, while the worker runs and while it is away: live list and candidate are there again when readers are told
-    `current`; nobody is called unknown or off the list meanwhile."""
-    await give(system, {m: 1 for m in LISTED})
+    """FLUSHALL, while the worker runs and while it is away: live list and candidate are there again when readers are
+    told `current`; nobody is called unknown or off the list meanwhile."""
+    await give(system, dict.fromkeys(LISTED, 1))
     await author(system).promote("buyers", 1)
-    await give(system, {m: 2 for m in LISTED})
+    await give(system, dict.fromkeys(LISTED, 2))
     for restart in (False, True):
         if restart:
             system.stop()
@@ -208,11 +208,11 @@ async def test_an_emptied_redis_in_the_middle_of_an_upload_ends_right(system: Sy
 
 
 async def test_a_retired_list_leaves_nothing(system: System) -> None:
-    """Its fields go from everybody on it, also from who has no document (whose key goes with the last field), and its rows
-    are withdrawn; the live list stays."""
-    await give(system, {m: 1 for m in LISTED})
+    """Its fields go from everybody on it, also from who has no document (whose key goes with the last field), and its
+    rows are withdrawn; the live list stays."""
+    await give(system, dict.fromkeys(LISTED, 1))
     await author(system).promote("buyers", 1)
-    await give(system, {m: 2 for m in [*LISTED, "only"]})
+    await give(system, dict.fromkeys([*LISTED, "only"], 2))
     await author(system).retire("buyers", 2)
     await system.until(lambda: all("buyers@2" not in system.held(m) for m in [*LISTED, "only"]), "the fields to go")
     assert not system.redis.exists("ms:member:only")
@@ -224,8 +224,8 @@ async def test_a_retired_list_leaves_nothing(system: System) -> None:
 
 
 async def test_a_list_is_replaced_by_the_model_that_it_was_tried_for(system: System) -> None:
-    """The story: `buyers@1` is a list, `buyers@2` a streaming model of the same name. They are compared over all members,
-    the guard counts who would change, one write switches readers over, one back."""
+    """The story: `buyers@1` is a list, `buyers@2` a streaming model of the same name. They are compared over all
+    members, the guard counts who would change, one write switches readers over, one back."""
     wanted = {m: 2 if i % 4 > 0 else 1 for i, m in enumerate(KNOWN)}
     listed = {**wanted, "m0": 2, "stranger": 1}
     await give(system, listed, names={1: "low", 2: "high"})
@@ -251,7 +251,7 @@ async def test_a_list_is_replaced_by_the_model_that_it_was_tried_for(system: Sys
 
 async def test_an_uploader_killed_at_any_moment_changes_nothing_for_readers(system: System, tmp_path: Path) -> None:
     """kill -9 at random moments: readers have the old list whole all the time; the next upload clears what was left."""
-    old = {m: 1 for m in LISTED}
+    old = dict.fromkeys(LISTED, 1)
     await give(system, old)
     await author(system).promote("buyers", 1)
     file = tmp_path / "new.csv"
@@ -260,7 +260,9 @@ async def test_an_uploader_killed_at_any_moment_changes_nothing_for_readers(syst
     chance = random.Random(7)
     for _ in range(4):
         n_steps = len((await author(system).registry()).history)
-        process = await asyncio.create_subprocess_exec(*command, env=environment(system), stderr=asyncio.subprocess.PIPE)
+        process = await asyncio.create_subprocess_exec(
+            *command, env=environment(system), stderr=asyncio.subprocess.PIPE
+        )
         give_up_at = time.monotonic() + 20
         while len((await author(system).registry()).history) == n_steps and process.returncode is None:
             assert time.monotonic() < give_up_at
@@ -269,7 +271,7 @@ async def test_an_uploader_killed_at_any_moment_changes_nothing_for_readers(syst
             process.kill()
         await process.wait()
         assert await clusters(system) == old
-    outcome = await give(system, {m: 3 for m in LISTED})
+    outcome = await give(system, dict.fromkeys(LISTED, 3))
     registry = await author(system).registry()
     killed = [v for v in registry.versions.values() if v.name == "buyers" and v.status is Status.RETIRED]
     assert killed

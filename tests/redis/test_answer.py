@@ -56,7 +56,7 @@ def test_status_rules(row: tuple[bytes | None, ...], complete: bool, beacon: Bea
 
 
 LISTED_LIVE = {b"a_list": b"1", b"buying_style": b"1", b"z_list": b"2"}
-LISTED_MODELS = {field: b'{"type":"list","clusters":{"2":"high"}}' for field in (b"a_list@1", b"z_list@2")}
+LISTED_MODELS = dict.fromkeys((b"a_list@1", b"z_list@2"), b'{"type":"list","clusters":{"2":"high"}}')
 
 
 @pytest.mark.parametrize(
