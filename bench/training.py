@@ -5,8 +5,8 @@
 Method. The history are CDNOW's 69,659 purchases of 23,570 members, encoded as in the topic and held in memory; the
 predictors are the ten of `repeat_buyer` (in eight of them lists are gone through, most with a window or a time). The
 rows are a random member at a random millisecond of the 18 months. Timed is `from_history` alone, first in one process,
-then shared out by a pool whose start counts; each once, after a tenth of the rows to warm up. Both matrices must have the
-same bits. CPU is this process' and its children's.
+then shared out by a pool whose start counts; each once, after a tenth of the rows to warm up. Both matrices must have
+the same bits. CPU is this process' and its children's.
 
 Caveats. A row costs what its member's lists are long: here three purchases on the average, so a row with hundreds of
 elements takes longer. More rows of one member share its decoding: with few rows for many events that is what takes the

@@ -85,7 +85,7 @@ def test_time_alone_keeps_incremental_equal_to_full(
 def test_members_rescored_together_are_as_alone(
     models: tuple[Model, Model], histories: list[History], advance_ms: int
 ) -> None:
-    """Some have had an event since, of some the time has come, some neither, some are new: each row is a fresh one's."""
+    """Some have had an event since, of some the time has come, some neither, some are new: each row is as fresh."""
     plan = Plan(models)
     members = [Member() for _ in histories]
     for turn, part in enumerate((slice(0, 1), slice(1, None))):

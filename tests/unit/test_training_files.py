@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import documents
 import numpy as np
 import orjson
 import polars as pl
@@ -227,3 +228,9 @@ def test_a_line_without_its_time_is_told_of(tmp_path: Path) -> None:
     assert [record.key for record in history.records] == [b"a", b"a", b"1"]
     assert [history.place_of(i).rpartition(":")[2] for i in range(3)] == ["2", "5", "7"]
     assert [problem.split(": ")[1] for problem in history.problems] == ["not_an_object", "missing_field"]
+
+
+def test_the_document_does_what_it_says(tmp_path: Path) -> None:
+    """Each command of docs/training.md prints what is shown below it."""
+    root = Path(__file__).parents[2]
+    assert documents.run(root / "docs/training.md", tmp_path, {"PYTHONPATH": str(root)}) > 2
