@@ -93,8 +93,20 @@ async def compare(
         label(entries[1].name, entries[1].version),
         comparison,
         movers,
-        (),
+        tuple(
+            Campaign(campaign.id, *_reach(comparison, campaign.terms.clusters))
+            for campaign in registry.campaigns.values()
+            if campaign.terms.model == entries[0].name
+        ),
     )
+
+
+def _reach(comparison: Comparison, clusters: Sequence[int]) -> tuple[int, int]:
+    """Return how many members are in these clusters under the old and under the new version."""
+    rows, columns = comparison.matrix, list(zip(*comparison.matrix, strict=True))
+    old = sum(sum(row) for cluster, row in zip(comparison.old, rows, strict=False) if cluster.id in clusters)
+    new = sum(sum(column) for cluster, column in zip(comparison.new, columns, strict=False) if cluster.id in clusters)
+    return old, new
 
 
 class _Computed:

@@ -44,8 +44,10 @@ async def test_a_candidate_against_the_live_version(
     assert "    x = 1.0000: contribution +1.0000 → +1.0000\n" in out
     assert "PSI 0.000 (nothing to speak of), KS 0.000" in out
     assert picture.read_bytes().startswith(b"\x89PNG")
+    assert (await memberstream(system, "campaign", "set", "for-high", "--model", "level", "--clusters", "high"))[0] == 0
     status, out, err = await memberstream(system, "model", "compare", "level@2", "level@1", "--json", "--samples", "1")
     found = orjson.loads(out)
+    assert found["campaigns"] == [{"campaign": "for-high", "old_reach": 30, "new_reach": 20}]
     assert (found["members"], found["agree"], found["matrix"]) == (40, 30, [[10, 0, 0], [10, 20, 0], [0, 0, 0]])
     assert found["flips"] == [{"old": 2, "new": 1, "n": 10}]
     [mover] = found["movers"]
