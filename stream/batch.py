@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from models.apply import Outcome, apply_one
-from models.event import BadEvent, ChangeEvent, decode
+from models.event import BadEvent, ChangeEvent, Op, decode
 from models.member import Member, encode
 from models.member import decode as decode_state
 from models.position import NOWHERE, position_of
@@ -50,6 +50,7 @@ class Batch:
         records: key → its records in order.
         items: states that changed, for changelog and local state.
         gone: members that are forgotten whole.
+        deleted: members that an event deleted, also those that a later one created again.
         updates: what Redis is to hold of the members: the changed ones, and again the replayed ones.
         produced_ms: record timestamps of the applied events, for freshness.
         outcomes: outcome → number of records.
@@ -62,6 +63,7 @@ class Batch:
     records: dict[bytes | None, list[Record]]
     items: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     gone: list[tuple[bytes, bytes | None]] = field(default_factory=list)
+    deleted: list[bytes] = field(default_factory=list)
     updates: list[Update | Deletion] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     produced_ms: list[int] = field(default_factory=list)
@@ -131,10 +133,14 @@ def apply_many(batch: Batch, events: Events, states: Sequence[bytes | None]) -> 
                 touched.changed = True
                 is_gone = member.document is None  # what follows is a fresh member, in this batch or another
                 touched.event_ms = 0 if is_gone else max(touched.event_ms, event.at_ms)
+                if is_gone:
+                    batch.deleted.append(key)
                 batch.produced_ms.append(record.timestamp)
                 continue
             batch.outcomes[outcome] += 1
-            if outcome is Outcome.REPLAYED:
+            # Of a member without a document only a delete is told again: others may be dead letters, and a tombstone
+            # would take the member from its lists.
+            if outcome is Outcome.REPLAYED and (member.document is not None or event.op is Op.DELETE):
                 touched.replayed_position = position
     if n_applied:
         batch.outcomes[Outcome.APPLIED] += n_applied

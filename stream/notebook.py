@@ -59,9 +59,10 @@ async def _publish(model: Model, *, wait: bool, promote: bool, reason: str, forc
     await publishing.publish(model, reason=reason, force=force)
     sizes: dict[int, int] = {}
     if wait or (promote and not force):
-        async for _ in publishing.wait((await publishing.registry()).versions[model.label]):
+        entry = (await publishing.registry()).versions[model.label]
+        async for _ in publishing.wait(entry):
             pass
-        sizes = await publishing.sizes(model)
+        sizes = await publishing.sizes(entry)
     if promote:
         await publishing.promote(model.name, model.version, reason=reason, force=force)
     return sizes
