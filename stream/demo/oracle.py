@@ -103,7 +103,8 @@ def clusters(model: str, x: Floats) -> npt.NDArray[np.int64]:
     z = (x[:, [PREDICTORS.index(name) for name in names]] - means) / sds
     ids = np.array([cluster["id"] for cluster in definition["clusters"]])
     if parameters["type"] == "logistic":
-        probability = 1.0 / (1.0 + np.exp(-(z @ np.array(parameters["coef"]) + parameters["intercept"])))
+        eta = z @ np.array(parameters["coef"]) + parameters["intercept"]
+        probability = np.exp(-np.logaddexp(0.0, -eta))  # 1 / (1 + exp(-eta)) without overflow
         band = (probability[:, None] > np.array(parameters["thresholds"])).sum(axis=1)
     else:
         band = ((z[:, None, :] - np.array(parameters["centroids"])) ** 2).sum(axis=2).argmin(axis=1)
