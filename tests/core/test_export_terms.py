@@ -138,6 +138,16 @@ def test_r() -> None:
     assert len(cut.model.clusters) == 3
 
 
+def test_the_docs_show_what_r_writes() -> None:
+    """The JSON in docs/export.md has the fields and terms of the one here, its numbers are texts, too."""
+    text = (Path(__file__).parents[2] / "docs/export.md").read_text()
+    shown = orjson.loads(text.split("```json\n")[1].split("```")[0])
+    real = orjson.loads(R)
+    assert list(shown) == list(real)
+    assert shown["coefficients"].keys() <= real["coefficients"].keys()
+    assert all(float(value) for value in (*shown["coefficients"].values(), *shown["probabilities"]))
+
+
 def test_what_r_writes_of_one_is_no_list() -> None:
     """A factor of a single level, one document and no factor at all: R writes them as a text, a text and {}."""
     one = {"family": "quasibinomial", "link": "logit", "coefficients": {"spend": "0"}, "probabilities": ["0.5"]}

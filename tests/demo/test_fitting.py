@@ -15,8 +15,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from models.explain import score_many
+from models.export import from_estimator
 from models.model import Model
-from models.model_file import load
+from models.model_file import load, parse
 from models.plan import Plan
 from models.transform import Scale
 from stream.demo import history, oracle
@@ -156,6 +158,29 @@ def test_the_files_say_what_scikit_learn_says(at_ms: int, fitted: dict[str, tupl
             assert scores.index.tolist() == np.digitize(probability, thresholds, right=True).tolist()
         else:
             assert scores.index.tolist() == pipeline.predict(theirs).tolist()
+
+
+def test_an_export_of_the_pipelines_says_the_same_bit_for_bit(fitted: dict[str, tuple[dict[str, Any], Any]]) -> None:
+    """The script writes its files by hand, with the oracle's examples; from_estimator computes what they compute."""
+    documents = list(history.documents(MOMENTS[0]).values())
+    for name, (definition, pipeline) in fitted.items():
+        inputs = definition["model"]["inputs"]
+        without_scale = [
+            {**p, "transforms": p["transforms"][:-1]} if p["name"] in inputs else p for p in definition["predictors"]
+        ]
+        file = from_estimator(
+            pipeline,
+            name=name,
+            version=1,
+            predictors=without_scale,
+            inputs=inputs,
+            documents=documents,
+            at=MOMENTS[0],
+            clusters=definition["clusters"],
+            thresholds=definition["model"].get("thresholds"),
+        )
+        by_hand = score_many(parse(definition), documents, MOMENTS[0])
+        assert score_many(file.model, documents, MOMENTS[0]) == by_hand
 
 
 def test_every_cluster_has_an_example_and_members() -> None:
