@@ -55,7 +55,7 @@ def parse(definition: Any) -> Model:
     if not root.object(_REQUIRED, _OPTIONAL):
         raise ModelFileError(problems)
     _format(root.get("format"))
-    name = _name(root.get("name"))
+    name = parse_name(root.get("name"))
     version = _integer(root.get("version"), 1, MAX_VERSION, "a version")
     description_node = root.get("description")
     description = description_node.text() if description_node else ""
@@ -66,7 +66,7 @@ def parse(definition: Any) -> Model:
     are_complete = len(problems) == before  # else a column that seems missing is only another problem's echo
     before = len(problems)
     clusters_node = root.get("clusters")
-    clusters = _clusters(clusters_node) if clusters_node else ()
+    clusters = parse_clusters(clusters_node) if clusters_node else ()
     cluster_ids = [c.id for c in clusters] if clusters_node and len(problems) == before else None
     model_node = root.get("model")
     n_clusters = len(clusters) or None
@@ -90,7 +90,8 @@ def _format(node: Node | None) -> None:
         node.problem(f"the format number {FORMAT}")
 
 
-def _name(node: Node | None) -> str | None:
+def parse_name(node: Node | None) -> str | None:
+    """Return the name of a model, or None after noting what is wrong with it."""
     name = node.text() if node else None
     if node and name is not None and not _NAME.fullmatch(name):
         node.problem("a name of at most 64 small letters, digits and _ that starts with a letter")
@@ -101,7 +102,7 @@ def _integer(node: Node | None, low: int, high: int, expected: str) -> int | Non
     return node.integer(low, high, expected) if node else None
 
 
-def _clusters(node: Node) -> tuple[Cluster, ...]:
+def parse_clusters(node: Node) -> tuple[Cluster, ...]:
     """Return as many clusters as the list has elements; what is wrong with one is noted."""
     clusters: list[Cluster] = []
     for element in node.array("a list of clusters"):

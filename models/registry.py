@@ -7,6 +7,8 @@ Laws:
 - A version is immutable for ever: its label can't be published again with other content, not even once it is retired.
 - Of each name at most one version is live. Candidates and the live version are scored; a retired one no more.
 - Campaigns (models/campaigns.py) are told in the same log, so one offset says what readers know of both.
+- A list is announced before its rows are written (`upload`) and published after the last (`publish`, same token). Of
+  each name at most one upload is under way: another takes its place, and what the first has written is to be removed.
 """
 
 from __future__ import annotations
@@ -24,13 +26,14 @@ from models import campaigns
 from models.campaigns import Campaign, CampaignAction, Terms
 from models.model import label
 
-ModelAction = Literal["publish", "promote", "rollback", "retire"]
+ModelAction = Literal["publish", "promote", "rollback", "retire", "upload"]
 Action = ModelAction | CampaignAction
 
 
 class Status(StrEnum):
     """What a version is to readers and workers."""
 
+    UPLOADING = "uploading"
     CANDIDATE = "candidate"
     LIVE = "live"
     RETIRED = "retired"
@@ -44,8 +47,9 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
         version: of the model; 0 where it is a campaign.
         replaces: promote, rollback: the version that was live when it was decided; None: none was. Of a campaign: the
             offset of the step that had made it what it was then; None: there was none.
-        definition: publish: the model file's JSON object.
+        definition: publish: the model file's JSON object; upload: what is known of the list before its rows.
         terms: campaign_set: who is to see it.
+        token: upload, and publish of a list: tells this upload from all others.
         forced: a check had warned.
     """
 
@@ -59,6 +63,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     definition: dict[str, Any] | None = None
     forced: bool = False
     terms: Terms | None = None
+    token: str = ""
 
 
 class StepError(ValueError):
@@ -85,7 +90,13 @@ def digest(definition: Mapping[str, Any]) -> str:
 
 @dataclass(slots=True)
 class Version:
-    """A published version. `offset`: of the step that published it; `retired_at`: of the one that retired it."""
+    """A version.
+
+    Attributes:
+        offset: of the step that published it; of an upload under way, of the step that began it.
+        retired_at: offset of the step that retired it.
+        token: of the upload that a list came by.
+    """
 
     name: str
     version: int
@@ -94,6 +105,7 @@ class Version:
     offset: int
     status: Status = Status.CANDIDATE
     retired_at: int | None = None
+    token: str = ""
 
 
 @dataclass(slots=True)
@@ -106,7 +118,7 @@ class Registry:
         campaigns: id → campaign, those that aren't deleted.
         history: the steps that counted, without the definitions; `campaign_history`: those of campaigns.
         offset: of the last step read, counted or not; -1 before the first.
-        changed_at: offset of the last step that changed which versions are scored; -1 before the first.
+        changed_at: offset of the last step that changed which versions are scored or uploaded; -1 before the first.
     """
 
     versions: dict[str, Version] = field(default_factory=dict)
@@ -130,15 +142,20 @@ class Registry:
             self.campaign_history.append(step)
             return ""
         name = label(step.name, step.version)
-        if step.action == "publish":
-            if name in self.versions:  # the same content again
-                return ""
+        found = self.versions.get(name)
+        if step.action == "publish" and found is not None and found.status is not Status.UPLOADING:
+            return ""  # the same content again
+        if step.action in ("publish", "upload"):
+            if step.action == "upload":
+                self._abandon(step.name, offset)
             definition = step.definition or {}
-            self.versions[name] = Version(step.name, step.version, definition, digest(definition), offset)
+            status = Status.UPLOADING if step.action == "upload" else Status.CANDIDATE
+            self.versions[name] = Version(
+                step.name, step.version, definition, digest(definition), offset, status, token=step.token
+            )
             self.changed_at = offset
         elif step.action == "retire":
-            self.versions[name].status, self.versions[name].retired_at = Status.RETIRED, offset
-            self.changed_at = offset
+            self._retire(self.versions[name], offset)
         else:
             if step.replaces is not None:
                 self.versions[label(step.name, step.replaces)].status = Status.CANDIDATE
@@ -147,20 +164,36 @@ class Registry:
         self.history.append(msgspec.structs.replace(step, definition=None))
         return ""
 
+    def _retire(self, entry: Version, offset: int) -> None:
+        entry.status, entry.retired_at = Status.RETIRED, offset
+        self.changed_at = offset
+
+    def _abandon(self, name: str, offset: int) -> None:
+        """End the upload of a name that is under way: it was interrupted, or is about to find out."""
+        for entry in self.versions.values():
+            if entry.name == name and entry.status is Status.UPLOADING:
+                self._retire(entry, offset)
+
     def objection(self, step: Step) -> str:
         """Return why a step wouldn't count if it came next, "" if it would; ends with what to do."""
         if _is_campaigns(step.action):
             return campaigns.objection(step.action, step.name, self.campaigns.get(step.name), step.replaces, step.terms)
         name, live = label(step.name, step.version), self.live.get(step.name)
         found = self.versions.get(name)
+        if step.action == "upload":
+            return f"{name} is taken. Next: leave the version out, to get the next free one" if found else ""
+        if step.action == "publish" and (step.token or (found is not None and found.token)):
+            if found is None or found.status is not Status.UPLOADING or found.token != step.token:
+                return f"the upload of {name} was ended: another one of {step.name} began. Next: upload again"
+            return ""
         if step.action == "publish":
             if found is not None and found.digest != digest(step.definition or {}):
                 return f"{name} is published with other content. Next: publish this one as a new version"
             if found is not None and found.status is Status.RETIRED:
                 return f"{name} is retired. Next: publish it as a new version"
             return ""
-        if found is None:
-            known = ", ".join(v for v, entry in self.versions.items() if entry.name == step.name) or "no version"
+        if found is None or (found.status is Status.UPLOADING and step.action != "retire"):
+            known = ", ".join(v for v, e in self.versions.items() if e.name == step.name and v != name) or "no version"
             return f"{name} isn't published; of {step.name}: {known}. Next: memberstream model publish FILE"
         if found.status is Status.RETIRED:
             return f"{name} is retired, its memberships are gone. Next: publish it as a new version"
@@ -175,8 +208,12 @@ class Registry:
 
     def scored(self) -> list[Version]:
         """Return candidates and live versions by name and version."""
-        scored = [entry for entry in self.versions.values() if entry.status is not Status.RETIRED]
+        scored = [entry for entry in self.versions.values() if entry.status in (Status.CANDIDATE, Status.LIVE)]
         return sorted(scored, key=lambda entry: (entry.name, entry.version))
+
+    def next_version(self, name: str) -> int:
+        """Return the lowest version of a model above all that there ever were."""
+        return max((entry.version for entry in self.versions.values() if entry.name == name), default=0) + 1
 
     def previous(self, name: str) -> int | None:
         """Return the version that was live before the live one and isn't retired; None if there is none."""

@@ -1,4 +1,4 @@
-"""After a change of models: all members scored anew, beside the stream and without being felt by it.
+"""After a change of models: all members scored anew, lists written, beside the stream and without being felt by it.
 
 Laws:
 - A slice at a time, each under its partition's lock, so a slice and a batch take turns; between two slices the stream
@@ -6,6 +6,7 @@ Laws:
 - `through` tells how far a partition is: all its members are scored, in state and Redis, with what the models' log
   said up to that offset. It is said only when the last member is written.
 - Fields of retired versions go from Redis here, and only here; such a version never comes back, so it needs no guard.
+- A pass does only what is new: members' states are read when another version is to be computed, or one no more.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from time import perf_counter
 
 from models.member import decode
 from stream.batch import to_update
+from stream.enlisting import Enlisting, Progress
 from stream.keyspace import Scored
+from stream.list_rows import RowsLost
 from stream.locks import Locks
 from stream.publication import Current, Publication
 from stream.rescoring import Rescoring
@@ -43,9 +46,9 @@ class Backfill:
         n_batches: counts the worker's batches: it stands still while nothing arrives.
 
     Attributes:
-        remaining: partition under way → members still to be looked at, about.
+        remaining: partition under way → members, then rows of lists, still to be looked at, about.
         through: owned partition → offset of the models' log, see the laws.
-        scored: members rescored since the start.
+        scored: members rescored and rows of lists written since the start.
     """
 
     def __init__(
@@ -54,11 +57,12 @@ class Backfill:
         state: State,
         writer: Writer,
         rescoring: Rescoring,
+        enlisting: Enlisting,
         locks: Locks,
         n_batches: Callable[[], int],
     ) -> None:
         self._current, self._state, self._writer, self._rescoring = current, state, writer, rescoring
-        self._locks, self._n_batches = locks, n_batches
+        self._enlisting, self._locks, self._n_batches = enlisting, locks, n_batches
         self.remaining: dict[int, int] = {}
         self.through: dict[int, int] = {}
         self.scored = 0
@@ -78,24 +82,44 @@ class Backfill:
         return {p: Scored(through.get(p, -1), self.remaining.get(p, 0)) for p in partitions}
 
     async def run(self, partition: int) -> None:
-        """Score all members of an owned partition with the current models; starts again if these change meanwhile."""
+        """Bring an owned partition up to the current models and lists; starts again if these change meanwhile."""
         try:
             while self.is_needed(partition):
                 publication = self._current.publication
                 if await self._pass(partition, publication):
                     await self._finish(partition, publication)
+        except RowsLost as error:
+            log.error("partition %d: it isn't complete with the published versions: %s", partition, error)
         finally:
             self.remaining.pop(partition, None)
 
     async def _pass(self, partition: int, publication: Publication) -> bool:
+        """Do what is new in a publication; returns False when another one came."""
+        since, lists = self.through.get(partition, -1), publication.lists
+        dropped = [field for retired_at, field in publication.retired if retired_at > since]
+        withdrawn = [version for retired_at, version in lists.withdrawn if retired_at > since]
+        if dropped:
+            await asyncio.sleep(GRACE_S)
+        if publication.members_offset > since and not await self._score(partition, publication, dropped):
+            return False
+        enlisted = [version for offset, version in lists.published if offset > since]
+        await self._enlisting.enlist(partition, enlisted, self._pacing(partition))
+        if self._current.publication is not publication:
+            return False
+        # What is published is complete, which is said at once. The rest is done in any case: after a crash, or under
+        # another owner, the partition isn't marked.
+        self.through[partition] = publication.offset
+        self.remaining.pop(partition, None)
+        if any(version.end for version in withdrawn):
+            await asyncio.sleep(GRACE_S)
+        await self._enlisting.withdraw(partition, withdrawn, self._pacing(partition))
+        return self._current.publication is publication
+
+    async def _score(self, partition: int, publication: Publication, dropped: list[bytes]) -> bool:
         """Go through all members once; returns False when other models came."""
         start = said_at = perf_counter()
         done, total = 0, self._state.approximate_count(partition)
         self.remaining[partition] = total
-        since = self.through.get(partition, -1)
-        dropped = [field for retired_at, field in publication.retired if retired_at > since]
-        if dropped:
-            await asyncio.sleep(GRACE_S)
         keys = (key for key, _ in self._state.scan(partition))
         while part := list(islice(keys, SLICE)):
             began, n_batches = perf_counter(), self._n_batches()
@@ -110,10 +134,27 @@ class Backfill:
                 said_at = now
                 log.info("partition %d: new models: %d of about %d members scored (%.0f members/s)",
                          partition, done, total, done / (now - start))  # fmt: skip
-            await asyncio.sleep(0)
-            if self._n_batches() != n_batches:  # events arrive
-                await asyncio.sleep((now - began) * (1 / SHARE - 1))
+            await self._breathe(began, n_batches)
         return True
+
+    def _pacing(self, partition: int) -> Progress:
+        """Return what is called after each chunk of a list's rows."""
+        began, n_batches, done_before = perf_counter(), self._n_batches(), 0
+
+        async def progress(done: int, total: int) -> None:
+            nonlocal began, n_batches, done_before
+            self.scored += done - done_before
+            self.remaining[partition], done_before = total - done, done
+            await self._breathe(began, n_batches)
+            began, n_batches = perf_counter(), self._n_batches()
+
+        return progress
+
+    async def _breathe(self, began: float, n_batches: int) -> None:
+        """Leave the worker to the stream, for as long as its share demands if events have arrived since `began`."""
+        await asyncio.sleep(0)
+        if self._n_batches() != n_batches:
+            await asyncio.sleep((perf_counter() - began) * (1 / SHARE - 1))
 
     async def _slice(self, partition: int, publication: Publication, keys: list[bytes], dropped: list[bytes]) -> None:
         """Bring one slice up to date. The scan is of a moment long past: states are read again, under the lock.
@@ -132,5 +173,4 @@ class Backfill:
         async with self._locks.of(partition):
             if self._current.publication is publication:
                 await self._rescoring.mark(partition, publication.fingerprint)
-                self.through[partition] = publication.offset
                 log.info("partition %d: all members are scored with the models as of now", partition)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from models.apply import Outcome, apply_one
-from models.event import BadEvent, ChangeEvent, decode
+from models.event import BadEvent, ChangeEvent, Op, decode
 from models.member import Member, encode
 from models.member import decode as decode_state
 from models.position import NOWHERE, position_of
@@ -36,7 +36,7 @@ class Touched(msgspec.Struct, gc=False):
     member: Member
     was_stored: bool
     changed: bool = False  # its state must be written
-    replayed_position: int = NOWHERE
+    replayed_position: int = NOWHERE  # of an event whose outcome Redis may lack
     event_ms: int = 0  # latest time of the applied events
 
 
@@ -50,6 +50,7 @@ class Batch:
         records: key → its records in order.
         items: states that changed, for changelog and local state.
         gone: members that are forgotten whole.
+        left: members that were deleted, also those that have come back since: they are on no list any more.
         updates: what Redis is to hold of the members: the changed ones, and again the replayed ones.
         produced_ms: record timestamps of the applied events, for freshness.
         outcomes: outcome → number of records.
@@ -62,6 +63,7 @@ class Batch:
     records: dict[bytes | None, list[Record]]
     items: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     gone: list[tuple[bytes, bytes | None]] = field(default_factory=list)
+    left: set[bytes] = field(default_factory=set)
     updates: list[Update | Deletion] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     produced_ms: list[int] = field(default_factory=list)
@@ -129,12 +131,16 @@ def apply_many(batch: Batch, events: Events, states: Sequence[bytes | None]) -> 
             if outcome is Outcome.APPLIED:
                 n_applied += 1
                 touched.changed = True
-                is_gone = member.document is None  # what follows is a fresh member, in this batch or another
-                touched.event_ms = 0 if is_gone else max(touched.event_ms, event.at_ms)
+                if member.document is None:  # what follows is a fresh member, in this batch or another
+                    batch.left.add(key)
+                    touched.event_ms = 0
+                elif event.at_ms > touched.event_ms:
+                    touched.event_ms = event.at_ms
                 batch.produced_ms.append(record.timestamp)
                 continue
             batch.outcomes[outcome] += 1
-            if outcome is Outcome.REPLAYED:
+            # Without a document only a delete wrote to Redis: what failed for want of one must make no tombstone.
+            if outcome is Outcome.REPLAYED and (member.document is not None or event.op is Op.DELETE):
                 touched.replayed_position = position
     if n_applied:
         batch.outcomes[Outcome.APPLIED] += n_applied

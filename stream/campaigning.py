@@ -14,16 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.campaigns import Campaign, CampaignAction, Terms
-from models.model import key_of, label
+from models.model import label
 from models.registry import Registry, Step
 from models.targeting import clusters_of, listed, misfit
 from stream.lookup.holdout import is_held_out
+from stream.memberships import memberships
 from stream.model_source import PublishError
 from stream.models_log import ModelsLog
 from stream.projection import Projection
 from stream.publication import announce
 from stream.settings import Settings
-from stream.state_reader import Progress, all_members
+from stream.state_reader import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Reach:
     """Whom a campaign reaches. `clusters`: cluster id → (members who see it, members held out).
 
     Attributes:
-        members: all that are scored by the model's live version.
+        members: all that have a cluster by the model's live version.
     """
 
     model: str
@@ -89,23 +90,21 @@ class Campaigning:
     async def reach(
         self, registry: Registry, campaign: Campaign, progress: Progress = lambda done, total: None
     ) -> Reach:
-        """Count the members in a campaign's clusters by the model's live version, as the workers have scored them.
+        """Count the members in a campaign's clusters by the model's live version, as scored by the workers or listed.
 
         Raises:
             PublishError: the model has no live version.
+            StateUnreadable, ListRowsError: members can't be read; the text says what to do.
         """
         terms = campaign.terms
         if terms.model not in registry.live:
             raise PublishError(misfit(registry, campaign.id, terms))
         version = label(terms.model, registry.live[terms.model])
         counts: Counter[tuple[int, bool]] = Counter()
-        members, key, settings = 0, key_of(version), self._settings
-        async for slice_ in all_members(settings.kafka_bootstrap, settings.changelog_topic, progress):
-            for member_id, member in slice_:
-                if key not in member.memberships:
-                    continue
-                members += 1
-                cluster = member.memberships[key][0]
+        members = 0
+        async for part in memberships(self._settings, registry.versions[version], progress):
+            members += len(part)
+            for member_id, cluster in part:
                 if cluster in terms.clusters:
                     counts[cluster, is_held_out(campaign.id, member_id.decode(), terms.holdout)] += 1
         return Reach(version, members, {c: (counts[c, False], counts[c, True]) for c in terms.clusters})

@@ -19,6 +19,7 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from models.event import Reason
+from models.list_version import TYPE
 from stream.health import Check, Vitals
 from stream.publication import Current
 from stream.report import BatchReport
@@ -72,6 +73,7 @@ class Gauges:
     rebalances: Callable[[], int]
     backfill: Callable[[], tuple[int, int]]  # members remaining, members scored
     refused_models: Callable[[], int]
+    list_rows: Callable[[], tuple[int, int]]  # written, withdrawn
 
 
 METRICS = (
@@ -97,12 +99,14 @@ METRICS = (
     ("memberstream_stalls_total", "counter", "", "times that nothing was finished although there was work"),
     ("memberstream_rebalances_total", "counter", "", "changes of the partitions this worker owns"),
     ("memberstream_model_info", "gauge", "model, version, type, status", "1 for each version that is scored"),
-    ("memberstream_backfill_remaining_members", "gauge", "", "members still to be scored with new models, about"),
-    ("memberstream_backfill_scored_members_total", "counter", "", "members scored anew because models changed"),
+    ("memberstream_backfill_remaining_members", "gauge", "", "members, and rows of lists, still to be done, about"),
+    ("memberstream_backfill_scored_members_total", "counter", "", "members, and rows of lists, done as models changed"),
     ("memberstream_refused_models", "gauge", "", "published versions that this worker can't load"),
+    ("memberstream_list_rows_written_total", "counter", "", "rows of uploaded lists written to Redis"),
+    ("memberstream_list_rows_withdrawn_total", "counter", "", "rows withdrawn: member deleted or list ended"),
 )  # fmt: skip
 _DECLARED = {name: (kind, [x for x in labels.split(", ") if x], text) for name, kind, labels, text in METRICS}
-STAGES = ("decode", "load", "apply", "score", "dead_letters", "encode", "changelog_and_redis", "store")
+STAGES = ("decode", "load", "apply", "score", "dead_letters", "lists", "encode", "changelog_and_redis", "store")
 OUTCOMES = ("applied", "ignored_version", "replayed", "dead_letter")
 
 
@@ -162,14 +166,20 @@ class Metrics(Collector):
         yield _simple("memberstream_stalls_total", {(): gauges.stalls()})
         yield _simple("memberstream_rebalances_total", {(): gauges.rebalances()})
         live = self._current.announcement.live
+        lists = [version for _, version in self._current.publication.lists.published]
         yield _simple("memberstream_model_info", {
-            (m.name, str(m.version), m.scorer.type, "live" if live.get(m.name) == m.version else "candidate"): 1
-            for m in models
+            (name, str(version), kind, "live" if live.get(name) == version else "candidate"): 1
+            for name, version, kind in [
+                *[(m.name, m.version, m.scorer.type) for m in models], *[(v.name, v.version, TYPE) for v in lists]
+            ]
         })  # fmt: skip
         remaining, scored = gauges.backfill()
         yield _simple("memberstream_backfill_remaining_members", {(): remaining})
         yield _simple("memberstream_backfill_scored_members_total", {(): scored})
         yield _simple("memberstream_refused_models", {(): gauges.refused_models()})
+        rows_written, rows_withdrawn = gauges.list_rows()
+        yield _simple("memberstream_list_rows_written_total", {(): rows_written})
+        yield _simple("memberstream_list_rows_withdrawn_total", {(): rows_withdrawn})
 
 
 V = TypeVar("V")

@@ -15,11 +15,12 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from models.model import label
 from models.registry import Registry, Step, StepError, decode, encode
+from stream.topics import TopicsUnreadable, create_missing
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -138,19 +139,9 @@ class ModelsLog:
         admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
         await self._start(admin, close=admin.close)
         try:
-            if self._topic in await admin.list_topics():
-                return
-            new = NewTopic(self._topic, 1, self._replication_factor, topic_configs=_CONFIGS)
-            response = await admin.create_topics([new])
-            for _, code, *reason in response.topic_errors:
-                if code and for_code(code) is not TopicAlreadyExistsError:
-                    why = f"{for_code(code).__name__} {reason[0] if reason else ''}"
-                    raise ModelsLogError(
-                        f"can't create the topic {self._topic}: {why}. Next: create it yourself (1 partition, "
-                        "cleanup.policy=compact), or allow this user to"
-                    )
-        except TopicAlreadyExistsError:
-            return
+            await create_missing(admin, self._topic, 1, self._replication_factor, _CONFIGS)
+        except TopicsUnreadable as error:
+            raise ModelsLogError(str(error)) from None
         finally:
             await admin.close()
 

@@ -4,6 +4,7 @@
 their offsets may be committed. Each side effect has a number; why a crash just after it is safe stands beside it.
 
     1  dead letters acknowledged    nothing else happened: the replay writes them again, with the same origin headers
+    1b who is deleted leaves lists  nothing else happened: the replay withdraws the same rows again, to no effect
     2a changelog acknowledged       local state is behind it: recovery reads the rest; members know the replay by offset
     2b memberships in Redis         state is behind: the replay computes the same again, the guard lets the same through
     3  local state written          offsets are behind: the replay changes no state and writes the same to Redis again
@@ -25,6 +26,7 @@ from stream.backfill import Backfill
 from stream.batch import Batch, apply_many, begin, decode_many, encode_many, score_many, to_items
 from stream.bookkeeping import APPLIED, decode_progress
 from stream.dead_letters import OutgoingRecord, Record, to_records
+from stream.enlisting import Enlisting
 from stream.keyspace import Announcement
 from stream.locks import Locks
 from stream.publication import Current, Publication
@@ -62,6 +64,7 @@ class Pipeline:
         writer: Writer,
         rebuild: Rebuild,
         backfill: Backfill,
+        enlisting: Enlisting,
         locks: Locks,
         produce: Callable[[str, Sequence[OutgoingRecord]], Awaitable[None]],
         wall_ms: Callable[[], int],
@@ -69,7 +72,7 @@ class Pipeline:
     ) -> None:
         self._settings, self._current = settings, current
         self._topic, self._state, self._writer = topic, state, writer
-        self._rebuild, self._backfill, self._locks = rebuild, backfill, locks
+        self._rebuild, self._backfill, self._enlisting, self._locks = rebuild, backfill, enlisting, locks
         self._produce, self._wall_ms, self._report = produce, wall_ms, report
         self._computing = asyncio.Lock()
         self._repairs: dict[int, asyncio.Task[None]] = {}  # partition → its rebuild under way
@@ -117,6 +120,9 @@ class Pipeline:
             letters = to_records(batch.dead_letters, self._settings.topic, partition, self._wall_ms())
             await self._produce(self._settings.dead_letter_topic, letters)
             watch.lap("dead_letters")
+        if batch.left:  # 1b
+            await self._enlisting.forget(sorted(batch.left))
+            watch.lap("lists")
         items, written_at = to_items(batch), batch.written_at
         changelog_offset, _ = await together(
             self._state.publish(partition, items, written_at),  # 2a

@@ -1,17 +1,19 @@
 """The published models in the forms the worker's parts need: compiled for scoring, named for Redis and state.
 
 Laws: a publication is made whole and replaced whole, between two batches; a member that has passed through one carries
-exactly the memberships of its versions.
+exactly the memberships of its computed versions. Lists stand beside them: nobody scores them, no state holds them, and
+their fields in Redis are written from the lists' topic.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
+from models.list_version import ListVersion
 from models.member import Member
 from models.model import Model
 from models.plan import Plan
@@ -20,8 +22,33 @@ from stream.keyspace import Announcement, PublishedCampaign, PublishedModel, mem
 
 
 @dataclass(frozen=True, slots=True)
+class Lists:
+    """The uploaded lists.
+
+    Attributes:
+        published: candidates and live ones, each with the offset of the step that published it.
+        uploading: those whose rows are being written: nobody reads them yet, but who is deleted leaves them, too.
+        withdrawn: retired ones and interrupted uploads, with the offsets of the steps that ended them.
+    """
+
+    published: tuple[tuple[int, ListVersion], ...] = ()
+    uploading: tuple[ListVersion, ...] = ()
+    withdrawn: tuple[tuple[int, ListVersion], ...] = ()
+
+    @property
+    def prefixes(self) -> list[bytes]:
+        """Prefixes of the rows that a member who is deleted must leave."""
+        return [version.prefix for version in (*[version for _, version in self.published], *self.uploading)]
+
+    @property
+    def fields(self) -> list[bytes]:
+        """Fields in Redis that a member who is deleted must lose."""
+        return [membership_field(version.name, version.version) for _, version in self.published]
+
+
+@dataclass(frozen=True, slots=True)
 class Publication:
-    """The model versions that are scored.
+    """The model versions that are scored, and the lists.
 
     Attributes:
         plan: computes their predictors, each distinct one once.
@@ -29,7 +56,8 @@ class Publication:
         keys: keys of the same model versions in a member's state.
         fingerprint: 8 bytes as an integer that change with any model's content and with the sets of versions.
         offset: how much of the models' log is in it: all steps up to here.
-        retired: fields of retired versions, with the offsets of the steps that retired them.
+        retired: fields of retired computed versions, with the offsets of the steps that retired them.
+        members_offset: offset of the last step that changed something for members' states: which versions are computed.
     """
 
     plan: Plan
@@ -38,6 +66,8 @@ class Publication:
     fingerprint: int
     offset: int = -1
     retired: tuple[tuple[int, bytes], ...] = ()
+    members_offset: int = -1
+    lists: Lists = field(default_factory=Lists)
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -56,16 +86,23 @@ class Current:
     announcement: Announcement
 
 
-def compile_models(models: Sequence[Model], offset: int = -1, retired: Sequence[tuple[int, bytes]] = ()) -> Publication:
-    """Return the publication of models."""
-    plan = Plan(models)
+def compile_models(
+    models: Sequence[Model],
+    offset: int = -1,
+    retired: Sequence[tuple[int, bytes]] = (),
+    members_offset: int = -1,
+    lists: Lists | None = None,
+) -> Publication:
+    """Return the publication of models and lists."""
+    plan, lists = Plan(models), lists or Lists()
     fields = tuple(membership_field(model.name, model.version) for model in plan.models)
     keys = tuple(model.key for model in plan.models)
     contents = b"".join(orjson.dumps(model.definition, option=orjson.OPT_SORT_KEYS) for model in plan.models)
-    gone = b" ".join(field for _, field in retired)
-    digest = hashlib.blake2b(b"%d" % plan.id + contents + gone, digest_size=8).digest()
+    gone = b" ".join(name for _, name in retired)
+    listed = b" ".join(version.prefix for _, version in (*lists.published, *lists.withdrawn))
+    digest = hashlib.blake2b(b"%d" % plan.id + contents + gone + listed, digest_size=8).digest()
     fingerprint = int.from_bytes(digest, "little")
-    return Publication(plan, fields, keys, fingerprint, offset, tuple(retired))
+    return Publication(plan, fields, keys, fingerprint, offset, tuple(retired), members_offset, lists)
 
 
 def announce(registry: Registry) -> Announcement:

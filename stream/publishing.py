@@ -19,10 +19,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.coverage import unseen_paths
+from models.list_version import ListVersion
 from models.member import Member
-from models.model import Model, key_of, label
+from models.model import Model, label
 from models.registry import Action, Registry, Status, Step, Version
 from models.targeting import stranded
+from stream.memberships import memberships, pairs
 from stream.model_source import PublishError
 from stream.models_log import ModelsLog
 from stream.projection import Projection
@@ -82,6 +84,22 @@ class Publishing:
         await self._take(step)
         return True
 
+    async def begin_upload(self, listed: ListVersion) -> None:
+        """Announce a list whose rows are about to be written; ends an upload of its name that was interrupted.
+
+        Raises:
+            PublishError: the version is taken.
+        """
+        await self._take(self._upload_step("upload", listed))
+
+    async def end_upload(self, listed: ListVersion, *, reason: str = "") -> None:
+        """Publish a list whose rows are all written as a candidate.
+
+        Raises:
+            PublishError: another upload of its name has begun meanwhile.
+        """
+        await self._take(self._upload_step("publish", listed, reason))
+
     async def install(self, models: Iterable[Model]) -> None:
         """Publish models and make them live at once, unchecked: for an installation that has no members yet."""
         for model in models:
@@ -104,9 +122,10 @@ class Publishing:
         _refuse_if(registry.objection(step))
         if not force:
             _check_campaigns(registry, name, version)
-            await self._check_coverage(registry.versions[label(name, version)])
+            entry = registry.versions[label(name, version)]
+            await self._check_coverage(entry)
             if live is not None:
-                await self._check_flips(name, live, version, max_flips)
+                await self._check_flips(registry.versions[label(name, live)], entry, max_flips)
         await self._take(step)
 
     async def rollback(self, name: str, *, reason: str = "") -> int:
@@ -142,15 +161,19 @@ class Publishing:
                     return
                 await asyncio.sleep(_POLL_S)
 
-    async def sizes(self, model: Model, progress: Progress = lambda done, total: None) -> dict[int, int]:
-        """Return cluster id → members, as the workers have scored them."""
+    async def sizes(self, entry: Version) -> dict[int, int]:
+        """Return cluster id → members, as the workers have scored them, or as the list's rows say."""
         counts: Counter[int] = Counter()
-        async for members in self.members(progress):
-            counts.update(member.memberships[model.key][0] for _, member in members if model.key in member.memberships)
-        return {cluster.id: counts[cluster.id] for cluster in model.clusters}
+        async for part in self.memberships(entry):
+            counts.update([cluster for _, cluster in part])
+        return {cluster["id"]: counts[cluster["id"]] for cluster in entry.definition["clusters"]}
 
     def _step(self, action: Action, name: str, version: int, reason: str, forced: bool = False, **more: Any) -> Step:
         return Step(action, name, version, time.time_ns() // 1_000_000, self._actor, reason, forced=forced, **more)
+
+    def _upload_step(self, action: Action, listed: ListVersion, reason: str = "") -> Step:
+        name, version, token = listed.name, listed.version, listed.token
+        return self._step(action, name, version, reason, definition=listed.definition(), token=token)
 
     async def _take(self, step: Step) -> None:
         registry, why_not = await self._log.append(step)
@@ -178,20 +201,23 @@ class Publishing:
                 "Next: memberstream model wait, and see that workers run; or --force"
             )
 
-    async def _check_flips(self, name: str, live: int, version: int, max_flips: float) -> None:
-        old, new = key_of(label(name, live)), key_of(label(name, version))
+    async def _check_flips(self, live: Version, entry: Version, max_flips: float) -> None:
+        """A member that has a cluster now and would have none counts as one that changes it."""
         n = flips = 0
-        async for members in self.members():
-            for _, member in members:
-                held = member.memberships
-                if old in held and new in held:
-                    n += 1
-                    flips += held[old][0] != held[new][0]
+        async for part in pairs(self._settings, live, entry):
+            held = [(old, new) for _, old, new in part if old is not None]
+            n += len(held)
+            flips += sum(old != new for old, new in held)
         if n and flips / n > max_flips:
+            old, new = label(live.name, live.version), label(entry.name, entry.version)
             raise PublishError(
                 f"{flips:,} of {n:,} members ({flips / n:.1%}) would change their cluster, more than {max_flips:.0%}. "
-                f"Next: memberstream model compare {name}@{version} {name}@{live}; then --max-flips, or --force"
+                f"Next: memberstream model compare {new} {old}; then --max-flips, or --force"
             )
+
+    def memberships(self, entry: Version) -> AsyncIterator[list[tuple[bytes, int]]]:
+        """Yield (member id, cluster) of all who have a cluster under a version: stream.memberships."""
+        return memberships(self._settings, entry)
 
     def members(self, progress: Progress = lambda done, total: None) -> AsyncIterator[list[tuple[bytes, Member]]]:
         """Yield (id, state) of the members that have a document, a thousand at a time. Raises StateUnreadable."""
@@ -222,7 +248,7 @@ def find(registry: Registry, text: str) -> Version:
     if not version and name in registry.live:
         version = str(registry.live[name])
     entry = registry.versions.get(f"{name}@{version}")
-    if entry is None or entry.status is Status.RETIRED:
+    if entry is None or entry.status in (Status.RETIRED, Status.UPLOADING):
         known = ", ".join(f"{e.name}@{e.version}" for e in registry.scored()) or "none"
         raise PublishError(f"no model {text} is published. Next: one of {known}")
     return entry

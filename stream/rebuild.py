@@ -1,4 +1,4 @@
-"""Redis from state: all members of a partition, when Redis has lost them.
+"""Redis from state: all members of a partition, and its rows of the lists, when Redis has lost them.
 
 Laws: Redis is only a projection of the state, so writing every member again is always right and may be repeated. A
 member that the current models don't cover yet is rescored on the way. While Redis takes one slice of members the next
@@ -15,6 +15,8 @@ from time import perf_counter
 
 from models.member import decode
 from stream.batch import to_deletion, to_update
+from stream.enlisting import Enlisting
+from stream.list_rows import RowsLost
 from stream.projection import Deletion, Update
 from stream.publication import Current
 from stream.rescoring import Rescoring
@@ -35,8 +37,8 @@ class Rebuild:
         n_partitions: asks how many partitions the topic has; Redis is whole when all of them are.
 
     Attributes:
-        remaining: partition being written → members still to write, as RocksDB estimates their number.
-        written: members written since the start.
+        remaining: partition being written → members still to write, as RocksDB estimates it; then rows of lists.
+        written: members and rows written since the start.
     """
 
     def __init__(
@@ -45,10 +47,11 @@ class Rebuild:
         state: State,
         writer: Writer,
         rescoring: Rescoring,
+        enlisting: Enlisting,
         n_partitions: Callable[[], int],
     ) -> None:
         self._current, self._state, self._writer = current, state, writer
-        self._rescoring, self._n_partitions = rescoring, n_partitions
+        self._rescoring, self._enlisting, self._n_partitions = rescoring, enlisting, n_partitions
         self.remaining: dict[int, int] = {}
         self.written = 0
 
@@ -57,6 +60,7 @@ class Rebuild:
         while partition in await self._writer.beacon():
             token = await self._writer.begin(partition)
             await self._write_all(partition)
+            await self._write_lists(partition)
             if await self._writer.finish(partition, token, self._n_partitions()) != "restart":
                 return
 
@@ -91,6 +95,28 @@ class Rebuild:
             log.info(
                 "partition %d: %d members written, as Redis lacked them (%.1f s)", partition, n, perf_counter() - start
             )
+
+    async def _write_lists(self, partition: int) -> None:
+        """After the members, whose tombstones keep a row from bringing somebody back."""
+        start, done_before = perf_counter(), 0
+
+        async def progress(done: int, total: int) -> None:
+            nonlocal done_before
+            self.written += done - done_before
+            self.remaining[partition], done_before = total - done, done
+
+        published = self._current.publication.lists.published
+        try:
+            await self._enlisting.enlist(partition, [version for _, version in published], progress)
+        except RowsLost as error:
+            log.error("partition %d: Redis is made whole without its lists: %s", partition, error)
+        finally:
+            self.remaining.pop(partition, None)
+        if done_before:
+            log.info(
+                "partition %d: %d rows of lists written, as Redis lacked them (%.1f s)",
+                partition, done_before, perf_counter() - start,
+            )  # fmt: skip
 
     async def _slices(self, partition: int) -> AsyncIterator[list[Update | Deletion]]:
         members, publication = self._state.scan(partition), self._current.publication

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 
+from models.list_version import ListVersion, is_list, parse_list
 from models.model import Model
 from models.model_file import parse
 from models.problems import ModelFileError
-from models.registry import Registry, Status
+from models.registry import Registry, Status, Version
 from stream.keyspace import Announcement, membership_field
 from stream.models_log import ModelsLog
-from stream.publication import Current, Publication, announce, compile_models
+from stream.publication import Current, Lists, Publication, announce, compile_models
 
 log = logging.getLogger(__name__)
 
@@ -58,26 +60,50 @@ class Registrar:
         await self._log.follow(self._registry, changed)
 
     def _publication(self) -> Publication:
-        registry, models, offset = self._registry, [], self._registry.changed_at
+        registry, models, published, offset = self._registry, [], [], self._registry.changed_at
         scored = {f"{entry.name}@{entry.version}": entry for entry in registry.scored()}
         self.refused = {label: why for label, why in self.refused.items() if label in scored}
         for label, entry in scored.items():
-            if label not in self._loaded and label not in self.refused:
+            if label not in self.refused:
                 try:
-                    self._loaded[label] = parse(entry.definition)
+                    if is_list(entry.definition):
+                        published.append((entry.offset, parse_list(entry.definition)))
+                    else:
+                        models.append(self._load(label, entry))
                 except ModelFileError as error:
                     why = self.refused[label] = "; ".join(map(str, error.problems))
                     log.error("%s can't be used by this worker, it goes on without it: %s", label, why)
             if label in self.refused:
                 offset = min(offset, entry.offset - 1)
-            else:
-                models.append(self._loaded[label])
+        others = [entry for entry in registry.versions.values() if entry.status in (Status.UPLOADING, Status.RETIRED)]
         retired = [
             (entry.retired_at, membership_field(entry.name, entry.version))
-            for entry in registry.versions.values()
-            if entry.retired_at is not None
+            for entry in others
+            if entry.retired_at is not None and not is_list(entry.definition)
         ]
-        return compile_models(models, offset, retired)
+        computed = [entry.offset for entry in scored.values() if not is_list(entry.definition)]
+        members_offset = max([*computed, *[retired_at for retired_at, _ in retired]], default=-1)
+        return compile_models(models, offset, retired, members_offset, _lists(published, others))
+
+    def _load(self, label: str, entry: Version) -> Model:
+        if label not in self._loaded:
+            self._loaded[label] = parse(entry.definition)
+        return self._loaded[label]
+
+
+def _lists(published: Sequence[tuple[int, ListVersion]], others: Iterable[Version]) -> Lists:
+    """Return the lists; of those that aren't published, what can't be read is nothing that this worker could do."""
+    uploading: list[ListVersion] = []
+    withdrawn: list[tuple[int, ListVersion]] = []
+    for entry in others:
+        if is_list(entry.definition):
+            with suppress(ModelFileError):
+                version = parse_list(entry.definition)
+                if entry.retired_at is None:
+                    uploading.append(version)
+                else:
+                    withdrawn.append((entry.retired_at, version))
+    return Lists(tuple(published), tuple(uploading), tuple(withdrawn))
 
 
 def describe(registry: Registry) -> str:

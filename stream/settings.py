@@ -106,7 +106,9 @@ class Settings:
         'raised by one when the topic is created anew: docs/operations.md, "A topic re-created or re-partitioned"',
     )
     group: str = _setting(
-        "memberstream", _text, "Kafka consumer group; also the prefix of the changelog and of the models' log"
+        "memberstream",
+        _text,
+        "Kafka consumer group; also the prefix of changelog, models' log and lists' topic",
     )
     redis_url: str = _setting(
         "redis://127.0.0.1:6379/0",
@@ -151,6 +153,10 @@ class Settings:
     @property
     def models_topic(self) -> str:
         return f"{self.group}-models"
+
+    @property
+    def lists_topic(self) -> str:
+        return f"{self.group}-lists"
 
     @property
     def changelog_topic(self) -> str:

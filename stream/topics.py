@@ -1,11 +1,11 @@
-"""Topics seen from outside the worker: how many partitions one has; and creating one for `local` and the demo."""
+"""Topics seen from outside the worker: how many partitions one has; creating those that commands write to."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
 
 
 class TopicsUnreadable(OSError):
@@ -30,6 +30,27 @@ async def count_partitions(bootstrap: Sequence[str], topic: str) -> int:
         ) from None
     finally:
         await admin.close()
+
+
+async def create_missing(
+    admin: AIOKafkaAdminClient, topic: str, n_partitions: int, replication_factor: int, configs: Mapping[str, str]
+) -> None:
+    """Create a topic if it isn't there. Raises TopicsUnreadable: the broker refuses."""
+    if topic in await admin.list_topics():
+        return
+    try:
+        new = NewTopic(topic, n_partitions, replication_factor, topic_configs=dict(configs))
+        response = await admin.create_topics([new])
+    except TopicAlreadyExistsError:
+        return
+    for _, code, *reason in response.topic_errors:
+        if code and for_code(code) is not TopicAlreadyExistsError:
+            why = f"{for_code(code).__name__} {reason[0] if reason else ''}"
+            settings = ", ".join(f"{name}={value}" for name, value in configs.items())
+            raise TopicsUnreadable(
+                f"can't create the topic {topic}: {why}. Next: create it yourself ({n_partitions} partitions, "
+                f"{settings}), or allow this user to"
+            )
 
 
 async def create_topic(bootstrap: str, topic: str, n_partitions: int) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 
 from prometheus_client import ProcessCollector
 
+from stream import list_rows
 from stream.backfill import Backfill
+from stream.enlisting import Enlisting
 from stream.faust_batch import BatchApp, StartError, run
 from stream.health import Vitals
 from stream.http_server import serve
@@ -86,8 +89,15 @@ def run_worker(settings: Settings) -> int:
     projection = Projection(settings.redis_url)
     writer = Writer(projection, settings.clock, wall_ms)
     rescoring, locks = Rescoring(state, writer, settings.clock, wall_ms), Locks()
-    rebuild = Rebuild(current, state, writer, rescoring, lambda: app.partition_count)
-    backfill = Backfill(current, state, writer, rescoring, locks, lambda: pulse.batches)
+    enlisting = Enlisting(
+        current,
+        writer,
+        lambda: app.partition_count,
+        partial(list_rows.read, settings.kafka_bootstrap, settings.lists_topic),
+        partial(app.produce_rows, settings.lists_topic),
+    )
+    rebuild = Rebuild(current, state, writer, rescoring, enlisting, lambda: app.partition_count)
+    backfill = Backfill(current, state, writer, rescoring, enlisting, locks, lambda: pulse.batches)
     pulse = Pulse(app, writer, rebuild, backfill)
     watchdog = Watchdog(pulse.vitals, lambda: app.event_loop, settings.stall_limit_s)
     metrics = Metrics(
@@ -103,6 +113,7 @@ def run_worker(settings: Settings) -> int:
             rebalances=lambda: app.rebalances,
             backfill=lambda: (sum(backfill.remaining.values()), backfill.scored),
             refused_models=lambda: len(registrar.refused),
+            list_rows=lambda: (enlisting.written, enlisting.withdrawn),
         ),
     )
 
@@ -110,7 +121,9 @@ def run_worker(settings: Settings) -> int:
         pulse.batches += 1
         metrics.on_batch(report)
 
-    pipeline = Pipeline(settings, current, app, state, writer, rebuild, backfill, locks, app.produce, wall_ms, on_batch)
+    pipeline = Pipeline(
+        settings, current, app, state, writer, rebuild, backfill, enlisting, locks, app.produce, wall_ms, on_batch
+    )
     app.handler = pipeline
     app.add_background(pipeline.watch_redis)
     app.add_background(lambda: registrar.run(pipeline.adopt))

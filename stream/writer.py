@@ -95,9 +95,13 @@ class Writer:
             await self._until_available(lambda: self._projection.tell_scored(scored))
 
     async def drop(self, keys: Sequence[bytes], fields: Sequence[bytes]) -> None:
-        """Remove fields of retired versions from members."""
-        if fields:
+        """Remove fields from members: of retired versions, of lists that they have left."""
+        if keys and fields:
             await self._until_available(lambda: self._projection.drop(keys, fields))
+
+    async def enlist(self, field: bytes, rows: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+        """Write a list's field of members; returns those that were deleted."""
+        return await self._until_available(lambda: self._projection.enlist(field, rows)) if rows else []
 
     async def begin(self, partition: int) -> bytes:
         """Begin to write all members of a partition; returns the token to finish with."""

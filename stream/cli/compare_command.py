@@ -152,7 +152,8 @@ def _print_shift(shift: Shift) -> None:
 
 
 def _print_mover(mover: Mover) -> None:
-    out.print(f"  {mover.member_id}, as of {format_ms(mover.as_of_ms)}")
+    as_of = "no document" if mover.as_of_ms is None else f"as of {format_ms(mover.as_of_ms)}"
+    out.print(f"  {mover.member_id}, {as_of}")
     for name, old_x, new_x, old_part, new_part in mover.reasons:
         values = [f"{x:.4f}" for x in (old_x, new_x) if x is not None]
         parts = ["–" if x is None else f"{part:+.4f}" for x, part in ((old_x, old_part), (new_x, new_part))]

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from models.problems import ModelFileError
+from stream.list_file import ListFileError
 from stream.lookup import LookupUnavailable
 from stream.model_source import PublishError
 from stream.projection import RedisUnavailable
@@ -35,6 +36,7 @@ class CommandError(Exception):
 
 _EXPECTED = (
     CommandError,
+    ListFileError,
     LookupUnavailable,
     ModelFileError,
     OSError,

@@ -11,6 +11,7 @@ from stream.cli import (
     campaign_commands,
     compare_command,
     event_commands,
+    list_commands,
     model_commands,
     reader_commands,
     rebuild_command,
@@ -29,6 +30,7 @@ for name, registry_command in registry_commands.COMMANDS.items():
     model_commands.app.command(name)(registry_command)
 app.add_typer(campaign_commands.app, name="campaign")
 model_commands.app.command("compare")(compare_command.compare_)
+app.add_typer(list_commands.app, name="clusters")
 app.add_typer(event_commands.app, name="events")
 for command in (
     service_commands.demo,

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from models.explain import Explanation, explain_one
+from models.list_version import is_list
 from models.member import Member
 from models.model import Model
 from models.model_file import parse
@@ -72,7 +73,10 @@ def explain(
 
     async def ask() -> tuple[Model, Member | None]:
         registry = await Publishing(configuration, "").registry()
-        chosen = parse(find(registry, model).definition)
+        entry = find(registry, model)
+        if is_list(entry.definition):
+            raise CommandError(f"{model} is an uploaded list: nothing was computed. Next: memberstream lookup {member}")
+        chosen = parse(entry.definition)
         found = await read_members(configuration.kafka_bootstrap, configuration.changelog_topic, [member])
         return chosen, found.get(member)
 

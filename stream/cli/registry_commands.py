@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from models.list_version import is_list
 from models.model import Model
-from models.model_file import parse
+from models.model import label as label_of
 from models.registry import Version
 from models.timestamps import format_ms
 from stream.cli.console import CommandError, err, out, print_json, reports_errors, settings
@@ -51,7 +52,7 @@ async def _publish(model: Model, wait: bool, promote: bool, reason: str, force: 
     else:
         out.print(f"{model.label} is published already, with the same content")
     if wait or (promote and not force):
-        await _wait(publishing, (await publishing.registry()).versions[model.label], model)
+        await follow(publishing, (await publishing.registry()).versions[model.label])
     if promote:
         await publishing.promote(model.name, model.version, reason=reason, force=force)
         out.print(f"[green]live[/] {model.label}")
@@ -66,15 +67,18 @@ def wait(label: Label) -> None:
     async def run() -> None:
         publishing = publisher()
         entry = find(await publishing.registry(), label)
-        await _wait(publishing, entry, parse(entry.definition))
+        await follow(publishing, entry)
 
     asyncio.run(run())
 
 
-async def _wait(publishing: Publishing, entry: Version, model: Model) -> None:
+async def follow(publishing: Publishing, entry: Version, sizes: Mapping[int, int] | None = None) -> None:
+    """Show how far all members are with a version until they are; then the clusters' sizes, counted unless known."""
+    name = label_of(entry.name, entry.version)
+    what = f"writing {name} to Redis" if is_list(entry.definition) else f"scoring all members with {name}"
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn()
     with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
-        task = progress.add_task(f"scoring all members with {model.label}", total=None, note="")
+        task = progress.add_task(what, total=None, note="")
         most = 0
         async for coverage in publishing.wait(entry):
             most = max(most, coverage.remaining)
@@ -82,14 +86,20 @@ async def _wait(publishing: Publishing, entry: Version, model: Model) -> None:
             note = f"{done} of {coverage.n_partitions} partitions"
             note += f", about {coverage.remaining:,} members left" if coverage.remaining else ""
             progress.update(task, total=most or None, completed=most - coverage.remaining, note=note)
-    sizes = await publishing.sizes(model)
+    if sizes is None:
+        sizes = await publishing.sizes(entry)
+    out.print(f"{sum(sizes.values()):,} members {'on' if is_list(entry.definition) else 'scored with'} {name}")
+    print_sizes(sizes, {cluster["id"]: cluster["name"] for cluster in entry.definition["clusters"]})
+
+
+def print_sizes(sizes: Mapping[int, int], names: Mapping[int, str]) -> None:
+    """Print how many members each cluster has."""
     total = sum(sizes.values())
     table = Table(box=None, pad_edge=False, show_header=False)
-    for cluster in model.clusters:
-        n = sizes[cluster.id]
+    for cluster, n in sorted(sizes.items()):
         share = n / total if total else 0.0
-        table.add_row(f"{cluster.id} {cluster.name}", f"{n:,}", f"{share:.1%}", f"[cyan]{'█' * round(30 * share)}[/]")
-    out.print(f"{total:,} members scored with {model.label}")
+        name = names.get(cluster, "")
+        table.add_row(f"{cluster} {name}", f"{n:,}", f"{share:.1%}", f"[cyan]{'█' * round(30 * share)}[/]")
     out.print(table)
 
 

@@ -14,6 +14,7 @@ import asyncio
 import gc
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -167,6 +168,20 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
             for key, value, headers in records:
                 send = partial(producer.send, topic, value, key=key, headers=list(headers))
                 acks.append(await patiently(send))
+            await asyncio.gather(*acks)
+
+    async def produce_rows(self, topic: str, partition: int, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Write (key, value) records to one partition, in large batches; returns and raises as `produce`."""
+        producer, acks = self.producer._ensure_producer(), []
+        now_ms = int(time.time() * 1000)
+        with self.probe.awaiting_ack(topic):
+            batch = producer.create_batch()
+            for key, value in rows:
+                if batch.append(timestamp=now_ms, key=key, value=value, headers=[]) is None:  # full
+                    acks.append(await patiently(partial(producer.send_batch, batch, topic, partition=partition)))
+                    batch = producer.create_batch()
+                    batch.append(timestamp=now_ms, key=key, value=value, headers=[])
+            acks.append(await patiently(partial(producer.send_batch, batch, topic, partition=partition)))
             await asyncio.gather(*acks)
 
     def add_background(self, coroutine: Callable[[], Awaitable[None]]) -> None:

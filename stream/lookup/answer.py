@@ -3,8 +3,10 @@
 The status, first rule that applies:
 1. `rebuilding`: the epoch is absent, or changed between the reads. What is found is right; something may be missing.
 2. `unknown member`: no hash, or a tombstone. Said only when the epoch was the same before and after the
-   member was read, so never because Redis had been emptied.
-3. `rebuilding`, too: a model's live version has no field in the member's hash; it is still being computed.
+   member was read, so never because Redis had been emptied. (No `pos`, but a field of a live list: the member has no
+   document and is on that list. Nothing about it can grow old: `current`.)
+3. `rebuilding`, too: a computed model's live version has no field in the member's hash; it is still being computed.
+   (Who has no field of a list isn't on it.)
 4. `stale`: the member's partition has no beacon, or one written more than 30 s ago (its worker is dead or cut off);
    or `valid_until` has passed by the system's own clock = beacon.clock_ms + (now − beacon.written_ms).
 5. `current`.
@@ -68,9 +70,14 @@ class Visible(NamedTuple):
 
 
 class Meta(NamedTuple):
-    """The small keys, as read at one moment. `fields`: what to ask of a member, in the order of its row."""
+    """The small keys, as read at one moment.
+
+    `fields`: what to ask of a member, in the order of its row: `pos`, computed versions, lists. `n_scored`: how many
+    come before the lists.
+    """
 
     fields: tuple[bytes, ...]
+    n_scored: int
     models: Mapping[str, LiveModel]
     beacons: Mapping[int, Beacon]
     campaigns: Campaigns
@@ -97,16 +104,18 @@ class _Clocks(dict[bytes, int | None]):
 class Reading:
     """What the answers of one round trip share. `complete`: the epoch was there, and the same, before and after."""
 
-    __slots__ = ("campaigns", "clocks", "complete", "models", "now_ms")
+    __slots__ = ("campaigns", "clocks", "complete", "models", "n_scored", "now_ms")
 
     def __init__(self, meta: Meta, complete: bool, now_ms: int) -> None:
-        self.models = meta.models
+        self.models, self.n_scored = meta.models, meta.n_scored
         self.campaigns = meta.campaigns
         self.complete = complete
         self.now_ms = now_ms
         self.clocks = _Clocks(meta.beacons, now_ms)
 
 
+# A live version that nobody has described: as if computed, without names.
+_UNDESCRIBED = b'{"type":"","clusters":{}}'
 # A member's row: the values of these fields, then one for each live model; None where the field is absent.
 _POS = 0
 
@@ -118,16 +127,19 @@ def parse_meta(
     campaigns: Sequence[bytes] = (),
 ) -> Meta:
     """From the hashes `live`, `models`, `beacons`, `campaigns` (as HGETALL gives it). Raises KeyspaceError."""
-    fields = [keyspace.POS]
-    parsed: dict[str, LiveModel] = {}
+    found: list[tuple[bool, bytes, dict[int, str]]] = []
     for raw_name in sorted(live):
         field = raw_name + b"@" + live[raw_name]
+        kind, names = keyspace.parse_model(models.get(field, _UNDESCRIBED))
+        found.append((kind == keyspace.LIST, field, names))
+    fields = [keyspace.POS, *[field for is_list, field, _ in sorted(found, key=lambda entry: entry[0])]]
+    parsed: dict[str, LiveModel] = {}
+    for _, field, names in found:
         name, version = keyspace.split_field(field)
-        names = keyspace.parse_cluster_names(models[field]) if field in models else {}
-        parsed[name] = LiveModel(name, version, len(fields), names)
-        fields.append(field)
+        parsed[name] = LiveModel(name, version, fields.index(field), names)
+    n_scored = len(fields) - sum(is_list for is_list, _, _ in found)
     slots = {model.model: model.slot for model in parsed.values()}
-    return Meta(tuple(fields), parsed, parse_beacons(beacons), Campaigns(campaigns, slots))
+    return Meta(tuple(fields), n_scored, parsed, parse_beacons(beacons), Campaigns(campaigns, slots))
 
 
 def parse_beacons(beacons: Mapping[bytes, bytes]) -> Mapping[int, Beacon]:
@@ -183,9 +195,12 @@ class Answer:
         if not reading.complete:
             return _REBUILDING
         value = row[_POS]
-        if value is None or keyspace.is_tombstone(value):
+        if value is None:
+            is_listed = any(found is not None for found in row[reading.n_scored :])
+            return _CURRENT if is_listed else _UNKNOWN
+        if keyspace.is_tombstone(value):
             return _UNKNOWN
-        if None in row:
+        if None in row and None in row[: reading.n_scored]:
             return _REBUILDING
         try:
             _, partition, _, _, valid_until_ms = value.split(b":")

@@ -16,13 +16,14 @@ NAMES, VERSIONS = ("a", "b"), (1, 2, 3)
 STEPS = st.lists(
     st.builds(
         Step,
-        st.sampled_from(["publish", "promote", "rollback", "retire"]),
+        st.sampled_from(["publish", "promote", "rollback", "retire", "upload"]),
         st.sampled_from(NAMES),
         st.sampled_from(VERSIONS),
         st.integers(0, 50),
         st.just("somebody"),
         replaces=st.none() | st.sampled_from(VERSIONS),
         definition=st.fixed_dictionaries({"content": st.integers(0, 1)}),
+        token=st.sampled_from(["", "", "t", "u"]),
     ),
     max_size=30,
 )
@@ -46,8 +47,9 @@ def folded(*steps: Step) -> Registry:
 
 @given(STEPS)
 def test_the_laws_hold_after_every_step(steps: list[Step]) -> None:
-    """A label's content never changes; at most one version of a name is live, and it is a published one that isn't
-    retired; a retired one stays so; a step that doesn't count changes nothing but the offset and says what to do."""
+    """A label's content never changes once it is published; at most one version of a name is live, and it is a
+    published one that isn't retired; at most one upload of a name is under way; a retired one stays so; a step that
+    doesn't count changes nothing but the offset and says what to do."""
     registry, contents, retired = Registry(), {}, set()
     for offset, step in enumerate(steps):
         before = (dict(registry.live), [(k, v.status) for k, v in registry.versions.items()], len(registry.history))
@@ -59,13 +61,19 @@ def test_the_laws_hold_after_every_step(steps: list[Step]) -> None:
                 registry.live, [(k, v.status) for k, v in registry.versions.items()], len(registry.history)
             )  # fmt: skip
         for label, entry in registry.versions.items():
-            assert contents.setdefault(label, entry.digest) == entry.digest == digest(entry.definition)
+            assert entry.digest == digest(entry.definition)
+            if entry.status is not Status.UPLOADING and label not in retired:
+                assert contents.setdefault(label, entry.digest) == entry.digest
             assert (entry.status is Status.LIVE) == (registry.live.get(entry.name) == entry.version)
             assert (entry.status is Status.RETIRED) == (entry.retired_at is not None)
             assert label not in retired or entry.status is Status.RETIRED
             retired |= {label} if entry.status is Status.RETIRED else set()
-        assert {f"{e.name}@{e.version}" for e in registry.scored()} == registry.versions.keys() - retired
+        uploading = [entry for entry in registry.versions.values() if entry.status is Status.UPLOADING]
+        assert len({entry.name for entry in uploading}) == len(uploading)
+        expected = registry.versions.keys() - retired - {f"{e.name}@{e.version}" for e in uploading}
+        assert {f"{e.name}@{e.version}" for e in registry.scored()} == expected
         for name in NAMES:
+            assert f"{name}@{registry.next_version(name)}" not in registry.versions
             assert registry.live_at(name, -1) is None
             previous = registry.previous(name)
             assert previous is None or (previous != registry.live.get(name) and f"{name}@{previous}" not in retired)
@@ -125,6 +133,41 @@ def test_steps_that_name_nothing_are_told_what_there_is() -> None:
         (Step("retire", "a", 1, 6, "somebody"), "a@1 is live"),
     ):
         assert expected in registry.objection(step)
+
+
+def upload(version: int, token: str) -> Step:
+    return Step("upload", "a", version, 1, "somebody", definition={"begun": True}, token=token)
+
+
+def published(version: int, token: str) -> Step:
+    return Step("publish", "a", version, 2, "somebody", definition={"rows": 7}, token=token)
+
+
+def test_a_list_is_a_version_once_it_is_whole() -> None:
+    """While it is uploaded nobody scores, promotes or finds it; with the step of the same token it is a candidate."""
+    registry = folded(upload(1, "t"))
+    assert (registry.scored(), registry.next_version("a"), registry.changed_at) == ([], 2, 0)
+    assert "a@1 isn't published; of a: no version" in registry.objection(promote(1, None))
+    assert "the upload of a@1 was ended" in registry.objection(published(1, "another"))
+    assert "the upload of a@2 was ended" in registry.objection(published(2, "t"))
+    assert "a@1 is taken" in registry.objection(upload(1, "u"))
+    assert registry.add(1, published(1, "t")) == ""
+    [entry] = registry.scored()
+    assert (entry.definition, entry.offset, entry.token, entry.status) == ({"rows": 7}, 1, "t", Status.CANDIDATE)
+    assert "the upload of a@1 was ended" in registry.objection(published(1, "t"))  # a list is published once
+    assert registry.add(2, promote(1, None)) == ""
+
+
+def test_another_upload_ends_the_one_under_way() -> None:
+    """Whoever was interrupted, or is slower, is retired: workers remove its rows, and its publication doesn't count."""
+    registry = folded(upload(1, "t"), upload(2, "u"))
+    assert [(v.version, v.status, v.retired_at) for v in registry.versions.values()] == [
+        (1, Status.RETIRED, 1), (2, Status.UPLOADING, None),
+    ]  # fmt: skip
+    assert "the upload of a@1 was ended" in registry.add(2, published(1, "t"))
+    assert registry.add(3, Step("retire", "a", 2, 5, "somebody")) == ""  # given up by its author
+    assert "the upload of a@2 was ended" in registry.add(4, published(2, "u"))
+    assert registry.next_version("a") == 3
 
 
 def test_a_record_that_is_no_step_is_refused() -> None:

@@ -49,7 +49,7 @@ async def test_a_version_becomes_live_without_a_restart(system: System) -> None:
         held = system.held(m)
         assert held["level@2"].startswith("2:" if i % 4 > 1 else "1:")  # logit(0.8) is 1.39, and eta is x
         assert held["level@1"].startswith("2:" if i % 4 > 0 else "1:")
-    assert await publishing.sizes(parse(level(version=2))) == {1: 350, 2: 350}
+    assert await publishing.sizes(find(await publishing.registry(), "level@2")) == {1: 350, 2: 350}
     with Lookup(system.settings.redis_url) as lookup:
         assert {a.memberships["level"].version for a in lookup.get_many(IDS)} == {1}
         await publishing.promote("level", 2, max_flips=0.3, reason="better")

@@ -55,6 +55,34 @@ def test_status_rules(row: tuple[bytes | None, ...], complete: bool, beacon: Bea
     assert answer.status is Status(status)
 
 
+LISTED_LIVE = {b"a_list": b"1", b"buying_style": b"1", b"z_list": b"2"}
+LISTED_MODELS = dict.fromkeys((b"a_list@1", b"z_list@2"), b'{"type":"list","clusters":{"2":"high"}}')
+
+
+@pytest.mark.parametrize(
+    ("row", "status"),
+    [
+        ((FOREVER[0], b"4:7", None, None), "current"),  # on no list, which isn't a gap
+        ((FOREVER[0], b"4:7", b"2:7", None), "current"),
+        ((FOREVER[0], None, b"2:7", b"2:7"), "rebuilding"),  # the computed one is missing
+        ((None, None, None, b"2:7"), "current"),  # no document
+        ((None, None, None, None), "unknown member"),
+        ((None, b"4:7", None, None), "unknown member"),
+        ((TOMBSTONE[0], None, None, None), "unknown member"),
+    ],
+)
+def test_who_is_not_on_a_list_is_not_waited_for(row: tuple[bytes | None, ...], status: str) -> None:
+    """A row holds the lists last, in any order of names; a member that is only on lists is known, and current."""
+    told = parse_meta(LISTED_LIVE, LISTED_MODELS, {b"0": keyspace.format_beacon(Beacon(42, NOW, NOW))})
+    assert told.fields == (b"pos", b"buying_style@1", b"a_list@1", b"z_list@2")
+    answer = Answer("m", row, Reading(told, True, NOW))
+    assert answer.status == status
+    assert list(answer.memberships) == sorted(answer.memberships)
+    if row[3]:
+        assert answer.memberships["z_list"] == Membership("z_list", 2, 2, "high", 7)
+    assert Answer("m", row, Reading(told, False, NOW)).status == "rebuilding"
+
+
 def test_an_answer_holds_live_versions_only() -> None:
     """By model name, with cluster names where the model gives them."""
     answer = Answer("m", ROW, Reading(meta(p0=Beacon(42, NOW, NOW)), True, NOW))
@@ -87,7 +115,7 @@ def test_formats_are_read_as_they_are_written(valid_until_ms: int | None) -> Non
     assert keyspace.parse_position(keyspace.format_position(position)) == position
     assert keyspace.parse_beacon(keyspace.format_beacon(Beacon(1, 2, 3))) == Beacon(1, 2, 3)
     model = PublishedModel("m", 1, "logistic", {2: "é", 10: ""})
-    assert keyspace.parse_cluster_names(keyspace.format_model(model)) == {2: "é", 10: ""}
+    assert keyspace.parse_model(keyspace.format_model(model)) == ("logistic", {2: "é", 10: ""})
 
 
 @pytest.mark.parametrize(
@@ -97,7 +125,7 @@ def test_formats_are_read_as_they_are_written(valid_until_ms: int | None) -> Non
         (keyspace.parse_position, b"0:1:2:x:4"),
         (keyspace.parse_beacon, b"1:2"),
         (keyspace.parse_membership, b"1"),
-        (keyspace.parse_cluster_names, b"[]"),
+        (keyspace.parse_model, b"[]"),
         (keyspace.split_field, b"repeat_buyer"),
         (keyspace.split_field, b"@1"),
         (keyspace.split_field, b"repeat_buyer@one"),

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nodes import Cluster
 
-from stream.keyspace import Beacon, PublishedModel, member_key, membership_field
+from stream.keyspace import Beacon, PublishedCampaign, PublishedModel, member_key, membership_field
 from stream.lookup import AsyncLookup, Lookup, LookupUnavailable, Status
 from stream.projection import Deletion, Projection, RedisUnavailable, Update
 from stream.wire.cluster import MAX_ROUNDS, Piece, Scatter, SlotMap, slot_of
@@ -32,7 +32,7 @@ def updates(n: int, position: int, first: int = 0) -> list[Update]:
 
 async def build(projection: Projection) -> None:
     """Make the projection whole: one partition, its models, its beacon."""
-    projection.announcement = announcing([MODEL])
+    projection.announcement = announcing([MODEL], campaigns=[PublishedCampaign("summer", "activity", (2,))])
     token = await projection.begin(0)
     assert await projection.finish(0, token, 1, 1_700_000_000_000) == "complete"
     await beat(projection)
@@ -113,6 +113,13 @@ async def test_what_is_written_is_looked_up_on_every_node(cluster: Cluster) -> N
         with Lookup(cluster.url) as blocking:
             assert [a.status for a in await asyncio.to_thread(blocking.get_many, ids)] == [a.status for a in found]
             assert (await asyncio.to_thread(blocking.get, "m7")).cluster("activity") == 2
+            seen = [visible.campaigns for visible in await asyncio.to_thread(blocking.visible_many, ["m7", "m9"])]
+            assert (
+                seen == [visible.campaigns for visible in await members.visible_many(["m7", "m9"])] == [("summer",), ()]
+            )
+        assert await projection.enlist(b"tried@1", [(b"m7", b"1:5"), (b"m9", b"1:5"), (b"new", b"1:5")]) == [b"m9"]
+        await projection.drop([b"m7", b"new"], [b"tried@1"])
+        assert all(not node.client.keys("ms:member:new") for node in cluster.nodes)
         assert [a.cluster("activity") for a in found[:9]] == [2] * 9
         assert {ids[i] for i, a in enumerate(found) if a.status is Status.UNKNOWN} == {"m9", "nobody"}
         assert (await asyncio.gather(*[members.get(m) for m in ids[:50]]))[3].status is Status.CURRENT

@@ -15,7 +15,7 @@ import pytest
 import redis
 from announcing import announcing
 
-from stream import keyspace
+from stream.contract import markdown_table
 from stream.keyspace import Beacon, PublishedCampaign, PublishedModel, membership_field
 from stream.lookup import AsyncLookup, Lookup, LookupUnavailable
 from stream.lookup.holdout import draw, is_held_out
@@ -32,11 +32,13 @@ VISIBLE = {"visible.sh": "sh", "visible.py": "python", "Visible.java": "java", "
 MODELS = ["buying_style", "repeat_buyer"]
 # What every example prints, member by member.
 EXPECTED = {
-    "m-1": "status: current\nposition: 0:3\nbuying_style@4: 0 since 1600000000000\nrepeat_buyer@10: 2 since 7\n",
+    "m-1": "status: current\nposition: 0:3\nbuying_style@4: 0 since 1600000000000\nrepeat_buyer@10: 2 since 7\n"
+    "tried@1: 3 since 9\n",
     "naïve:{x}": "status: current\nposition: 0:4\nbuying_style@4: 3 since 7\nrepeat_buyer@10: 1 since 7\n",
     "unscored": "status: rebuilding\nposition: 0:4\nrepeat_buyer@10: 1 since 7\n",
     "old": "status: stale\nposition: 0:5\nbuying_style@4: 1 since 5\nrepeat_buyer@10: 1 since 5\n",
     "elsewhere": "status: stale\nposition: 9:5\nbuying_style@4: 1 since 5\nrepeat_buyer@10: 1 since 5\n",
+    "listed": "status: current\ntried@1: 2 since 9\n",
     "gone": "status: unknown member\n",
     "nobody": "status: unknown member\n",
 }
@@ -66,8 +68,8 @@ EXPECTED_VISIBLE = {
 
 
 def test_the_key_table_is_the_declared_list() -> None:
-    """Change stream/keyspace.py, print `markdown_table()`, paste it."""
-    assert keyspace.markdown_table() in DOC
+    """Change stream/contract.py, print `markdown_table()`, paste it."""
+    assert markdown_table() in DOC
 
 
 @pytest.mark.parametrize("name", [*LANGUAGES, *VISIBLE])
@@ -101,6 +103,7 @@ async def fill(url: str) -> None:
                     PublishedModel("repeat_buyer", 10, "logistic", {}),
                     PublishedModel("repeat_buyer", 9, "logistic", {}),
                     PublishedModel("buying_style", 4, "kmeans", {}),
+                    PublishedModel("tried", 1, "list", {}),
                 ],
                 campaigns=[
                     campaign._replace(
@@ -121,6 +124,8 @@ async def fill(url: str) -> None:
         await projection.write(0, [Update(b"old", 5, now, now - 1, (style, buyer), [(1, 5), (1, 5)])])
         await projection.write(9, [Update(b"elsewhere", 5, now, None, (style, buyer), [(1, 5), (1, 5)])])
         await projection.write(0, [Deletion(b"gone", 6, now)])
+        rows = [(b"m-1", b"3:9"), (b"listed", b"2:9"), (b"gone", b"1:9")]
+        assert await projection.enlist(b"tried@1", rows) == [b"gone"]
         await projection.beacon({0: Beacon(7, now, now)})
         await projection.finish(0, token, 1, now)
 

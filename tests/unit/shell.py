@@ -6,18 +6,21 @@ as recovery does. `crash_at` names the side effect (pipeline.py) after which the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 
+from models.list_version import ListVersion
 from models.model import Model
 from stream.backfill import Backfill
 from stream.dead_letters import OutgoingRecord
-from stream.keyspace import Announcement, Beacon, Scored
+from stream.enlisting import Enlisting
+from stream.keyspace import Announcement, Beacon, Scored, membership_field
+from stream.list_rows import Chunk
 from stream.locks import Locks
 from stream.pipeline import Pipeline
 from stream.projection import BeaconReply, BuiltMark, Deletion, Projection, RedisUnavailable, Update
-from stream.publication import Current, compile_models
+from stream.publication import Current, Lists, compile_models
 from stream.rebuild import Rebuild
 from stream.report import BatchReport
 from stream.rescoring import Rescoring
@@ -27,7 +30,7 @@ from stream.state_store import write_position
 from stream.writer import Writer
 
 WALL_MS = 1_700_000_000_000
-CrashPoint = Literal["1", "half of 2a", "2a", "half of 2b", "2b", "2a and 2b", "3"]
+CrashPoint = Literal["1", "1b", "half of 2a", "2a", "half of 2b", "2b", "2a and 2b", "3"]
 CRASH_POINTS: tuple[CrashPoint, ...] = get_args(CrashPoint)
 
 
@@ -55,12 +58,18 @@ class Held:
     memberships: dict[bytes, tuple[int, int]] | None
 
 
+#: A published list without rows: whoever is deleted leaves it all the same.
+LISTED = ListVersion("buyers", 1, "", "token", WALL_MS, first=(0,), end=(0,))
+LISTED_FIELD = membership_field(LISTED.name, LISTED.version)
+
+
 @dataclass
 class Disk:
     """All that outlives a crash."""
 
     changelog: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     dead: list[OutgoingRecord] = field(default_factory=list)
+    rows: list[tuple[bytes, bytes | None]] = field(default_factory=list)  # of the lists' topic
     redis: dict[bytes, Held] = field(default_factory=dict)
     epoch: bool = False
     built: dict[int, BuiltMark] = field(default_factory=dict)
@@ -97,7 +106,8 @@ class FakeRedis:
             elif isinstance(update, Deletion):
                 self._disk.redis[update.member_id] = Held(position, None, None)
             else:
-                memberships = dict(zip(update.fields, update.memberships, strict=True))
+                kept = {} if held is None else held.memberships or {}
+                memberships = kept | dict(zip(update.fields, update.memberships, strict=True))
                 self._disk.redis[update.member_id] = Held(position, update.valid_until_ms, memberships)
         return refused
 
@@ -125,6 +135,17 @@ class FakeRedis:
 
     async def tell_scored(self, scored: Mapping[int, Scored]) -> None:
         self._disk.scored.update(scored)
+
+    async def enlist(self, field: bytes, rows: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+        refused = []
+        for member_id, value in rows:
+            held = self._disk.redis.setdefault(member_id, Held((-1, 0), None, {}))
+            if held.memberships is None:
+                refused.append(member_id)
+            else:
+                cluster, since_ms = value.split(b":")
+                held.memberships[field] = (int(cluster), int(since_ms))
+        return refused
 
     async def drop(self, member_ids: Sequence[bytes], fields: Sequence[bytes]) -> None:
         for member_id in member_ids:
@@ -193,11 +214,13 @@ class Process:
         self.disk = disk
         self._crash_at: CrashPoint | None = None
         state = FakeState(disk, self._die_at)
-        self.current = Current(compile_models(models), Announcement(-1, (), {}))
+        lists = Lists(published=((-1, LISTED),))
+        self.current = Current(compile_models(models, lists=lists), Announcement(-1, (), {}))
         self.writer = Writer(cast(Projection, FakeRedis(disk, self._die_at)), clock, lambda: WALL_MS)
         rescoring, locks = Rescoring(state, self.writer, clock, lambda: WALL_MS), Locks()
-        rebuild = Rebuild(self.current, state, self.writer, rescoring, lambda: 1)
-        backfill = Backfill(self.current, state, self.writer, rescoring, locks, lambda: len(disk.reports))
+        enlisting = Enlisting(self.current, self.writer, lambda: 1, self._read, self._withdraw)
+        rebuild = Rebuild(self.current, state, self.writer, rescoring, enlisting, lambda: 1)
+        backfill = Backfill(self.current, state, self.writer, rescoring, enlisting, locks, lambda: len(disk.reports))
         self.pipeline = Pipeline(
             Settings(clock=clock),
             self.current,
@@ -206,6 +229,7 @@ class Process:
             self.writer,
             rebuild,
             backfill,
+            enlisting,
             locks,
             self._produce,
             lambda: WALL_MS,
@@ -226,6 +250,13 @@ class Process:
     def _die_at(self, point: CrashPoint) -> None:
         if self._crash_at == point:
             raise Crash(point)
+
+    async def _read(self, partition: int, first: int, end: int) -> AsyncGenerator[Chunk, None]:
+        yield Chunk(self.disk.rows[first:], len(self.disk.rows), len(self.disk.rows))
+
+    async def _withdraw(self, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> None:
+        self.disk.rows += records
+        self._die_at("1b")
 
     async def _produce(self, topic: str, records: Sequence[OutgoingRecord]) -> None:
         assert topic == "member-docs.dead"

@@ -48,6 +48,7 @@ def test_all_series_exist_before_anything_happened() -> None:
         rebalances=lambda: 1,
         backfill=lambda: (2, 3),
         refused_models=lambda: 0,
+        list_rows=lambda: (4, 1),
     )
     current = Current(compile_models([parse(level())]), Announcement(-1, (), {}))
     text = generate_latest(Metrics(current, gauges).registry).decode()

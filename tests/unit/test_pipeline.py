@@ -10,7 +10,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.shell import CRASH_POINTS, WALL_MS, Crash, CrashPoint, Disk, Process, Record
+from unit.shell import CRASH_POINTS, LISTED_FIELD, WALL_MS, Crash, CrashPoint, Disk, Held, Process, Record
 
 from models.member import decode
 from models.model_file import parse
@@ -98,8 +98,13 @@ def dead(disk: Disk) -> list[tuple[bytes, bytes]]:
     return sorted({(letter["origin_offset"], letter["reason"]) for letter in letters})
 
 
+def listed() -> Disk:
+    """Return a disk where everybody is on the list, without a document yet."""
+    return Disk(redis={key: Held((-1, 0), None, {LISTED_FIELD: (1, WALL_MS)}) for key in (b"a", b"b", b"c")})
+
+
 def run(batches: Sequence[Sequence[Record]]) -> Disk:
-    disk = Disk()
+    disk = listed()
     asyncio.run(Process(disk, MODELS).run(batches))
     return disk
 
@@ -121,7 +126,7 @@ def test_a_crash_after_any_side_effect_changes_nothing(
     crash_at: CrashPoint, records: list[Record], sizes: list[int], later_sizes: list[int]
 ) -> None:
     """The process dies after a numbered side effect, once in each batch; replays, cut otherwise, end in the same."""
-    undisturbed, disk = run(cut(records, sizes)), Disk()
+    undisturbed, disk = run(cut(records, sizes)), listed()
     for _ in range(3):
         process = Process(disk, MODELS)
         try:
@@ -134,6 +139,7 @@ def test_a_crash_after_any_side_effect_changes_nothing(
             assert disk.committed > done
     asyncio.run(Process(disk, MODELS).run([records]))
     assert outcome(disk) == outcome(undisturbed)
+    assert set(disk.rows) == set(undisturbed.rows)
     if crash_at == "half of 2a":  # a delete without the batch's progress: an append before it finds nobody, a 2nd time
         assert set(dead(undisturbed)) <= set(dead(disk))
     else:
@@ -143,7 +149,7 @@ def test_a_crash_after_any_side_effect_changes_nothing(
 def test_the_crash_points_are_reached() -> None:
     """Each numbered side effect does happen in a batch that has all kinds of work; otherwise the law above is empty."""
     good = orjson.dumps({"op": "replace", "document": {"x": 3}})
-    records = [Record(0, b"a", good), Record(1, b"b", good), Record(2, b"c", b"{")]
+    records = [Record(0, b"a", good), Record(1, b"b", good), Record(2, b"c", b"{"), Record(3, b"d", None)]
     for point in CRASH_POINTS:
         with pytest.raises(Crash, match=point):
             asyncio.run(Process(Disk(), MODELS).run([records], point))

@@ -14,6 +14,7 @@ public class Lookup {
       Pipeline pipeline = redis.pipelined();
       Response<String> before = pipeline.get("ms:{meta}:epoch");
       Response<Map<String, String>> live = pipeline.hgetAll("ms:{meta}:live");
+      Response<Map<String, String>> models = pipeline.hgetAll("ms:{meta}:models");
       Response<Map<String, String>> beacons = pipeline.hgetAll("ms:{meta}:beacons");
       Response<Map<String, String>> hash = pipeline.hgetAll("ms:member:" + member);
       Response<String> after = pipeline.get("ms:{meta}:epoch");
@@ -24,14 +25,22 @@ public class Lookup {
         pos = null;
       }
       boolean complete = before.get() != null && before.get().equals(after.get());
-      boolean scored = live.get().entrySet().stream()
-          .allMatch(version -> hash.get().containsKey(version.getKey() + "@" + version.getValue()));
-      System.out.println("status: " + status(complete, scored, pos, beacons.get()));
-      if (pos == null) {
-        return;
+      boolean listed = false;
+      boolean scored = true;
+      for (Map.Entry<String, String> version : live.get().entrySet()) {
+        String field = version.getKey() + "@" + version.getValue();
+        boolean there = hash.get().containsKey(field);
+        if (models.get().getOrDefault(field, "").startsWith("{\"type\":\"list\"")) {
+          listed |= there;
+        } else {
+          scored &= there;
+        }
       }
-      String[] position = pos.split(":", -1);
-      System.out.println("position: " + position[1] + ":" + position[2]);
+      System.out.println("status: " + status(complete, listed, scored, pos, beacons.get()));
+      if (pos != null) {
+        String[] position = pos.split(":", -1);
+        System.out.println("position: " + position[1] + ":" + position[2]);
+      }
       new TreeMap<>(live.get()).forEach((model, version) -> {
         String field = model + "@" + version;
         String value = hash.get().get(field);
@@ -42,12 +51,13 @@ public class Lookup {
     }
   }
 
-  static String status(boolean complete, boolean scored, String pos, Map<String, String> beacons) {
+  static String status(
+      boolean complete, boolean listed, boolean scored, String pos, Map<String, String> beacons) {
     if (!complete) {
       return "rebuilding";
     }
     if (pos == null) {
-      return "unknown member";
+      return listed ? "current" : "unknown member";
     }
     if (!scored) {
       return "rebuilding";

@@ -31,6 +31,7 @@ func main() {
 	ctx, pipe := context.Background(), client.Pipeline()
 	before := pipe.Get(ctx, "ms:{meta}:epoch")
 	live := pipe.HGetAll(ctx, "ms:{meta}:live")
+	models := pipe.HGetAll(ctx, "ms:{meta}:models")
 	beacons := pipe.HGetAll(ctx, "ms:{meta}:beacons")
 	hash := pipe.HGetAll(ctx, "ms:member:"+member)
 	after := pipe.Get(ctx, "ms:{meta}:epoch")
@@ -43,17 +44,21 @@ func main() {
 		pos = ""
 	}
 	complete := before.Val() != "" && before.Val() == after.Val()
-	scored := true
+	listed, scored := false, true
 	for model, version := range live.Val() {
-		_, ok := hash.Val()[model+"@"+version]
-		scored = scored && ok
+		field := model + "@" + version
+		_, ok := hash.Val()[field]
+		if strings.HasPrefix(models.Val()[field], `{"type":"list"`) {
+			listed = listed || ok
+		} else {
+			scored = scored && ok
+		}
 	}
-	fmt.Println("status:", status(complete, scored, pos, beacons.Val()))
-	if pos == "" {
-		return
+	fmt.Println("status:", status(complete, listed, scored, pos, beacons.Val()))
+	if pos != "" {
+		position := strings.Split(pos, ":")
+		fmt.Printf("position: %s:%s\n", position[1], position[2])
 	}
-	position := strings.Split(pos, ":")
-	fmt.Printf("position: %s:%s\n", position[1], position[2])
 	var lines []string
 	for model, version := range live.Val() {
 		field := model + "@" + version
@@ -68,9 +73,12 @@ func main() {
 	}
 }
 
-func status(complete, scored bool, pos string, beacons map[string]string) string {
+func status(complete, listed, scored bool, pos string, beacons map[string]string) string {
 	if !complete {
 		return "rebuilding"
+	}
+	if pos == "" && listed {
+		return "current"
 	}
 	if pos == "" {
 		return "unknown member"

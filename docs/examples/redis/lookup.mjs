@@ -7,9 +7,10 @@ const client = createClient({ url, disableClientInfo: true });
 client.on("error", (error) => console.error(String(error)));
 await client.connect();
 
-const [before, live, beacons, hash, after] = await Promise.all([
+const [before, live, models, beacons, hash, after] = await Promise.all([
   client.get("ms:{meta}:epoch"),
   client.hGetAll("ms:{meta}:live"),
+  client.hGetAll("ms:{meta}:models"),
   client.hGetAll("ms:{meta}:beacons"),
   client.hGetAll(`ms:member:${member}`),
   client.get("ms:{meta}:epoch"),
@@ -19,19 +20,21 @@ client.destroy();
 const pos = hash.pos?.endsWith(":gone") ? undefined : hash.pos;
 const complete = before !== null && before === after;
 const fields = Object.keys(live).map((model) => `${model}@${live[model]}`).sort();
-const scored = fields.every((field) => hash[field] !== undefined);
-console.log(`status: ${status(complete, scored, pos, beacons)}`);
+const isList = (field) => models[field]?.startsWith('{"type":"list"');
+const listed = fields.some((field) => isList(field) && hash[field] !== undefined);
+const scored = fields.every((field) => isList(field) || hash[field] !== undefined);
+console.log(`status: ${status(complete, listed, scored, pos, beacons)}`);
 if (pos !== undefined) {
   const [, partition, offset] = pos.split(":");
   console.log(`position: ${partition}:${offset}`);
-  for (const field of fields) {
-    if (hash[field] !== undefined) console.log(`${field}: ${hash[field].replace(":", " since ")}`);
-  }
+}
+for (const field of fields) {
+  if (hash[field] !== undefined) console.log(`${field}: ${hash[field].replace(":", " since ")}`);
 }
 
-function status(complete, scored, pos, beacons) {
+function status(complete, listed, scored, pos, beacons) {
   if (!complete) return "rebuilding";
-  if (pos === undefined) return "unknown member";
+  if (pos === undefined) return listed ? "current" : "unknown member";
   if (!scored) return "rebuilding";
   const [, partition, , , validUntil] = pos.split(":");
   if (beacons[partition] === undefined) return "stale";

@@ -10,15 +10,22 @@ case $pos in *:gone) pos= ;; esac
 partition=${pos#*:} partition=${partition%%:*}
 beacon=$(redis HGET 'ms:{meta}:beacons' "${partition:-none}")
 now=$(date +%s%3N)
+fields=$(redis HGETALL 'ms:{meta}:live' | paste -d@ - - | LC_ALL=C sort)
+listed='' unscored=''
+for field in $fields; do
+  value=$(redis HGET "ms:member:$member" "$field")
+  case $(redis HGET 'ms:{meta}:models' "$field") in
+    '{"type":"list"'*) listed=$listed$value ;;
+    *) [ -n "$value" ] || unscored=$field ;;
+  esac
+done
 
 status=current
 if [ -z "$epoch" ] || [ "$epoch" != "$(redis GET 'ms:{meta}:epoch')" ]; then
   status=rebuilding
 elif [ -z "$pos" ]; then
-  status='unknown member'
-elif redis HGETALL 'ms:{meta}:live' | paste -d@ - - | while read -r field; do
-  [ -n "$(redis HGET "ms:member:$member" "$field")" ] || echo "$field"
-done | grep -q .; then
+  [ -n "$listed" ] || status='unknown member'
+elif [ -n "$unscored" ]; then
   status=rebuilding
 elif [ -z "$beacon" ]; then
   status=stale
@@ -30,10 +37,9 @@ else
   fi
 fi
 echo "status: $status"
-[ -n "$pos" ] || exit 0
 offset=${pos#*:*:}
-echo "position: $partition:${offset%%:*}"
-redis HGETALL 'ms:{meta}:live' | paste - - | LC_ALL=C sort | while read -r model version; do
-  value=$(redis HGET "ms:member:$member" "$model@$version")
-  [ -z "$value" ] || echo "$model@$version: ${value%%:*} since ${value#*:}"
+[ -z "$pos" ] || echo "position: $partition:${offset%%:*}"
+for field in $fields; do
+  value=$(redis HGET "ms:member:$member" "$field")
+  [ -z "$value" ] || echo "$field: ${value%%:*} since ${value#*:}"
 done

@@ -1,0 +1,170 @@
+"""The Redis contract with readers as a table: each key, its fields and formats, who writes and reads it, its life time.
+
+Law: docs/redis.md holds the same table and a test compares the two. Names and formats in code: keyspace.py.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a hash (or the whole value of a string, then `name` is empty)."""
+
+    name: str
+    value: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key of the contract."""
+
+    key: str
+    kind: str
+    fields: tuple[Field, ...]
+    writer: str
+    readers: str
+    lifetime: str
+
+
+KEYSPACE: tuple[Entry, ...] = (
+    Entry(
+        "ms:member:<member_id>",
+        "hash",
+        (
+            Field(
+                "<model>@<version>",
+                "<cluster>:<since_ms>",
+                "cluster id, and when it last changed (of an uploaded list: when that was uploaded; only members on it "
+                "have the field)",
+            ),
+            Field(
+                "pos",
+                "<epoch>:<partition>:<offset>:<as_of_ms>:<valid_until_ms>",
+                "last applied event (of which epoch of the topic); the time scoring used; until when the clusters hold "
+                "(empty: for ever; `gone`: a tombstone, the member was deleted). Absent: no document, the member is "
+                "only on lists",
+            ),
+        ),
+        "worker (write.lua, list.lua, forget.lua)",
+        "look-ups",
+        "for ever; a tombstone 24 h",
+    ),
+    Entry(
+        "ms:{meta}:live",
+        "hash",
+        (Field("<model>", "<version>", "the version readers use; a model without one isn't there"),),
+        "worker, `model promote` (models.lua)",
+        "look-ups",
+        "for ever",
+    ),
+    Entry(
+        "ms:{meta}:models",
+        "hash",
+        (
+            Field(
+                "<model>@<version>",
+                '{"type":…,"clusters":{"<cluster>":"<name>",…}}',
+                "names for readers; also of candidates. Type `list`: uploaded, not computed",
+            ),
+        ),
+        "worker, `model promote` (models.lua)",
+        "look-ups",
+        "until retired",
+    ),
+    Entry(
+        "ms:{meta}:campaigns",
+        "hash",
+        (
+            Field(
+                "<campaign>",
+                '{"model":…,"clusters":[…],"from":…,"until":…,"holdout":…,"state":…}',
+                "who sees it; rules and types: campaigns.md",
+            ),
+        ),
+        "worker, `campaign set` (models.lua)",
+        "look-ups",
+        "until deleted",
+    ),
+    Entry(
+        "ms:{meta}:known",
+        "string",
+        (
+            Field(
+                "",
+                "<offset>",
+                "of the models' log: what `live`, `models` and `campaigns` contain; an older writer is refused",
+            ),
+        ),
+        "worker, `model promote`, `campaign set` (models.lua)",
+        "look-ups, worker",
+        "for ever",
+    ),
+    Entry(
+        "ms:{meta}:scored",
+        "hash",
+        (
+            Field(
+                "<partition>",
+                "<offset>:<remaining>",
+                "all members are scored with the models' log up to offset; members still to be looked at, about",
+            ),
+        ),
+        "worker",
+        "`model publish --wait`, `model promote`",
+        "for ever",
+    ),
+    Entry(
+        "ms:{meta}:epoch",
+        "string",
+        (Field("", "<completed_ms>", "when the projection was complete; absent: it is being rebuilt"),),
+        "worker (finish.lua)",
+        "look-ups, worker",
+        "for ever",
+    ),
+    Entry(
+        "ms:{meta}:built",
+        "hash",
+        (Field("<partition>", "<token> or done:<token>", "who builds the partition, and whether it is done"),),
+        "worker (begin, finish.lua)",
+        "worker",
+        "only while building",
+    ),
+    Entry(
+        "ms:{meta}:beacons",
+        "hash",
+        (
+            Field(
+                "<partition>",
+                "<next_offset>:<clock_ms>:<written_ms>",
+                "all below next_offset (of this epoch) is applied; the worker's own time; wall clock of the write",
+            ),
+        ),
+        "worker (beacon.lua)",
+        "look-ups, worker",
+        "for ever",
+    ),
+)
+
+
+def markdown_table() -> str:
+    """The contract as the table that docs/redis.md shows."""
+    lines = [
+        "| key | type | field | value | meaning | written by | read by | life time |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for entry in KEYSPACE:
+        for i, field in enumerate(entry.fields):
+            first = i == 0
+            cells = (
+                f"`{entry.key}`" if first else "",
+                entry.kind if first else "",
+                f"`{field.name}`" if field.name else "",
+                f"`{field.value}`",
+                field.meaning,
+                entry.writer if first else "",
+                entry.readers if first else "",
+                entry.lifetime if first else "",
+            )
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,149 @@
+"""Uploaded lists on their way from the lists' topic to Redis, and out of both again. What a worker does with lists.
+
+Laws:
+- The owner of a partition writes its rows. A row never changes and has no position, so it may be written again at any
+  time: after a loss of Redis, in a restart, side by side with a stale worker.
+- A deleted member is on no list. The worker that deletes it withdraws its rows from every list (`forget`), before the
+  delete counts as applied. What is written meanwhile is refused by the tombstone in Redis, and withdrawn for that here.
+- A list that has ended goes from Redis first, then its rows are withdrawn; a crash between repeats both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from models.list_version import ListVersion
+from stream.keyspace import membership_field
+from stream.list_rows import Chunk, ListRowsError, RowsLost, withdrawals
+from stream.publication import Current
+from stream.writer import Writer
+
+log = logging.getLogger(__name__)
+_RETRY_S = 2.0
+#: partition, first, end → its chunks; stream.list_rows.read.
+Read = Callable[[int, int, int], AsyncGenerator[Chunk, None]]
+#: partition of the lists' topic, (key, value) of each record → acknowledged.
+Produce = Callable[[int, Sequence[tuple[bytes, bytes | None]]], Coroutine[Any, Any, None]]
+#: Called with (records done, records in all) after each chunk; it may take its time.
+Progress = Callable[[int, int], Coroutine[Any, Any, None]]
+Take = Callable[[Chunk], Coroutine[Any, Any, None]]
+
+
+class Enlisting:
+    """Keeps the lists of the owned partitions.
+
+    Attributes:
+        written: rows written to Redis since the start.
+        withdrawn: rows withdrawn since the start, because their member or their list is gone.
+    """
+
+    def __init__(
+        self, current: Current, writer: Writer, n_partitions: Callable[[], int], read: Read, produce: Produce
+    ) -> None:
+        self._current, self._writer, self._n_partitions = current, writer, n_partitions
+        self._read, self._produce = read, produce
+        self.written = self.withdrawn = 0
+
+    async def enlist(self, partition: int, lists: Sequence[ListVersion], progress: Progress) -> None:
+        """Write the partition's rows of lists to Redis. An outage of Kafka is waited out. Raises RowsLost."""
+        lists = [version for version in lists if version.has_rows_in(partition)]
+        if not lists:
+            return
+        targets = {version.prefix: _Target(version) for version in lists}
+        first, end = min(v.first[partition] for v in lists), max(v.end[partition] for v in lists)
+        await self._patiently(partition, first, end, progress, lambda chunk: self._write(targets, chunk))
+
+    async def withdraw(self, partition: int, lists: Sequence[ListVersion], progress: Progress) -> None:
+        """Remove the partition's rows of lists that have ended, from Redis and from the topic."""
+        lists = [version for version in lists if version.has_rows_in(partition)]
+        if not lists:
+            return
+        targets = {version.prefix: _Target(version) for version in lists}
+        first = min(version.first[partition] for version in lists)
+        try:
+            await self._patiently(partition, first, 0, progress, lambda chunk: self._remove(targets, chunk))
+        except RowsLost:
+            return
+
+    async def forget(self, member_ids: Sequence[bytes]) -> None:
+        """Take deleted members off all lists that there are: they may be back before Redis is written."""
+        lists = self._current.publication.lists
+        await self._withdraw(lists.prefixes, member_ids)
+        await self._writer.drop(member_ids, lists.fields)
+
+    async def _patiently(
+        self,
+        partition: int,
+        first: int,
+        end: int,
+        progress: Progress,
+        take: Take,
+    ) -> None:
+        """Take a partition's chunks in their order; the next one is read while one is taken."""
+        while True:
+            taking: asyncio.Task[None] | None = None
+            try:
+                async with aclosing(self._read(partition, first, end)) as chunks:
+                    async for chunk in chunks:
+                        if taking is not None:
+                            await taking
+                        taking = asyncio.create_task(take(chunk))
+                        await asyncio.sleep(0)
+                        await progress(chunk.position - first, chunk.end - first)
+                if taking is not None:
+                    await taking
+                return
+            except RowsLost:
+                raise
+            except (ListRowsError, KafkaError) as error:
+                log.warning("partition %d: the rows of lists can't be read, trying again: %s", partition, error)
+                await asyncio.sleep(_RETRY_S)
+            finally:
+                if taking is not None:
+                    taking.cancel()
+
+    async def _write(self, targets: dict[bytes, _Target], chunk: Chunk) -> None:
+        for prefix, target in targets.items():
+            newest = chunk.rows_of(prefix)
+            rows = [(member_id, target.value(cluster)) for member_id, cluster in newest.items() if cluster is not None]
+            deleted = await self._writer.enlist(target.field, rows)
+            await self._withdraw([prefix], deleted)
+            left = [member_id for member_id, cluster in newest.items() if cluster is None]
+            await self._writer.drop(left, [target.field])
+            self.written += len(rows) - len(deleted)
+
+    async def _remove(self, targets: dict[bytes, _Target], chunk: Chunk) -> None:
+        for prefix, target in targets.items():
+            newest = chunk.rows_of(prefix)
+            left = [member_id for member_id, cluster in newest.items() if cluster is not None]
+            if target.was_published:
+                await self._writer.drop(left, [target.field])
+            await self._withdraw([prefix], left)
+
+    async def _withdraw(self, prefixes: Iterable[bytes], member_ids: Sequence[bytes]) -> None:
+        found = withdrawals(prefixes, member_ids, self._n_partitions())
+        await asyncio.gather(*[self._produce(partition, records) for partition, records in found.items()])
+        self.withdrawn += sum(map(len, found.values()))
+
+
+class _Target:
+    """Where a list's rows go in Redis; those of an upload that was never published have gone nowhere."""
+
+    def __init__(self, version: ListVersion) -> None:
+        self.was_published = bool(version.end)
+        self.field = membership_field(version.name, version.version)
+        self._since = b":%d" % version.since_ms
+        self._values: dict[bytes, bytes] = {}
+
+    def value(self, cluster: bytes) -> bytes:
+        """Return the field's value for a cluster; one object for all members of it."""
+        found = self._values.get(cluster)
+        if found is None:
+            found = self._values[cluster] = cluster + self._since
+        return found

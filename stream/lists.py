@@ -1,0 +1,243 @@
+"""Uploading a list: who is in which cluster, from a file or a program, as a model version of its own.
+
+In this order, and why an interruption just after each step is safe:
+
+    1  `upload` in the models' log    a version that nobody scores, reads or counts; the next upload of the name ends it
+    2  all rows acknowledged          they lie under a token that is published nowhere; they go as 1 is ended
+    3  `publish` in the models' log   it is a candidate like any other: workers write its fields to Redis and tell when
+                                      they have (`model wait`); readers use it, whole, from `model promote` on
+
+Law: one wrong row and nothing is published, unless wrong rows may be left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from models.list_version import ListVersion, is_list, name_clusters, parse_list
+from models.model import Cluster
+from models.registry import Registry, Version
+from stream.list_check import ListCheck
+from stream.list_file import RawChunk, Rejected
+from stream.list_rows import Appender, prepare
+from stream.memberships import memberships
+from stream.model_source import PublishError
+from stream.publishing import Publishing, find
+from stream.settings import Settings
+
+#: Rejected rows that are kept to be shown; all of them go to `on_rejected`.
+SHOWN = 20
+
+Progress = Callable[[int, int], None]  # done, of which total (0: unknown), in the source's own unit
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What becomes of the rows.
+
+    Attributes:
+        version: None: the next free one.
+        names: cluster → name, each another; a cluster without one is called by its number.
+        merge: label or name of the list whose rows are kept where the new ones say nothing of a member.
+        skip_bad: publish although rows were left out.
+    """
+
+    name: str
+    version: int | None = None
+    description: str = ""
+    names: Mapping[int, str] = field(default_factory=dict)
+    merge: str | None = None
+    skip_bad: bool = False
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What was found, and what came of it.
+
+    Attributes:
+        label: of the published version; of a dry run, what it would be.
+        sizes: cluster → members.
+        kept: members of `sizes` that come from the list that was merged with.
+        repeated: rows that stood there before, with the same cluster.
+        n_rejected, rejected: rows that can't be taken, and the first of them.
+        moved, held: of a dry run: members that would change their cluster, of those that have one by the live version.
+    """
+
+    label: str
+    sizes: dict[int, int] = field(default_factory=dict)
+    kept: int = 0
+    repeated: int = 0
+    n_rejected: int = 0
+    rejected: list[Rejected] = field(default_factory=list)
+    moved: int = 0
+    held: int = 0
+
+    @property
+    def n_rows(self) -> int:
+        return sum(self.sizes.values())
+
+
+class RowsRejected(PublishError):
+    """Some rows can't be taken; nothing was published. The author corrects them, or leaves them out knowingly."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        shown = "\n".join(f"  line {line}: {reason}" for line, reason in outcome.rejected)
+        more = f"\n  … and {outcome.n_rejected - len(outcome.rejected):,} more" * (outcome.n_rejected > SHOWN)
+        super().__init__(
+            f"{outcome.n_rejected:,} rows can't be taken, nothing was published\n{shown}{more}\n"
+            "Next: correct them and upload again; or leave them out (--skip-bad), all are listed by --rejected FILE"
+        )
+        self.outcome = outcome
+
+
+class Uploading:
+    """Uploads of one installation.
+
+    Args:
+        on_rejected: called with each row that can't be taken.
+        on_progress: called as the source is read.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        actor: str,
+        on_rejected: Callable[[Rejected], None] = lambda row: None,
+        on_progress: Progress = lambda done, total: None,
+    ) -> None:
+        self._settings, self.publishing = settings, Publishing(settings, actor)
+        self._on_rejected, self._on_progress = on_rejected, on_progress
+
+    async def check(self, source: Iterable[RawChunk], options: Options) -> Outcome:
+        """Return what an upload would find and do; nothing is written."""
+        registry = await self.publishing.registry()
+        outcome, checked = Outcome(f"{options.name}@{_version(registry, options)}"), ListCheck()
+        for chunk in source:
+            self._judge(checked, chunk, outcome)
+        base = _base(registry, options)
+        outcome.sizes, outcome.repeated = dict(checked.sizes), checked.repeated
+        async for _, clusters in self._kept(base, checked):
+            _count(outcome, clusters)
+        if (live := registry.live.get(options.name)) is not None:
+            await self._compare(registry.versions[f"{options.name}@{live}"], checked, base, outcome)
+        return outcome
+
+    async def upload(self, source: Iterable[RawChunk], options: Options) -> Outcome:
+        """Upload rows and publish them as a candidate.
+
+        Raises:
+            RowsRejected: some can't be taken.
+            PublishError: there are none, the version is taken, or another upload of the name began meanwhile.
+            ListRowsError, ModelsLogError: Kafka doesn't take them.
+        """
+        publishing, settings = self.publishing, self._settings
+        registry = await publishing.registry()
+        base = _base(registry, options)
+        first = await prepare(
+            settings.kafka_bootstrap, settings.lists_topic, settings.topic, settings.replication_factor
+        )
+        listed = ListVersion(
+            options.name,
+            _version(registry, options),
+            options.description,
+            token=secrets.token_hex(8),
+            since_ms=time.time_ns() // 1_000_000,
+            first=tuple(first),
+        )
+        parse_list(listed.definition())  # a name that can't be is said before anything is written
+        outcome, checked, is_written = Outcome(listed.label), ListCheck(), False
+        await publishing.begin_upload(listed)  # 1
+        try:
+            topic = settings.kafka_bootstrap, settings.lists_topic
+            async with Appender(*topic, listed.prefix, listed.first) as appender:
+                await self._append(appender, source, checked, outcome, options)
+                if outcome.n_rejected and not options.skip_bad:
+                    raise RowsRejected(outcome)
+                outcome.sizes, outcome.repeated = dict(checked.sizes), checked.repeated
+                async for ids, kept in self._kept(base, checked):
+                    await appender.append(ids, kept)
+                    _count(outcome, kept)
+                if not outcome.n_rows:
+                    raise PublishError("no rows, nothing was published. Next: is it the right file?")
+                await appender.flush()  # 2
+            clusters = _clusters(outcome, options, base)
+            listed = replace(listed, end=tuple(appender.end), n_rows=outcome.n_rows, clusters=clusters)
+            is_written = True
+            await publishing.end_upload(listed, reason=options.reason)  # 3
+        except BaseException:
+            if not is_written:
+                with suppress(Exception):  # if it can't be said now, the next upload says it
+                    await publishing.retire(listed.name, listed.version, reason="the upload was given up")
+            raise
+        return outcome
+
+    async def _append(
+        self, appender: Appender, source: Iterable[RawChunk], checked: ListCheck, outcome: Outcome, options: Options
+    ) -> None:
+        for chunk in source:
+            ids, clusters = self._judge(checked, chunk, outcome)
+            if not outcome.n_rejected or options.skip_bad:
+                await appender.append(ids, clusters)
+            await asyncio.sleep(0)  # the producer sends meanwhile
+
+    def _judge(self, checked: ListCheck, chunk: RawChunk, outcome: Outcome) -> tuple[list[bytes], list[int]]:
+        ids, clusters, rejected = checked.take(chunk)
+        outcome.n_rejected += len(rejected)
+        outcome.rejected += rejected[: SHOWN - len(outcome.rejected)]
+        for row in rejected:
+            self._on_rejected(row)
+        self._on_progress(chunk.done, chunk.total)
+        return ids, clusters
+
+    async def _kept(self, base: Version | None, checked: ListCheck) -> AsyncIterator[tuple[list[bytes], list[int]]]:
+        """Yield the rows of the list that is merged with, but for the members that the new rows name."""
+        if base is None:
+            return
+        async for part in memberships(self._settings, base):
+            if part:
+                new = checked.clusters_of([member_id for member_id, _ in part]).tolist()
+                kept = [pair for pair, cluster in zip(part, new, strict=True) if cluster < 0]
+                yield [member_id for member_id, _ in kept], [cluster for _, cluster in kept]
+
+    async def _compare(self, live: Version, checked: ListCheck, base: Version | None, outcome: Outcome) -> None:
+        """Count who would change: of the members with a cluster under the live version, those with another or none.
+
+        A member that is kept by a merge with the live version itself changes nothing.
+        """
+        is_kept = base is not None and base.version == live.version
+        async for part in memberships(self._settings, live):
+            new = checked.clusters_of([member_id for member_id, _ in part]).tolist()
+            outcome.held += len(part)
+            outcome.moved += sum(a != b and not (is_kept and b < 0) for (_, a), b in zip(part, new, strict=True))
+
+
+def _version(registry: Registry, options: Options) -> int:
+    return registry.next_version(options.name) if options.version is None else options.version
+
+
+def _base(registry: Registry, options: Options) -> Version | None:
+    """Return the list that is merged with. Raises PublishError: there is none, or it is computed."""
+    if options.merge is None:
+        return None
+    base = find(registry, options.merge)
+    if not is_list(base.definition):
+        raise PublishError(f"{options.merge} isn't a list, it is computed. Next: upload all rows, without --merge")
+    return base
+
+
+def _clusters(outcome: Outcome, options: Options, base: Version | None) -> tuple[Cluster, ...]:
+    """Return the list's clusters: those that occur and those that were named; names also from the list merged with."""
+    known = {} if base is None else {cluster["id"]: cluster["name"] for cluster in base.definition["clusters"]}
+    return name_clusters(sorted(outcome.sizes.keys() | options.names.keys()), {**known, **options.names})
+
+
+def _count(outcome: Outcome, clusters: list[int]) -> None:
+    for cluster in clusters:
+        outcome.sizes[cluster] = outcome.sizes.get(cluster, 0) + 1
+    outcome.kept += len(clusters)

@@ -1,0 +1,329 @@
+"""Uploaded lists: from a file to look-ups, through interruptions, lost Redis, deletions, and their replacement."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.commands import memberstream
+from e2e.definitions import level
+from e2e.system import Install, Pair, Sent, System, event
+
+from models.model_file import parse
+from models.registry import Status
+from stream import comparing
+from stream.list_file import read_rows
+from stream.list_rows import SEPARATOR
+from stream.lists import Options, Outcome, RowsRejected, Uploading
+from stream.lookup import Lookup
+from stream.lookup import Status as Answered
+from stream.memberships import memberships, pairs
+from stream.model_source import PublishError
+from stream.notebook import upload
+from stream.publishing import Publishing, find
+from stream.settings import variable
+
+KNOWN = [f"m{i}" for i in range(60)]  # with a document
+LISTED = [f"m{i}" for i in range(40, 100)]  # 20 of them, and 40 without
+
+
+@pytest.fixture
+async def system(pair: Pair, install: Install) -> System:
+    """A running worker with `level@1` live and everybody of KNOWN scored."""
+    system = await install(pair, [level()])
+    system.start()
+    await system.send([Sent(m.encode(), event("replace", document={"x": i % 4})) for i, m in enumerate(KNOWN)])
+    await system.applied()
+    return system
+
+
+def author(system: System) -> Publishing:
+    return Publishing(system.settings, "author@notebook")
+
+
+async def give(system: System, rows: Mapping[str, int], name: str = "buyers", **options: Any) -> Outcome:
+    """Upload rows and wait until workers have them in Redis."""
+    uploading = Uploading(system.settings, "author@notebook")
+    outcome = await uploading.upload(read_rows(rows), Options(name, **options))
+    await complete(system, outcome.label)
+    return outcome
+
+
+async def complete(system: System, label: str) -> None:
+    """Return when all partitions have a version."""
+    publishing = author(system)
+    async with asyncio.timeout(30):
+        async for _ in publishing.wait(find(await publishing.registry(), label)):
+            pass
+
+
+async def clusters(system: System, name: str = "buyers") -> dict[str, int]:
+    """Return member → cluster under the live version, as readers see it (those that have one)."""
+    everybody = sorted({*KNOWN, *LISTED})
+    with Lookup(system.settings.redis_url) as lookup:
+        found = {a.member_id: a.cluster(name) for a in lookup.get_many(everybody)}
+    return {m: cluster for m, cluster in found.items() if cluster is not None}
+
+
+async def rows_left(system: System, label: str) -> dict[str, int]:
+    """Return the rows of a version that no later record withdraws."""
+    newest = {record.key: record.value for record in await system.read(system.settings.lists_topic)}
+    found = {}
+    for key, value in newest.items():
+        prefix, _, member = key.partition(SEPARATOR)
+        if value is not None and prefix.decode().startswith(f"{label}/"):
+            found[member.decode()] = int(value)
+    return found
+
+
+async def test_a_list_goes_from_upload_to_look_ups_and_back(system: System) -> None:
+    """A candidate that nobody reads; promoted it is read by everybody on it, also without a document; who isn't on it
+    has no cluster and is current; a second version replaces it whole and is rolled back by one write."""
+    first = {m: 1 + i % 2 for i, m in enumerate(LISTED)}
+    outcome = await give(system, first, names={1: "low", 2: "high"})
+    assert (outcome.label, outcome.sizes) == ("buyers@1", {1: 30, 2: 30})
+    assert await clusters(system) == {}
+    publishing = author(system)
+    assert await publishing.sizes(find(await publishing.registry(), "buyers@1")) == {1: 30, 2: 30}
+    await publishing.promote("buyers", 1)
+    assert await clusters(system) == first
+    with Lookup(system.settings.redis_url) as lookup:
+        [listed_only, both, document_only, nobody] = lookup.get_many(["m99", "m40", "m0", "m100"])
+    assert [a.status for a in (listed_only, both, document_only)] == [Answered.CURRENT] * 3
+    assert nobody.status is Answered.UNKNOWN
+    assert listed_only.memberships["buyers"].name == "high"
+    assert (document_only.cluster("buyers"), document_only.cluster("level")) == (None, 1)
+    second = dict.fromkeys(LISTED[:50], 2)
+    await give(system, second)
+    with pytest.raises(PublishError, match=r"35 of 60 members \(58\.3%\) would change.*Next: "):
+        await publishing.promote("buyers", 2)
+    await publishing.promote("buyers", 2, max_flips=0.6)
+    assert await clusters(system) == second
+    await publishing.rollback("buyers")
+    assert await clusters(system) == first
+    steps = [(s.action, s.version) for s in (await publishing.registry()).history if s.name == "buyers"]
+    assert steps == [
+        ("upload", 1), ("publish", 1), ("promote", 1), ("upload", 2), ("publish", 2), ("promote", 2), ("rollback", 1),
+    ]  # fmt: skip
+
+
+async def test_a_merge_keeps_who_isnt_named(system: System) -> None:
+    """The new version is the old rows with the new ones over them."""
+    await give(system, {"a": 1, "b": 2}, names={1: "low", 2: "high"})
+    await author(system).promote("buyers", 1)
+    outcome = await give(system, {"b": 3, "c": 1}, merge="buyers", names={3: "top"})
+    assert (outcome.sizes, outcome.kept) == ({1: 2, 3: 1}, 1)
+    entry = find(await author(system).registry(), "buyers@2")
+    assert await rows_left(system, "buyers@2") == {"a": 1, "b": 3, "c": 1}
+    assert [c["name"] for c in entry.definition["clusters"]] == ["low", "top"]
+    dry = await Uploading(system.settings, "x").check(read_rows({"a": 2}), Options("buyers"))
+    assert (dry.label, dry.moved, dry.held, dry.sizes) == ("buyers@3", 2, 2, {2: 1})
+    with pytest.raises(PublishError, match=r"level isn't a list"):
+        await give(system, {"a": 1}, merge="level")
+
+
+async def test_wrong_rows_publish_nothing_unless_left_out(system: System) -> None:
+    """The error has line and reason; what had been written is withdrawn; left out knowingly, the rest is published."""
+    rows: list[Any] = [("a", 1), ("", 2), ("b", -1), ("a", 2)]
+    uploading = Uploading(system.settings, "author")
+    with pytest.raises(RowsRejected, match=r"(?s)3 rows can't be.*20002: member id.*line 20004: cluster 2, but"):
+        await uploading.upload(read_rows([*[(f"n{i}", 1) for i in range(20_000)], *rows]), Options("buyers"))
+    registry = await uploading.publishing.registry()
+    assert registry.versions["buyers@1"].status is Status.RETIRED
+    give_up_at = time.monotonic() + 20
+    while await rows_left(system, "buyers@1"):
+        assert time.monotonic() < give_up_at
+        await asyncio.sleep(0.2)
+    outcome = await uploading.upload(read_rows(rows), Options("buyers", skip_bad=True))
+    assert (outcome.label, outcome.n_rejected, outcome.sizes) == ("buyers@2", 3, {1: 1})
+
+
+async def test_who_is_deleted_leaves_every_list(system: System) -> None:
+    """A delete event takes a member out of Redis and of the rows of all lists, live and candidate, also one without a
+    document; a loss of Redis afterwards, or a list that still names the member, brings nothing back."""
+    await give(system, dict.fromkeys(LISTED, 1))
+    await author(system).promote("buyers", 1)
+    await give(system, dict.fromkeys(LISTED, 2))
+    gone = ["m40", "m99"]  # with a document, without one
+    await system.send([Sent(m.encode(), event("delete")) for m in gone])
+    await system.applied()
+    assert await clusters(system) == {m: 1 for m in LISTED if m not in gone}
+    for label in ("buyers@1", "buyers@2"):
+        assert set(await rows_left(system, label)) == set(LISTED) - set(gone)
+    await give(system, dict.fromkeys(LISTED, 3))  # the author's table still has them
+    assert set(await rows_left(system, "buyers@3")) == set(LISTED) - set(gone)
+    system.redis.flushall()
+    await system.applied()
+    assert await clusters(system) == {m: 1 for m in LISTED if m not in gone}
+    with Lookup(system.settings.redis_url) as lookup:
+        assert {a.status for a in lookup.get_many(gone)} == {Answered.UNKNOWN}
+    entry = find(await author(system).registry(), "buyers@3")
+    assert await author(system).sizes(entry) == {3: 58}
+
+
+async def test_a_lost_redis_gets_its_lists_back(system: System) -> None:
+    """FLUSHALL, while the worker runs and while it is away: live list and candidate are there again when readers are
+    told `current`; nobody is called unknown or off the list meanwhile."""
+    await give(system, dict.fromkeys(LISTED, 1))
+    await author(system).promote("buyers", 1)
+    await give(system, dict.fromkeys(LISTED, 2))
+    for restart in (False, True):
+        if restart:
+            system.stop()
+        system.redis.flushall()
+        if restart:
+            system.start()
+        with Lookup(system.settings.redis_url) as lookup:
+            statuses = set()
+            while not system.is_applied():
+                statuses |= {a.status for a in lookup.get_many(LISTED) if a.cluster("buyers") is None}
+                await asyncio.sleep(0.01)
+        await system.applied()
+        assert statuses <= {Answered.REBUILDING}
+        assert await clusters(system) == dict.fromkeys(LISTED, 1)
+        assert all(system.held(m)["buyers@2"].startswith("2:") for m in LISTED)
+
+
+async def test_an_emptied_redis_in_the_middle_of_an_upload_ends_right(system: System) -> None:
+    """FLUSHALL between rows, and between the last row and the workers' writing: the list is whole."""
+    rows = {f"n{i}": 1 + i % 3 for i in range(30_000)}
+
+    def slowly() -> Any:
+        for i, chunk in enumerate(read_rows(rows)):
+            if i == 1:
+                system.redis.flushall()
+            yield chunk
+
+    uploading = Uploading(system.settings, "author")
+    outcome = await uploading.upload(slowly(), Options("buyers"))
+    system.redis.flushall()
+    await system.applied()
+    await complete(system, outcome.label)
+    await uploading.publishing.promote("buyers", 1)
+    with Lookup(system.settings.redis_url) as lookup:
+        assert {a.member_id: a.cluster("buyers") for a in lookup.get_many(list(rows))} == rows
+
+
+async def test_a_retired_list_leaves_nothing(system: System) -> None:
+    """Its fields go from everybody on it, also from who has no document (whose key goes with the last field), and its
+    rows are withdrawn; the live list stays."""
+    await give(system, dict.fromkeys(LISTED, 1))
+    await author(system).promote("buyers", 1)
+    await give(system, dict.fromkeys([*LISTED, "only"], 2))
+    await author(system).retire("buyers", 2)
+    await system.until(lambda: all("buyers@2" not in system.held(m) for m in [*LISTED, "only"]), "the fields to go")
+    assert not system.redis.exists("ms:member:only")
+    give_up_at = time.monotonic() + 20
+    while await rows_left(system, "buyers@2"):
+        assert time.monotonic() < give_up_at
+        await asyncio.sleep(0.1)
+    assert await clusters(system) == dict.fromkeys(LISTED, 1)
+
+
+async def test_a_list_is_replaced_by_the_model_that_it_was_tried_for(system: System) -> None:
+    """The story: `buyers@1` is a list, `buyers@2` a streaming model of the same name. They are compared over all
+    members, the guard counts who would change, one write switches readers over, one back."""
+    wanted = {m: 2 if i % 4 > 0 else 1 for i, m in enumerate(KNOWN)}
+    listed = {**wanted, "m0": 2, "stranger": 1}
+    await give(system, listed, names={1: "low", 2: "high"})
+    publishing = author(system)
+    await publishing.promote("buyers", 1)
+    await publishing.publish(parse(level(version=2, name="buyers")))
+    await complete(system, "buyers@2")
+    registry = await publishing.registry()
+    entries = registry.versions["buyers@1"], registry.versions["buyers@2"]
+    found = [pair async for part in pairs(system.settings, *entries) for pair in part]
+    assert {m.decode(): (a, b) for m, a, b in found if a != b} == {"m0": (2, 1), "stranger": (1, None)}
+    back = [pair async for part in pairs(system.settings, *reversed(entries)) for pair in part]
+    assert {(m, b, a) for m, a, b in back} == set(found)
+    held = [pair async for part in memberships(system.settings, entries[1]) for pair in part]
+    assert {m.decode(): cluster for m, cluster in held} == wanted
+    compared = await comparing.compare(publishing, "buyers@2", "buyers")
+    assert (compared.comparison.n_both, compared.comparison.n_agree) == (60, 59)
+    assert [(m.member_id, m.old_cluster, m.new_cluster, m.reasons) for m in compared.movers] == [("m0", 2, 1, ())]
+    assert compared.comparison.matrix == [[14, 0, 1], [1, 45, 0], [0, 0, 0]]
+    with pytest.raises(PublishError, match=r"2 of 61 members"):
+        await publishing.promote("buyers", 2, max_flips=0.01)
+    await publishing.promote("buyers", 2)
+    assert await clusters(system) == wanted
+    await publishing.rollback("buyers")
+    assert await clusters(system) == {m: c for m, c in listed.items() if m != "stranger"}
+
+
+async def test_an_uploader_killed_at_any_moment_changes_nothing_for_readers(system: System, tmp_path: Path) -> None:
+    """kill -9 at random moments: readers have the old list whole all the time; the next upload clears what was left."""
+    old = dict.fromkeys(LISTED, 1)
+    await give(system, old)
+    await author(system).promote("buyers", 1)
+    file = tmp_path / "new.csv"
+    file.write_text("".join(f"m{i},2\n" for i in range(400_000)))
+    command = [sys.executable, "-m", "stream.cli", "clusters", "upload", "buyers", str(file)]
+    chance = random.Random(7)
+    for _ in range(4):
+        n_steps = len((await author(system).registry()).history)
+        process = await asyncio.create_subprocess_exec(
+            *command, env=environment(system), stderr=asyncio.subprocess.PIPE
+        )
+        give_up_at = time.monotonic() + 20
+        while len((await author(system).registry()).history) == n_steps and process.returncode is None:
+            assert time.monotonic() < give_up_at
+        await asyncio.sleep(chance.random() * 1.5)
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        assert await clusters(system) == old
+    outcome = await give(system, dict.fromkeys(LISTED, 3))
+    registry = await author(system).registry()
+    killed = [v for v in registry.versions.values() if v.name == "buyers" and v.status is Status.RETIRED]
+    assert killed
+    give_up_at = time.monotonic() + 60
+    while any([await rows_left(system, f"buyers@{v.version}") for v in killed]):
+        assert time.monotonic() < give_up_at
+        await asyncio.sleep(0.5)
+    assert await clusters(system) == old
+    assert set(await rows_left(system, outcome.label)) == set(LISTED)
+
+
+def environment(system: System) -> dict[str, str]:
+    return system.environment() | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+async def test_the_command_uploads_and_promotes(system: System, tmp_path: Path) -> None:
+    """`clusters upload FILE --promote` ends with a live list; a file with wrong rows ends with status 1 and all of them
+    in the file that was asked for."""
+    good, bad, rejected = tmp_path / "good.csv", tmp_path / "bad.csv", tmp_path / "rejected.csv"
+    good.write_text("member;group\nm1;1\nm2;2\nm2;2\n")
+    bad.write_text("m1,1\nm2,x\n,1\nm3\n")
+    options = "--names", "1=low,2=high", "--promote"
+    status, said, problem = await memberstream(system, "clusters", "upload", "buyers", str(good), *options)
+    assert status == 0, problem
+    assert "2 members, published as the candidate buyers@1" in said
+    assert "1 rows say again" in said
+    assert "live buyers@1" in said
+    assert await clusters(system) == {"m1": 1, "m2": 2}
+    status, _, problem = await memberstream(
+        system, "clusters", "upload", "buyers", str(bad), "--rejected", str(rejected)
+    )
+    assert status == 1
+    assert "Next: correct them" in problem
+    assert [line.split(",")[0] for line in rejected.read_text().splitlines()] == ["line", "2", "3", "4"]
+    status, said, _ = await memberstream(system, "clusters", "upload", "buyers", str(good), "--dry-run")
+    assert status == 0
+    assert "0 of 2 members (0.0%) would change their cluster or lose it" in said
+
+
+async def test_one_call_from_a_notebook(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`upload` inside a running event loop, as in a notebook, with pairs; `promote=True` ends with a live list."""
+    for name, value in system.environment().items():
+        if name.startswith(variable("")):
+            monkeypatch.setenv(name, value)
+    outcome = upload([("m1", 1), ("m2", 2)], name="tried", promote=True)
+    assert outcome.label == "tried@1"
+    assert await clusters(system, "tried") == {"m1": 1, "m2": 2}
