@@ -179,6 +179,8 @@ class Plan:
                 of_step[index] += rows
         if self.n_clocks:
             due = until <= np.array(now_ms, dtype=np.int64)[:, None]
+            if whole := needed.get(self._all):  # they are evaluated as it is, once
+                due[whole] = False
             for i, clock in zip(*(axis.tolist() for axis in due.nonzero()), strict=True):
                 of_step[self._due[clock]].append(i)
         scratches: list[Scratch] = [{} for _ in documents]

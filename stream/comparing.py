@@ -83,7 +83,7 @@ async def compare(
 
     Raises:
         PublishError: there is no such version.
-        StateUnreadable: no broker, or no worker has run yet.
+        TopicUnreadable: no broker, or no worker has run yet.
     """
     registry = await publishing.registry()
     entries = find(registry, old), find(registry, new)

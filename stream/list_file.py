@@ -16,6 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
+from stream.parquet import arrow, opened
+
 #: Rows read together; some 10 ms.
 CHUNK = 10_000
 _DELIMITERS = ",;\t"
@@ -61,6 +63,7 @@ def read_file(path: Path, columns: Columns = Columns()) -> Iterator[RawChunk]:
 
     Raises:
         ListFileError: no such columns, or not such a file.
+        ParquetError: it isn't one, or pyarrow isn't there.
         OSError: it can't be opened.
     """
     if path.suffix == ".parquet":
@@ -165,27 +168,18 @@ def _named(names: list[str], columns: Columns) -> tuple[int, int]:
 
 
 def _read_parquet(path: Path, columns: Columns) -> Iterator[RawChunk]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise ListFileError("Parquet needs pyarrow. Next: install memberstream[parquet], or save as CSV") from None
-    try:
-        opened = pyarrow.parquet.ParquetFile(path)
-    except pyarrow.ArrowInvalid as error:
-        raise ListFileError(f"{path}: expected Parquet ({error}). Next: is its name right?") from None
-    with opened:
-        schema = opened.schema_arrow
+    with opened(path) as file:
+        schema = file.schema_arrow
         names = list(schema.names)
         if not columns.are_named and len(names) != 2:
             raise ListFileError(f"{len(names)} columns: {', '.join(names)}. Next: --id-column and --cluster-column")
         at = _named(names, columns) if columns.are_named else (0, 1)
         member_id, cluster = names[at[0]], names[at[1]]
-        if not pyarrow.types.is_integer(schema.field(cluster).type):
+        if not arrow().types.is_integer(schema.field(cluster).type):
             kind = schema.field(cluster).type
             raise ListFileError(f"column {cluster}: expected whole numbers, found {kind}. Next: store it as integers")
-        line, total = 0, opened.metadata.num_rows
-        for batch in opened.iter_batches(batch_size=CHUNK, columns=[member_id, cluster]):
+        line, total = 0, file.metadata.num_rows
+        for batch in file.iter_batches(batch_size=CHUNK, columns=[member_id, cluster]):
             found = batch.to_pydict()
             n = batch.num_rows
             yield RawChunk(list(range(line + 1, line + n + 1)), found[member_id], found[cluster], [], line + n, total)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from models.model import Model
+from stream.change_history import History, topic_history
 from stream.comparing import Compared
 from stream.comparing import compare as compare_versions
 from stream.list_file import RawChunk, read_file, read_rows
@@ -48,7 +49,7 @@ def publish(
     Raises:
         ModelFileError: with every problem of the file.
         PublishError: the version has other content, reads paths that no member has, or would move too many members.
-        ModelsLogError, StateUnreadable, RedisUnavailable: Kafka or Redis can't be reached.
+        ModelsLogError, TopicUnreadable, RedisUnavailable: Kafka or Redis can't be reached.
     """
     if isinstance(model, (str, os.PathLike)):
         chosen = read_model(Path(model))
@@ -111,6 +112,17 @@ async def _upload(chunks: Iterator[RawChunk], options: Options, promote: bool, m
     if promote:
         await publishing.promote(entry.name, entry.version, reason=options.reason, max_flips=max_flips)
     return outcome
+
+
+def change_history(member_ids: Iterable[str]) -> History:
+    """Return the change events of members from the topic, for `models.training.from_history`: its `records`.
+
+    Raises:
+        TopicUnreadable: no broker, no such topic, or its end can't be reached.
+    """
+    configuration = from_environment(os.environ)
+    keys = {member_id.encode() for member_id in member_ids}
+    return _run(topic_history(configuration.kafka_bootstrap, configuration.topic, keys))
 
 
 def _publishing() -> Publishing:

@@ -30,7 +30,8 @@ from stream.models_log import ModelsLog
 from stream.projection import Projection
 from stream.publication import announce
 from stream.settings import Settings
-from stream.state_reader import Progress, StateUnreadable, all_members
+from stream.state_reader import Progress, all_members
+from stream.topic_reader import TopicUnreadable
 from stream.topics import count_partitions
 
 #: Members whose documents are searched for a model's paths. A path that is rarer than this may be forced.
@@ -188,7 +189,7 @@ class Publishing:
                 documents += [member.document for _, member in members]
                 if len(documents) >= PATHS_SAMPLE:
                     break
-        except StateUnreadable:
+        except TopicUnreadable:
             return []  # no worker has run yet: there is nothing to compare with
         return unseen_paths(model, documents) if documents else []
 
@@ -220,7 +221,7 @@ class Publishing:
         return memberships(self._settings, entry)
 
     def members(self, progress: Progress = lambda done, total: None) -> AsyncIterator[list[tuple[bytes, Member]]]:
-        """Yield (id, state) of the members that have a document, a thousand at a time. Raises StateUnreadable."""
+        """Yield (id, state) of the members that have a document, a thousand at a time. Raises TopicUnreadable."""
         return all_members(self._settings.kafka_bootstrap, self._settings.changelog_topic, progress)
 
 

@@ -7,13 +7,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 import typer
 from rich.progress import Progress
 
-from models.event import BadEvent, Reason, decode, decode_key
+from models.event import BadEvent, decode
+from stream.change_history import key_of
 from stream.cli.console import CommandError, err, out, print_json, reports_errors, settings
 from stream.producer import Producer
 
@@ -33,26 +33,12 @@ def read_events(path: Path) -> Iterator[tuple[int, bytes | None, bytes, BadEvent
                 continue
             key = None
             try:
-                key = _key(value)
+                key = key_of(value)
                 decode(key, value, now_ms, now_ms)
             except BadEvent as error:
                 yield number, key, value, error
             else:
                 yield number, key, value, None
-
-
-def _key(value: bytes) -> bytes | None:
-    """Return the record key of a line: its member_id. What else is wrong with the line, `decode` says."""
-    try:
-        envelope: Any = orjson.loads(value)
-    except orjson.JSONDecodeError:
-        return b"?"
-    member_id = envelope.get("member_id") if isinstance(envelope, dict) else "?"
-    if not isinstance(member_id, str):
-        raise BadEvent(Reason.MISSING_FIELD, "member_id: expected a text (it becomes the record's key)")
-    key = member_id.encode()
-    decode_key(key)
-    return key
 
 
 @app.command()

@@ -17,6 +17,7 @@ from stream.cli import (
     rebuild_command,
     registry_commands,
     service_commands,
+    training_command,
 )
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ app.add_typer(model_commands.app, name="model")
 for name, registry_command in registry_commands.COMMANDS.items():
     model_commands.app.command(name)(registry_command)
 app.add_typer(campaign_commands.app, name="campaign")
+model_commands.app.command("training-data")(training_command.training_data)
 model_commands.app.command("compare")(compare_command.compare_)
 app.add_typer(list_commands.app, name="clusters")
 app.add_typer(event_commands.app, name="events")

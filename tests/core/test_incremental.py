@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import orjson
 from core import worlds
 from hypothesis import given
@@ -16,6 +17,7 @@ from models.model import Model
 from models.model_file import parse
 from models.plan import Plan
 from models.rescore import rescore_many
+from models.timestamps import DAY_MS
 
 History = list[tuple[int, list[ChangeEvent]]]
 two_models = st.tuples(worlds.models(1), worlds.models(2))
@@ -77,6 +79,40 @@ def test_time_alone_keeps_incremental_equal_to_full(
         rescore_many(plan, [member], [now_ms])
         x, until = plan.evaluate_many([member.document], [now_ms])
         assert (member.x, member.until) == (x.tobytes(), until.tobytes())
+
+
+@given(two_models, st.lists(worlds.histories, min_size=2, max_size=4), st.integers(0, 20 * DAY_MS))
+def test_members_rescored_together_are_as_alone(
+    models: tuple[Model, Model], histories: list[History], advance_ms: int
+) -> None:
+    """Some have had an event since, of some the time has come, some neither, some are new: each row is as fresh."""
+    plan = Plan(models)
+    members = [Member() for _ in histories]
+    for turn, part in enumerate((slice(0, 1), slice(1, None))):
+        for member, history in zip(members, histories, strict=True):
+            apply_all(member, [event for _, batch in numbered(history)[part] for event in batch])
+        there = [member for member in members if member.document is not None]
+        now_ms = worlds.BASE_MS + turn * advance_ms
+        rescore_many(plan, there, [now_ms] * len(there))
+        x, until = Plan(models).evaluate_many([member.document for member in there], [now_ms] * len(there))
+        assert [member.x for member in there] == [row.tobytes() for row in x]
+        assert [member.until for member in there] == [row.tobytes() for row in until]
+
+
+def test_only_what_is_touched_or_due_is_evaluated() -> None:
+    """Of three members one is touched, of one the time has come, the third is left as it is; all are right."""
+    definitions = [
+        {"name": "n", "path": "l", "aggregate": "count", "time": "t", "window_days": 1},
+        {"name": "a", "path": "a", "missing": 0},
+    ]
+    plan = Plan([parse(worlds.one_predictor_file(definitions))])
+    now_ms = worlds.BASE_MS
+    members = [Member(document={"a": i, "l": [{"t": now_ms - i * DAY_MS // 4}]}) for i in range(3)]
+    rescore_many(plan, members, [now_ms] * 3)
+    apply_one(members[0], 0, ChangeEvent(Op.PATCH, now_ms, body={"a": 7}))
+    members[1].x = np.array([5.0, 5.0]).tobytes()  # would be put right if it were evaluated
+    rescore_many(plan, members, [now_ms + DAY_MS // 2] * 3)
+    assert [np.frombuffer(member.x).tolist() for member in members] == [[1, 7], [5, 5], [0, 2]]
 
 
 @given(worlds.models(), worlds.histories)

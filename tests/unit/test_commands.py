@@ -54,7 +54,10 @@ def assert_next_action(result: Result) -> None:
     [
         *("", "demo", "worker", "local", "lookup", "explain", "events", "events check", "events send"),
         *("model", "model check", "model score", "model publish"),
-        *(f"model {name}" for name in ("wait", "promote", "rollback", "retire", "list", "history", "live-at")),
+        *(
+            f"model {name}"
+            for name in ("wait", "promote", "rollback", "retire", "list", "history", "live-at", "training-data")
+        ),
     ],
 )
 def test_every_command_explains_itself(command: str) -> None:

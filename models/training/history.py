@@ -1,0 +1,197 @@
+"""A history of change events, and rows of (member, as-of time) → the training matrix.
+
+Laws:
+- A row is what a worker would say that has consumed exactly the events that count at the row's time T, at `now` = T.
+- `by="event_time"`: an event counts from its own time on (`at`, else the record's timestamp): what had happened by T.
+  `by="arrival"`: from the record's timestamp on: what had reached the stream by T, late events left out. Histories that
+  were loaded into Kafka after the fact have only event times that mean something.
+- An event more than five minutes ahead of its record's timestamp is refused, as by a worker that keeps up.
+- A delete without any time counts always: forgetting goes before training.
+- How members are shared out among processes changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import orjson
+
+from models.event import BadEvent, Reason, decode, decode_key
+from models.model import Model
+from models.timestamps import MAX_MS
+from models.training.columns import Predictors, TrainingError, compile_columns
+from models.training.fold import Happened, documents_at
+from models.training.matrix import Refused, TrainingMatrix, empty, evaluate
+from models.training.rows import read_rows
+
+By = Literal["event_time", "arrival"]
+NO_TIME = -1  # Kafka's word for a record without a timestamp
+_TASK_ROWS = 4_000  # enough that a process is busy for a good part of a second, few enough to keep many of them busy
+
+
+class Record(NamedTuple):
+    """A record of the topic of change events, as it came.
+
+    Attributes:
+        offset: in its partition, if known: then records may come in any order, and one that comes twice counts once.
+    """
+
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int = NO_TIME
+    offset: int | None = None
+
+
+class Asked(NamedTuple):
+    """What is asked of one member: `rows` are (at_ms, number of the row), by time; `records` have their numbers."""
+
+    key: bytes
+    records: list[tuple[int, Record]]
+    rows: list[tuple[int, int]]
+
+
+class Task(NamedTuple):
+    """Some members, to be answered by whatever process."""
+
+    predictors: Predictors | Model
+    by: By
+    members: list[Asked]
+
+
+class Answer(NamedTuple):
+    """Numbers of the rows whose member was known then, their predictors, and what was refused on the way."""
+
+    numbers: list[int]
+    x: Any
+    refused: list[Refused]
+
+
+def from_history(
+    predictors: Predictors | Model,
+    events: Iterable[Record | tuple[Any, ...] | Mapping[str, Any]],
+    rows: Iterable[Any],
+    *,
+    by: By = "event_time",
+    map: Callable[[Callable[[Task], Answer], Iterable[Task]], Iterable[Answer]] = map,
+) -> TrainingMatrix:
+    """Return the predictors of members as of times, from the history of their change events.
+
+    Args:
+        predictors: as for `training_matrix`.
+        events: in the order of the topic: `Record`s or tuples like them, or envelopes as objects that name their
+            member_id. Those of the members in `rows` are held in memory.
+        rows: (member id, time) pairs in any order, several of a member if you like; the matrix has their order.
+        by: which time of an event says from when on it is known; see the laws above.
+        map: `map` of a ProcessPoolExecutor, to use all cores.
+
+    Raises:
+        TrainingError: with every problem of the predictors, or of the rows, or events without the time asked for.
+    """
+    columns = compile_columns(predictors)
+    asked = read_rows(rows)
+    n = len(asked.member_ids)
+    x, is_known = empty(columns, n), np.zeros(n, dtype=np.bool_)
+    wanted, refused = asked.by_member(), list[Refused]()
+    records = _gather(events, wanted, refused)
+    if by == "arrival":
+        _check_timestamps(records)
+    for answer in map(answer_one, _tasks(predictors, by, wanted, records)):
+        x[answer.numbers] = answer.x
+        is_known[answer.numbers] = True
+        refused += answer.refused
+    at_ms = np.array(asked.at_ms, dtype=np.int64)
+    refused.sort()
+    return TrainingMatrix(x, columns.names, asked.member_ids, at_ms, is_known, columns.texts, tuple(refused))
+
+
+def record_of(envelope: Mapping[str, Any]) -> Record:
+    """Return the record of an envelope that names its member.
+
+    Raises:
+        BadEvent: there is no member_id.
+    """
+    member_id = envelope.get("member_id")
+    if not isinstance(member_id, str):
+        raise BadEvent(Reason.MISSING_FIELD, "member_id: expected a text (it becomes the record's key)")
+    return Record(member_id.encode(), orjson.dumps(envelope))
+
+
+def _gather(
+    events: Iterable[Any], wanted: Mapping[bytes, Any], refused: list[Refused]
+) -> dict[bytes, list[tuple[int, Record]]]:
+    """Return the records of the wanted keys, numbered; a record that can be nobody's is refused."""
+    found: dict[bytes, list[tuple[int, Record]]] = {key: [] for key in wanted}
+    for number, event in enumerate(events):
+        try:
+            record = record_of(event) if isinstance(event, Mapping) else Record(*event)
+            if record.key is not None and record.key in found:
+                found[record.key].append((number, record))
+            else:
+                decode_key(record.key)
+        except BadEvent as error:
+            refused.append(Refused(number, error.reason, error.detail))
+    return found
+
+
+def _check_timestamps(records: Mapping[bytes, list[tuple[int, Record]]]) -> None:
+    timeless = sorted(number for numbered in records.values() for number, one in numbered if one.timestamp_ms < 0)
+    if timeless:
+        raise TrainingError(
+            [f"events[{n}]: expected a record with a timestamp. Use: by='event_time'" for n in timeless]
+        )
+
+
+def _tasks(
+    predictors: Predictors | Model,
+    by: By,
+    wanted: Mapping[bytes, list[tuple[int, int]]],
+    records: dict[bytes, list[tuple[int, Record]]],
+) -> Iterator[Task]:
+    """Yield the members in parts of a few thousand rows, handing their records on."""
+    members: list[Asked] = []
+    n_rows = 0
+    for key, rows in wanted.items():
+        members.append(Asked(key, records.pop(key), rows))
+        n_rows += len(rows)
+        if n_rows >= _TASK_ROWS:
+            yield Task(predictors, by, members)
+            members, n_rows = [], 0
+    yield Task(predictors, by, members)
+
+
+def answer_one(task: Task) -> Answer:
+    """Return the rows of a task's members."""
+    refused: dict[int, BadEvent] = {}
+    numbers: list[int] = []
+    documents: list[Any] = []
+    times: list[int] = []
+    for key, records, rows in task.members:
+        at_ms = [at_ms for at_ms, _ in rows]
+        found = documents_at(_decode(key, records, task.by, refused), at_ms, refused)
+        for (time, number), document in zip(rows, found, strict=True):
+            if document is not None:
+                numbers.append(number)
+                documents.append(document)
+                times.append(time)
+    x = evaluate(compile_columns(task.predictors), documents, times)
+    return Answer(numbers, x, [Refused(number, error.reason, error.detail) for number, error in refused.items()])
+
+
+def _decode(key: bytes, records: list[tuple[int, Record]], by: By, refused: dict[int, BadEvent]) -> list[Happened]:
+    """Return one member's events by ascending position; those that can't be read are refused."""
+    if records and records[0][1].offset is not None:
+        records = sorted(records, key=lambda numbered: numbered[1].offset or 0)
+    happened: list[Happened] = []
+    for number, (_, value, timestamp_ms, offset) in records:
+        now_ms = MAX_MS if timestamp_ms < 0 else timestamp_ms
+        try:
+            event = decode(key, value, timestamp_ms, now_ms)
+        except BadEvent as error:
+            refused[number] = error
+            continue
+        counts_from_ms = event.at_ms if by == "event_time" else timestamp_ms
+        position = number if offset is None else offset
+        happened.append(Happened(counts_from_ms, position, event, len(value or b""), number))
+    return happened

@@ -1,0 +1,130 @@
+"""The training matrix: predictors of members as of times, and the frames that libraries want."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from models.event import Reason
+from models.model import Model
+from models.training.columns import Columns, Predictors, TrainingError, compile_columns
+from models.training.rows import At, times_of
+
+KEYS = ("member_id", "at", "is_known")  # the columns that stand before the predictors in a table
+_CHUNK = 200  # rows evaluated together: more don't fit the cache, fewer don't pay for the beginning of each step
+
+
+class Refused(NamedTuple):
+    """An event that was skipped, as a worker makes it a dead letter. `number`: its place in the history, from 0."""
+
+    number: int
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TrainingMatrix:
+    """Predictors of members as of times.
+
+    Attributes:
+        x: (n, n_columns) float64; objects where there are texts. NaN: missing, for an imputer.
+        columns: names of the columns; texts: those of them that hold texts.
+        member_ids: whose row it is; at_ms: (n,) as of when, ms.
+        is_known: (n,) whether the stream knew the member at that time; where not, the row is NaN.
+        refused: events that can't be applied, each told of once.
+    """
+
+    x: Any
+    columns: tuple[str, ...]
+    member_ids: tuple[str, ...]
+    at_ms: npt.NDArray[np.int64]
+    is_known: npt.NDArray[np.bool_]
+    texts: frozenset[str] = frozenset()
+    refused: tuple[Refused, ...] = field(default=(), repr=False)
+
+    def to_pandas(self) -> Any:
+        """Return a DataFrame of the predictors alone, as estimators want it; its index is (member_id, at).
+
+        Raises:
+            ModuleNotFoundError: pandas isn't installed.
+        """
+        try:
+            import pandas
+        except ModuleNotFoundError:
+            raise ModuleNotFoundError("to_pandas needs pandas. Next: pip install pandas") from None
+        keys = [pandas.Index(self.member_ids), pandas.to_datetime(self.at_ms, unit="ms", utc=True)]
+        index = pandas.MultiIndex.from_arrays(keys, names=KEYS[:2])
+        return pandas.DataFrame(by_name(self.x, self.columns), index=index)
+
+    def to_polars(self) -> Any:
+        """Return a DataFrame of member_id, at, is_known and the predictors; a text that is missing is null.
+
+        Raises:
+            ModuleNotFoundError: Polars isn't installed.
+            TrainingError: a predictor is called like one of the first three.
+        """
+        try:
+            import polars
+        except ModuleNotFoundError:
+            raise ModuleNotFoundError("to_polars needs Polars. Next: pip install polars") from None
+        table = self.to_table()
+        return polars.DataFrame(table | {"at": polars.Series(table["at"]).cast(polars.Datetime("ms", "UTC"))})
+
+    def to_table(self) -> dict[str, Any]:
+        """Return name → values of member_id, at (ms), is_known and the predictors; a text that is missing is None.
+
+        Raises:
+            TrainingError: a predictor is called like one of the first three.
+        """
+        if taken := sorted({*KEYS}.intersection(self.columns)):
+            raise TrainingError([f"{name}: expected another name, a table has such a column already" for name in taken])
+        predictors = by_name(self.x, self.columns)
+        for name in self.texts:
+            predictors[name] = [value if isinstance(value, str) else None for value in predictors[name]]
+        return dict(zip(KEYS, (list(self.member_ids), self.at_ms, self.is_known), strict=True)) | predictors
+
+
+def training_matrix(
+    predictors: Predictors | Model,
+    documents: Sequence[Mapping[str, Any]],
+    at: At | Sequence[At],
+) -> TrainingMatrix:
+    """Return the predictors of member documents as they are at a time.
+
+    Args:
+        predictors: as in a model file; `"type": "text"` for a column of texts, and `missing` may be left to an imputer.
+            Or a model: then its inputs, as a worker computes them.
+        at: ISO 8601, ms or a datetime; one for all documents or one for each.
+
+    Raises:
+        TrainingError: with every problem of the predictors or the times.
+    """
+    columns = compile_columns(predictors)
+    at_ms = times_of(at, len(documents))
+    member_ids = tuple(str(document.get("member_id", "")) for document in documents)
+    x = evaluate(columns, documents, at_ms)
+    n = len(documents)
+    return TrainingMatrix(x, columns.names, member_ids, np.array(at_ms, np.int64), np.ones(n, np.bool_), columns.texts)
+
+
+def evaluate(columns: Columns, documents: Sequence[Any], at_ms: Sequence[int]) -> Any:
+    """Return (n, n_columns) of documents, each at its own time, a chunk after the other."""
+    x = empty(columns, len(documents))
+    for start in range(0, len(documents), _CHUNK):
+        stop = start + _CHUNK
+        x[start:stop] = columns.evaluate_many(documents[start:stop], at_ms[start:stop])
+    return x
+
+
+def empty(columns: Columns, n: int) -> Any:
+    """Return (n, n_columns) of NaN."""
+    return np.full((n, len(columns.names)), np.nan, dtype=object if columns.texts else np.float64)
+
+
+def by_name(x: Any, columns: Sequence[str]) -> dict[str, Any]:
+    """Return name → the values of its column; of objects as a list, so that libraries look at each value's type."""
+    return dict(zip(columns, x.T.tolist() if x.dtype == object else x.T, strict=True))

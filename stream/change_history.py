@@ -1,0 +1,153 @@
+"""Histories of change events, for training data: an NDJSON file, Parquet files, or the topic itself.
+
+Laws: records come in the order in which a worker would apply them, or with their offsets. What can't be anybody's event
+is told of with its place, never passed over.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from models.event import BadEvent, Reason, decode, decode_key
+from models.timestamps import MAX_MS
+from models.training import Record
+from models.training.history import NO_TIME
+from stream.parquet import ParquetError, arrow, read_batches
+from stream.topic_reader import connected, records
+
+_NOBODY = b"?"
+Progress = Callable[[int, int], None]  # records read, records in all
+
+
+@dataclass(frozen=True)
+class History:
+    """Records, to be read once.
+
+    Attributes:
+        place_of: where the record of a number (from 0) stands, for people.
+        problems: what was no event at all, each with its place; complete when the records have been read.
+    """
+
+    records: Iterable[Record]
+    place_of: Callable[[int], str]
+    problems: list[str]
+
+
+def key_of(value: bytes) -> bytes:
+    """Return the record key of a line of NDJSON: its member_id. What else is wrong with the line, `decode` says.
+
+    Raises:
+        BadEvent: no member_id, or one that can't be a key.
+    """
+    try:
+        envelope: Any = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return _NOBODY
+    member_id = envelope.get("member_id") if isinstance(envelope, dict) else "?"
+    if not isinstance(member_id, str):
+        raise BadEvent(Reason.MISSING_FIELD, "member_id: expected a text (it becomes the record's key)")
+    key = member_id.encode()
+    decode_key(key)
+    return key
+
+
+def ndjson_history(path: Path) -> History:
+    """Return the events of a file as `memberstream events send` takes it: one envelope a line, each with its `at`."""
+    problems: list[str] = []
+    left_out: list[int] = []  # the numbers that the next records would have had
+
+    def read() -> Iterator[Record]:
+        number = 0
+        with path.open("rb") as lines:
+            for line_number, line in enumerate(lines, 1):
+                value = line.strip()
+                try:
+                    key = key_of(value) if value else None
+                    if key == _NOBODY:
+                        decode(key, value, NO_TIME, MAX_MS)  # says what is wrong
+                except BadEvent as error:
+                    problems.append(f"{path}:{line_number}: {error}")
+                    key = None
+                if key is None:
+                    left_out.append(number)
+                    continue
+                yield Record(key, value)
+                number += 1
+
+    return History(read(), lambda number: f"{path}:{number + 1 + bisect_right(left_out, number)}", problems)
+
+
+def parquet_history(path: Path) -> History:
+    """Return the records of a Parquet file, or of a folder of them in the order of their names.
+
+    Columns: key (or member_id), value (text or bytes; null deletes), and if there are any timestamp (a timestamp, or ms
+    since 1970) and offset.
+    """
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if not files:
+        raise ParquetError(f"{path}: expected files *.parquet, found none. Next: check the path")
+
+    def read() -> Iterator[Record]:
+        for file in files:
+            for batch in read_batches(file, ["key|member_id", "value"], ["timestamp", "offset"]):
+                n = len(batch["key"])
+                times = _milliseconds(batch["timestamp"]) if "timestamp" in batch else [NO_TIME] * n
+                offsets = batch["offset"].to_pylist() if "offset" in batch else [None] * n
+                yield from map(Record, _bytes(batch["key"]), _bytes(batch["value"]), times, offsets)
+
+    return History(read(), lambda number: f"{path}, record {number + 1}", [])
+
+
+def _bytes(column: Any) -> list[bytes | None]:
+    pyarrow = arrow()
+    found: list[bytes | None] = column.cast(pyarrow.binary()).to_pylist()
+    return found
+
+
+def _milliseconds(column: Any) -> list[int]:
+    pyarrow = arrow()
+    if pyarrow.types.is_timestamp(column.type):
+        column = column.cast(pyarrow.timestamp("ms", column.type.tz), safe=False).cast(pyarrow.int64())
+    return [NO_TIME if time is None else int(time) for time in column.to_pylist()]
+
+
+async def topic_history(
+    bootstrap: Sequence[str], topic: str, keys: Container[bytes], progress: Progress = lambda done, total: None
+) -> History:
+    """Return the records of some keys from the topic of change events, each partition from its beginning to its end.
+
+    Raises:
+        TopicUnreadable: no broker there, no such topic, or its end can't be reached.
+    """
+    found: list[Record] = []
+    problems: list[str] = []
+    starts: list[int] = []  # number of each partition's first record
+    async with connected(bootstrap, topic, "check MEMBERSTREAM_TOPIC") as (consumer, partitions):
+        total = sum((await consumer.end_offsets(partitions)).values())
+        done = 0
+        for partition in partitions:
+            starts.append(len(found))
+            async for some in records(consumer, partition):
+                for one in some:
+                    if one.key in keys:
+                        found.append(Record(one.key, one.value, one.timestamp, one.offset))
+                        continue
+                    try:
+                        decode_key(one.key)
+                    except BadEvent as error:
+                        problems.append(f"{_place(topic, partition.partition, one.offset)}: {error}")
+                done += len(some)
+                progress(done, max(done, total))
+    return History(
+        found, lambda number: _place(topic, bisect_right(starts, number) - 1, found[number].offset), problems
+    )
+
+
+def _place(topic: str, partition: int, offset: int | None) -> str:
+    return f"{topic}, partition {partition}, offset {offset}"

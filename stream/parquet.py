@@ -1,0 +1,59 @@
+"""Parquet files, read in batches and written whole. pyarrow is loaded when the first one is used, and only then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+
+class ParquetError(OSError):
+    """A Parquet file that can't be used; the text says what to do next."""
+
+
+def arrow() -> Any:
+    """Return pyarrow with its Parquet part. Raises ParquetError: it isn't installed."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise ParquetError("Parquet files need pyarrow. Next: pip install 'memberstream[parquet]'") from None
+    return pyarrow
+
+
+def opened(path: Path) -> Any:
+    """Return a pyarrow.parquet.ParquetFile, to be closed. Raises ParquetError: it isn't one, or pyarrow is missing."""
+    pyarrow = arrow()
+    try:
+        return pyarrow.parquet.ParquetFile(path)
+    except pyarrow.ArrowInvalid as error:
+        raise ParquetError(f"{path}: expected a Parquet file ({error}). Next: check the file") from None
+
+
+def read_batches(path: Path, needed: Sequence[str], optional: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """Yield name → pyarrow array of the columns, some ten thousand rows at a time; what is optional may be missing.
+
+    Args:
+        needed: names, several that may stand for one another joined by `|`; the first of them is the name given back.
+
+    Raises:
+        ParquetError: as `opened`, or a column is missing.
+    """
+    with opened(path) as file:
+        there = file.schema_arrow.names
+        chosen: dict[str, str] = {name: name for name in optional if name in there}
+        for names in needed:
+            given = next((name for name in names.split("|") if name in there), None)
+            if given is None:
+                expected = names.replace("|", " or ")
+                raise ParquetError(f"{path}: expected a column {expected}, found {', '.join(there)}. Next: rename one")
+            chosen[names.split("|")[0]] = given
+        for batch in file.iter_batches(columns=list(chosen.values())):
+            yield {name: batch.column(given) for name, given in chosen.items()}
+
+
+def write(path: Path, columns: dict[str, Any]) -> None:
+    """Write a table; a key `at` holds ms since 1970 and becomes a timestamp."""
+    pyarrow = arrow()
+    table = pyarrow.table(columns | {"at": pyarrow.array(columns["at"], pyarrow.timestamp("ms", "UTC"))})
+    pyarrow.parquet.write_table(table, path)

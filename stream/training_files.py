@@ -1,0 +1,129 @@
+"""The files around training data: the rows that are asked for (CSV, Parquet), and the matrix (Parquet, CSV, npz).
+
+Laws: every bad row is told of with its place; a matrix is written whole or not at all, and read back bit for bit.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.timestamps import format_ms
+from models.training import TrainingMatrix
+from models.training.rows import to_ms
+from stream.parquet import read_batches, write
+
+OUTPUTS = (".parquet", ".csv", ".npz")
+
+
+class TrainingFileError(OSError):
+    """A file that can't be read or written; the text says what to do next."""
+
+
+def read_rows(path: Path) -> list[tuple[str, int]]:
+    """Return the (member id, as-of ms) of a file with the columns member_id and at; others are left alone.
+
+    Raises:
+        TrainingFileError: no such columns, or bad rows; lists all of them.
+    """
+    rows: list[tuple[str, int]] = []
+    problems: list[str] = []
+    for place, member_id, at in _parquet_rows(path) if path.suffix == ".parquet" else _csv_rows(path):
+        at_ms = to_ms(int(at) if isinstance(at, str) and at.lstrip("-").isdigit() else at)
+        if not member_id:
+            problems.append(f"{place}: expected a member id, found nothing")
+        elif at_ms is None:
+            problems.append(f"{place}: expected a time in at, ISO 8601 or ms since 1970, found {str(at)[:60]!r}")
+        else:
+            rows.append((member_id, at_ms))
+    if problems:
+        raise TrainingFileError("\n".join([*problems, f"Next: correct these {len(problems)} rows"]))
+    return rows
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[str, str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        lines = csv.reader(file)
+        header = next(lines, [])
+        if not {"member_id", "at"} <= set(header):
+            raise TrainingFileError(
+                f"{path}:1: expected a header with member_id and at, found {', '.join(header)[:100] or 'nothing'}. "
+                "Next: name the columns in the first line"
+            )
+        member, at = header.index("member_id"), header.index("at")
+        for line in lines:
+            if line:
+                cells = [*line, *[""] * len(header)]
+                yield f"{path}:{lines.line_num}", cells[member], cells[at]
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, str, Any]]:
+    number = 0
+    for batch in read_batches(path, ["member_id", "at"]):
+        for member_id, at in zip(batch["member_id"].to_pylist(), batch["at"].to_pylist(), strict=True):
+            number += 1
+            yield f"{path}, row {number}", "" if member_id is None else str(member_id), at
+
+
+def write_matrix(matrix: TrainingMatrix, path: Path) -> None:
+    """Write a matrix in the form that the path's ending names.
+
+    Raises:
+        TrainingFileError: another ending, or texts in an npz.
+        TrainingError: a predictor is called like one of the columns before the predictors.
+    """
+    if path.suffix not in OUTPUTS:
+        raise TrainingFileError(f"{path}: expected an ending of {', '.join(OUTPUTS)}. Next: choose one")
+    if path.suffix == ".npz" and matrix.texts:
+        raise TrainingFileError(
+            f"{path}: {', '.join(sorted(matrix.texts))}: texts don't go into npz. Next: use .parquet"
+        )
+    descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
+    os.close(descriptor)
+    try:
+        _WRITERS[path.suffix](matrix, Path(name))
+        os.chmod(name, 0o644)  # mkstemp's 0600 would hide it from others
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _write_csv(matrix: TrainingMatrix, path: Path) -> None:
+    """Floats as Python prints them, which reads back to the same bits; NaN as nothing."""
+    table = matrix.to_table()
+    columns = [_cells(values) for values in table.values()]
+    columns[1] = [format_ms(at_ms) for at_ms in columns[1]]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(table)
+        lines.writerows(zip(*columns, strict=True))
+
+
+def _cells(values: Any) -> list[Any]:
+    listed = values.tolist() if isinstance(values, np.ndarray) else values
+    return ["" if value is None or value != value else value for value in listed]
+
+
+def _write_npz(matrix: TrainingMatrix, path: Path) -> None:
+    np.savez_compressed(
+        path,
+        x=matrix.x,
+        columns=np.array(matrix.columns),
+        member_ids=np.array(matrix.member_ids),
+        at_ms=matrix.at_ms,
+        is_known=matrix.is_known,
+    )
+
+
+_WRITERS = {
+    ".parquet": lambda matrix, path: write(path, matrix.to_table()),
+    ".csv": _write_csv,
+    ".npz": _write_npz,
+}
