@@ -23,7 +23,13 @@ MAX_WINDOW_DAYS = 36_500
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,99}")
 _AGGREGATES = get_args(Aggregate)
 _COMBINATIONS = ("ratio", "product")
-EMPTY_IS_ZERO = ("count", "sum", "distinct", "product")  # their missing value has an obvious default, 0
+EMPTY_IS_ZERO = (
+    "count",
+    "sum",
+    "distinct",
+    "decayed_count",
+    "product",
+)  # their missing value has an obvious default, 0
 _OPTIONAL = {"missing", "transforms"}
 _LIST_FIELDS = {"value", "time", "window_days", "where"}
 _CLOCK_FIELDS = {"resolution", "utc_offset_minutes"}
@@ -97,6 +103,10 @@ def _kind(node: Node) -> str | None:
     fields = _OPTIONAL | _LIST_FIELDS
     if aggregate.value == "count":
         fields -= {"value"}
+    elif aggregate.value == "decayed_count":
+        fields = (fields - {"value"}) | _CLOCK_FIELDS
+        node.object({"name", "path", "time", "half_life_days"}, fields | {"aggregate"})
+        return "decayed_count"
     elif aggregate.value == "days_since":  # without `time` the value at the path itself is the point in time
         fields = (fields - {"value"} if "time" in node.value else _OPTIONAL | {"time"}) | _CLOCK_FIELDS
     node.object({"name", "path"}, fields | {"aggregate"})
@@ -113,6 +123,10 @@ def _source(node: Node, kind: str, is_text: bool) -> Source | None:
         window.problem(f"a number of days, from a millisecond to {MAX_WINDOW_DAYS}")
     if window and "time" not in node.value:
         window.problem("a field `time` beside the window", "none")
+    half_life = node.get("half_life_days")
+    half_life_days = half_life.number("a number of days") if half_life else None
+    if half_life and half_life_days is not None and not 0 < half_life_days <= MAX_WINDOW_DAYS:
+        half_life.problem(f"a number of days above 0, up to {MAX_WINDOW_DAYS}")
     where = _where(node.get("where"))
     resolution_ms, offset_ms = _clock(node)
     if path is None or ("time" in node.value and time is None):
@@ -123,7 +137,9 @@ def _source(node: Node, kind: str, is_text: bool) -> Source | None:
         return Elapsed(path, resolution_ms, offset_ms)
     window_ms = None if window_days is None else round(window_days * DAY_MS)
     aggregate: Any = kind  # one of _AGGREGATES, as _kind has checked
-    return ListAggregate(path, aggregate, value or (), time, window_ms, where, resolution_ms, offset_ms, is_text)
+    return ListAggregate(
+        path, aggregate, value or (), time, window_ms, where, resolution_ms, offset_ms, is_text, half_life_days
+    )
 
 
 def _clock(node: Node) -> tuple[int, int]:

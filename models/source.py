@@ -28,7 +28,7 @@ Reading = tuple[list[Any], list[int]]  # values or None, and until when each hol
 # (documents, now_ms of each, scratch of each) → values and untils of all
 ReadMany = Callable[[Sequence[Any], Sequence[int], Sequence[Scratch]], Reading]
 RESOLUTION_MS = {"days": DAY_MS, "hours": 3_600_000, "seconds": 1_000}
-Aggregate = Literal["count", "sum", "mean", "min", "max", "last", "distinct", "days_since"]
+Aggregate = Literal["count", "sum", "mean", "min", "max", "last", "distinct", "days_since", "decayed_count"]
 
 
 def number(value: Any) -> float | None:
@@ -122,6 +122,7 @@ class ListAggregate:
         time: path of an element's point in time; elements without a valid one are left out. None: all elements count.
         window_ms: only elements younger than this; needs `time`.
         where: conditions that all must hold for an element to count.
+        half_life_days: of decayed_count: after so many days an element counts half.
     """
 
     path: Path
@@ -133,6 +134,7 @@ class ListAggregate:
     resolution_ms: int = DAY_MS
     utc_offset_ms: int = 0
     is_text: bool = False
+    half_life_days: float | None = None
 
     @property
     def moves(self) -> bool:
@@ -146,6 +148,8 @@ class ListAggregate:
         get_value = getter(self.value)
         if self.aggregate == "days_since":
             return _days_since(select, elapsed_days(self.resolution_ms, self.utc_offset_ms))
+        if self.half_life_days is not None:
+            return _decayed_count(select, elapsed_days(self.resolution_ms, self.utc_offset_ms), self.half_life_days)
         if self.aggregate == "last":
             convert = text if self.is_text else number
             return _last(select, lambda element: convert(get_value(element)))
@@ -194,6 +198,20 @@ def _days_since(select: Select, elapsed: Callable[[int, int], tuple[float, int]]
             return None, until_ms
         days, changes_ms = elapsed(max(times), now_ms)
         return days, min(until_ms, changes_ms)
+
+    return read
+
+
+def _decayed_count(select: Select, elapsed: Callable[[int, int], tuple[float, int]], half_life_days: float) -> Read:
+    """The sum of 2 ** -(days since / half-life) over the elements, exact in its terms and rounded once."""
+
+    def read(document: Any, now_ms: int, scratch: Scratch) -> tuple[float, int]:
+        _, times, until_ms = select(document, now_ms, scratch)
+        if not times:
+            return 0.0, until_ms
+        days = [elapsed(at_ms, now_ms)[0] for at_ms in times]
+        total = math.fsum(2.0 ** -(d / half_life_days) for d in days)
+        return total, min(until_ms, elapsed(times[0], now_ms)[1])
 
     return read
 

@@ -117,9 +117,11 @@ GOOD: dict[str, dict[str, Any]] = {
                 {"name": "d", "path": "l", "aggregate": "count", "where": {"a\\.b": {"gte": 1, "lt": 3}}},
                 {"name": "e", "path": "l", "time": "t", "aggregate": "count", "window_days": 36_500},
                 {"name": "f", "ratio": ["a", "b"], "missing": 1, "transforms": [{"clip": {"min": 0}}]},
+                {"name": "h", "path": "l", "time": "t", "aggregate": "decayed_count", "half_life_days": 7}
+                | {"resolution": "hours", "utc_offset_minutes": 60, "window_days": 90, "where": _WHERE},
                 {"name": "g", "product": ["f", "f"], "transforms": [{"clip": {"max": 5}}, {"bins": [0, 1, 2]}]},
             ],
-            "model.coef": [0] * 7,
+            "model.coef": [0] * 8,
             "examples.0.cluster": 1,
         }
     ),
@@ -183,6 +185,10 @@ BAD: dict[str, dict[str, Any]] = {
             "resolution": [],
             "utc_offset_minutes": 2000,
         }
+    },
+    "half-life": {
+        "predictors.0": {"name": "a", "path": "l", "aggregate": "decayed_count", "value": "v"},
+        "predictors.1": {"name": "b", "path": "l", "aggregate": "decayed_count", "time": "t", "half_life_days": 0},
     },
     "value with a window": {"predictors.0.window_days": 3},
     "window": {

@@ -68,6 +68,7 @@ EVERY_KIND: list[dict[str, Any]] = [
     {"name": "value", "path": "v", "missing": 0},
     {"name": "category", "path": "v", "transforms": [{"one_hot": ["x", "y"]}]},
     {"name": "elapsed", "path": "v", "aggregate": "days_since", "missing": 0},
+    {"name": "decayed", "path": "v", "aggregate": "decayed_count", "time": "t", "half_life_days": 1e-300},
     {"name": "logs", "path": "v", "missing": 0, "transforms": ["log1p", {"scale": {"mean": 0, "sd": 5e-324}}]},
     {"name": "bins", "path": "v", "missing": 0, "transforms": [{"bins": [0, 1]}, {"one_hot": [0, 1, 2]}]},
     {"name": "square", "product": ["value", "value"]},

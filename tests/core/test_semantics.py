@@ -97,6 +97,23 @@ def test_days_since_counts_midnights_hours_or_seconds() -> None:
     assert until_of(days, {"t": "never"}) == FOREVER
 
 
+@given(st.lists(st.integers(-90 * DAY_MS, DAY_MS), max_size=6), st.sampled_from([0.25, 7, 90]))
+def test_a_decayed_count_halves_with_each_half_life(ages_ms: list[int], half_life: float) -> None:
+    """It equals a plain sum of powers over midnights passed, holds until the next one, and lies within its stated bound
+    of the count that decays at every moment."""
+    decayed = {"path": "l", "time": "t", "aggregate": "decayed_count", "half_life_days": half_life}
+    times = [NOW + age for age in ages_ms]
+    items = {"l": [{"t": at} for at in times]}
+    there = [at for at in times if at <= NOW]
+    days = [NOW // DAY_MS - at // DAY_MS for at in there]
+    assert value_of(decayed, items) == math.fsum(2.0 ** -(d / half_life) for d in days)
+    exact = math.fsum(2.0 ** -((NOW - at) / DAY_MS / half_life) for at in there)
+    bound = 2 ** (1 / half_life)
+    assert exact / bound <= value_of(decayed, items) * (1 + 1e-12) <= exact * bound * (1 + 1e-9)
+    changes = [at for at in times if at > NOW] + ([(NOW // DAY_MS + 1) * DAY_MS] if there else [])
+    assert until_of(decayed, items) == min(changes, default=FOREVER)
+
+
 def test_last_takes_the_latest_and_of_equals_the_last_in_the_list() -> None:
     """`last` orders by time, then by place in the list; without times by place alone; its value may be missing."""
     items = [{"t": NOW - 1, "v": 1}, {"t": NOW - 1, "v": 2}, {"t": NOW - 5, "v": 3}, {"t": NOW + 5, "v": 4}]

@@ -116,6 +116,8 @@ def _aggregate(draw: st.DrawFn) -> dict[str, Any]:
     given: dict[str, Any] = {"path": draw(_list_paths), "aggregate": aggregate}
     if aggregate == "days_since":
         given |= {"time": "t"} | draw(_clock())
+    elif aggregate == "decayed_count":
+        given |= {"time": "t", "half_life_days": draw(st.sampled_from([0.01, 7, 30.5]))} | draw(_clock())
     else:
         given |= draw(st.sampled_from([{}, {"time": "t"}, {"time": "t"}]))
         if aggregate != "count":
