@@ -12,24 +12,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from itertools import islice
 from time import perf_counter
 
 from models.member import decode
-from stream.batch import to_update
 from stream.keyspace import Scored
 from stream.locks import Locks
 from stream.publication import Current, Publication
 from stream.rescoring import Rescoring
 from stream.state import State
+from stream.turns import SLICE, Turns
 from stream.writer import Writer
 
 log = logging.getLogger(__name__)
-# Members between two turns of the stream: about 10 ms, and well below that what an event waits at the median.
-SLICE = 100
-# Of the time while events arrive, the share that goes to the backfill.
-SHARE = 0.25
 # A retired version may have been live a moment ago: readers go by their copy of what is live for a second (lookup).
 GRACE_S = 3.0
 _PROGRESS_EVERY_S = 5.0
@@ -40,7 +35,6 @@ class Backfill:
 
     Args:
         locks: of the partitions, which batches take, too.
-        n_batches: counts the worker's batches: it stands still while nothing arrives.
 
     Attributes:
         remaining: partition under way → members still to be looked at, about.
@@ -55,10 +49,10 @@ class Backfill:
         writer: Writer,
         rescoring: Rescoring,
         locks: Locks,
-        n_batches: Callable[[], int],
+        turns: Turns,
     ) -> None:
         self._current, self._state, self._writer, self._rescoring = current, state, writer, rescoring
-        self._locks, self._n_batches = locks, n_batches
+        self._locks, self._turns = locks, turns
         self.remaining: dict[int, int] = {}
         self.through: dict[int, int] = {}
         self.scored = 0
@@ -98,8 +92,7 @@ class Backfill:
             await asyncio.sleep(GRACE_S)
         keys = (key for key, _ in self._state.scan(partition))
         while part := list(islice(keys, SLICE)):
-            began, n_batches = perf_counter(), self._n_batches()
-            async with self._locks.of(partition):
+            async with self._turns.slice(self._locks.of(partition)):
                 if self._current.publication is not publication:
                     return False
                 await self._slice(partition, publication, part, dropped)
@@ -110,23 +103,14 @@ class Backfill:
                 said_at = now
                 log.info("partition %d: new models: %d of about %d members scored (%.0f members/s)",
                          partition, done, total, done / (now - start))  # fmt: skip
-            await asyncio.sleep(0)
-            if self._n_batches() != n_batches:  # events arrive
-                await asyncio.sleep((now - began) * (1 / SHARE - 1))
         return True
 
     async def _slice(self, partition: int, publication: Publication, keys: list[bytes], dropped: list[bytes]) -> None:
-        """Bring one slice up to date. The scan is of a moment long past: states are read again, under the lock.
-
-        Redis first: a crash before the changelog leaves the members outdated in state, and they are done again.
-        """
+        """Bring one slice up to date. The scan is of a moment long past: states are read again, under the lock."""
         states = self._state.get_many(partition, keys)
         members = [(key, decode(data)) for key, data in zip(keys, states, strict=True) if data is not None]
-        outdated = self._rescoring.rescore(publication, members)
-        await self._writer.write(partition, [to_update(key, member, publication) for key, member in outdated])
+        self.scored += len(await self._rescoring.bring_up(partition, publication, members))
         await self._writer.drop(keys, dropped)
-        await self._rescoring.remember_members(partition, outdated)
-        self.scored += len(outdated)
 
     async def _finish(self, partition: int, publication: Publication) -> None:
         async with self._locks.of(partition):
