@@ -261,7 +261,8 @@ class Process:
                 self.disk.committed = left[-1].offset + 1
 
     async def rescore_due(self, crash_at: CrashPoint | None = None) -> None:
-        """Rescore all members that are due; with `crash_at` as in `run`. Raises Crash."""
+        """Rescore all members that are due, after any backfill; with `crash_at` as in `run`. Raises Crash."""
+        await asyncio.gather(*self.pipeline._backfills.values())
         self._crash_at = crash_at
         await self.timers.catch_up(0)
         self._die_at("3")

@@ -48,6 +48,10 @@ def test_all_series_exist_before_anything_happened() -> None:
         rebalances=lambda: 1,
         backfill=lambda: (2, 3),
         refused_models=lambda: 0,
+        timers=lambda: {0: 4},
+        due=lambda: 1,
+        overdue_s=lambda: 0.5,
+        rescored=lambda: 6,
     )
     current = Current(compile_models([parse(level())]), Announcement(-1, (), {}))
     text = generate_latest(Metrics(current, gauges).registry).decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -71,44 +72,38 @@ def test_timers_agree_with_a_recomputation(
     disk = Disk()
     for batch in cut(records, sizes):
         if crash_at is not None:
-            process = Process(disk, MODELS)
-            asyncio.run(process.run([batch]))
-            try:
-                asyncio.run(process.rescore_due(crash_at))
-            except Crash:
-                process = Process(disk, MODELS)
-        process = Process(disk, MODELS)
-        asyncio.run(catch_up(process, [batch]))
+            with suppress(Crash):
+                asyncio.run(catch_up(disk, [batch], crash_at))
+        asyncio.run(catch_up(disk, [batch]))
         assert held(disk) == from_scratch(disk)
 
 
-async def catch_up(process: Process, batches: Sequence[Sequence[Record]]) -> None:
+async def catch_up(disk: Disk, batches: Sequence[Sequence[Record]], crash_at: CrashPoint | None = None) -> Process:
+    """Run a process that handles what isn't committed yet and then rescores the due."""
+    process = Process(disk, MODELS)
     await process.run(batches)
-    await process.rescore_due()
-    await process.rescore_due()  # nobody is left
+    await process.rescore_due(crash_at)
+    return process
 
 
 def test_the_crash_points_are_reached() -> None:
     """Each side effect but dead letters happens when members are rescored; otherwise the law above is empty."""
+    visits = [visit(0, b"a", 0), visit(1, b"b", 0), visit(2, b"c", 5)]
     for point in CRASH_POINTS[1:]:
-        disk = Disk()
-        process = Process(disk, MODELS)
-        asyncio.run(process.run([[visit(0, b"a", 0), visit(1, b"b", 0), visit(2, b"c", 5)]]))
         with pytest.raises(Crash, match=point):
-            asyncio.run(process.rescore_due(point))
+            asyncio.run(catch_up(Disk(), [visits], point))
 
 
 def test_only_the_due_are_touched() -> None:
     """Of a hundred members the one whose visit leaves the window is written again, and keeps its position."""
     disk = Disk()
-    process = Process(disk, MODELS)
     records = [visit(i, b"m%d" % i, 0 if i == 7 else 2) for i in range(100)]
-    asyncio.run(process.run([[*records, visit(100, b"clock", 3)]]))
+    asyncio.run(catch_up(disk, [[*records, visit(100, b"clock", 2)]]))
     before, n = dict(disk.redis), len(disk.changelog)
-    asyncio.run(process.rescore_due())
+    process = asyncio.run(catch_up(disk, [[visit(101, b"clock", 3)]]))
     changed = {key for key, now in disk.redis.items() if now != before[key]}
-    assert changed == {b"m7"}
-    assert [key for key, _ in disk.changelog[n:]] == [b"m7"]
+    assert changed == {b"m7", b"clock"}
+    assert [key for key, _ in disk.changelog[n:] if not key.startswith(b"\0")] == [b"clock", b"m7"]
     assert disk.redis[b"m7"].position == (7, _START_MS + 3 * _DAY_MS)
     assert disk.redis[b"m7"].valid_until_ms is None
     assert disk.late_ms == [0]
@@ -145,12 +140,17 @@ def test_an_obsolete_timer_is_removed() -> None:
     """A timer that says what no state says costs one look, and changes no member."""
     disk = Disk()
     process = Process(disk, MODELS)
-    asyncio.run(process.run([[visit(0, b"a", 2), visit(1, b"clock", 3)]]))
-    whole, n = set(process.state.timers), len(disk.changelog)
-    process.state.timers |= {Timer(5, b"a"), Timer(6, b"nobody")}
-    asyncio.run(process.rescore_due())
-    assert process.state.timers == whole
-    assert len(disk.changelog) == n
+
+    async def with_obsolete_ones() -> None:
+        await process.run([[visit(0, b"a", 2), visit(1, b"clock", 3)]])
+        await process.rescore_due()
+        whole, n = set(process.state.timers), len(disk.changelog)
+        process.state.timers |= {Timer(5, b"a"), Timer(6, b"nobody")}
+        await process.rescore_due()
+        assert process.state.timers == whole
+        assert len(disk.changelog) == n
+
+    asyncio.run(with_obsolete_ones())
     assert process.timers.rescored == 0
 
 
@@ -160,16 +160,19 @@ def test_overdue_members_come_oldest_first_and_in_slices() -> None:
     process = Process(disk, MODELS)
     days = [0, 2, 1]
     records = [visit(i, b"m%04d" % i, days[i % 3]) for i in range(1_050)]
-    asyncio.run(process.run([[*records, visit(1_050, b"clock", 50)]]))
     seen: list[tuple[int, int]] = []
     write = process.state.write
 
     def spy(*args: Any) -> None:
-        seen.append(process.timers.waiting[0])
+        seen.extend(process.timers.waiting.values())
         write(*args)
 
-    process.state.write = spy  # type: ignore[method-assign]
-    asyncio.run(process.rescore_due())
+    async def all_at_once() -> None:
+        await process.run([[*records, visit(1_050, b"clock", 50)]])
+        process.state.write = spy  # type: ignore[method-assign]
+        await process.rescore_due()
+
+    asyncio.run(all_at_once())
     assert [n for n, _ in seen] == list(range(1_050, 0, -100))
     assert [due_ms for _, due_ms in seen] == sorted(due_ms for _, due_ms in seen)
     assert disk.late_ms == sorted(disk.late_ms, reverse=True)
@@ -196,5 +199,5 @@ def test_a_rebalance_doesnt_wait_for_due_members() -> None:
 
     disk = asyncio.run(interrupted())
     assert held(disk) != from_scratch(disk)
-    asyncio.run(catch_up(Process(disk, MODELS), []))
+    asyncio.run(catch_up(disk, []))
     assert held(disk) == from_scratch(disk)
