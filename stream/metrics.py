@@ -133,7 +133,7 @@ METRICS = (
     ("memberstream_overdue_seconds", "gauge", "", "for how long the member has waited that is due longest"),
     ("memberstream_due_rescored_members_total", "counter", "", "members rescored because they fell due"),
     ("memberstream_due_lateness_seconds", "histogram", "", "from the moment a member fell due until it was rescored"),
-    ("memberstream_clock_skew_seconds", "gauge", "", "smallest age of a record, when it was applied, in two minutes"),
+    ("memberstream_clock_skew_seconds", "gauge", "", "age of the youngest record of the last minute or two"),
 )  # fmt: skip
 _DECLARED = {name: (kind, [x for x in labels.split(", ") if x], text) for name, kind, labels, text in METRICS}
 STAGES = ("decode", "load", "apply", "score", "dead_letters", "encode", "changelog_and_redis", "store")
