@@ -1,8 +1,8 @@
 """Redis from state: all members of a partition, when Redis has lost them.
 
 Laws: Redis is only a projection of the state, so writing every member again is always right and may be repeated. A
-member that the current models don't cover yet, or who is due, is rescored on the way. While Redis takes one slice of
-members the next is decoded.
+member that the current models don't cover yet is rescored on the way. While Redis takes one slice of members the next
+is decoded.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Rebuild:
         members, publication = self._state.scan(partition), self._current.publication
         while part := list(islice(members, SLICE)):
             decoded = [(key, decode(data)) for key, data in part]
-            await self._rescoring.remember(partition, self._rescoring.rescore(partition, publication, decoded))
+            await self._rescoring.remember(partition, self._rescoring.rescore(publication, decoded))
             yield [
                 to_update(key, member, publication)
                 if member.document is not None

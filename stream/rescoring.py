@@ -18,6 +18,8 @@ from stream.settings import Clock
 from stream.state import Items, State, Timer, Timers
 from stream.writer import Writer
 
+NEVER = -FOREVER
+
 
 class Rescored(NamedTuple):
     """A member that was rescored, and when it would have fallen due before, ms."""
@@ -38,19 +40,23 @@ class Rescoring:
         return self._wall_ms() if self._clock == "wall" else self._writer.progress[partition].clock_ms
 
     def rescore(
-        self, partition: int, publication: Publication, members: Sequence[tuple[bytes, Member]]
+        self, publication: Publication, members: Sequence[tuple[bytes, Member]], due_ms: int = NEVER
     ) -> list[Rescored]:
-        """Rescore, in place, those of the members that are due or that the publication doesn't cover; returns them.
+        """Rescore, in place, those of the members that the publication doesn't cover or that are due; returns them.
 
-        The time is now; with the event clock, that of its last scoring for a member that isn't due.
+        Args:
+            due_ms: who is due by then; nobody by default. It is also the time, with the event clock, that those are
+                rescored at; the others are then as of their last scoring. With the wall clock all are as of now.
         """
-        now_ms = self.now_ms(partition)
         outdated = [
             Rescored(key, member, member.valid_until_ms)
             for key, member in members
-            if member.document is not None and (member.valid_until_ms <= now_ms or not publication.covers(member))
+            if member.document is not None and (member.valid_until_ms <= due_ms or not publication.covers(member))
         ]
-        times = [now_ms if self._clock == "wall" or was_due_ms <= now_ms else 0 for _, _, was_due_ms in outdated]
+        if self._clock == "wall":
+            times = [self._wall_ms()] * len(outdated)
+        else:
+            times = [due_ms if was_due_ms <= due_ms else 0 for _, _, was_due_ms in outdated]
         rescore_many(publication.plan, [member for _, member, _ in outdated], times)
         return outdated
 
@@ -59,6 +65,7 @@ class Rescoring:
         partition: int,
         publication: Publication,
         members: Sequence[tuple[bytes, Member]],
+        due_ms: int = NEVER,
         obsolete: Sequence[Timer] = (),
     ) -> list[Rescored]:
         """Rescore those of the members that need it and write them out; returns them.
@@ -68,7 +75,7 @@ class Rescoring:
         Args:
             obsolete: timers to be removed that aren't the members' own.
         """
-        rescored = self.rescore(partition, publication, members)
+        rescored = self.rescore(publication, members, due_ms)
         await self._writer.write(partition, [to_update(key, member, publication) for key, member, _ in rescored])
         await self.remember(partition, rescored, obsolete)
         return rescored

@@ -83,10 +83,11 @@ class MemberTimers:
         obsolete = [
             timer for timer in timers if timer.key not in found or found[timer.key].valid_until_ms != timer.due_ms
         ]
-        rescored = await self._rescoring.bring_up(partition, self._current.publication, list(found.items()), obsolete)
-        now_ms = self._rescoring.now_ms(partition)
+        publication, now_ms = self._current.publication, self._rescoring.now_ms(partition)
+        rescored = await self._rescoring.bring_up(partition, publication, list(found.items()), now_ms, obsolete)
         self.rescored += len(rescored)
-        self._on_rescored([now_ms - was_due_ms for _, _, was_due_ms in rescored])
+        readable_ms = self._rescoring.now_ms(partition)
+        self._on_rescored([readable_ms - was_due_ms for _, _, was_due_ms in rescored])
 
     async def _count(self, partition: int, timers: Sequence[Timer]) -> int:
         """Return how many members are due, these included."""
