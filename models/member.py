@@ -106,6 +106,32 @@ def decode(data: bytes) -> Member:
     return member
 
 
+class _Times(msgspec.Struct, array_like=True, gc=False):
+    """The first of the stored attributes; the decoder skips the rest."""
+
+    position: int
+    version: int
+    as_of_ms: int
+    valid_until_ms: int
+
+
+_unpack_times = msgspec.msgpack.Decoder(_Times).decode
+
+
+def valid_until_of(data: bytes) -> int:
+    """Return the `valid_until_ms` of `encode`'s bytes without decoding the document.
+
+    Raises:
+        StateError: another schema, or damaged bytes.
+    """
+    if data[:1] != bytes((SCHEMA,)):
+        return decode(data).valid_until_ms
+    try:
+        return _unpack_times(memoryview(data)[_PREFIX.size :]).valid_until_ms
+    except msgspec.MsgspecError as error:
+        raise StateError(f"member state: damaged bytes ({error})") from None
+
+
 def _decode_1(data: bytes) -> Member:
     _, offset, version, as_of_ms, valid_until_ms, plan_id, n_memberships, n_x, n_until = _HEADER_1.unpack_from(data)
     start = _HEADER_1.size

@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from itertools import islice
 from time import perf_counter
 
 from models.member import decode
-from stream.batch import to_update
 from stream.enlisting import Enlisting, Progress
 from stream.keyspace import Scored
 from stream.list_rows import RowsLost
@@ -26,13 +24,10 @@ from stream.locks import Locks
 from stream.publication import Current, Publication
 from stream.rescoring import Rescoring
 from stream.state import State
+from stream.turns import SLICE, Turns
 from stream.writer import Writer
 
 log = logging.getLogger(__name__)
-# Members between two turns of the stream: about 10 ms, and well below that what an event waits at the median.
-SLICE = 100
-# Of the time while events arrive, the share that goes to the backfill.
-SHARE = 0.25
 # A retired version may have been live a moment ago: readers go by their copy of what is live for a second (lookup).
 GRACE_S = 3.0
 _PROGRESS_EVERY_S = 5.0
@@ -43,7 +38,6 @@ class Backfill:
 
     Args:
         locks: of the partitions, which batches take, too.
-        n_batches: counts the worker's batches: it stands still while nothing arrives.
 
     Attributes:
         remaining: partition under way → members, then rows of lists, still to be looked at, about.
@@ -59,10 +53,10 @@ class Backfill:
         rescoring: Rescoring,
         enlisting: Enlisting,
         locks: Locks,
-        n_batches: Callable[[], int],
+        turns: Turns,
     ) -> None:
         self._current, self._state, self._writer, self._rescoring = current, state, writer, rescoring
-        self._enlisting, self._locks, self._n_batches = enlisting, locks, n_batches
+        self._enlisting, self._locks, self._turns = enlisting, locks, turns
         self.remaining: dict[int, int] = {}
         self.through: dict[int, int] = {}
         self.scored = 0
@@ -122,8 +116,7 @@ class Backfill:
         self.remaining[partition] = total
         keys = (key for key, _ in self._state.scan(partition))
         while part := list(islice(keys, SLICE)):
-            began, n_batches = perf_counter(), self._n_batches()
-            async with self._locks.of(partition):
+            async with self._turns.slice(self._locks.of(partition)):
                 if self._current.publication is not publication:
                     return False
                 await self._slice(partition, publication, part, dropped)
@@ -134,40 +127,26 @@ class Backfill:
                 said_at = now
                 log.info("partition %d: new models: %d of about %d members scored (%.0f members/s)",
                          partition, done, total, done / (now - start))  # fmt: skip
-            await self._breathe(began, n_batches)
         return True
 
     def _pacing(self, partition: int) -> Progress:
         """Return what is called after each chunk of a list's rows."""
-        began, n_batches, done_before = perf_counter(), self._n_batches(), 0
+        give_way, done_before = self._turns.giving_way(), 0
 
         async def progress(done: int, total: int) -> None:
-            nonlocal began, n_batches, done_before
+            nonlocal done_before
             self.scored += done - done_before
             self.remaining[partition], done_before = total - done, done
-            await self._breathe(began, n_batches)
-            began, n_batches = perf_counter(), self._n_batches()
+            await give_way()
 
         return progress
 
-    async def _breathe(self, began: float, n_batches: int) -> None:
-        """Leave the worker to the stream, for as long as its share demands if events have arrived since `began`."""
-        await asyncio.sleep(0)
-        if self._n_batches() != n_batches:
-            await asyncio.sleep((perf_counter() - began) * (1 / SHARE - 1))
-
     async def _slice(self, partition: int, publication: Publication, keys: list[bytes], dropped: list[bytes]) -> None:
-        """Bring one slice up to date. The scan is of a moment long past: states are read again, under the lock.
-
-        Redis first: a crash before the changelog leaves the members outdated in state, and they are done again.
-        """
+        """Bring one slice up to date. The scan is of a moment long past: states are read again, under the lock."""
         states = self._state.get_many(partition, keys)
         members = [(key, decode(data)) for key, data in zip(keys, states, strict=True) if data is not None]
-        outdated = self._rescoring.rescore(publication, members)
-        await self._writer.write(partition, [to_update(key, member, publication) for key, member in outdated])
+        self.scored += len(await self._rescoring.bring_up(partition, publication, members))
         await self._writer.drop(keys, dropped)
-        await self._rescoring.remember_members(partition, outdated)
-        self.scored += len(outdated)
 
     async def _finish(self, partition: int, publication: Publication) -> None:
         async with self._locks.of(partition):

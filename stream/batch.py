@@ -35,6 +35,7 @@ class Touched(msgspec.Struct, gc=False):
 
     member: Member
     was_stored: bool
+    was_due_ms: int  # when its stored state falls due
     changed: bool = False  # its state must be written
     replayed_position: int = NOWHERE  # of an event whose outcome Redis may lack
     event_ms: int = 0  # latest time of the applied events
@@ -55,6 +56,7 @@ class Batch:
         produced_ms: record timestamps of the applied events, for freshness.
         outcomes: outcome → number of records.
         written_at: the write position of what is written (stream/state_store.py).
+        timers: members that fall due at another time than before.
     """
 
     done_position: int
@@ -65,6 +67,7 @@ class Batch:
     gone: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     left: set[bytes] = field(default_factory=set)
     updates: list[Update | Deletion] = field(default_factory=list)
+    timers: list[tuple[bytes, int, int]] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     produced_ms: list[int] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -116,7 +119,7 @@ def apply_many(batch: Batch, events: Events, states: Sequence[bytes | None]) -> 
     members: dict[bytes, Touched] = {}
     for (key, its_events), state in zip(events.items(), states, strict=True):
         member = Member() if state is None else decode_state(state)
-        touched = members[key] = Touched(member, state is not None)
+        touched = members[key] = Touched(member, state is not None, member.valid_until_ms)
         for record, event in its_events:
             position = base + record.offset
             try:
@@ -169,6 +172,8 @@ def encode_many(batch: Batch, members: Mapping[bytes, Touched], publication: Pub
                 batch.items.append((key, encode(member, batch.written_at)))
             elif touched.was_stored:
                 batch.gone.append((key, None))
+            if member.valid_until_ms != touched.was_due_ms:  # of a deleted one it is for ever
+                batch.timers.append((key, touched.was_due_ms, member.valid_until_ms))
         elif touched.replayed_position < 0:
             continue
         if is_there:

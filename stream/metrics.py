@@ -59,6 +59,30 @@ class Histogram:
         return list(zip(bounds, np.cumsum(self._counts).astype(float).tolist(), strict=True)), self._sum
 
 
+class Youngest:
+    """The smallest age of a record in this minute and the one before; negative: the producer's clock is ahead.
+
+    No record is younger than the path takes, so what is beyond that, on a quiet stream, is between the two clocks.
+    """
+
+    def __init__(self) -> None:
+        self._minute = -1
+        self._ages_ms: list[int] = [0, 0]  # of the minute before, of this one
+
+    def see(self, now_ms: int, age_ms: int) -> None:
+        """Take in the smallest age of some records."""
+        if (minute := now_ms // 60_000) == self._minute:
+            self._ages_ms[1] = min(self._ages_ms[1], age_ms)
+        else:
+            self._ages_ms = [self._ages_ms[1] if self._minute >= 0 else age_ms, age_ms]
+            self._minute = minute
+
+    @property
+    def age_ms(self) -> int:
+        """In ms; while nothing arrives, as of the last record; 0 before the first."""
+        return min(self._ages_ms)
+
+
 @dataclass(frozen=True, slots=True)
 class Gauges:
     """Where the gauges of a worker are read from, at each scrape."""
@@ -74,6 +98,10 @@ class Gauges:
     backfill: Callable[[], tuple[int, int]]  # members remaining, members scored
     refused_models: Callable[[], int]
     list_rows: Callable[[], tuple[int, int]]  # written, withdrawn
+    timers: Callable[[], Mapping[int, int]]
+    due: Callable[[], int]
+    overdue_s: Callable[[], float]
+    rescored: Callable[[], int]
 
 
 METRICS = (
@@ -104,6 +132,12 @@ METRICS = (
     ("memberstream_refused_models", "gauge", "", "published versions that this worker can't load"),
     ("memberstream_list_rows_written_total", "counter", "", "rows of uploaded lists written to Redis"),
     ("memberstream_list_rows_withdrawn_total", "counter", "", "rows withdrawn: member deleted or list ended"),
+    ("memberstream_timers", "gauge", "partition", "members that will fall due, even if nothing arrives"),
+    ("memberstream_due_members", "gauge", "", "members that are due and wait to be rescored, about"),
+    ("memberstream_overdue_seconds", "gauge", "", "for how long the member has waited that is due longest"),
+    ("memberstream_due_rescored_members_total", "counter", "", "members rescored because they fell due"),
+    ("memberstream_due_lateness_seconds", "histogram", "", "from the moment a member fell due until it was rescored"),
+    ("memberstream_clock_skew_seconds", "gauge", "", "age of the youngest record of the last minute or two"),
 )  # fmt: skip
 _DECLARED = {name: (kind, [x for x in labels.split(", ") if x], text) for name, kind, labels, text in METRICS}
 STAGES = ("decode", "load", "apply", "score", "dead_letters", "lists", "encode", "changelog_and_redis", "store")
@@ -122,6 +156,8 @@ class Metrics(Collector):
         self._changes: Counter[str] = Counter()
         self._freshness = Histogram(_BUCKETS)
         self._batch_records = Histogram(_BATCH_SIZES)
+        self._lateness = Histogram(_BUCKETS)
+        self._youngest = Youngest()
         self._stages = {stage: Histogram(_BUCKETS) for stage in STAGES}
         self.registry.register(self)
 
@@ -134,9 +170,14 @@ class Metrics(Collector):
         if batch.produced_ms:
             age_ms = report.finished_ms - np.array(batch.produced_ms, dtype=np.int64)
             self._freshness.observe_many(np.maximum(age_ms, 0) / 1000)
+            self._youngest.see(report.finished_ms, int(age_ms.min()))
         self._batch_records.observe_one(sum(batch.outcomes.values()))
         for stage, seconds in report.stages.items():
             self._stages[stage].observe_one(seconds)
+
+    def on_rescored(self, late_ms: Sequence[int]) -> None:
+        """Count members rescored because they fell due, each so much too late."""
+        self._lateness.observe_many(np.maximum(np.array(late_ms, dtype=np.int64), 0) / 1000)
 
     def collect(self) -> Iterable[Metric]:
         """Yield everything as it stands now."""
@@ -180,6 +221,12 @@ class Metrics(Collector):
         rows_written, rows_withdrawn = gauges.list_rows()
         yield _simple("memberstream_list_rows_written_total", {(): rows_written})
         yield _simple("memberstream_list_rows_withdrawn_total", {(): rows_withdrawn})
+        yield _simple("memberstream_timers", _by(gauges.timers()))
+        yield _simple("memberstream_due_members", {(): gauges.due()})
+        yield _simple("memberstream_overdue_seconds", {(): gauges.overdue_s()})
+        yield _simple("memberstream_due_rescored_members_total", {(): gauges.rescored()})
+        yield _histogram("memberstream_due_lateness_seconds", {(): self._lateness})
+        yield _simple("memberstream_clock_skew_seconds", {(): self._youngest.age_ms / 1000})
 
 
 V = TypeVar("V")

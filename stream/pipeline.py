@@ -35,6 +35,7 @@ from stream.report import BatchReport, Stopwatch
 from stream.settings import Settings
 from stream.source_topic import SourceTopic, admit, check_end
 from stream.state import State
+from stream.timers import MemberTimers
 from stream.writer import Writer
 
 # Members computed side by side. What they need, some 10 KB each, has to fit into a core's cache (1 MB of the second
@@ -49,7 +50,7 @@ class Pipeline:
     """Handles the batches of the owned partitions (a stream.faust_batch.BatchHandler).
 
     Args:
-        locks: of the partitions: a batch, a rebuild and a slice of a backfill take turns.
+        locks: of the partitions: a batch, a rebuild and a slice of a backfill or of due members take turns.
         produce: sends records to a topic and returns once the broker has acknowledged them.
         wall_ms: the wall clock, ms; the only clock there is.
         report: is told of each finished batch.
@@ -65,6 +66,7 @@ class Pipeline:
         rebuild: Rebuild,
         backfill: Backfill,
         enlisting: Enlisting,
+        timers: MemberTimers,
         locks: Locks,
         produce: Callable[[str, Sequence[OutgoingRecord]], Awaitable[None]],
         wall_ms: Callable[[], int],
@@ -72,11 +74,13 @@ class Pipeline:
     ) -> None:
         self._settings, self._current = settings, current
         self._topic, self._state, self._writer = topic, state, writer
-        self._rebuild, self._backfill, self._enlisting, self._locks = rebuild, backfill, enlisting, locks
+        self._rebuild, self._backfill, self._enlisting, self._timers = rebuild, backfill, enlisting, timers
+        self._locks = locks
         self._produce, self._wall_ms, self._report = produce, wall_ms, report
         self._computing = asyncio.Lock()
         self._repairs: dict[int, asyncio.Task[None]] = {}  # partition → its rebuild under way
         self._backfills: dict[int, asyncio.Task[None]] = {}
+        self._waits: dict[int, asyncio.Task[None]] = {}  # for members to fall due
 
     async def handle(self, partition: int, records: Sequence[Record]) -> None:
         """Apply, score and write out one partition's records, in order."""
@@ -129,7 +133,7 @@ class Pipeline:
             self._writer.write(partition, batch.updates),  # 2b
         )
         watch.lap("changelog_and_redis")
-        self._state.write(partition, items, changelog_offset, written_at)  # 3
+        self._state.write(partition, items, changelog_offset, written_at, batch.timers)  # 3
         watch.lap("store")
 
     async def adopt(self, publication: Publication, announcement: Announcement) -> None:
@@ -158,12 +162,14 @@ class Pipeline:
                 await self._rebuild.if_needed(partition)
         await self._writer.announce(self._current.announcement)
         self._fill_in(partitions)
+        for partition in partitions:
+            self._waits[partition] = asyncio.create_task(self._timers.run(partition))
         return {partition: self._writer.progress[partition].next_offset for partition in partitions}
 
     async def revoked(self, partitions: frozenset[int]) -> None:
         """Forget partitions that are no longer owned. A rebuild of them ends here: it may be waiting for Redis."""
         for partition in partitions:
-            for tasks in (self._repairs, self._backfills):
+            for tasks in (self._repairs, self._backfills, self._waits):
                 if task := tasks.get(partition):
                     task.cancel()  # it may be waiting for Redis, and a rebalance or a stop can't wait for that
         await self._writer.farewell(partitions)
@@ -179,12 +185,13 @@ class Pipeline:
                 await asyncio.sleep(self._writer.BEACON_INTERVAL_S)
                 _reap(self._repairs)
                 _reap(self._backfills)
+                _reap(self._waits)
                 for partition in await self._writer.beacon():
                     if partition not in self._repairs:
                         self._repairs[partition] = asyncio.create_task(self._repair(partition))
                 await self._writer.tell_scored(self._backfill.told())
         finally:
-            for task in (*self._repairs.values(), *self._backfills.values()):
+            for task in (*self._repairs.values(), *self._backfills.values(), *self._waits.values()):
                 task.cancel()
 
     def _fill_in(self, partitions: Iterable[int]) -> None:

@@ -122,7 +122,7 @@ class Rebuild:
         members, publication = self._state.scan(partition), self._current.publication
         while part := list(islice(members, SLICE)):
             decoded = [(key, decode(data)) for key, data in part]
-            await self._rescoring.remember_members(partition, self._rescoring.rescore(publication, decoded))
+            await self._rescoring.remember(partition, self._rescoring.rescore(publication, decoded))
             yield [
                 to_update(key, member, publication)
                 if member.document is not None

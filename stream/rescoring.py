@@ -1,4 +1,4 @@
-"""Members brought to the current models outside of their events; what changes goes the way of an event's result.
+"""Members brought up to date outside of their events: to the current models, and to the current time.
 
 Law: the caller sees to it that no batch of the partition runs meanwhile.
 """
@@ -6,50 +6,101 @@ Law: the caller sees to it that no batch of the partition runs meanwhile.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from models.member import Member, encode
 from models.rescore import rescore_many
+from models.timestamps import FOREVER
+from stream.batch import to_update
 from stream.bookkeeping import SCORED, decode_scored, encode_scored
 from stream.publication import Publication
 from stream.settings import Clock
-from stream.state import Items, State
+from stream.state import Items, State, Timer, Timers
 from stream.writer import Writer
+
+NEVER = -FOREVER
+
+
+class Rescored(NamedTuple):
+    """A member that was rescored, and when it would have fallen due before, ms."""
+
+    key: bytes
+    member: Member
+    was_due_ms: int
 
 
 class Rescoring:
-    """Rescores members of the owned partitions, into changelog and local state."""
+    """Rescores members of the owned partitions, into Redis, changelog and local state."""
 
     def __init__(self, state: State, writer: Writer, clock: Clock, wall_ms: Callable[[], int]) -> None:
         self._state, self._writer, self._clock, self._wall_ms = state, writer, clock, wall_ms
 
-    def rescore(self, publication: Publication, members: Sequence[tuple[bytes, Member]]) -> list[tuple[bytes, Member]]:
-        """Rescore, in place, those of the members that the publication doesn't cover yet; returns them.
+    def now_ms(self, partition: int) -> int:
+        """Return what time it is for the members of a partition: by the wall clock or by its latest event."""
+        return self._wall_ms() if self._clock == "wall" else self._writer.progress[partition].clock_ms
 
-        The time is the wall clock, or (event clock) the one at which each was scored last.
+    def rescore(
+        self, publication: Publication, members: Sequence[tuple[bytes, Member]], due_ms: int = NEVER
+    ) -> list[Rescored]:
+        """Rescore, in place, those of the members that the publication doesn't cover or that are due; returns them.
+
+        Args:
+            due_ms: who is due by then; nobody by default. It is also the time, with the event clock, that those are
+                rescored at; the others are then as of their last scoring. With the wall clock all are as of now.
         """
-        outdated = [(k, m) for k, m in members if m.document is not None and not publication.covers(m)]
-        now_ms = self._wall_ms() if self._clock == "wall" else 0
-        rescore_many(publication.plan, [member for _, member in outdated], [now_ms] * len(outdated))
+        outdated = [
+            Rescored(key, member, member.valid_until_ms)
+            for key, member in members
+            if member.document is not None and (member.valid_until_ms <= due_ms or not publication.covers(member))
+        ]
+        if self._clock == "wall":
+            times = [self._wall_ms()] * len(outdated)
+        else:
+            times = [due_ms if was_due_ms <= due_ms else 0 for _, _, was_due_ms in outdated]
+        rescore_many(publication.plan, [member for _, member, _ in outdated], times)
         return outdated
 
-    async def remember_members(self, partition: int, members: Sequence[tuple[bytes, Member]]) -> None:
-        """Write members to the changelog, then to local state."""
-        if members:
+    async def bring_up(
+        self,
+        partition: int,
+        publication: Publication,
+        members: Sequence[tuple[bytes, Member]],
+        due_ms: int = NEVER,
+        obsolete: Sequence[Timer] = (),
+    ) -> list[Rescored]:
+        """Rescore those of the members that need it and write them out; returns them.
+
+        Redis first: a crash before the changelog leaves the members outdated in state, and they are done again.
+
+        Args:
+            obsolete: timers to be removed that aren't the members' own.
+        """
+        rescored = self.rescore(publication, members, due_ms)
+        await self._writer.write(partition, [to_update(key, member, publication) for key, member, _ in rescored])
+        await self.remember(partition, rescored, obsolete)
+        return rescored
+
+    async def remember(self, partition: int, rescored: Sequence[Rescored], obsolete: Sequence[Timer] = ()) -> None:
+        """Write members to the changelog, then with their timers to local state."""
+        if rescored or obsolete:
             written_at = self._written_at(partition)
-            await self._remember(partition, [(key, encode(member, written_at)) for key, member in members], written_at)
+            items = [(key, encode(member, written_at)) for key, member, _ in rescored]
+            timers = [(key, due_ms, FOREVER) for due_ms, key in obsolete]
+            timers += [(key, was_due_ms, member.valid_until_ms) for key, member, was_due_ms in rescored]
+            await self._write(partition, items, written_at, timers)
 
     async def mark(self, partition: int, fingerprint: int) -> None:
         """Note in the partition's state that all its members are scored with the publication of this fingerprint."""
         written_at = self._written_at(partition)
-        await self._remember(partition, [(SCORED, encode_scored(written_at, fingerprint))], written_at)
+        await self._write(partition, [(SCORED, encode_scored(written_at, fingerprint))], written_at)
 
     def is_marked(self, partition: int, fingerprint: int) -> bool:
         """Return whether that is noted."""
         return decode_scored(self._state.get_many(partition, [SCORED])[0]) == fingerprint
 
-    async def _remember(self, partition: int, items: Items, written_at: int) -> None:
+    async def _write(self, partition: int, items: Items, written_at: int, timers: Timers = ()) -> None:
         changelog_offset = await self._state.publish(partition, items, written_at)
-        self._state.write(partition, items, changelog_offset, written_at)
+        self._state.write(partition, items, changelog_offset, written_at, timers)
 
     def _written_at(self, partition: int) -> int:
         return max(self._writer.progress[partition].position, self._state.written_at(partition))

@@ -122,7 +122,8 @@ class Settings:
     clock: Clock = _setting(
         "wall",
         _choice("wall", "event"),
-        "what `now` is when scoring: the wall clock, or (for replays of history) the time of the member's last event",
+        "what `now` is when scoring: the wall clock, or (for replays of history) the time of the member's last event, "
+        "and of the partition's latest for members who fall due",
     )
     replication_factor: int = _setting(
         3, _whole(1, 9), "of the changelog and dead-letter topics; 3 survives the loss of a broker"

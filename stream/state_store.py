@@ -15,6 +15,7 @@ Value: byte 0 = schema number, bytes 1..8 = write position (little-endian int64)
 record that deletes has it in its header `written_at`, eight bytes alike. Values of schema 1 had another number there,
 and deletions had none: such records are taken as they come.
 Keys that begin with a zero byte are bookkeeping: stored and recovered like others, left out of a scan.
+Among them, but not in the changelog: when each member falls due, changed in the same WriteBatch (timer_index.py).
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from struct import Struct
 from typing import Any, Protocol
@@ -32,6 +35,11 @@ from typing import Any, Protocol
 import rocksdict
 from faust.stores.rocksdb import Store
 from faust.types import TP
+
+from models.member import StateError, valid_until_of
+from models.timestamps import FOREVER
+from stream.state import Timers
+from stream.timer_index import TimerIndex
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +54,8 @@ _HIGHEST = b"\0written_at"
 BLOCK_CACHE_BYTES = 64 << 20
 #: Bytes of one write buffer; at most two per partition (one is filled while the other is flushed).
 WRITE_BUFFER_BYTES = 16 << 20
+#: Members whose timers are noted between two breaths of the event loop: some milliseconds.
+INDEX_SLICE = 1_000
 
 
 class DataDirInUse(RuntimeError):
@@ -102,6 +112,16 @@ def judge(records: Sequence[ChangelogRecord], highest: int) -> tuple[dict[bytes,
     return latest, refused, highest
 
 
+def _due_ms(key: bytes, value: bytes | None) -> int:
+    """Return when a stored member falls due; what isn't a member's state is for its reader to refuse, not for us."""
+    if value is None or key[:1] == b"\0":
+        return FOREVER
+    try:
+        return valid_until_of(value)
+    except StateError:
+        return FOREVER
+
+
 class DataDir:
     """A worker's own directory, made with its parents and held by a lock until `release` or the process' end."""
 
@@ -143,6 +163,7 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
         self._cache = rocksdict.Cache(BLOCK_CACHE_BYTES)
         self._unlogged = rocksdict.WriteOptions()
         self._unlogged.disable_wal = True  # law 3
+        self._timers: dict[int, TimerIndex] = {}  # of the open databases
 
     # -- for the pipeline -------------------------------------------------------------------------------------------
 
@@ -152,12 +173,18 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
         return found
 
     def write(
-        self, partition: int, items: Sequence[tuple[bytes, bytes | None]], changelog_offset: int, written_at: int
+        self,
+        partition: int,
+        items: Sequence[tuple[bytes, bytes | None]],
+        changelog_offset: int,
+        written_at: int,
+        timers: Timers = (),
     ) -> None:
         """One atomic write: the items (None deletes), and that the changelog is contained up to `changelog_offset`.
 
-        `written_at`: the highest write position up to there.
+        `written_at`: the highest write position up to there. `timers`: of the items that fall due at another time now.
         """
+        database, index = self._db_for_partition(partition), self.timers(partition)
         batch = rocksdict.WriteBatch(raw_mode=True)
         for key, value in items:
             if value is None:
@@ -166,7 +193,8 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
                 batch.put(key, value)
         batch.put(_HIGHEST, _WRITTEN_AT.pack(written_at))
         batch.put(self.offset_key, b"%d" % changelog_offset)
-        self._db_for_partition(partition).write(batch, self._unlogged)
+        index.change(batch, timers, changelog_offset)
+        database.write(batch, self._unlogged)
 
     def set_persisted_offset(self, tp: TP, offset: int) -> None:
         """As `write` without items: Faust's own would be logged, and outlive a crash without what it stands for."""
@@ -177,7 +205,7 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
         stored = self._db_for_partition(partition).get(_HIGHEST)
         return -1 if stored is None else int(_WRITTEN_AT.unpack(stored)[0])
 
-    def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
+    def scan(self, partition: int) -> Generator[tuple[bytes, bytes], None, None]:
         """All members of a partition in the order of their keys, as they are at the moment of the first step."""
         snapshot = self._db_for_partition(partition).snapshot()
         for key, value in snapshot.items(from_key=b"\x01"):  # bookkeeping keys sort before
@@ -187,7 +215,38 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
     def approximate_count(self, partition: int) -> int:
         """RocksDB's own estimate of the number of keys; costs nothing, may count a key twice until compaction."""
         database = self._dbs.get(partition)  # not _db_for_partition: a scrape must not open what a rebalance closed
-        return 0 if database is None else int(database.property_int_value("rocksdb.estimate-num-keys") or 0)
+        if database is None:
+            return 0
+        keys = int(database.property_int_value("rocksdb.estimate-num-keys") or 0)
+        return max(0, keys - self.timers_count(partition))
+
+    def timers_count(self, partition: int) -> int:
+        """The number of members that will fall due."""
+        index = self._timers.get(partition)  # as above
+        return 0 if index is None else index.count
+
+    def timers(self, partition: int) -> TimerIndex:
+        """When the partition's members fall due."""
+        self._db_for_partition(partition)
+        return self._timers[partition]
+
+    async def index_timers(self, partition: int) -> None:
+        """Make the index of timers whole if an older version has written the state; writes may go on beside it."""
+        database, index = self._db_for_partition(partition), self.timers(partition)
+        if index.is_whole:
+            return
+        log.info("partition %d: noting when its members fall due, which an older version did not", partition)
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        index.clear(batch)
+        with closing(self.scan(partition)) as members:  # its snapshot would keep a closed database locked
+            while keys := [key for key, _ in islice(members, INDEX_SLICE)]:
+                values = zip(keys, self.get_many(partition, keys), strict=True)  # as of now, not of the scan
+                index.change(batch, [(key, FOREVER, _due_ms(key, value)) for key, value in values])
+                database.write(batch, self._unlogged)
+                await asyncio.sleep(0)
+                batch = rocksdict.WriteBatch(raw_mode=True)
+        index.is_whole = True
+        self.write(partition, [], int(database.get(self.offset_key)), self.written_at(partition))
 
     # -- for recovery and standbys ----------------------------------------------------------------------------------
 
@@ -197,7 +256,13 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
         Returns (keys whose last record here was refused as a stale worker's, keys set right by this fetch).
         """
         latest, refused, highest = judge(records, self.written_at(partition))
-        self.write(partition, list(latest.items()), records[-1].offset, highest)
+        before = self.get_many(partition, list(latest))
+        timers = [
+            (key, was_due_ms, due_ms)
+            for (key, value), old in zip(latest.items(), before, strict=True)
+            if (due_ms := _due_ms(key, value)) != (was_due_ms := _due_ms(key, old))
+        ]
+        self.write(partition, list(latest.items()), records[-1].offset, highest, timers)
         return refused, set(latest) - refused
 
     # -- opening and closing ----------------------------------------------------------------------------------------
@@ -206,7 +271,7 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
         path = self.partition_path(partition)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            return rocksdict.Rdict(str(path), options=self._rocksdb_options())
+            return self._open(partition, path)
         except Exception as error:  # rocksdict raises bare Exception
             if "lock" in str(error).lower() or "corrupt" not in str(error).lower():
                 raise
@@ -217,7 +282,12 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
                 "Next: check the disk; remove that directory when you no longer need it.",
                 partition, error, aside,
             )  # fmt: skip
-            return rocksdict.Rdict(str(path), options=self._rocksdb_options())
+            return self._open(partition, path)
+
+    def _open(self, partition: int, path: Path) -> Any:
+        database = rocksdict.Rdict(str(path), options=self._rocksdb_options())
+        self._timers[partition] = TimerIndex(database, database.get(self.offset_key))
+        return database
 
     def _rocksdb_options(self) -> Any:
         options = rocksdict.Options(raw_mode=True)
@@ -236,11 +306,13 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
         """Close what another worker owns now, at once: its lock on the files must not wait for the collector."""
         for tp in tps:
             if tp.topic in table.changelog_topic.topics and (db := self._dbs.pop(tp.partition, None)) is not None:
+                del self._timers[tp.partition]
                 db.close()
 
     async def stop(self) -> None:
         """Close every partition; flushing may take a moment, so not in the event loop."""
         databases = list(self._dbs.values())
         self._dbs.clear()
+        self._timers.clear()
         for db in databases:
             await asyncio.to_thread(db.close)

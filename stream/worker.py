@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterable
 from functools import partial
 
 from prometheus_client import ProcessCollector
@@ -25,6 +26,8 @@ from stream.registrar import Registrar, describe
 from stream.report import BatchReport
 from stream.rescoring import Rescoring
 from stream.settings import Settings, variable
+from stream.timers import MemberTimers
+from stream.turns import Turns
 from stream.watchdog import Watchdog
 from stream.writer import Writer
 
@@ -35,6 +38,11 @@ KAFKA_WAIT_S = 30.0  # a worker is often started seconds before its broker
 def wall_ms() -> int:
     """Return the wall clock, ms since the epoch."""
     return time.time_ns() // 1_000_000
+
+
+def overdue_s(waiting: Iterable[tuple[int, int]]) -> float:
+    """Return for how long the member has waited that is due longest, by the wall clock (MemberTimers.waiting)."""
+    return max((max(0, wall_ms() - since_ms) / 1000 for _, since_ms in waiting), default=0.0)
 
 
 class Pulse:
@@ -96,8 +104,10 @@ def run_worker(settings: Settings) -> int:
         partial(list_rows.read, settings.kafka_bootstrap, settings.lists_topic),
         partial(app.produce_rows, settings.lists_topic),
     )
+    turns = Turns(lambda: pulse.batches)
     rebuild = Rebuild(current, state, writer, rescoring, enlisting, lambda: app.partition_count)
-    backfill = Backfill(current, state, writer, rescoring, enlisting, locks, lambda: pulse.batches)
+    backfill = Backfill(current, state, writer, rescoring, enlisting, locks, turns)
+    timers = MemberTimers(current, state, rescoring, locks, turns, lambda late_ms: metrics.on_rescored(late_ms))
     pulse = Pulse(app, writer, rebuild, backfill)
     watchdog = Watchdog(pulse.vitals, lambda: app.event_loop, settings.stall_limit_s)
     metrics = Metrics(
@@ -114,6 +124,10 @@ def run_worker(settings: Settings) -> int:
             backfill=lambda: (sum(backfill.remaining.values()), backfill.scored),
             refused_models=lambda: len(registrar.refused),
             list_rows=lambda: (enlisting.written, enlisting.withdrawn),
+            timers=lambda: {p: state.timers_count(p) for p in app.assigned_partitions},
+            due=lambda: sum(n for n, _ in tuple(timers.waiting.values())),
+            overdue_s=lambda: overdue_s(tuple(timers.waiting.values())) if settings.clock == "wall" else 0.0,
+            rescored=lambda: timers.rescored,
         ),
     )
 
@@ -122,7 +136,19 @@ def run_worker(settings: Settings) -> int:
         metrics.on_batch(report)
 
     pipeline = Pipeline(
-        settings, current, app, state, writer, rebuild, backfill, enlisting, locks, app.produce, wall_ms, on_batch
+        settings,
+        current,
+        app,
+        state,
+        writer,
+        rebuild,
+        backfill,
+        enlisting,
+        timers,
+        locks,
+        app.produce,
+        wall_ms,
+        on_batch,
     )
     app.handler = pipeline
     app.add_background(pipeline.watch_redis)

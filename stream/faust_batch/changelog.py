@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka.errors import KafkaTimeoutError
 
 from stream.faust_batch.errors import Fenced, ForeignWrite, StateTooLarge
-from stream.state import Items
+from stream.state import Items, Timer, Timers
 from stream.state_store import deletion_headers
 
 if TYPE_CHECKING:
@@ -75,9 +75,28 @@ class PartitionState:
         """RocksDB's estimate of the number of keys, for metrics."""
         return self._app.store.approximate_count(partition)
 
-    def write(self, partition: int, items: Items, changelog_offset: int, written_at: int) -> None:
-        """One atomic write to disk of what `publish` returned `changelog_offset` for (None deletes)."""
-        self._app.store.write(partition, items, changelog_offset, written_at)
+    def timers_count(self, partition: int) -> int:
+        """The number of members that will fall due."""
+        return self._app.store.timers_count(partition)
+
+    def write(self, partition: int, items: Items, changelog_offset: int, written_at: int, timers: Timers = ()) -> None:
+        """One atomic write to disk of what `publish` returned `changelog_offset` for (None deletes).
+
+        `timers`: of all members that now fall due at another time than before, those that are gone included.
+        """
+        self._app.store.write(partition, items, changelog_offset, written_at, timers)
+
+    def due(self, partition: int, until_ms: int, limit: int, after: Timer | None = None) -> list[Timer]:
+        """Up to `limit` members due at `until_ms`, those due longest first; `after`: behind this one."""
+        return self._app.store.timers(partition).due(until_ms, limit, after)
+
+    def next_due_ms(self, partition: int) -> int:
+        """A time before which nobody falls due, and mostly the one at which somebody does."""
+        return self._app.store.timers(partition).next_due_ms()
+
+    async def index_timers(self, partition: int) -> None:
+        """Make the timers whole if the local state was written by a version that had none."""
+        await self._app.store.index_timers(partition)
 
     async def publish(self, partition: int, items: Items, written_at: int) -> int:
         """Append one record per item to the changelog (keys distinct; None deletes); returns the last one's offset.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -26,7 +27,7 @@ from models.event import (
     decode,
     kind,
 )
-from models.member import Member, StateError, encode
+from models.member import Member, StateError, encode, valid_until_of
 from models.member import decode as decode_member
 
 NOW = worlds.BASE_MS
@@ -276,11 +277,12 @@ def test_kinds_are_named() -> None:
     assert [kind(v) for v in values] == named
 
 
+@pytest.mark.parametrize("read", [decode_member, valid_until_of])
 @given(st.binary(max_size=80))
-def test_bytes_that_are_no_state_are_refused(data: bytes) -> None:
+def test_bytes_that_are_no_state_are_refused(read: Callable[[bytes], Any], data: bytes) -> None:
     """Stored bytes of another schema, or damaged ones, raise StateError and nothing else."""
     try:
-        decode_member(data)
+        read(data)
     except StateError as error:
         assert "member state" in str(error)  # noqa: PT017 (either outcome is right)
     else:
@@ -293,8 +295,9 @@ def test_cut_off_state_is_refused() -> None:
     data = encode(member, 0)
     assert encode(decode_member(data), 0) == data
     for end in range(len(data)):
-        with pytest.raises(StateError):
-            decode_member(data[:end])
+        for read in (decode_member, valid_until_of):
+            with pytest.raises(StateError):
+                read(data[:end])
     with pytest.raises(StateError, match="expected schema 2 or 1, found 3"):
         decode_member(b"\x03" + data[1:])
 
@@ -310,6 +313,7 @@ def test_state_of_schema_1_is_read() -> None:
     """Bytes written by the first release give the same member, cut off ones are refused (except at the document)."""
     member = decode_member(SCHEMA_1)
     assert encode(member, 0) == encode(Member(5, 6, 7, 8, {"a": 1}, {2**64 - 1: (1, 2)}, 3, b"x" * 16, b"u" * 8), 0)
+    assert valid_until_of(SCHEMA_1) == 8
     assert decode_member(SCHEMA_1[: -len(b'{"a":1}')]).document is None
     for end in set(range(len(SCHEMA_1))) - {len(SCHEMA_1) - len(b'{"a":1}')}:
         with pytest.raises(StateError):

@@ -6,12 +6,15 @@ as recovery does. `crash_at` names the side effect (pipeline.py) after which the
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 
 from models.list_version import ListVersion
+from models.member import decode
 from models.model import Model
+from models.timestamps import FOREVER
 from stream.backfill import Backfill
 from stream.dead_letters import OutgoingRecord
 from stream.enlisting import Enlisting
@@ -25,8 +28,10 @@ from stream.rebuild import Rebuild
 from stream.report import BatchReport
 from stream.rescoring import Rescoring
 from stream.settings import Clock, Settings
-from stream.state import Items
+from stream.state import Items, Timer, Timers
 from stream.state_store import write_position
+from stream.timers import MemberTimers
+from stream.turns import Turns
 from stream.writer import Writer
 
 WALL_MS = 1_700_000_000_000
@@ -78,6 +83,7 @@ class Disk:
     announcement: Announcement | None = None
     scored: dict[int, Scored] = field(default_factory=dict)
     reports: list[BatchReport] = field(default_factory=list)
+    late_ms: list[int] = field(default_factory=list)
 
     def state(self) -> dict[bytes, bytes]:
         """Return the compacted changelog."""
@@ -160,6 +166,7 @@ class FakeState:
     def __init__(self, disk: Disk, die_at: Callable[[CrashPoint], None]) -> None:
         self._disk, self._die_at = disk, die_at
         self._local = disk.state()
+        self.timers = set(self._due())  # a store of before the crash recovers them so (stream/state_store.py)
         positions = [write_position(value, ()) for _, value in disk.changelog if value is not None]
         self._written_at = max((p for p in positions if p is not None), default=-1)
 
@@ -180,7 +187,7 @@ class FakeState:
         self._disk.changelog += items[half:]
         return len(self._disk.changelog) - 1
 
-    def write(self, partition: int, items: Items, changelog_offset: int, written_at: int) -> None:
+    def write(self, partition: int, items: Items, changelog_offset: int, written_at: int, timers: Timers = ()) -> None:
         self._die_at("2a and 2b")
         self._written_at = written_at
         assert changelog_offset == len(self._disk.changelog) - 1
@@ -190,6 +197,26 @@ class FakeState:
             else:
                 self._local[key] = value
         assert self._local == self._disk.state()
+        for key, was_due_ms, due_ms in timers:
+            self.timers.discard(Timer(was_due_ms, key))
+            self.timers |= {Timer(due_ms, key)} if due_ms < FOREVER else set()
+        assert self.timers == set(self._due())
+
+    def _due(self) -> Iterator[Timer]:
+        """When members fall due, by their states."""
+        for key, value in self.scan(0):
+            if (due_ms := decode(value).valid_until_ms) < FOREVER:
+                yield Timer(due_ms, key)
+
+    async def index_timers(self, partition: int) -> None:
+        pass
+
+    def due(self, partition: int, until_ms: int, limit: int, after: Timer | None = None) -> list[Timer]:
+        found = sorted(timer for timer in self.timers if timer.due_ms <= until_ms and (after is None or timer > after))
+        return found[:limit]
+
+    def next_due_ms(self, partition: int) -> int:
+        return min(self.timers, default=Timer(FOREVER, b"")).due_ms
 
     def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         return iter([(key, value) for key, value in self._local.items() if not key.startswith(b"\0")])
@@ -207,20 +234,29 @@ class FakeTopic:
         return None
 
 
+class TimersByHand(MemberTimers):
+    """Timers that nobody looks at until `catch_up` is called."""
+
+    async def run(self, partition: int) -> None:
+        await asyncio.Event().wait()
+
+
 class Process:
     """One run of a worker on a disk, until it crashes."""
 
     def __init__(self, disk: Disk, models: Sequence[Model], clock: Clock = "event") -> None:
         self.disk = disk
         self._crash_at: CrashPoint | None = None
-        state = FakeState(disk, self._die_at)
+        self.state = state = FakeState(disk, self._die_at)
         lists = Lists(published=((-1, LISTED),))
         self.current = Current(compile_models(models, lists=lists), Announcement(-1, (), {}))
         self.writer = Writer(cast(Projection, FakeRedis(disk, self._die_at)), clock, lambda: WALL_MS)
         rescoring, locks = Rescoring(state, self.writer, clock, lambda: WALL_MS), Locks()
+        turns = Turns(lambda: len(disk.reports))
         enlisting = Enlisting(self.current, self.writer, lambda: 1, self._read, self._withdraw)
         rebuild = Rebuild(self.current, state, self.writer, rescoring, enlisting, lambda: 1)
-        backfill = Backfill(self.current, state, self.writer, rescoring, enlisting, locks, lambda: len(disk.reports))
+        backfill = Backfill(self.current, state, self.writer, rescoring, enlisting, locks, turns)
+        self.timers = TimersByHand(self.current, state, rescoring, locks, turns, disk.late_ms.extend)
         self.pipeline = Pipeline(
             Settings(clock=clock),
             self.current,
@@ -230,6 +266,7 @@ class Process:
             rebuild,
             backfill,
             enlisting,
+            self.timers,
             locks,
             self._produce,
             lambda: WALL_MS,
@@ -246,6 +283,13 @@ class Process:
                 await self.pipeline.handle(0, left)
                 self._die_at("3")
                 self.disk.committed = left[-1].offset + 1
+
+    async def rescore_due(self, crash_at: CrashPoint | None = None) -> None:
+        """Rescore all members that are due, after any backfill; with `crash_at` as in `run`. Raises Crash."""
+        await asyncio.gather(*self.pipeline._backfills.values())
+        self._crash_at = crash_at
+        await self.timers.catch_up(0)
+        self._die_at("3")
 
     def _die_at(self, point: CrashPoint) -> None:
         if self._crash_at == point:

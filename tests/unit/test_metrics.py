@@ -49,6 +49,10 @@ def test_all_series_exist_before_anything_happened() -> None:
         backfill=lambda: (2, 3),
         refused_models=lambda: 0,
         list_rows=lambda: (4, 1),
+        timers=lambda: {0: 4},
+        due=lambda: 1,
+        overdue_s=lambda: 0.5,
+        rescored=lambda: 6,
     )
     current = Current(compile_models([parse(level())]), Announcement(-1, (), {}))
     text = generate_latest(Metrics(current, gauges).registry).decode()

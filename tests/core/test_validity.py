@@ -1,0 +1,98 @@
+"""How long memberships hold: a timer at the end of their validity misses no change."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from core import worlds
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.member import Member, decode, encode, valid_until_of
+from models.model import Model
+from models.plan import Plan
+from models.rescore import rescore_many
+from models.timestamps import DAY_MS, FOREVER
+
+two_models = st.tuples(worlds.models(1), worlds.models(2))
+moments = st.integers(worlds.BASE_MS - 90 * DAY_MS, worlds.BASE_MS + 60 * DAY_MS)
+
+
+def scored(plan: Plan, document: dict[str, Any], now_ms: int) -> Member:
+    """Return a member scored from scratch."""
+    member = Member(document=document)
+    rescore_many(plan, [member], [now_ms])
+    return member
+
+
+def outcome(member: Member) -> tuple[bytes, dict[int, int]]:
+    """Return x and the clusters."""
+    return member.x, {key: cluster for key, (cluster, _) in member.memberships.items()}
+
+
+@given(two_models, worlds.documents, moments)
+@settings(max_examples=300, deadline=None)
+def test_nothing_changes_before_the_end_of_validity(models: tuple[Model, Model], document: Any, now_ms: int) -> None:
+    """Scored just before `valid_until`, and at times in between, a member is as it is now; the end lies ahead."""
+    plan = Plan(models)
+    member = scored(plan, document, now_ms)
+    end_ms = member.valid_until_ms
+    assert end_ms > now_ms
+    if end_ms == FOREVER:
+        end_ms = now_ms + 1_000 * DAY_MS
+    for at_ms in {end_ms - 1, now_ms + (end_ms - now_ms) // 2, min(now_ms + 1, end_ms - 1)}:
+        later = scored(plan, document, at_ms)
+        assert outcome(later) == outcome(member)
+        assert later.valid_until_ms == member.valid_until_ms
+
+
+@given(two_models, worlds.documents, moments, st.integers(1, 3 * DAY_MS))
+@settings(max_examples=150, deadline=None)
+def test_timers_agree_with_a_recomputation_at_every_instant(
+    models: tuple[Model, Model], document: Any, start_ms: int, step_ms: int
+) -> None:
+    """One member is rescored at the end of its validity only, time after time; on a grid of times, and just before and
+    at each end, it is what a recomputation gives."""
+    plan = Plan(models)
+    member = scored(plan, document, start_ms)
+    ends = []
+    grid = [start_ms + i * step_ms for i in range(40)]
+    for before_ms, now_ms in pairwise(grid):
+        for _ in range(50):
+            if member.valid_until_ms > now_ms:
+                break
+            due_ms = member.valid_until_ms
+            assert before_ms < due_ms
+            assert outcome(member) == outcome(scored(plan, document, due_ms - 1))
+            ends.append(due_ms)
+            rescore_many(plan, [member], [due_ms])
+            assert outcome(member) == outcome(scored(plan, document, due_ms))
+        else:  # a clock of seconds: not every tick of days
+            rescore_many(plan, [member], [now_ms])
+        assert outcome(member) == outcome(scored(plan, document, now_ms))
+    assert ends == sorted(set(ends))
+
+
+@given(two_models, worlds.documents, moments, st.integers(0, 90 * DAY_MS))
+@settings(max_examples=150, deadline=None)
+def test_a_timer_that_comes_late_catches_up(
+    models: tuple[Model, Model], document: Any, now_ms: int, late_ms: int
+) -> None:
+    """After an outage one rescoring gives what a recomputation gives, however many ends have passed."""
+    plan = Plan(models)
+    member = scored(plan, document, now_ms)
+    if member.valid_until_ms == FOREVER:
+        return
+    late_ms += member.valid_until_ms
+    rescore_many(plan, [member], [late_ms])
+    fresh = scored(plan, document, late_ms)
+    assert outcome(member) == outcome(fresh)
+    assert member.valid_until_ms == fresh.valid_until_ms
+
+
+@given(worlds.documents, st.integers(-5, FOREVER), st.integers(-1, 2**62))
+def test_the_end_of_validity_is_read_without_the_document(document: Any, valid_until_ms: int, written_at: int) -> None:
+    """From the stored bytes, as the whole member gives it."""
+    data = encode(Member(valid_until_ms=valid_until_ms, document=document), written_at)
+    assert valid_until_of(data) == decode(data).valid_until_ms == valid_until_ms
