@@ -249,7 +249,7 @@ class Process:
         self._crash_at: CrashPoint | None = None
         self.state = state = FakeState(disk, self._die_at)
         lists = Lists(published=((-1, LISTED),))
-        self.current = Current(compile_models(models, lists=lists), Announcement(-1, (), {}))
+        self.current = Current(compile_models(models, 0, members_offset=0, lists=lists), Announcement(-1, (), {}))
         self.writer = Writer(cast(Projection, FakeRedis(disk, self._die_at)), clock, lambda: WALL_MS)
         rescoring, locks = Rescoring(state, self.writer, clock, lambda: WALL_MS), Locks()
         turns = Turns(lambda: len(disk.reports))

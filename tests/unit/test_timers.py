@@ -87,9 +87,11 @@ async def catch_up(disk: Disk, batches: Sequence[Sequence[Record]], crash_at: Cr
 
 
 def test_the_crash_points_are_reached() -> None:
-    """Each side effect but dead letters happens when members are rescored; otherwise the law above is empty."""
+    """Each side effect but those of events alone happens when members are rescored; else the law above is empty."""
     visits = [visit(0, b"a", 0), visit(1, b"b", 0), visit(2, b"c", 5)]
-    for point in CRASH_POINTS[1:]:
+    for point in CRASH_POINTS:
+        if point in ("1", "1b"):
+            continue
         with pytest.raises(Crash, match=point):
             asyncio.run(catch_up(Disk(), [visits], point))
 
