@@ -125,7 +125,7 @@ async def under_load(on: Servers, n_members: int) -> dict[str, float]:
             second, cpu_s = worker.metrics(FRESHNESS), worker.cpu_s()
             await rig.until(lambda: worker.metrics(DUE)[()] > 0, poll_s=0.02)
             await rig.until(lambda: not worker.metrics(DUE)[()], poll_s=0.25)
-            took_s, third = time.time() - midnight_s, worker.metrics(FRESHNESS)
+            took_s, third, n = time.time() - midnight_s, worker.metrics(FRESHNESS), rescored(worker)
             cores = (worker.cpu_s() - cpu_s) / took_s
         finally:
             sending.kill()
@@ -133,7 +133,7 @@ async def under_load(on: Servers, n_members: int) -> dict[str, float]:
     return {
         "members": n_members,
         "rate": RATE,
-        "rescored_by_timers": rescored(worker),
+        "rescored_by_timers": n,
         "took_s": took_s,
         "worker_cores": cores,
         "before_p50_ms": 1000 * _of_histogram(first, second, 0.5),

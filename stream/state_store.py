@@ -25,7 +25,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -223,7 +223,7 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
     def timers_count(self, partition: int) -> int:
         """The number of members that will fall due."""
         index = self._timers.get(partition)  # as above
-        return 0 if index is None else index.count
+        return 0 if index is None else max(0, index.count)
 
     def timers(self, partition: int) -> TimerIndex:
         """When the partition's members fall due."""
@@ -245,7 +245,7 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
                 database.write(batch, self._unlogged)
                 await asyncio.sleep(0)
                 batch = rocksdict.WriteBatch(raw_mode=True)
-        index.is_whole = True
+        index.begin_to_count()
         self.write(partition, [], int(database.get(self.offset_key)), self.written_at(partition))
 
     # -- for recovery and standbys ----------------------------------------------------------------------------------
@@ -256,14 +256,24 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
         Returns (keys whose last record here was refused as a stale worker's, keys set right by this fetch).
         """
         latest, refused, highest = judge(records, self.written_at(partition))
-        before = self.get_many(partition, list(latest))
-        timers = [
-            (key, was_due_ms, due_ms)
-            for (key, value), old in zip(latest.items(), before, strict=True)
-            if (due_ms := _due_ms(key, value)) != (was_due_ms := _due_ms(key, old))
-        ]
+        timers = self._timers_of(partition, latest)
         self.write(partition, list(latest.items()), records[-1].offset, highest, timers)
         return refused, set(latest) - refused
+
+    def _timers_of(self, partition: int, latest: Mapping[bytes, bytes | None]) -> Timers:
+        """Return how writing these values changes when their members fall due."""
+        index = self.timers(partition)
+        if not index.is_whole:
+            return ()  # it is made anew when the partition is assigned
+        keys = list(latest)
+        before = (
+            self.get_many(partition, keys) if index.count else [None] * len(keys)
+        )  # nobody waited: nothing to look for
+        return [
+            (key, was_due_ms, due_ms)
+            for key, old in zip(keys, before, strict=True)
+            if (due_ms := _due_ms(key, latest[key])) != (was_due_ms := _due_ms(key, old))
+        ]
 
     # -- opening and closing ----------------------------------------------------------------------------------------
 

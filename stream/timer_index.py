@@ -12,6 +12,7 @@ Key of an entry: two zero bytes, the time in ms plus 2^63 as eight bytes big-end
 
 from __future__ import annotations
 
+import sys
 from struct import Struct
 from typing import Any
 
@@ -32,7 +33,7 @@ class TimerIndex:
 
     Attributes:
         is_whole: whether all of the state is in it.
-        count: entries; may be a few off where an older version wrote the state.
+        count: entries, once it is whole.
     """
 
     def __init__(self, database: Any, offset: bytes | None) -> None:
@@ -60,7 +61,11 @@ class TimerIndex:
     def clear(self, batch: Any) -> None:
         """Add the removal of all entries to a RocksDB WriteBatch."""
         batch.delete_range(_PREFIX, _PREFIX_END)
-        self.count = 0
+
+    def begin_to_count(self) -> None:
+        """From now on all of the state is in it."""
+        self.count = len(self.due(FOREVER - 1, sys.maxsize))
+        self.is_whole = True
 
     def due(self, until_ms: int, limit: int, after: Timer | None = None) -> list[Timer]:
         """Return up to `limit` members due at `until_ms`, those due longest first; `after`: behind this one."""

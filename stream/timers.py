@@ -67,22 +67,24 @@ class MemberTimers:
     async def catch_up(self, partition: int) -> None:
         """Rescore all members due now, a slice at a time."""
         n = 0
-        while timers := self._state.due(partition, self._rescoring.now_ms(partition), SLICE):
+        while timers := self._due(partition):
             if n <= 0:
                 n = await self._count(partition, timers)
             self.waiting[partition] = n, timers[0].due_ms
             async with self._one_at_a_time, self._turns.slice(self._locks.of(partition)):
-                await self._slice(partition, timers)
+                await self._slice(partition)
             n -= len(timers)
         self.waiting.pop(partition, None)
 
-    async def _slice(self, partition: int, timers: Sequence[Timer]) -> None:
-        """Rescore those members of the timers that are due in truth: read now, under the lock."""
+    def _due(self, partition: int) -> list[Timer]:
+        return self._state.due(partition, self._rescoring.now_ms(partition), SLICE)
+
+    async def _slice(self, partition: int) -> None:
+        """Rescore those who are due under the lock, which a batch may have had; their states decide."""
+        timers = self._due(partition)
         states = self._state.get_many(partition, [timer.key for timer in timers])
         found = {timer.key: decode(data) for timer, data in zip(timers, states, strict=True) if data is not None}
-        obsolete = [
-            timer for timer in timers if timer.key not in found or found[timer.key].valid_until_ms != timer.due_ms
-        ]
+        obsolete = [t for t in timers if t.key not in found or found[t.key].valid_until_ms != t.due_ms]
         publication, now_ms = self._current.publication, self._rescoring.now_ms(partition)
         rescored = await self._rescoring.bring_up(partition, publication, list(found.items()), now_ms, obsolete)
         self.rescored += len(rescored)
