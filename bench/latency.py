@@ -37,7 +37,7 @@ from bench import job
 from bench.results_file import about, machine, save, table
 from bench.rig import Rig, Servers, Worker, pin, servers
 from bench.scaling import READY, changes, documents, pool
-from bench.steady import PROBES, probe_id
+from bench.steady import LINGER_MS, PROBES, probe_id
 from models.model import Model
 from models.model_file import parse
 from stream.keyspace import member_key
@@ -46,7 +46,6 @@ from stream.publishing import Publishing
 
 WARM_UP_S = 12.0
 SUSTAINED_S = 8.0
-BATCH_LINGER_MS = 5.0  # of the producer at 60 % of saturation; one at 5,000/s gets 1 ms
 STEADY = 5_000
 
 
@@ -92,9 +91,9 @@ async def through_backlog(rig: Rig, worker: Worker, n_members: int, n: int) -> f
     return n / (await rig.applied() - began)
 
 
-def producer(on: Servers, rig: Rig, n_members: int, rate: int, seconds: float, linger_ms: float) -> list[str]:
+def producer(on: Servers, rig: Rig, n_members: int, rate: int, seconds: float) -> list[str]:
     """The command of a steady producer."""
-    numbers = [rig.partitions, n_members, rate, seconds, linger_ms]
+    numbers = [rig.partitions, n_members, rate, seconds]
     return [sys.executable, "-m", "bench.steady", on.kafka.bootstrap, rig.settings.topic, *map(str, numbers)]
 
 
@@ -107,7 +106,7 @@ async def sustained(on: Servers, rig: Rig, worker: Worker, n_members: int, highe
     keeps_up, too_much = 0.0, highest
     for _ in range(5):
         rate = (keeps_up + too_much) / 2
-        command = producer(on, rig, n_members, int(rate), SUSTAINED_S, BATCH_LINGER_MS)
+        command = producer(on, rig, n_members, int(rate), SUSTAINED_S)
         await asyncio.to_thread(subprocess.run, command, check=True, stdout=subprocess.DEVNULL)
         if left() < 0.2 * rate:
             keeps_up = rate
@@ -152,7 +151,6 @@ async def freshness(
     n_members: int,
     rate: int,
     seconds: float,
-    linger_ms: float,
     published: Model | None = None,
 ) -> dict[str, Any]:
     """One steady run. `published`: a version that is published when the seconds begin that count."""
@@ -160,7 +158,7 @@ async def freshness(
         *("freshness_seconds_bucket", "batch_records_sum", "batch_records_count", "stage_seconds_sum"),
         "backfill_scored_members_total",
     )
-    command = producer(on, rig, n_members, rate, seconds + WARM_UP_S, linger_ms)
+    command = producer(on, rig, n_members, rate, seconds + WARM_UP_S)
     watching = asyncio.create_task(asyncio.to_thread(_watch, rig.settings.redis_url, command))
     await asyncio.sleep(WARM_UP_S + 1.0)  # the producer's own start takes a second
     before = {name: worker.metrics(f"memberstream_{name}") for name in names}
@@ -190,7 +188,7 @@ async def freshness(
     histogram = "freshness_seconds_bucket"
     return {
         "rate": rate,
-        "linger_ms": linger_ms,
+        "linger_ms": LINGER_MS,
         "backfilled": sum(after[names[-1]].values()) - sum(before[names[-1]].values()),
         "outside_p50_ms": quantile(ages_ms, 0.5),
         "outside_p99_ms": quantile(ages_ms, 0.99),
@@ -267,12 +265,12 @@ async def measure(*, is_small: bool, seconds: float) -> dict[str, Any]:
             share = int(0.6 * results["sustained_events_per_s"])
             results["freshness"] = []
             second = parse({**job.model_files()[job.ACTIVITY], "version": 2})
-            for rate, linger_ms, published in (
-                (STEADY, 1.0, None),
-                (share, BATCH_LINGER_MS, None),
-                (STEADY, 1.0, second),
+            for rate, published in (
+                (STEADY, None),
+                (share, None),
+                (STEADY, second),
             ):
-                found = await freshness(on, rig, worker, n_members, rate, seconds, linger_ms, published)
+                found = await freshness(on, rig, worker, n_members, rate, seconds, published)
                 results["freshness"].append(found)
                 print(found, flush=True)
             results["look_ups"] = {"free": await look_ups(rig, worker, n_members, n, seconds / 4)}

@@ -29,7 +29,7 @@ from bench.scaling import READY, documents, pool
 from bench.steady import PROBES, probe_id
 
 UNDER_LOAD = 100_000
-RATE, LINGER_MS = 5_000, 1.0
+RATE = 5_000
 WARM_UP_S, BEFORE_S = 12.0, 20.0
 LOADED_PER_S = 6_000  # members; slower than any machine was yet, so that midnight comes after the loading
 FRESHNESS = "memberstream_freshness_seconds_bucket"
@@ -116,7 +116,7 @@ async def under_load(on: Servers, n_members: int) -> dict[str, float]:
     async with on.rig([*job.model_files().values(), counts_days(midnight_s)]) as rig:
         worker = await loaded(rig, n_members)
         await asyncio.sleep(midnight_s - WARM_UP_S - BEFORE_S - time.time())
-        command = producer(on, rig, n_members, RATE, WARM_UP_S + BEFORE_S + 120.0, LINGER_MS)
+        command = producer(on, rig, n_members, RATE, WARM_UP_S + BEFORE_S + 120.0)
         sending = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
         try:
             await asyncio.sleep(midnight_s - BEFORE_S - time.time())
