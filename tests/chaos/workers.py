@@ -175,7 +175,7 @@ class Crew:
         await self.ready()
         await self.until(self.system.is_applied, "all records applied")
         await self.until(self.system.is_nobody_due, "nobody due in Redis")
-        await self.until(lambda: not any(worker.n_due() for worker in self.running), "the due to be written out")
+        await self.until(lambda: not any(w.n_due() for w in self.workers if w.is_wanted), "the due to be written out")
 
     def close(self) -> None:
         for worker in self.workers:
