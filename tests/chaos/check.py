@@ -14,7 +14,8 @@ Apache Kafka only: it asks the broker where topics end, which the embedded broke
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,8 @@ from stream.keyspace import BEACONS, EPOCH, MEMBER_PREFIX, is_tombstone, parse_b
 from stream.publishing import Publishing
 
 _SHOWN = 12  # problems told of one check; the rest is a number
-_OFFSET_KEY = b"__faust\0offset__"
-_HIGHEST_KEY = b"\0written_at"  # the store's own, not in the changelog
+# Faust's and the store's own: not in the changelog.
+_OWN_KEYS = (b"__faust\0offset__", b"\0written_at", b"\0timers", b"\0\0")
 
 
 @dataclass
@@ -50,8 +51,9 @@ class Truth:
     version: int = -1
     offset: int = -1  # of the last event that was applied
     named_at: int = -1  # of the last record that named the member and could be read
-    as_of_ms: int = 0
+    as_of_ms: int = 0  # at least: timers may have brought it up to the partition's clock
     # Made by the evaluation.
+    clock_ms: int = 0
     clusters: dict[str, int] = field(default_factory=dict)
     model_keys: dict[int, int] = field(default_factory=dict)
     x: bytes = b""
@@ -107,8 +109,12 @@ def appended(target: Any, path: Sequence[str], value: Any) -> Any:
     return None if inner is None else {**(target or {}), path[0]: inner}
 
 
-def replay(records: Iterable[Any]) -> tuple[dict[bytes, Truth], dict[tuple[int, int], tuple[Any, Reason]]]:
-    """Return (member id → truth, not yet evaluated; (partition, offset) → record that can't be applied, reason)."""
+def replay(
+    records: Iterable[Any],
+) -> tuple[dict[bytes, Truth], dict[tuple[int, int], tuple[Any, Reason]], dict[int, int]]:
+    """Return (member id → truth, not yet evaluated; (partition, offset) → record that can't be applied, reason;
+    partition → its clock: the latest time of an event)."""
+    clocks: dict[int, int] = {}
     members: dict[bytes, Truth] = {}
     dead: dict[tuple[int, int], tuple[Any, Reason]] = {}
     for record in records:
@@ -117,21 +123,24 @@ def replay(records: Iterable[Any]) -> tuple[dict[bytes, Truth], dict[tuple[int, 
         except BadEvent as error:
             dead[record.partition, record.offset] = record, error.reason
             continue
+        clocks[record.partition] = max(clocks.get(record.partition, 0), event.at_ms)
         member = members.setdefault(record.key, Truth(record.partition))
         assert member.partition == record.partition, "the test sent one member to two partitions"
         reason = member.apply(record.offset, event)
         if reason is not None:
             dead[record.partition, record.offset] = record, reason
-    return members, dead
+    return members, dead, clocks
 
 
-def evaluate(members: Iterable[Truth], models: Sequence[Model]) -> None:
-    """Score the living members from scratch, each at its own time."""
+def evaluate(members: Iterable[Truth], models: Sequence[Model], clocks: dict[int, int]) -> None:
+    """Score the living members from scratch, each at the clock of its partition: none of them is due then."""
     living = [member for member in members if member.document is not None]
     plan = Plan(models)
     if not living:
         return
-    x, until = plan.evaluate_many([m.document for m in living], [m.as_of_ms for m in living])
+    for member in living:
+        member.clock_ms = clocks[member.partition]
+    x, until = plan.evaluate_many([m.document for m in living], [m.clock_ms for m in living])
     for row, member in enumerate(living):
         member.x, member.until = x[row].tobytes(), until[row].tobytes()
         member.valid_until_ms = int(until[row].min()) if plan.n_clocks else FOREVER
@@ -155,16 +164,16 @@ class Checked:
 async def check(system: System, *, redis_was_emptied: bool = False) -> Checked:
     """Compare Redis, changelog and dead letters with a replay of everything sent; fails with what is wrong.
 
-    Call it when all is applied (`system.applied()`) and nothing is being sent.
+    Call it when all is applied, nobody is due (`crew.applied()`) and nothing is being sent.
 
     Args:
         redis_was_emptied: a forgotten member (deleted, never a version) then needs no tombstone: its state is gone.
     """
     settings = system.settings
     records = await read_whole(system, settings.topic)
-    members, dead = replay(records)
+    members, dead, clocks = replay(records)
     registry = await Publishing(settings, "").registry()
-    evaluate(members.values(), [parse(entry.definition) for entry in registry.scored()])
+    evaluate(members.values(), [parse(entry.definition) for entry in registry.scored()], clocks)
     ends: dict[int, int] = {record.partition: record.offset + 1 for record in records}
     letters = await read_whole(system, settings.dead_letter_topic)
     changelog = last_values(await read_whole(system, settings.changelog_topic))
@@ -190,8 +199,10 @@ async def check_disk(system: System, data_dir: Path, partitions: Iterable[int] |
         expected = {key: value for (number, key), value in changelog.items() if number == partition}
         if not expected:
             continue
-        found = on_disk(data_dir, partition)
+        found, timers = on_disk(data_dir, partition), timers_on_disk(data_dir, partition)
         seen += len(found)
+        if timers != (due := sorted(dues(found))):
+            problems.append(f"RocksDB, partition {partition}: timers {timers[:5]}…, the states say {due[:5]}…")
         for key in sorted(expected.keys() | found.keys()):
             if expected.get(key) != found.get(key):
                 problems.append(f"RocksDB, partition {partition}, {key!r}: {_brief(found.get(key))}")
@@ -202,11 +213,30 @@ async def check_disk(system: System, data_dir: Path, partitions: Iterable[int] |
 
 def on_disk(data_dir: Path, partition: int) -> dict[bytes, bytes]:
     """Return what RocksDB holds of a partition, Faust's and the store's own keys left out."""
+    with _database(data_dir, partition) as database:
+        return {key: value for key, value in database.items() if not key.startswith(_OWN_KEYS)}
+
+
+def timers_on_disk(data_dir: Path, partition: int) -> list[tuple[int, bytes]]:
+    """Return when which member falls due, in order, as RocksDB holds it."""
+    with _database(data_dir, partition) as database:
+        entries = [key for key in database.keys() if key.startswith(b"\0\0")]  # noqa: SIM118 (no dictionary)
+    return [(int.from_bytes(key[2:10], "big") - 2**63, key[10:]) for key in entries]
+
+
+def dues(states: dict[bytes, bytes]) -> list[tuple[int, bytes]]:
+    """Return the same as the members' states say it."""
+    members = [(decode_state(value), key) for key, value in states.items() if not key.startswith(b"\0")]
+    return [(member.valid_until_ms, key) for member, key in members if member.valid_until_ms < FOREVER]
+
+
+@contextmanager
+def _database(data_dir: Path, partition: int) -> Iterator[rocksdict.Rdict]:
     [path] = data_dir.glob(f"**/state-{partition}.db")
     options = rocksdict.Options(raw_mode=True)
     database = rocksdict.Rdict(str(path), options=options, access_type=rocksdict.AccessType.read_only())
     try:
-        return {key: value for key, value in database.items() if key not in (_OFFSET_KEY, _HIGHEST_KEY)}
+        yield database
     finally:
         database.close()
 
@@ -284,7 +314,7 @@ def _wrong_hash(held: dict[bytes, bytes], truth: Truth, epoch: int, was_emptied:
         return "fields"
     if position.offset != truth.offset:
         return "position"
-    if position.as_of_ms != truth.as_of_ms:
+    if not truth.as_of_ms <= position.as_of_ms <= truth.clock_ms:
         return "as_of"
     if (FOREVER if position.valid_until_ms is None else position.valid_until_ms) != truth.valid_until_ms:
         return "valid_until"
@@ -292,7 +322,7 @@ def _wrong_hash(held: dict[bytes, bytes], truth: Truth, epoch: int, was_emptied:
         cluster, since_ms = parse_membership(held[label.encode()])
         if cluster != expected:
             return f"cluster of {label}"
-        if since_ms > truth.as_of_ms:
+        if since_ms > position.as_of_ms:
             return f"since of {label}"
     return ""
 
@@ -327,7 +357,7 @@ def _wrong_state(stored: bytes | None, truth: Truth, epoch: int) -> str:
     found = {
         "document": _canonical(member.document),
         "version": member.version,
-        "as_of": member.as_of_ms,
+        "as_of": truth.as_of_ms <= member.as_of_ms <= truth.clock_ms,
         "valid_until": member.valid_until_ms,
         "clusters": {key: cluster for key, (cluster, _) in member.memberships.items()},
         "x": member.x,
@@ -336,7 +366,7 @@ def _wrong_state(stored: bytes | None, truth: Truth, epoch: int) -> str:
     expected = {
         "document": _canonical(truth.document),
         "version": truth.version,
-        "as_of": truth.as_of_ms,
+        "as_of": True,
         "valid_until": truth.valid_until_ms,
         "clusters": truth.model_keys,
         "x": truth.x,

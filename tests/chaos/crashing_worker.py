@@ -88,10 +88,10 @@ def crash_at(point: str, file: Path) -> None:
         await write(self, partition, updates)
         hit("after 2b")
 
-    def store_and(self: Any, partition: int, items: Any, changelog_offset: int, written_at: int) -> None:
+    def store_and(self: Any, partition: int, items: Any, *more: Any) -> None:
         if is_batch(items):
             hit("before 3")
-        store(self, partition, items, changelog_offset, written_at)
+        store(self, partition, items, *more)
         if is_batch(items):
             hit("after 3")
 

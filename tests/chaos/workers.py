@@ -106,6 +106,13 @@ class Worker:
         except HTTPError:
             return False
 
+    def n_due(self) -> float:
+        """Return how many members it says are due; raises OSError before it listens."""
+        with urlopen(f"http://127.0.0.1:{self.settings.metrics_port}/metrics", timeout=5) as response:
+            found = re.search(r"^memberstream_due_members (\S+)$", response.read().decode(), re.MULTILINE)
+        assert found is not None
+        return float(found[1])
+
     def ended_because(self) -> str:
         """Return the type of the error that ended it last, "" if the log names none."""
         reasons = re.findall(r"stopping: (\w+)", self.says())
@@ -164,9 +171,11 @@ class Crew:
         await self.until(lambda: all(w.is_ready() for w in self.workers if w.is_wanted), "all workers ready")
 
     async def applied(self) -> None:
-        """Return when all that was sent is applied, Redis is whole and the workers are at rest."""
+        """Return when all that was sent is applied, Redis is whole, nobody is due and the workers are at rest."""
         await self.ready()
         await self.until(self.system.is_applied, "all records applied")
+        await self.until(self.system.is_nobody_due, "nobody due in Redis")
+        await self.until(lambda: not any(w.n_due() for w in self.workers if w.is_wanted), "the due to be written out")
 
     def close(self) -> None:
         for worker in self.workers:

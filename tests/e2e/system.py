@@ -31,7 +31,16 @@ from servers import Broker, RedisServer, create_topic, unique
 from models.member import Member
 from models.member import decode as decode_state
 from models.model_file import parse
-from stream.keyspace import BEACONS, EPOCH, Position, member_key, parse_beacon, parse_position
+from stream.keyspace import (
+    BEACONS,
+    EPOCH,
+    MEMBER_PREFIX,
+    Position,
+    is_tombstone,
+    member_key,
+    parse_beacon,
+    parse_position,
+)
 from stream.publishing import Publishing
 from stream.server_process import ServerProcess, free_port
 from stream.settings import Settings, to_environment
@@ -206,6 +215,15 @@ class System:
         beacons = {int(p): parse_beacon(value).next_offset for p, value in self.redis.hgetall(BEACONS).items()}
         is_whole = self.redis.exists(EPOCH) == 1
         return is_whole and all(beacons.get(p, 0) >= end for p, end in self.next_offset.items())
+
+    def is_nobody_due(self) -> bool:
+        """Return whether all memberships in Redis hold, by the clocks that the beacons tell."""
+        clocks = {int(p): parse_beacon(value).clock_ms for p, value in self.redis.hgetall(BEACONS).items()}
+        pipeline = self.redis.pipeline(transaction=False)
+        for key in self.redis.scan_iter(MEMBER_PREFIX + b"*", count=5_000):
+            pipeline.hget(key, "pos")
+        held = [parse_position(value) for value in pipeline.execute() if value and not is_tombstone(value)]
+        return not any(pos.valid_until_ms and pos.valid_until_ms <= clocks.get(pos.partition, 0) for pos in held)
 
     async def applied(self, timeout_s: float = PATIENCE_S) -> None:
         """Return when all that was sent is applied, and Redis is whole."""
