@@ -14,6 +14,7 @@ from stream.keyspace import Announcement, Beacon, PublishedModel, Scored, member
 from stream.projection import BuiltMark, Projection, RedisFault, RedisUnavailable, Update
 
 FIELD = membership_field("repeat_buyer", 1)
+N_HELLO = 1 + len(Projection("redis://127.0.0.1")._scripts)  # commands with which a writer introduces itself
 MODELS = [
     PublishedModel("repeat_buyer", 1, "logistic", {1: "low", 2: "high"}),
     PublishedModel("repeat_buyer", 10, "logistic", {1: "low", 2: "höher"}),
@@ -217,7 +218,7 @@ async def test_errors_of_a_server_that_says_only_that(code: str, action: str) ->
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(65_536):
-            writer.write(b"-%b\r\n" % code.encode() * 6)
+            writer.write(b"-%b\r\n" % code.encode() * N_HELLO)
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, Projection(_url(server)) as projection:
@@ -230,7 +231,7 @@ async def test_silence_is_an_outage_for_everyone_waiting() -> None:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(65_536)
-        writer.write(b"+OK\r\n" * 6)
+        writer.write(b"+OK\r\n" * N_HELLO)
         await reader.read()
         writer.close()
 
