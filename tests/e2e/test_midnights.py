@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Sequence
 
 import orjson
+import pytest
 from aiokafka.partitioner import DefaultPartitioner
 from e2e.definitions import demo_models
 from e2e.system import Install, Pair, Sent, System, event
 
+from models.timestamps import DAY_MS, format_ms
 from stream.demo.history import N_MEMBERS, Change, changes, day_ms, histories
 from stream.demo.oracle import recompute_all
 from stream.keyspace import member_key, parse_position
@@ -22,16 +24,28 @@ MIDNIGHTS = (
     ("1998-07-02", True),
     ("2000-02-29", True),
 )
+#: Every fourth week from the day on which the last customer has joined, killed each third time.
+FOURTH_WEEKS = tuple((format_ms(day_ms("1997-04-02") + n * 28 * DAY_MS)[:10], n % 3 == 1) for n in range(17))
 
 
-async def test_every_midnight_all_members_are_as_recomputed(embedded_pair: Pair, install: Install) -> None:
-    """At sampled midnights of a replay all 23,570 members in Redis have the clusters that a second implementation gives
+async def test_at_midnight_all_members_are_as_recomputed(embedded_pair: Pair, install: Install) -> None:
+    """At some midnights of a replay all 23,570 members in Redis have the clusters that a second implementation gives
     for that moment, also when the worker is killed with -9 while members are due (once with its local state lost)."""
-    system = await install(embedded_pair, demo_models())
+    await replay(await install(embedded_pair, demo_models()), MIDNIGHTS)
+
+
+@pytest.mark.long
+async def test_every_fourth_week_all_members_are_as_recomputed(embedded_pair: Pair, install: Install) -> None:
+    """The same through the whole history."""
+    await replay(await install(embedded_pair, demo_models()), FOURTH_WEEKS)
+
+
+async def replay(system: System, midnights: Sequence[tuple[str, bool]]) -> None:
+    """Send the history up to each midnight, kill the worker if asked to, and compare everybody once nobody is due."""
     system.start()
     everybody, events, clocks = histories(), list(changes()), clock_members(system.n_partitions)
     assert len(everybody) == N_MEMBERS
-    for i, (midnight, is_killed) in enumerate(MIDNIGHTS):
+    for i, (midnight, is_killed) in enumerate(midnights):
         now_ms = day_ms(midnight)
         upto = [change for change in events if change.at_ms <= now_ms]
         await system.send([to_record(change) for change in upto])
@@ -41,7 +55,7 @@ async def test_every_midnight_all_members_are_as_recomputed(embedded_pair: Pair,
         if is_killed:
             await asyncio.sleep(0.3)
             system.kill()
-            if i == len(MIDNIGHTS) - 1:
+            if i == len(midnights) - 1:
                 system.lose_disk()
             assert n_due(system, list(everybody), now_ms) > 0, "killed too late to show anything"
             system.start()
