@@ -54,9 +54,14 @@ class Campaign(msgspec.Struct, frozen=True):
         return "enabled" if self.terms.until_ms is None or now_ms < self.terms.until_ms else "over"
 
 
+def is_id(text: str) -> bool:
+    """Return whether a campaign may be called so."""
+    return _ID.fullmatch(text) is not None
+
+
 def problem(campaign_id: str, terms: Terms) -> str:
     """Return what is wrong with a campaign in itself, "" if nothing is."""
-    if not _ID.fullmatch(campaign_id):
+    if not is_id(campaign_id):
         return (
             f"{campaign_id!r} is no campaign id. "
             "Next: begin with a small letter; small letters, digits, _ and - may follow, 64 characters in all"

@@ -60,11 +60,11 @@ class BadEvent(ValueError):
     """An event that its producer must correct; it goes whole to the dead-letter topic.
 
     Attributes:
-        reason: the kind, one of `Reason`.
+        reason: the kind: a `Reason`, or of an interaction a `Refusal` (models/interaction.py).
         detail: path, expected and found type; free of personal data.
     """
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    def __init__(self, reason: StrEnum, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail

@@ -21,6 +21,10 @@ BEACONS = b"ms:{meta}:beacons"
 KNOWN = b"ms:{meta}:known"
 SCORED = b"ms:{meta}:scored"
 CAMPAIGNS = b"ms:{meta}:campaigns"
+COUNTED = b"ms:{meta}:counted"
+COUNTS_PREFIX = b"ms:counts:"
+#: The field of `counted` that says how many partitions there are; the others are partitions.
+PARTITIONS = b"partitions"
 
 #: The type of a model that is an uploaded list: who isn't on it has no field of it.
 LIST = "list"
@@ -113,6 +117,11 @@ class Scored(NamedTuple):
 def member_key(member_id: bytes) -> bytes:
     """The key of a member's hash; any bytes are allowed in an id, memberstream's own are UTF-8."""
     return MEMBER_PREFIX + member_id
+
+
+def counts_key(campaign: str) -> bytes:
+    """The key of a campaign's counts."""
+    return COUNTS_PREFIX + campaign.encode()
 
 
 def membership_field(model: str, version: int) -> bytes:

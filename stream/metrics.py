@@ -25,11 +25,11 @@ from stream.publication import Current
 from stream.report import BatchReport
 
 # Seconds. From a fifth of a millisecond, what one event alone takes, to the minute after which freshness is an outage.
-_BUCKETS = (
+BUCKETS = (
     *(0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075),
     *(0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0),
 )
-_BATCH_SIZES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000)
+BATCH_SIZES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000)
 
 
 class Histogram:
@@ -83,9 +83,9 @@ class Youngest:
         return min(self._ages_ms)
 
 
-@dataclass(frozen=True, slots=True)
-class Gauges:
-    """Where the gauges of a worker are read from, at each scrape."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerGauges:
+    """Where the gauges of any worker are read from, at each scrape."""
 
     lag: Callable[[], Mapping[int, int]]
     standby_lag: Callable[[], Mapping[int, int]]
@@ -93,8 +93,14 @@ class Gauges:
     vitals: Callable[[], Vitals]
     checks: Callable[[], Sequence[Check]]
     stalls: Callable[[], int]
-    refused_writes: Callable[[], int]
     rebalances: Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gauges(WorkerGauges):
+    """And those of a worker of member documents."""
+
+    refused_writes: Callable[[], int]
     backfill: Callable[[], tuple[int, int]]  # members remaining, members scored
     refused_models: Callable[[], int]
     list_rows: Callable[[], tuple[int, int]]  # written, withdrawn
@@ -107,6 +113,8 @@ class Gauges:
 METRICS = (
     ("memberstream_events_total", "counter", "outcome", "records by what became of them"),
     ("memberstream_dead_letters_total", "counter", "reason", "events that could not be applied"),
+    ("memberstream_interactions_total", "counter", "outcome", "interactions by what became of them"),
+    ("memberstream_interaction_dead_letters_total", "counter", "reason", "interactions that could not be counted"),
     ("memberstream_membership_changes_total", "counter", "model", "members that changed their cluster"),
     ("memberstream_freshness_seconds", "histogram", "", "from the event's Kafka timestamp until readable in Redis"),
     ("memberstream_stage_seconds", "histogram", "stage", "time of one batch in one stage of the path"),
@@ -154,11 +162,11 @@ class Metrics(Collector):
         self._events = Counter(dict.fromkeys(OUTCOMES, 0))
         self._dead_letters = Counter(dict.fromkeys(map(str, Reason), 0))
         self._changes: Counter[str] = Counter()
-        self._freshness = Histogram(_BUCKETS)
-        self._batch_records = Histogram(_BATCH_SIZES)
-        self._lateness = Histogram(_BUCKETS)
+        self._freshness = Histogram(BUCKETS)
+        self._batch_records = Histogram(BATCH_SIZES)
+        self._lateness = Histogram(BUCKETS)
         self._youngest = Youngest()
-        self._stages = {stage: Histogram(_BUCKETS) for stage in STAGES}
+        self._stages = {stage: Histogram(BUCKETS) for stage in STAGES}
         self.registry.register(self)
 
     def on_batch(self, report: BatchReport) -> None:
@@ -182,62 +190,68 @@ class Metrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """Yield everything as it stands now."""
         gauges = self._gauges
-        yield _simple("memberstream_events_total", _by(self._events))
-        yield _simple("memberstream_dead_letters_total", _by(self._dead_letters))
+        yield simple("memberstream_events_total", by(self._events))
+        yield simple("memberstream_dead_letters_total", by(self._dead_letters))
         models = self._current.publication.models
         changes = {model.label: self._changes[model.label] for model in models}
-        yield _simple("memberstream_membership_changes_total", _by(changes))
-        yield _histogram("memberstream_freshness_seconds", {(): self._freshness})
-        yield _histogram("memberstream_stage_seconds", _by(self._stages))
-        yield _histogram("memberstream_batch_records", {(): self._batch_records})
-        yield _simple("memberstream_lag_records", _by(gauges.lag()))
-        yield _simple("memberstream_state_members", _by(gauges.members()))
-        vitals, checks = gauges.vitals(), gauges.checks()
-        yield _simple("memberstream_redis_available", {(): vitals.redis_problem is None})
-        yield _simple("memberstream_redis_refused_writes_total", {(): gauges.refused_writes()})
-        yield _simple("memberstream_recovering", {(): vitals.is_recovering})
-        yield _simple("memberstream_recovery_applied_records", {(): vitals.recovered})
-        yield _simple("memberstream_recovery_remaining_records", {(): vitals.to_recover or 0})
-        yield _simple("memberstream_standby_lag_records", _by(gauges.standby_lag()))
-        yield _simple("memberstream_rebuild_remaining_members", {(): sum(n for _, n in vitals.rebuilding)})
-        yield _simple("memberstream_rebuild_written_members_total", {(): vitals.rebuilt})
-        yield _simple("memberstream_kafka_available", {(): vitals.kafka_problem is None})
-        yield _simple("memberstream_ready", {(): all(check.ok for check in checks)})
-        yield _simple("memberstream_check_ok", _by({check.name: check.ok for check in checks}))
-        yield _simple("memberstream_stalls_total", {(): gauges.stalls()})
-        yield _simple("memberstream_rebalances_total", {(): gauges.rebalances()})
+        yield simple("memberstream_membership_changes_total", by(changes))
+        yield histogram("memberstream_freshness_seconds", {(): self._freshness})
+        yield histogram("memberstream_stage_seconds", by(self._stages))
+        yield histogram("memberstream_batch_records", {(): self._batch_records})
+        yield from of_worker(gauges)
+        yield simple("memberstream_redis_refused_writes_total", {(): gauges.refused_writes()})
+        vitals = gauges.vitals()
+        yield simple("memberstream_rebuild_remaining_members", {(): sum(n for _, n in vitals.rebuilding)})
+        yield simple("memberstream_rebuild_written_members_total", {(): vitals.rebuilt})
         live = self._current.announcement.live
         lists = [version for _, version in self._current.publication.lists.published]
-        yield _simple("memberstream_model_info", {
+        yield simple("memberstream_model_info", {
             (name, str(version), kind, "live" if live.get(name) == version else "candidate"): 1
             for name, version, kind in [
                 *[(m.name, m.version, m.scorer.type) for m in models], *[(v.name, v.version, TYPE) for v in lists]
             ]
         })  # fmt: skip
         remaining, scored = gauges.backfill()
-        yield _simple("memberstream_backfill_remaining_members", {(): remaining})
-        yield _simple("memberstream_backfill_scored_members_total", {(): scored})
-        yield _simple("memberstream_refused_models", {(): gauges.refused_models()})
+        yield simple("memberstream_backfill_remaining_members", {(): remaining})
+        yield simple("memberstream_backfill_scored_members_total", {(): scored})
+        yield simple("memberstream_refused_models", {(): gauges.refused_models()})
         rows_written, rows_withdrawn = gauges.list_rows()
-        yield _simple("memberstream_list_rows_written_total", {(): rows_written})
-        yield _simple("memberstream_list_rows_withdrawn_total", {(): rows_withdrawn})
-        yield _simple("memberstream_timers", _by(gauges.timers()))
-        yield _simple("memberstream_due_members", {(): gauges.due()})
-        yield _simple("memberstream_overdue_seconds", {(): gauges.overdue_s()})
-        yield _simple("memberstream_due_rescored_members_total", {(): gauges.rescored()})
-        yield _histogram("memberstream_due_lateness_seconds", {(): self._lateness})
-        yield _simple("memberstream_clock_skew_seconds", {(): self._youngest.age_ms / 1000})
+        yield simple("memberstream_list_rows_written_total", {(): rows_written})
+        yield simple("memberstream_list_rows_withdrawn_total", {(): rows_withdrawn})
+        yield simple("memberstream_timers", by(gauges.timers()))
+        yield simple("memberstream_due_members", {(): gauges.due()})
+        yield simple("memberstream_overdue_seconds", {(): gauges.overdue_s()})
+        yield simple("memberstream_due_rescored_members_total", {(): gauges.rescored()})
+        yield histogram("memberstream_due_lateness_seconds", {(): self._lateness})
+        yield simple("memberstream_clock_skew_seconds", {(): self._youngest.age_ms / 1000})
+
+
+def of_worker(gauges: WorkerGauges) -> Iterable[Metric]:
+    """Yield what every worker tells, whatever it works on."""
+    yield simple("memberstream_lag_records", by(gauges.lag()))
+    yield simple("memberstream_state_members", by(gauges.members()))
+    vitals, checks = gauges.vitals(), gauges.checks()
+    yield simple("memberstream_redis_available", {(): vitals.redis_problem is None})
+    yield simple("memberstream_recovering", {(): vitals.is_recovering})
+    yield simple("memberstream_recovery_applied_records", {(): vitals.recovered})
+    yield simple("memberstream_recovery_remaining_records", {(): vitals.to_recover or 0})
+    yield simple("memberstream_standby_lag_records", by(gauges.standby_lag()))
+    yield simple("memberstream_kafka_available", {(): vitals.kafka_problem is None})
+    yield simple("memberstream_ready", {(): all(check.ok for check in checks)})
+    yield simple("memberstream_check_ok", by({check.name: check.ok for check in checks}))
+    yield simple("memberstream_stalls_total", {(): gauges.stalls()})
+    yield simple("memberstream_rebalances_total", {(): gauges.rebalances()})
 
 
 V = TypeVar("V")
 
 
-def _by(series: Mapping[Any, V]) -> dict[tuple[str, ...], V]:
+def by(series: Mapping[Any, V]) -> dict[tuple[str, ...], V]:
     """Return series by their one label's value."""
     return {(str(value),): one for value, one in series.items()}
 
 
-def _simple(name: str, series: Mapping[tuple[str, ...], float]) -> Metric:
+def simple(name: str, series: Mapping[tuple[str, ...], float]) -> Metric:
     kind, labels, text = _DECLARED[name]
     metric = Metric(name.removesuffix("_total"), text, kind)
     for values, value in series.items():
@@ -245,11 +259,11 @@ def _simple(name: str, series: Mapping[tuple[str, ...], float]) -> Metric:
     return metric
 
 
-def _histogram(name: str, series: Mapping[tuple[str, ...], Histogram]) -> Metric:
+def histogram(name: str, series: Mapping[tuple[str, ...], Histogram]) -> Metric:
     _, labels, text = _DECLARED[name]
     family = HistogramMetricFamily(name, text, labels=labels)
-    for values, histogram in series.items():
-        buckets, total = histogram.buckets()
+    for values, one in series.items():
+        buckets, total = one.buckets()
         family.add_metric(values, buckets, total)
     return family
 

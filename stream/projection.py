@@ -101,7 +101,7 @@ class Look(NamedTuple):
     beacons: dict[int, Beacon]
 
 
-class _Script:
+class Script:
     """One or several Lua files as one script: its text, and the digest Redis knows it by."""
 
     def __init__(self, *names: str) -> None:
@@ -112,7 +112,7 @@ class _Script:
         return Piece(keys[0], pack_command((b"EVALSHA", self.sha, len(keys), *keys, *args)))
 
 
-def _meta(*command: bytes | int) -> Piece:
+def meta(*command: bytes | int) -> Piece:
     """A command on the small keys; they share a slot."""
     return Piece(keyspace.EPOCH, pack_command(command))
 
@@ -139,19 +139,20 @@ class _Server:
 class Projection:
     """The writer. Connects on first use; calls may run concurrently, they share one connection.
 
-    `url`: see stream.wire.endpoint. `timeout_s`: longest wait for an answer; 5 s, because a failover or a save
-    that takes longer is an outage to be reported, and shorter pauses are not worth a reconnect.
+    `url`: see stream.wire.endpoint. `more`: scripts of a derived class. `timeout_s`: longest wait
+    for an answer; 5 s, because a failover or a save that takes longer is an outage to be reported, and shorter pauses
+    are not worth a reconnect.
     Every method raises RedisUnavailable on an outage; the next call connects again.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 5.0) -> None:
+    def __init__(self, url: str, *more: Script, timeout_s: float = 5.0) -> None:
         self._endpoint = parse_url(url)
-        self._write, self._forget = _Script("guard", "write"), _Script("guard", "forget")
-        self._beacon, self._finish, self._models = _Script("beacon"), _Script("finish"), _Script("models")
-        self._list, self._drop = _Script("list"), _Script("drop")
+        self._write, self._forget = Script("guard", "write"), Script("guard", "forget")
+        self._beacon, self._finish, self._models = Script("beacon"), Script("finish"), Script("models")
+        self._list, self._drop = Script("list"), Script("drop")
         self._scripts = (
             *(self._write, self._forget, self._beacon, self._finish, self._models),
-            *(self._list, self._drop),
+            *(self._list, self._drop, *more),
         )
         loads = b"".join(pack_command((b"SCRIPT", b"LOAD", script.text)) for script in self._scripts)
         self._loads = (loads, len(self._scripts))
@@ -226,12 +227,12 @@ class Projection:
             ]
             yield self._forget.pack(keys, (keyspace.TOMBSTONE_TTL_S, *positions))
 
-    async def beacon(self, beacons: Mapping[int, Beacon]) -> BeaconReply:
-        """Says how far own partitions are, and learns whether Redis still holds everything."""
+    async def beacon(self, beacons: Mapping[int, Beacon], key: bytes = keyspace.BEACONS) -> BeaconReply:
+        """Says how far own partitions are, and learns whether Redis still holds everything. `key`: of which topic."""
         args: list[int] = []
         for partition, beacon in beacons.items():
             args += (partition, beacon.next_offset, beacon.clock_ms, beacon.written_ms)
-        keys = (keyspace.BEACONS, keyspace.EPOCH, keyspace.BUILT)
+        keys = (key, keyspace.EPOCH, keyspace.BUILT)
         [[epoch, *found]] = await self._call([self._beacon.pack(keys, args)])
         built: dict[int, BuiltMark | None] = {}
         for partition, mark in zip(beacons, found[::2], strict=True):
@@ -239,9 +240,9 @@ class Projection:
         last = {p: old and keyspace.parse_beacon(old) for p, old in zip(beacons, found[1::2], strict=True)}
         return BeaconReply(epoch is not None, built, last)
 
-    async def reset_beacon(self, partition: int) -> None:
+    async def reset_beacon(self, partition: int, key: bytes = keyspace.BEACONS) -> None:
         """Forgets how far a partition was: in a new epoch its offsets begin at 0."""
-        await self._call([_meta(b"HDEL", keyspace.BEACONS, partition)])
+        await self._call([meta(b"HDEL", key, partition)])
 
     def reconnected(self) -> bool:
         """Whether a node of the cluster was connected to anew since the last question; False of a single server.
@@ -259,7 +260,7 @@ class Projection:
         Whatever emptied Redis took the models, too. Then write all members of the partition, then `finish`.
         """
         token = secrets.token_hex(8).encode()
-        mark = _meta(b"HSET", keyspace.BUILT, partition, token)
+        mark = meta(b"HSET", keyspace.BUILT, partition, token)
         models = [self._pack_announcement(self.announcement)] if self.announcement else []
         await self._call([*models, mark])
         return token
@@ -276,12 +277,12 @@ class Projection:
 
     async def forget(self) -> None:
         """Says that nothing in the projection counts as complete: workers write every member again."""
-        await self._call([_meta(b"DEL", keyspace.EPOCH, keyspace.BUILT)])
+        await self._call([meta(b"DEL", keyspace.EPOCH, keyspace.BUILT)])
 
     async def look(self) -> Look:
         """Returns how far a build is, and how far the workers are."""
         calls = ((b"GET", keyspace.EPOCH), (b"HGETALL", keyspace.BUILT), (b"HGETALL", keyspace.BEACONS))
-        epoch, built, beacons = await self._call([_meta(*call) for call in calls])
+        epoch, built, beacons = await self._call([meta(*call) for call in calls])
         marks = dict(zip(built[::2], built[1::2], strict=True))
         return Look(
             epoch is not None,
@@ -311,11 +312,11 @@ class Projection:
         args: list[bytes | int] = []
         for partition, how_far in scored.items():
             args += (partition, keyspace.format_scored(how_far))
-        await self._call([_meta(b"HSET", keyspace.SCORED, *args)])
+        await self._call([meta(b"HSET", keyspace.SCORED, *args)])
 
     async def scored(self) -> dict[int, Scored]:
         """Returns how far each partition is scored with the published models."""
-        [flat] = await self._call([_meta(b"HGETALL", keyspace.SCORED)])
+        [flat] = await self._call([meta(b"HGETALL", keyspace.SCORED)])
         return {int(p): keyspace.parse_scored(value) for p, value in zip(flat[::2], flat[1::2], strict=True)}
 
     async def drop(self, member_ids: Sequence[bytes], fields: Sequence[bytes]) -> None:
@@ -338,7 +339,7 @@ class Projection:
 
     async def ping(self) -> None:
         """Raises RedisUnavailable when Redis doesn't answer."""
-        await self._call([_meta(b"PING")])
+        await self._call([meta(b"PING")])
 
     async def _call(self, calls: Sequence[Piece]) -> list[Any]:
         """Runs calls of one reply each. Forgotten scripts are loaded and only their calls repeated."""

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from models.interaction import IMPRESSION, RESERVED, is_kind
 from models.position import MAX_EPOCH
+from models.timestamps import DAY_MS
 from stream.wire import parse_url
 
 Clock = Literal["wall", "event"]
@@ -71,6 +73,16 @@ def _choice(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def _kinds(value: str) -> tuple[str, ...]:
+    kinds = tuple(dict.fromkeys(kind.strip() for kind in value.split(",")))
+    if not all(map(is_kind, kinds)):
+        raise ValueError(
+            "kinds joined by commas: each begins with a small letter; small letters, digits, _ and - may follow, 32 "
+            f"characters in all; not {' or '.join(RESERVED)}"
+        )
+    return kinds
+
+
 def _redis_url(value: str) -> str:
     try:
         parse_url(value)
@@ -104,6 +116,24 @@ class Settings:
         0,
         _whole(0, MAX_EPOCH),
         'raised by one when the topic is created anew: docs/operations.md, "A topic re-created or re-partitioned"',
+    )
+    interactions_topic: str = _setting(
+        "member-interactions",
+        _text,
+        "what members did about campaigns, counted by `memberstream interactions worker`; what can't be counted goes "
+        "to <topic>.dead",
+    )
+    interaction_kinds: tuple[str, ...] = _setting(
+        (IMPRESSION, "click", "install", "purchase"),
+        _kinds,
+        "the kinds that are counted, joined by commas; others are dead letters, so that a producer's mistake can't "
+        "make ever more counts",
+    )
+    interaction_horizon_days: int = _setting(
+        7,
+        _whole(1, 365),
+        "how late an interaction may come, behind the latest of its partition, and for how long its id is remembered; "
+        "a week covers phones that were offline. Ids cost state: some 50 bytes each",
     )
     group: str = _setting(
         "memberstream",
@@ -150,6 +180,18 @@ class Settings:
     @property
     def dead_letter_topic(self) -> str:
         return f"{self.topic}.dead"
+
+    @property
+    def interaction_dead_letter_topic(self) -> str:
+        return f"{self.interactions_topic}.dead"
+
+    @property
+    def interaction_group(self) -> str:
+        return f"{self.group}-interactions"
+
+    @property
+    def interaction_horizon_ms(self) -> int:
+        return self.interaction_horizon_days * DAY_MS
 
     @property
     def models_topic(self) -> str:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterable
 from functools import partial
-
-from prometheus_client import ProcessCollector
 
 from stream import list_rows
 from stream.backfill import Backfill
 from stream.enlisting import Enlisting
-from stream.faust_batch import BatchApp, StartError, run
+from stream.faust_batch import BatchApp, StartError
 from stream.health import Vitals
-from stream.http_server import serve
 from stream.locks import Locks
 from stream.metrics import Gauges, Metrics
 from stream.models_log import ModelsLog, ModelsLogError
@@ -25,19 +21,14 @@ from stream.rebuild import Rebuild
 from stream.registrar import Registrar, describe
 from stream.report import BatchReport
 from stream.rescoring import Rescoring
-from stream.settings import Settings, variable
+from stream.service import KAFKA_WAIT_S, new_app, run_service, vitals_of, wall_ms
+from stream.settings import Settings
 from stream.timers import MemberTimers
 from stream.turns import Turns
 from stream.watchdog import Watchdog
 from stream.writer import Writer
 
 log = logging.getLogger(__name__)
-KAFKA_WAIT_S = 30.0  # a worker is often started seconds before its broker
-
-
-def wall_ms() -> int:
-    """Return the wall clock, ms since the epoch."""
-    return time.time_ns() // 1_000_000
 
 
 def overdue_s(waiting: Iterable[tuple[int, int]]) -> float:
@@ -54,22 +45,12 @@ class Pulse:
 
     def vitals(self) -> Vitals:
         """Return them as they are now."""
-        app, rebuild, now = self._app, self._rebuild, time.monotonic()
-        redis, kafka, recovery = self._writer.problem, app.probe.problem, app.recovery
-        return Vitals(
-            loop_silent_s=now - app.turned_at,
-            partitions=app.assigned_partitions if app.is_settled else None,
-            is_recovering=app.rebalances > 0 and not app.is_settled,
-            recovered=recovery.applied,
-            to_recover=recovery.remaining,
-            rebuilding=tuple(rebuild.remaining.items()),
-            rebuilt=rebuild.written,
-            redis_problem=redis and redis[1],
-            redis_down_s=now - redis[0] if redis else 0.0,
-            kafka_problem=kafka and kafka[1],
-            kafka_down_s=now - kafka[0] if kafka else 0.0,
-            is_busy=app.is_busy,
-            finished=self.batches + recovery.applied + rebuild.written + self._backfill.scored,
+        return vitals_of(
+            self._app,
+            self._writer.problem,
+            self.batches + self._rebuild.written + self._backfill.scored,
+            tuple(self._rebuild.remaining.items()),
+            self._rebuild.written,
         )
 
 
@@ -81,18 +62,7 @@ def run_worker(settings: Settings) -> int:
     """
     registrar = _registrar(settings)
     current = registrar.current
-    app = BatchApp(
-        bootstrap=settings.kafka_bootstrap,
-        group=settings.group,
-        source_topic=settings.topic,
-        data_dir=settings.data_dir,
-        session_timeout_s=settings.session_timeout_s,
-        heartbeat_s=settings.session_timeout_s / 4,
-        replication_factor=settings.replication_factor,
-        standby_replicas=settings.standby_replicas,
-        created_topics=[settings.dead_letter_topic],
-        is_embedded_broker=settings.broker_kind == "embedded",
-    )
+    app = new_app(settings, settings.group, settings.topic, settings.data_dir, [settings.dead_letter_topic])
     state = app.partition_state
     projection = Projection(settings.redis_url)
     writer = Writer(projection, settings.clock, wall_ms)
@@ -153,25 +123,7 @@ def run_worker(settings: Settings) -> int:
     app.handler = pipeline
     app.add_background(pipeline.watch_redis)
     app.add_background(lambda: registrar.run(pipeline.adopt))
-    ProcessCollector(registry=metrics.registry)  # start time, CPU, memory: alerts on restarts need them
-    try:
-        server = serve(
-            settings.metrics_host, settings.metrics_port, metrics.registry, watchdog.healthz, watchdog.readyz
-        )
-    except OSError as error:
-        raise StartError(
-            f"metrics: can't listen on {settings.metrics_host}:{settings.metrics_port} ({error.strerror}). "
-            f"Next: set {variable('metrics_port')} to a free port (0: any)"
-        ) from error
-    url = f"http://{settings.metrics_host}:{server.server_port}"
-    log.info("metrics on %s/metrics, health on %s/healthz and %s/readyz", url, url, url)
-    watchdog.start()
-    try:
-        return run(app)
-    finally:
-        watchdog.stop()
-        server.shutdown()
-        server.server_close()
+    return run_service(app, settings, metrics.registry, watchdog)
 
 
 def _registrar(settings: Settings) -> Registrar:

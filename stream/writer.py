@@ -1,21 +1,20 @@
-"""Redis as the pipeline sees it: always there. An outage is waited out, said aloud once a step, and skips nothing."""
+"""Redis as the pipeline sees it: always there. An outage is waited out (patience.py)."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from time import monotonic
-from typing import ClassVar, Literal, TypeVar
+from typing import ClassVar, Literal
 
 from stream.bookkeeping import Progress
 from stream.keyspace import Announcement, Beacon, Scored
+from stream.patience import Patience
 from stream.projection import Deletion, Projection, RedisUnavailable, Update
 from stream.settings import Clock
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 class Writer:
@@ -28,21 +27,22 @@ class Writer:
     """
 
     BEACON_INTERVAL_S: ClassVar[float] = 1.0  # a thirtieth of what readers take for a sign of death (keyspace)
-    FIRST_WAIT_S: ClassVar[float] = 0.05  # a fail-over takes seconds, a dropped connection nothing
-    LONGEST_WAIT_S: ClassVar[float] = 5.0  # how late the return of Redis may be noticed
 
     def __init__(self, projection: Projection, clock: Clock, wall_ms: Callable[[], int]) -> None:
         self._projection, self._clock, self._wall_ms = projection, clock, wall_ms
         self.progress: dict[int, Progress] = {}
         self._beacons: dict[int, Beacon] = {}  # the last acknowledged
-        self.problem: tuple[float, str] | None = None
-        self._waiting = 0  # calls that have been refused at least once
+        self._patience = Patience()
         self.refused = 0
+
+    @property
+    def problem(self) -> tuple[float, str] | None:
+        return self._patience.problem
 
     async def write(self, partition: int, updates: Sequence[Update | Deletion]) -> None:
         """Write one partition's updates; what Redis already holds in a later form stays."""
         if updates:
-            self.refused += await self._until_available(lambda: self._projection.write(partition, updates))
+            self.refused += await self._patience.until_available(lambda: self._projection.write(partition, updates))
 
     async def beacon(self) -> list[int]:
         """Tell readers how far the owned partitions are; return those whose members Redis has lost.
@@ -51,14 +51,14 @@ class Writer:
         """
         beacons = {partition: self._beacon_of(progress) for partition, progress in self.progress.items()}
         if not beacons:  # nothing to tell, but health wants to know whether Redis is there
-            await self._until_available(self._projection.ping)
+            await self._patience.until_available(self._projection.ping)
             return []
-        reply = await self._until_available(lambda: self._projection.beacon(beacons))
+        reply = await self._patience.until_available(lambda: self._projection.beacon(beacons))
         went_back = [p for p, last in reply.last.items() if self._is_older(last, self._beacons.get(p))]
         self._beacons = beacons
         if (reply.epoch and went_back) or self._projection.reconnected():
             log.warning("Redis may have lost what was written last (a restart, a fail-over): all members are rewritten")
-            await self._until_available(self._projection.forget)
+            await self._patience.until_available(self._projection.forget)
             return list(beacons)
         if reply.epoch:
             return []
@@ -71,7 +71,7 @@ class Writer:
 
     async def reset(self, partition: int) -> None:
         """Begin a new epoch of a partition: what readers know of how far it was no longer holds."""
-        await self._until_available(lambda: self._projection.reset_beacon(partition))
+        await self._patience.until_available(lambda: self._projection.reset_beacon(partition))
 
     async def farewell(self, partitions: Iterable[int]) -> None:
         """Tell readers once more how far partitions are that are given away; an outage isn't waited out."""
@@ -87,31 +87,31 @@ class Writer:
 
     async def announce(self, announcement: Announcement) -> None:
         """Tell readers which models there are and which are live, unless they know something newer."""
-        await self._until_available(lambda: self._projection.announce(announcement))
+        await self._patience.until_available(lambda: self._projection.announce(announcement))
 
     async def tell_scored(self, scored: Mapping[int, Scored]) -> None:
         """Tell how far the owned partitions are scored with the published models."""
         if scored:
-            await self._until_available(lambda: self._projection.tell_scored(scored))
+            await self._patience.until_available(lambda: self._projection.tell_scored(scored))
 
     async def drop(self, keys: Sequence[bytes], fields: Sequence[bytes]) -> None:
         """Remove fields from members: of retired versions, of lists that they have left."""
         if keys and fields:
-            await self._until_available(lambda: self._projection.drop(keys, fields))
+            await self._patience.until_available(lambda: self._projection.drop(keys, fields))
 
     async def enlist(self, field: bytes, rows: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
         """Write a list's field of members; returns those that were deleted."""
-        return await self._until_available(lambda: self._projection.enlist(field, rows)) if rows else []
+        return await self._patience.until_available(lambda: self._projection.enlist(field, rows)) if rows else []
 
     async def begin(self, partition: int) -> bytes:
         """Begin to write all members of a partition; returns the token to finish with."""
-        return await self._until_available(lambda: self._projection.begin(partition))
+        return await self._patience.until_available(lambda: self._projection.begin(partition))
 
     async def finish(
         self, partition: int, token: bytes, n_partitions: int
     ) -> Literal["restart", "waiting", "complete"]:
         """Say that all members of a partition are written; "restart" when Redis lost them meanwhile."""
-        return await self._until_available(
+        return await self._patience.until_available(
             lambda: self._projection.finish(partition, token, n_partitions, self._wall_ms())
         )
 
@@ -120,33 +120,3 @@ class Writer:
 
     def _now_ms(self, progress: Progress) -> int:
         return self._wall_ms() if self._clock == "wall" else progress.clock_ms
-
-    async def _until_available(self, call: Callable[[], Awaitable[T]]) -> T:
-        try:
-            return await call()
-        except RedisUnavailable as error:
-            self._waiting += 1
-            refusal = error
-        try:
-            return await self._until_back(call, refusal)
-        finally:
-            self._waiting -= 1
-            if not self._waiting:
-                self.problem = None
-
-    async def _until_back(self, call: Callable[[], Awaitable[T]], refusal: RedisUnavailable) -> T:
-        wait_s = self.FIRST_WAIT_S
-        while True:
-            since = monotonic() if self.problem is None else self.problem[0]
-            self.problem = since, str(refusal)
-            log.warning("waiting for Redis, nothing is committed meanwhile: %s (again in %.2f s)", refusal, wait_s)
-            await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, self.LONGEST_WAIT_S)
-            try:
-                result = await call()
-            except RedisUnavailable as error:
-                refusal = error
-            else:
-                if self._waiting == 1:
-                    log.info("Redis is back")
-                return result

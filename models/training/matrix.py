@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from models.event import Reason
 from models.model import Model
 from models.training.columns import Columns, Predictors, TrainingError, compile_columns
 from models.training.rows import At, times_of
@@ -22,7 +22,7 @@ class Refused(NamedTuple):
     """An event that was skipped, as a worker makes it a dead letter. `number`: its place in the history, from 0."""
 
     number: int
-    reason: Reason
+    reason: StrEnum
     detail: str
 
 

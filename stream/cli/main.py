@@ -11,6 +11,7 @@ from stream.cli import (
     campaign_commands,
     compare_command,
     event_commands,
+    interaction_commands,
     list_commands,
     model_commands,
     reader_commands,
@@ -34,6 +35,7 @@ model_commands.app.command("training-data")(training_command.training_data)
 model_commands.app.command("compare")(compare_command.compare_)
 app.add_typer(list_commands.app, name="clusters")
 app.add_typer(event_commands.app, name="events")
+app.add_typer(interaction_commands.app, name="interactions")
 for command in (
     service_commands.demo,
     service_commands.local,

@@ -5,27 +5,34 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, NoReturn
 
 import typer
 
 from stream.cli.console import CommandError, err, out, reports_errors, set_up_logging, settings
-from stream.settings import variable
+from stream.settings import Settings, variable
 
-N_PARTITIONS = 4  # of the topic that `local` and `demo` create: work for more than one worker, little for one
+N_PARTITIONS = 4  # of the topics that `local` and `demo` create: work for more than one worker, little for one
 
 
 @reports_errors
 def worker() -> None:
     """Run a worker in the foreground. It is set up by environment variables (docs/operations.md)."""
     configuration = settings()  # first: a wrong variable is said at once
+    from stream.worker import run_worker  # Faust is slow to import; other commands don't need it
+
+    run_to_the_end(run_worker, configuration)
+
+
+def run_to_the_end(run: Callable[[Settings], int], configuration: Settings) -> NoReturn:
+    """Run a worker in the foreground; ends this process with its status."""
     from stream.faust_batch import StartError, UnsupportedVersion
     from stream.state_store import DataDirInUse
-    from stream.worker import run_worker  # Faust is slow to import; other commands don't need it
 
     set_up_logging()
     try:
-        status = run_worker(configuration)
+        status = run(configuration)
     except (StartError, UnsupportedVersion, DataDirInUse) as error:
         raise CommandError(str(error)) from None
     sys.exit(status)
@@ -44,7 +51,8 @@ def local(
     _stop_on_sigterm()
     try:
         with EmbeddedKafka(kafka_port or None) as kafka, EmbeddedValkey(redis_port or None) as valkey:
-            asyncio.run(create_topic(kafka.bootstrap, settings().topic, N_PARTITIONS))
+            for topic in (settings().topic, settings().interactions_topic):
+                asyncio.run(create_topic(kafka.bootstrap, topic, N_PARTITIONS))
             out.print(
                 "export " + f"{variable('kafka_bootstrap')}={kafka.bootstrap} {variable('redis_url')}={valkey.url}"
             )

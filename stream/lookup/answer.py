@@ -170,6 +170,11 @@ class Answer:
             keyspace.parse_membership(value)  # says what is wrong
             raise
 
+    def version(self, model: str) -> int | None:
+        """The model's live version, which `cluster` goes by; None if the model is unknown."""
+        live = self._reading.models.get(model)
+        return None if live is None else live.version
+
     @property
     def memberships(self) -> Mapping[str, Membership]:
         """Model name → membership, live versions only, ordered by name."""

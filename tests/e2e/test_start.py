@@ -18,8 +18,8 @@ from stream.server_process import free_port
 # The real command, except that it waits for broker and topic half a second rather than half a minute.
 _IMPATIENT = """
 from functools import partial
-import stream.worker
-stream.worker.BatchApp = partial(stream.worker.BatchApp, source_topic_wait_s=0.5)
+import stream.service, stream.worker
+stream.service.BatchApp = partial(stream.service.BatchApp, source_topic_wait_s=0.5)
 stream.worker.KAFKA_WAIT_S = 0.5
 from stream.cli import main
 main()

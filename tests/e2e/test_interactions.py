@@ -1,0 +1,115 @@
+"""Interactions from the topic to the counts in Redis, with both workers running; a plain recount is the truth."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import orjson
+import pytest
+from e2e.commands import memberstream
+from e2e.counting import CAMPAIGNS, IDS, T0, Counting, Load, clusters_of, counting, expected, load, put
+from e2e.system import Install, Pair
+
+from stream.counts import CountsUnavailable, read
+from stream.lookup.holdout import is_held_out
+
+
+@pytest.fixture
+async def system(embedded_pair: Pair, install: Install) -> AsyncIterator[Counting]:
+    """Tansu and Valkey."""
+    made = await counting(embedded_pair, install)
+    yield made
+    await made.close()
+
+
+async def send_and_kill(system: Counting, part: Load, kills: int, dice: random.Random) -> None:
+    """Send in pieces; kill -9 and start again so many times on the way, at random moments."""
+    moments = sorted(dice.sample(range(1, 20), kills))
+    size = len(part.records) // 20
+    for piece in range(21):
+        await system.send(part.records[piece * size : (piece + 1) * size])
+        if piece in moments:
+            await asyncio.sleep(dice.random())
+            system.kill()
+            system.start()
+    await system.applied(timeout_s=240)
+
+
+async def test_counts_are_exact(system: Counting) -> None:
+    """20,000 interactions with duplicates, late, bad and unknown ones, members held out and members who change their
+    cluster; kill -9 twice, an emptied Redis, a lost disk: the counts are those of a plain recount."""
+    await run(system, 20_000, kills=1)
+
+
+@pytest.mark.long
+@pytest.mark.kafka
+@pytest.mark.redis_server
+async def test_counts_are_exact_under_many_kills(real_pair: Pair, install: Install) -> None:
+    """200,000 interactions on Apache Kafka and redis-server, kill -9 a dozen times at random."""
+    system = await counting(real_pair, install)
+    try:
+        await run(system, 200_000, kills=6)
+    finally:
+        await system.close()
+
+
+async def run(system: Counting, n: int, kills: int) -> None:
+    dice = random.Random(n)
+    system.start()
+    before, after = clusters_of(), clusters_of(moved=IDS[::5])
+    first, second = load(n // 2, before, 0, 2), load(n // 2, after, 1, 2)
+    await send_and_kill(system, first, kills, dice)
+    assert system.counts() == expected(first.shown, system.n_partitions)
+    await put(system.members, after)
+    system.redis.flushall()
+    await send_and_kill(system, second, kills, dice)
+    counts = expected([*first.shown, *second.shown], system.n_partitions)
+    assert system.counts() == counts
+    assert sum(tally.members for cell, tally in counts.items() if cell.kind == "switched") > 100
+    assert {cell.is_held_out for cell in counts if cell.campaign == "for-all"} == {True, False}
+    reasons = Counter(dict(letter.headers)["reason"] for letter in await system.dead_letters())
+    assert reasons.keys() == {b"not_json", b"unknown_campaign", b"not_targeted", b"too_late"}
+    system.stop()
+    system.lose_disk()
+    system.redis.flushall()
+    await system.members.applied()
+    with pytest.raises(CountsUnavailable, match=r"holds no counts .* Next: see whether `memberstream interactions"):
+        system.counts()
+    system.start()
+    await system.applied()
+    assert system.counts() == counts
+
+
+async def test_the_commands(system: Counting) -> None:
+    """A file is checked, sent and counted; who is held out is counted as exposed to nothing."""
+    system.start()
+    file = system.directory / "interactions.ndjson"
+    lines = [
+        {"member_id": m, "kind": "impression", "campaign": "for-all", "id": f"i-{m}", "at": T0 + i}
+        for i, m in enumerate(IDS[:200])
+    ]
+    file.write_bytes(b"\n".join(map(orjson.dumps, lines)) + b'\n{"member_id":"m1","kind":"share","id":"x"}\n')
+    status, out, error = await memberstream(system, "interactions", "check", str(file))
+    assert (status, out) == (1, "200 good, 1 bad (1 unknown_kind)\n")
+    assert "docs/interactions.md" in error
+    status, _, error = await memberstream(system, "interactions", "send", str(file))
+    assert (status, "1 bad interactions, nothing was sent. Next: memberstream interactions check" in error) == (1, True)
+    status, out, _ = await memberstream(system, "interactions", "send", str(file), "--force")
+    assert (status, out) == (0, f"sent 201 interactions to {system.settings.topic}\n")
+    held_out = sum(is_held_out("for-all", m, CAMPAIGNS["for-all"].holdout) for m in IDS[:200])
+
+    def exposed() -> dict[bool, int]:
+        found: Counter[bool] = Counter()
+        for cell, tally in read(system.settings.redis_url, ["for-all"]).items():
+            found[cell.is_held_out] += tally.members
+        return dict(found)
+
+    await system.until(lambda: exposed() == {True: held_out, False: 200 - held_out}, "all exposures counted")
+    assert system.metrics("memberstream_interactions_total")[("counted",)] == 200
+    await system.until(
+        lambda: system.metrics("memberstream_interaction_dead_letters_total")[("unknown_kind",)] == 1, "the bad one"
+    )
+    assert system.metrics("memberstream_ready") == {(): 1}
