@@ -217,7 +217,7 @@ async def test_errors_of_a_server_that_says_only_that(code: str, action: str) ->
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(65_536):
-            writer.write(b"-%b\r\n" % code.encode() * 6)
+            writer.write(b"-%b\r\n" % code.encode() * 20)  # more than there are calls in a log-in
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, Projection(_url(server)) as projection:
