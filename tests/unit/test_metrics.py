@@ -12,10 +12,22 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from models.event import Reason
+from models.interaction import Refusal
 from models.model_file import parse
 from stream.health import Vitals, ready
+from stream.interaction_metrics import InteractionMetrics
 from stream.keyspace import Announcement
-from stream.metrics import METRICS, OUTCOMES, STAGES, Gauges, Histogram, Metrics, markdown_table
+from stream.metrics import (
+    INTERACTION_METRICS,
+    METRICS,
+    OUTCOMES,
+    STAGES,
+    Gauges,
+    Histogram,
+    Metrics,
+    WorkerGauges,
+    markdown_table,
+)
 from stream.publication import Current, compile_models
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,4 +82,28 @@ def test_all_series_exist_before_anything_happened() -> None:
 
 def test_the_docs_show_the_list() -> None:
     """One list, many readers: docs/metrics.md has the table that the code makes."""
-    assert markdown_table() in (ROOT / "docs" / "metrics.md").read_text()
+    shown = (ROOT / "docs" / "metrics.md").read_text()
+    assert markdown_table() in shown
+    assert markdown_table(INTERACTION_METRICS) in shown
+
+
+def test_a_worker_of_interactions_has_all_its_series_from_the_start() -> None:
+    """Its own, and those of every worker."""
+    gauges = WorkerGauges(
+        lag=lambda: {0: 5},
+        standby_lag=lambda: {1: 3},
+        members=lambda: {0: 7},
+        vitals=Vitals,
+        checks=lambda: ready(Vitals(), 0.0, 1.0),
+        stalls=lambda: 0,
+        rebalances=lambda: 1,
+    )
+    families = {
+        f.name: f for f in text_string_to_metric_families(generate_latest(InteractionMetrics(gauges).registry).decode())
+    }
+    assert families.keys() >= {name.removesuffix("_total") for name, *_ in INTERACTION_METRICS}
+    reasons = {s.labels["reason"] for s in families["memberstream_interaction_dead_letters"].samples}
+    assert reasons == set(Refusal)
+    outcomes = {s.labels["outcome"] for s in families["memberstream_interactions"].samples}
+    assert outcomes == {"counted", "duplicate", "not_exposed", "replayed", "dead_letter"}
+    assert {"memberstream_lag_records", "memberstream_ready", "memberstream_rebalances"} <= families.keys()
