@@ -22,6 +22,7 @@ _LINES = len(COLOURS)
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: selectable, in the page's font
     "svg.hashsalt": "memberstream",  # the same report gives the same bytes
+    "text.parse_math": False,  # a cluster may be called $x$
     "font.family": "sans-serif",
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -161,11 +161,11 @@ def report(
     Raises:
         ReadoutError: nothing is counted yet, or not of this kind.
     """
-    mine = {cell: tally for cell, tally in counts.items() if cell.campaign in {setup.id for setup in setups}}
+    ids = tuple(setup.id for setup in setups)
+    mine = {cell: counts[cell] for cell in sorted(counts) if cell.campaign in ids}  # sums don't depend on the order
     keys = _keys(setups)
     targeted = {key for key, _ in keys}
     inside = {cell: tally for cell, tally in mine.items() if (cell.campaign, cell.cluster) in targeted}
-    ids = tuple(setup.id for setup in setups)
     if not any(cell.kind == EXPOSED and not cell.is_held_out and tally.members for cell, tally in inside.items()):
         raise ReadoutError(f"{', '.join(ids)}: no impression is counted yet. Next: do services send impressions?")
     kinds = kinds_of(inside)

@@ -19,7 +19,7 @@ class World:
     """The truth of a campaign, per cluster: rates of those shown and held out, share that switch, mean of values."""
 
     shown: Sequence[float] = (0.03, 0.05, 0.08)
-    held_out: Sequence[float] = (0.02, 0.05, 0.06)
+    held_out: Sequence[float] = (0.02, 0.05, 0.04)
     switched: float = 0.04
     values: Sequence[float] = (10.0, 12.0, 15.0)
     members: int = 5_000  # of each cluster, both groups
