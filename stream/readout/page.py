@@ -11,7 +11,7 @@ from stream.readout.tables import CAUSAL, TextTable, tables
 from stream.readout.wording import day_of
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1f2328; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1f2328; max-width: 66rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.6rem; margin-bottom: 0 } h2 { font-size: 1.15rem; margin: 2.2rem 0 .3rem }
 .note { color: #59636e; margin: .2rem 0 .6rem; font-size: .9rem }
 .summary { background: #f6f8fa; border-left: 4px solid #0072B2; padding: .6rem 1rem }

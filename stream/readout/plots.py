@@ -48,7 +48,7 @@ def rates(report: Report) -> str:
         _clusters(axis, report.rows)
         axis.xaxis.set_major_formatter(PercentFormatter(1.0))
         axis.set_xlim(left=0)
-        axis.legend(frameon=False, loc="lower right")
+        axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
     return _svg(draw, 1.1 + 0.62 * len(report.rows))
 

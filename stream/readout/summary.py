@@ -24,7 +24,7 @@ def sentences(report: Report) -> list[str]:
     total = report.total
     found.append(
         f"Until {day_of(report.last_day)} {total.n:,} members were shown {' or '.join(report.campaigns)}, "
-        f"and {total.hits:,} of them ({percent(total.rate)}) had a {report.kind}."
+        f"and {total.hits:,} of them ({percent(total.rate)}) had at least one {report.kind}."
     )
     if report.differ is not None:
         found.append(_differences(report))

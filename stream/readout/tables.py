@@ -78,7 +78,6 @@ def _effects(report: Report) -> TextTable:
     rows = [
         (
             row.name,
-            percent(row.rate),
             percent(effect.held_out.rate),
             count(effect.held_out.n),
             points(effect.difference),
@@ -93,7 +92,7 @@ def _effects(report: Report) -> TextTable:
         if (effect := row.effect) is not None
     ]
     heads = (
-        "cluster", "shown", "held out", "members held out", "effect, points", "95% interval", "at every look",
+        "cluster", "rate held out", "members", "effect, points", "95% interval", "at every look",
         "relative", "95% interval", "p (Holm)", "more needed",
     )  # fmt: skip
     return TextTable("Effect: shown against held out", CAUSAL, heads, rows)
