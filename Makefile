@@ -52,8 +52,8 @@ COMPILE := $(UV) pip compile --no-strip-extras --quiet --upgrade --universal --p
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock"
 lock:
 	printf 'hatchling>=1.27\neditables>=0.5\n' | $(COMPILE) --extra embedded --output-file requirements.txt pyproject.toml -
-	$(COMPILE) --extra embedded --extra export --extra parquet --extra pictures --group dev --constraint requirements.txt \
-		--output-file requirements-dev.txt pyproject.toml
+	$(COMPILE) --extra embedded --extra export --extra parquet --extra pictures --extra readout --group dev \
+		--constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
 clean:
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

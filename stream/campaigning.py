@@ -8,6 +8,7 @@ Laws:
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -153,6 +154,22 @@ def cluster_ids(registry: Registry, model: str, texts: Sequence[str]) -> tuple[i
             raise PublishError(f"{model} has no cluster {text!r}. Next: an id or a name of {known}")
         found |= named or {int(text)}
     return tuple(sorted(found))
+
+
+def split_ids(registry: Registry, campaign_id: str, model: str) -> dict[str, int]:
+    """Return the ids of a campaign's parts, one for each cluster of a model's live version, by cluster.
+
+    A part is named after its cluster, in the letters that ids have; where names are alike in these, after its number.
+
+    Raises:
+        PublishError: the model has no live version.
+    """
+    clusters = clusters_of(registry, model, registry.live.get(model))
+    if not clusters:
+        raise PublishError(misfit(registry, campaign_id, Terms(model, ())))
+    names = {cluster: re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-") for cluster, name in clusters.items()}
+    are_told_apart = all(names.values()) and len(set(names.values())) == len(names)
+    return {f"{campaign_id}-{names[c] if are_told_apart else c}": c for c in sorted(clusters)}
 
 
 def _refuse_if(why_not: str) -> None:

@@ -29,7 +29,7 @@ Reason = Annotated[str, typer.Option(help="for the history")]
 _SHARE = re.compile(r"(\d{1,3})(?:\.(\d{1,2}))?%")
 
 
-def _campaigning() -> Campaigning:
+def campaigning_by_user() -> Campaigning:
     return Campaigning(settings(), f"{getpass.getuser()}@{socket.gethostname()}")
 
 
@@ -56,7 +56,7 @@ def set_(
     """Make a campaign, or change it: what isn't given stays as it is."""
 
     async def run() -> tuple[Registry, Campaign]:
-        campaigning = _campaigning()
+        campaigning = campaigning_by_user()
         registry = await campaigning.registry()
         found = registry.campaigns.get(campaign)
         old = None if found is None else found.terms
@@ -66,9 +66,9 @@ def set_(
         terms = Terms(
             named,
             cluster_ids(registry, named, clusters.split(",")) if clusters is not None else old.clusters if old else (),
-            _time("--from", from_, old.from_ms if old else None),
-            _time("--until", until, old.until_ms if old else None),
-            _ten_thousandths(holdout) if holdout is not None else old.holdout if old else 0,
+            time_of("--from", from_, old.from_ms if old else None),
+            time_of("--until", until, old.until_ms if old else None),
+            ten_thousandths(holdout) if holdout is not None else old.holdout if old else 0,
         )
         return registry, await campaigning.set(campaign, terms, reason=reason, force=force)
 
@@ -76,13 +76,13 @@ def set_(
     out.print(f"[green]set[/] {_sentence(registry, made)}", highlight=False)
 
 
-def _time(option: str, text: str | None, old_ms: int | None) -> int | None:
+def time_of(option: str, text: str | None, old_ms: int | None) -> int | None:
     if text is None:
         return old_ms
     return None if text == "none" else moment(option, text)
 
 
-def _ten_thousandths(text: str) -> int:
+def ten_thousandths(text: str) -> int:
     """Return a share as whole ten-thousandths, read as decimal digits: 2.5% is 250, to the last bit."""
     match = _SHARE.fullmatch(text)
     if match is None:
@@ -101,7 +101,7 @@ def _percent(ten_thousandths: int) -> str:
 @reports_errors
 def list_(json: Json = False) -> None:
     """List the campaigns: for whom, when, and whether they are shown now."""
-    registry = asyncio.run(_campaigning().registry())
+    registry = asyncio.run(campaigning_by_user().registry())
     campaigns = sorted(registry.campaigns.values(), key=lambda campaign: campaign.id)
     if json:
         print_json([_as_json(registry, campaign) for campaign in campaigns])
@@ -131,7 +131,7 @@ def list_(json: Json = False) -> None:
 @reports_errors
 def show(campaign: Id, json: Json = False) -> None:
     """Show a campaign, and what was done with it: when, by whom, why."""
-    registry = asyncio.run(_campaigning().registry())
+    registry = asyncio.run(campaigning_by_user().registry())
     found = registry.campaigns.get(campaign)
     steps = [step for step in registry.campaign_history if step.name == campaign]
     if not steps:
@@ -164,7 +164,7 @@ def show(campaign: Id, json: Json = False) -> None:
 @reports_errors
 def pause(campaign: Id, reason: Reason = "") -> None:
     """Hide a campaign from everybody, within a second or two, until it is resumed."""
-    asyncio.run(_campaigning().pause(campaign, reason=reason))
+    asyncio.run(campaigning_by_user().pause(campaign, reason=reason))
     out.print(f"paused {campaign}. Back: memberstream campaign resume {campaign}")
 
 
@@ -172,7 +172,7 @@ def pause(campaign: Id, reason: Reason = "") -> None:
 @reports_errors
 def resume(campaign: Id, reason: Reason = "") -> None:
     """Show a paused campaign again."""
-    asyncio.run(_campaigning().resume(campaign, reason=reason))
+    asyncio.run(campaigning_by_user().resume(campaign, reason=reason))
     out.print(f"[green]resumed[/] {campaign}")
 
 
@@ -180,7 +180,7 @@ def resume(campaign: Id, reason: Reason = "") -> None:
 @reports_errors
 def delete(campaign: Id, reason: Reason = "") -> None:
     """Remove a campaign. Its history stays; set again it holds out the same members."""
-    asyncio.run(_campaigning().delete(campaign, reason=reason))
+    asyncio.run(campaigning_by_user().delete(campaign, reason=reason))
     out.print(f"deleted {campaign}")
 
 
@@ -190,7 +190,7 @@ def reach(campaign: Id, json: Json = False) -> None:
     """Count the members that a campaign reaches now, by cluster, and those held out."""
 
     async def run() -> tuple[Registry, Campaign, Reach]:
-        campaigning = _campaigning()
+        campaigning = campaigning_by_user()
         registry = await campaigning.registry()
         found = registry.campaigns.get(campaign)
         if found is None:

@@ -17,6 +17,7 @@ from stream.cli import (
     reader_commands,
     rebuild_command,
     registry_commands,
+    report_command,
     service_commands,
     training_command,
 )
@@ -31,6 +32,8 @@ app.add_typer(model_commands.app, name="model")
 for name, registry_command in registry_commands.COMMANDS.items():
     model_commands.app.command(name)(registry_command)
 app.add_typer(campaign_commands.app, name="campaign")
+campaign_commands.app.command("report")(report_command.report)
+campaign_commands.app.command("split")(report_command.split)
 model_commands.app.command("training-data")(training_command.training_data)
 model_commands.app.command("compare")(compare_command.compare_)
 app.add_typer(list_commands.app, name="clusters")

@@ -254,3 +254,22 @@ async def test_the_commands(system: System) -> None:
     status, out, _ = await campaign("visible", "m1")
     assert (status, out) == (0, "m1: current\n")
     assert (await campaign("visible", "nobody", "--json"))[0] == 1
+
+
+async def test_a_split_is_a_campaign_for_each_cluster(system: System, lookup: Lookup) -> None:
+    """Every member sees its cluster's, or is held out from it; asked again it makes what lacks and changes nothing."""
+    command = ("campaign", "split", "spring", "--model", "activity", "--holdout", "20%")
+    status, out, error = await memberstream(system, *command)
+    assert (status, out) == (0, "set 3 of 3 campaigns: spring-low, spring-medium, spring-high\n"), error
+    assert "memberstream campaign report spring-low spring-medium spring-high" in error
+    own = [f"spring-{('low', 'medium', 'high')[i % 3]}" for i in range(len(IDS))]
+    shown = [() if is_held_out(name, m, 2_000) else (name,) for name, m in zip(own, IDS, strict=True)]
+    await until(lookup, shown)
+    assert (await memberstream(system, "campaign", "delete", "spring-medium"))[0] == 0
+    assert (await memberstream(system, *command))[1].startswith("set 1 of 3 campaigns")
+    status, _, error = await memberstream(system, *command[:-1], "10%")
+    assert status == 1
+    assert "spring-low is there with other terms. Next: campaign delete spring-low, or another ID" in error
+    status, _, error = await memberstream(system, "campaign", "split", "spring", "--model", "nothing")
+    assert status == 1
+    assert "nothing has no live version" in error

@@ -1,0 +1,50 @@
+"""How the readout's numbers are written, the same in the terminal, on the page and in its sentences."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from stream.readout.statistics import Interval
+
+NONE = "–"
+
+
+def percent(share: float | None) -> str:
+    """0.0123 → 1.23%; two decimals, three below a hundredth: rates of 0.05% are common."""
+    if share is None:
+        return NONE
+    return f"{share:.3%}" if 0 < abs(share) < 0.001 else f"{share:.2%}"
+
+
+def percents(interval: Interval | None) -> str:
+    return NONE if interval is None else f"{percent(interval.low)} to {percent(interval.high)}"
+
+
+def points(difference: float | None) -> str:
+    """A difference of rates in percentage points: 0.0123 → +1.23."""
+    return NONE if difference is None else f"{100 * difference:+.2f}"
+
+
+def pointses(interval: Interval | None) -> str:
+    return NONE if interval is None else f"{points(interval.low)} to {points(interval.high)}"
+
+
+def p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def number(value: float | None) -> str:
+    return NONE if value is None else f"{value:,.2f}"
+
+
+def numbers(interval: Interval | None) -> str:
+    return NONE if interval is None else f"{number(interval.low)} to {number(interval.high)}"
+
+
+def count(value: int | None) -> str:
+    return NONE if value is None else f"{value:,}"
+
+
+def day_of(day: int) -> str:
+    """Days since 1970 → 2026-11-26."""
+    return date.fromordinal(date(1970, 1, 1).toordinal() + day).isoformat()
