@@ -159,7 +159,7 @@ def test_a_list_is_a_version_once_it_is_whole() -> None:
 
 
 def test_a_model_never_takes_a_lists_version() -> None:
-    """Neither while the list is uploaded nor later; its author learns that it is a list, and that a new version helps."""
+    """Neither while the list is uploaded nor later; its author learns that it is a list, and what helps."""
     steps = [upload(1, "t"), published(1, "t"), promote(1, None)]
     for n in range(1, len(steps) + 1):
         said = folded(*steps[:n]).objection(publish(1))
