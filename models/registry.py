@@ -182,11 +182,13 @@ class Registry:
         found = self.versions.get(name)
         if step.action == "upload":
             return f"{name} is taken. Next: leave the version out, to get the next free one" if found else ""
-        if step.action == "publish" and (step.token or (found is not None and found.token)):
+        if step.action == "publish" and step.token:
             if found is None or found.status is not Status.UPLOADING or found.token != step.token:
                 return f"the upload of {name} was ended: another one of {step.name} began. Next: upload again"
             return ""
         if step.action == "publish":
+            if found is not None and found.token:
+                return f"{name} is an uploaded list. Next: publish this one as a new version"
             if found is not None and found.digest != digest(step.definition or {}):
                 return f"{name} is published with other content. Next: publish this one as a new version"
             if found is not None and found.status is Status.RETIRED:

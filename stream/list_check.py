@@ -37,7 +37,7 @@ class Rows(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """Members seen, ascending by the first half of their hash."""
+    """Members seen, one at least, ascending by the first half of their hash."""
 
     low: npt.NDArray[np.int64]
     high: npt.NDArray[np.int64]
@@ -96,7 +96,8 @@ class ListCheck:
             at, is_there = _search(run, low, high)
             is_again |= is_there
             first_line[is_there], first_cluster[is_there] = run.lines[at[is_there]], run.clusters[at[is_there]]
-        self._keep(order[~is_again[order]], low, high, held, at_line)
+        if not is_again.all():
+            self._keep(order[~is_again[order]], low, high, held, at_line)
         if not is_again.any():
             return ids, clusters
         for i in np.flatnonzero(is_again).tolist():
@@ -165,16 +166,22 @@ def _right_ones(chunk: RawChunk, rejected: list[Rejected]) -> RawChunk:
 
 def _judge(member_id: Any, cluster: Any) -> tuple[str, str]:
     """Return why a row can't be taken, "" if it can, and its member id as text."""
-    if member_id is None or member_id == "":
+    if member_id is None:
+        key = b""
+    elif isinstance(member_id, str):
+        key = member_id.encode(errors="surrogatepass")
+    elif isinstance(member_id, bytes):  # Parquet's texts, where they aren't declared as such
+        key = member_id
+    elif isinstance(member_id, (int, np.integer)) and not isinstance(member_id, bool):
+        key = b"%d" % member_id
+    else:  # a float is how an id looks that went through a column with gaps: 17.0 is nobody
+        return f"member id: expected a text or a whole number, found {type(member_id).__name__}", ""
+    if not key:
         return "member id: expected a text, found nothing", ""
-    text = member_id if isinstance(member_id, str) else str(member_id)  # ids that are numbers, in Parquet
     try:
-        decode_key(text.encode(errors="surrogateescape"))
-    except (BadEvent, UnicodeEncodeError) as error:
-        detail = error.detail if isinstance(error, BadEvent) else "key: expected UTF-8 text, found other bytes"
-        return detail.replace("key:", "member id:", 1).replace(
-            "the member id, found no key", "a text, found nothing"
-        ), ""
+        text = decode_key(key)
+    except BadEvent as error:
+        return error.detail.replace("key:", "member id:", 1), ""
     if isinstance(cluster, str):
         is_number = cluster.isascii() and cluster.isdigit() and len(cluster) <= 20
     else:

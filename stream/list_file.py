@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import TextIOWrapper
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -66,16 +67,17 @@ def read_file(path: Path, columns: Columns = Columns()) -> Iterator[RawChunk]:
         ParquetError: it isn't one, or pyarrow isn't there.
         OSError: it can't be opened.
     """
-    if path.suffix == ".parquet":
+    ending = path.suffix.lower()
+    if ending == ".parquet":
         yield from _read_parquet(path, columns)
         return
     with path.open("rb") as raw:
-        opened = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+        opened = gzip.GzipFile(fileobj=raw) if ending == ".gz" else raw
         # What isn't UTF-8 is noticed cell by cell: one bad byte spoils one row.
         with TextIOWrapper(cast(BinaryIO, opened), encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
             try:
                 yield from _read_csv(text, columns, raw, path.stat().st_size)
-            except (gzip.BadGzipFile, EOFError) as error:
+            except (gzip.BadGzipFile, EOFError, zlib.error) as error:
                 raise ListFileError(f"{path}: expected gzipped CSV ({error}). Next: is its name right?") from None
 
 
@@ -102,8 +104,7 @@ def read_rows(rows: Iterable[Any]) -> Iterator[RawChunk]:
 def _read_csv(text: TextIOWrapper, columns: Columns, raw: BinaryIO, total: int) -> Iterator[RawChunk]:
     first_line = text.readline()
     delimiter = max(_DELIMITERS, key=first_line.count)  # of equals the first: the comma
-    text.seek(0)
-    reader = csv.reader(text, delimiter=delimiter)
+    reader = csv.reader(chain([first_line], text), delimiter=delimiter)  # never back to the start: it may be a pipe
     at, width, chunk, began = (0, 1), 2, RawChunk(), 1
     is_first = True
     while True:
@@ -124,7 +125,7 @@ def _read_csv(text: TextIOWrapper, columns: Columns, raw: BinaryIO, total: int) 
                     chunk.rejected.append(Rejected(began, f"expected {width} columns, found {found}"))
                 began = reader.line_num + 1
                 if len(chunk.lines) >= CHUNK or len(chunk.rejected) >= CHUNK:
-                    chunk.done, chunk.total = raw.tell(), total
+                    chunk.done, chunk.total = raw.tell() if total else 0, total
                     yield chunk
                     chunk = RawChunk()
             break
@@ -145,7 +146,16 @@ def _columns(first: list[str], columns: Columns) -> tuple[tuple[int, int], int, 
                 "expected two columns, member id and cluster, found one. Next: separate them by a comma"
             )
         raise ListFileError(f"{len(first)} columns: {', '.join(first)}. Next: --id-column and --cluster-column")
-    return (0, 1), 2, not first[1].strip().lstrip("-").isdigit()
+    return (0, 1), 2, not _may_be_cluster(first[1])
+
+
+def _may_be_cluster(text: str) -> bool:
+    """Return whether a cell is a number or nothing, right or wrong as a cluster; then it heads no column."""
+    try:
+        float(text.strip() or 0)
+    except ValueError:
+        return False
+    return True
 
 
 def _named(names: list[str], columns: Columns) -> tuple[int, int]:

@@ -158,6 +158,14 @@ def test_a_list_is_a_version_once_it_is_whole() -> None:
     assert registry.add(2, promote(1, None)) == ""
 
 
+def test_a_model_never_takes_a_lists_version() -> None:
+    """Neither while the list is uploaded nor later; its author learns that it is a list, and what helps."""
+    steps = [upload(1, "t"), published(1, "t"), promote(1, None)]
+    for n in range(1, len(steps) + 1):
+        said = folded(*steps[:n]).objection(publish(1))
+        assert said == "a@1 is an uploaded list. Next: publish this one as a new version"
+
+
 def test_another_upload_ends_the_one_under_way() -> None:
     """Whoever was interrupted, or is slower, is retired: workers remove its rows, and its publication doesn't count."""
     registry = folded(upload(1, "t"), upload(2, "u"))
