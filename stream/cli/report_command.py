@@ -16,6 +16,7 @@ from models.registry import Registry
 from stream.campaigning import split_ids
 from stream.cli.campaign_commands import Id, Json, Reason, campaigning_by_user, ten_thousandths, time_of
 from stream.cli.console import CommandError, err, out, print_json, reports_errors, settings
+from stream.counts import read
 
 if TYPE_CHECKING:
     from stream.readout.report import Report
@@ -85,9 +86,7 @@ def report(
 
 
 async def _read(ids: list[str]) -> tuple[Registry, Mapping[Cell, Tally]]:
-    from stream.counts import read  # type: ignore[import-not-found]
-
-    return await campaigning_by_user().registry(), await read(settings().redis_url, ids)
+    return await campaigning_by_user().registry(), read(settings().redis_url, ids)
 
 
 def _print(found: Report, *, by_day: bool) -> None:
