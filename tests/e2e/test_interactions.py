@@ -13,6 +13,7 @@ from e2e.commands import memberstream
 from e2e.counting import CAMPAIGNS, IDS, T0, Counting, Load, clusters_of, counting, expected, load, put
 from e2e.system import Install, Pair
 
+from models.counts import EXPOSED
 from stream.counts import CountsUnavailable, read
 from stream.lookup.holdout import is_held_out
 
@@ -84,32 +85,39 @@ async def run(system: Counting, n: int, kills: int) -> None:
 
 
 async def test_the_commands(system: Counting) -> None:
-    """A file is checked, sent and counted; who is held out is counted as exposed to nothing."""
+    """A file is checked, sent, counted and reported; who is held out is counted as exposed to nothing."""
     system.start()
     file = system.directory / "interactions.ndjson"
     lines = [
         {"member_id": m, "kind": "impression", "campaign": "for-all", "id": f"i-{m}", "at": T0 + i}
         for i, m in enumerate(IDS[:200])
     ]
+    lines += [
+        {"member_id": m, "kind": "click", "campaign": "for-all", "id": f"c-{m}", "at": T0 + 500} for m in IDS[:60]
+    ]
     file.write_bytes(b"\n".join(map(orjson.dumps, lines)) + b'\n{"member_id":"m1","kind":"share","id":"x"}\n')
     status, out, error = await memberstream(system, "interactions", "check", str(file))
-    assert (status, out) == (1, "200 good, 1 bad (1 unknown_kind)\n")
+    assert (status, out) == (1, "260 good, 1 bad (1 unknown_kind)\n")
     assert "docs/interactions.md" in error
     status, _, error = await memberstream(system, "interactions", "send", str(file))
     assert (status, "1 bad interactions, nothing was sent. Next: memberstream interactions check" in error) == (1, True)
     status, out, _ = await memberstream(system, "interactions", "send", str(file), "--force")
-    assert (status, out) == (0, f"sent 201 interactions to {system.settings.topic}\n")
+    assert (status, out) == (0, f"sent 261 interactions to {system.settings.topic}\n")
     held_out = sum(is_held_out("for-all", m, CAMPAIGNS["for-all"].holdout) for m in IDS[:200])
 
     def exposed() -> dict[bool, int]:
         found: Counter[bool] = Counter()
         for cell, tally in read(system.settings.redis_url, ["for-all"]).items():
-            found[cell.is_held_out] += tally.members
+            found[cell.is_held_out] += tally.members if cell.kind == EXPOSED else 0
         return dict(found)
 
     await system.until(lambda: exposed() == {True: held_out, False: 200 - held_out}, "all exposures counted")
-    assert system.metrics("memberstream_interactions_total")[("counted",)] == 200
+    assert system.metrics("memberstream_interactions_total")[("counted",)] == 260
     await system.until(
         lambda: system.metrics("memberstream_interaction_dead_letters_total")[("unknown_kind",)] == 1, "the bad one"
     )
     assert system.metrics("memberstream_ready") == {(): 1}
+    clicked = [m for m in IDS[:60] if not is_held_out("for-all", m, CAMPAIGNS["for-all"].holdout)]
+    status, out, error = await memberstream(system, "campaign", "report", "for-all", "--json")
+    assert status == 0, error
+    assert orjson.loads(out)["total"] == {"hits": len(clicked), "n": 200 - held_out}

@@ -5,10 +5,8 @@ from __future__ import annotations
 import builtins
 import csv
 import io
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -50,12 +48,10 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> dict[Cell, Tally]:
     """What `stream.counts.read` finds in Redis."""
     counts = dict(COUNTS)
 
-    async def read(redis_url: str, campaigns: Sequence[str]) -> dict[Cell, Tally]:
+    def read(redis_url: str, campaigns: Sequence[str]) -> dict[Cell, Tally]:
         return {cell: tally for cell, tally in counts.items() if cell.campaign in campaigns}
 
-    module = ModuleType("stream.counts")
-    module.read = read  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "stream.counts", module)
+    monkeypatch.setattr(report_command, "read", read)
     monkeypatch.setattr(report_command, "campaigning_by_user", Log)
     return counts
 
