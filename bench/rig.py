@@ -16,7 +16,7 @@ import sys
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -99,9 +99,10 @@ def servers() -> Iterator[Servers]:
 
 
 class Worker:
-    """One worker process."""
+    """One worker process. `command`: of memberstream."""
 
-    def __init__(self, settings: Settings, directory: Path) -> None:
+    def __init__(self, settings: Settings, directory: Path, command: Sequence[str] = ("worker",)) -> None:
+        self.command = command
         self.settings, self.directory = settings, directory
         self.log = directory / "worker.log"
         self.process = ServerProcess("the worker", self.log)
@@ -110,7 +111,7 @@ class Worker:
         """Launch it, if asked for on these cores only; returns before it is ready."""
         self.directory.mkdir(parents=True, exist_ok=True)
         others = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSTREAM_")}
-        command = [sys.executable, "-m", "stream.cli", "worker"]
+        command = [sys.executable, "-m", "stream.cli", *self.command]
         self.process.spawn(command, cwd=self.directory, env=others | to_environment(self.settings))
         if cores is not None:
             os.sched_setaffinity(self.pid, cores)
@@ -184,10 +185,14 @@ class Rig:
         self.workers: list[Worker] = []
         self.last: dict[int, tuple[bytes, int]] = {}  # partition → member and offset of the last record sent
 
-    def worker(self) -> Worker:
-        """One more worker of the group, not yet started, on an empty disk."""
+    def worker(self, *command: str) -> Worker:
+        """One more worker of the group, not yet started, on an empty disk; of documents, unless `command` says."""
         directory = self.directory / f"worker-{len(self.workers)}"
-        worker = Worker(replace(self.settings, data_dir=directory / "data", metrics_port=free_port()), directory)
+        worker = Worker(
+            replace(self.settings, data_dir=directory / "data", metrics_port=free_port()),
+            directory,
+            command or ("worker",),
+        )
         self.workers.append(worker)
         return worker
 
