@@ -70,6 +70,12 @@ class ListCheck:
         self.sizes.update(clusters)
         return Rows(ids, clusters, sorted(rejected))
 
+    def add(self, ids: Sequence[bytes], clusters: Sequence[int]) -> None:
+        """Add rows of another list, one at least; their members aren't here yet."""
+        low, high = _hashes(ids)
+        columns = np.array(clusters, dtype=np.int32), np.zeros(len(ids), dtype=np.int64)
+        self._keep(np.argsort(low, kind="stable"), low, high, *columns)
+
     def clusters_of(self, ids: Sequence[bytes]) -> npt.NDArray[np.int32]:
         """Return the cluster of each member, -1 of those that aren't on the list, shape (n,)."""
         low, high = _hashes(ids)
