@@ -7,7 +7,7 @@ is told of with its place, never passed over.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,24 +97,41 @@ def parquet_history(path: Path) -> History:
         for file in files:
             for batch in read_batches(file, ["key|member_id", "value"], ["timestamp", "offset"]):
                 n = len(batch["key"])
-                times = _milliseconds(batch["timestamp"]) if "timestamp" in batch else [NO_TIME] * n
-                offsets = batch["offset"].to_pylist() if "offset" in batch else [None] * n
-                yield from map(Record, _bytes(batch["key"]), _bytes(batch["value"]), times, offsets)
+                times = _milliseconds(file, batch["timestamp"]) if "timestamp" in batch else [NO_TIME] * n
+                offsets = _whole(file, "offset", batch["offset"]) if "offset" in batch else [None] * n
+                yield from map(Record, _bytes(file, "key", batch), _bytes(file, "value", batch), times, offsets)
 
     return History(read(), lambda number: f"{path}, record {number + 1}", [])
 
 
-def _bytes(column: Any) -> list[bytes | None]:
-    pyarrow = arrow()
-    found: list[bytes | None] = column.cast(pyarrow.binary()).to_pylist()
+def _bytes(file: Path, name: str, batch: Mapping[str, Any]) -> list[bytes | None]:
+    pyarrow, column = arrow(), batch[name]
+    if name == "key" and pyarrow.types.is_integer(column.type):
+        column = column.cast(pyarrow.string())
+    try:
+        found: list[bytes | None] = column.cast(pyarrow.binary()).to_pylist()
+    except pyarrow.ArrowException:
+        raise _unexpected(file, name, "texts or bytes", column) from None
     return found
 
 
-def _milliseconds(column: Any) -> list[int]:
+def _milliseconds(file: Path, column: Any) -> list[int]:
     pyarrow = arrow()
     if pyarrow.types.is_timestamp(column.type):
         column = column.cast(pyarrow.timestamp("ms", column.type.tz), safe=False).cast(pyarrow.int64())
-    return [NO_TIME if time is None else int(time) for time in column.to_pylist()]
+    return [NO_TIME if time is None else time for time in _whole(file, "timestamp", column)]
+
+
+def _whole(file: Path, name: str, column: Any) -> list[int | None]:
+    if not arrow().types.is_integer(column.type):
+        expected = "timestamps or whole numbers, ms since 1970" if name == "timestamp" else "whole numbers"
+        raise _unexpected(file, name, expected, column)
+    found: list[int | None] = column.to_pylist()
+    return found
+
+
+def _unexpected(file: Path, name: str, expected: str, column: Any) -> ParquetError:
+    return ParquetError(f"{file}: column {name}: expected {expected}, found {column.type}. Next: convert it")
 
 
 async def topic_history(

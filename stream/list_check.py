@@ -22,6 +22,7 @@ import numpy.typing as npt
 from models.event import MAX_KEY_BYTES, BadEvent, decode_key
 from models.model_file import MAX_CLUSTER_ID
 from stream.list_file import RawChunk, Rejected
+from stream.parquet import key_of
 
 _CLUSTER = f"cluster: expected a whole number from 0 to {MAX_CLUSTER_ID}"
 #: UTF-8 needs at most 4 bytes for a character, so an id of so many needn't be measured.
@@ -69,6 +70,12 @@ class ListCheck:
             ids, clusters = self._new_ones(ids, clusters, chunk.lines, rejected)
         self.sizes.update(clusters)
         return Rows(ids, clusters, sorted(rejected))
+
+    def add(self, ids: Sequence[bytes], clusters: Sequence[int]) -> None:
+        """Add rows of another list, one at least; their members aren't here yet."""
+        low, high = _hashes(ids)
+        columns = np.array(clusters, dtype=np.int32), np.zeros(len(ids), dtype=np.int64)
+        self._keep(np.argsort(low, kind="stable"), low, high, *columns)
 
     def clusters_of(self, ids: Sequence[bytes]) -> npt.NDArray[np.int32]:
         """Return the cluster of each member, -1 of those that aren't on the list, shape (n,)."""
@@ -166,15 +173,8 @@ def _right_ones(chunk: RawChunk, rejected: list[Rejected]) -> RawChunk:
 
 def _judge(member_id: Any, cluster: Any) -> tuple[str, str]:
     """Return why a row can't be taken, "" if it can, and its member id as text."""
-    if member_id is None:
-        key = b""
-    elif isinstance(member_id, str):
-        key = member_id.encode(errors="surrogatepass")
-    elif isinstance(member_id, bytes):  # Parquet's texts, where they aren't declared as such
-        key = member_id
-    elif isinstance(member_id, (int, np.integer)) and not isinstance(member_id, bool):
-        key = b"%d" % member_id
-    else:  # a float is how an id looks that went through a column with gaps: 17.0 is nobody
+    key = b"" if member_id is None else key_of(member_id)
+    if key is None:
         return f"member id: expected a text or a whole number, found {type(member_id).__name__}", ""
     if not key:
         return "member id: expected a text, found nothing", ""

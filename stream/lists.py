@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -32,6 +32,8 @@ from stream.settings import Settings
 
 #: Rejected rows that are kept to be shown; all of them go to `on_rejected`.
 SHOWN = 20
+#: Every reader holds their names. More of them are another column, an amount or an id.
+MAX_CLUSTERS = 1_000
 
 Progress = Callable[[int, int], None]  # done, of which total (0: unknown), in the source's own unit
 
@@ -115,17 +117,22 @@ class Uploading:
         self._on_rejected, self._on_progress = on_rejected, on_progress
 
     async def check(self, source: Iterable[RawChunk], options: Options) -> Outcome:
-        """Return what an upload would find and do; nothing is written."""
+        """Return what an upload would find and do; nothing is written. Raises as `upload`, but for rejected rows."""
         registry = await self.publishing.registry()
-        outcome, checked = Outcome(f"{options.name}@{_version(registry, options)}"), ListCheck()
+        base, listed, checked = _base(registry, options), _begun(registry, options), ListCheck()
+        self.publishing.check_upload(registry, listed)
+        outcome = Outcome(listed.label)
         for chunk in source:
             self._judge(checked, chunk, outcome)
-        base = _base(registry, options)
+            await asyncio.sleep(0)  # an interruption is noticed
         outcome.sizes, outcome.repeated = dict(checked.sizes), checked.repeated
-        async for _, clusters in self._kept(base, checked):
-            _count(outcome, clusters)
+        async for ids, kept in self._kept(base, checked):
+            checked.add(ids, kept)
+            _count(outcome, kept)
+        if not outcome.n_rejected or options.skip_bad:
+            _clusters(outcome, options, base)
         if (live := registry.live.get(options.name)) is not None:
-            await self._compare(registry.versions[f"{options.name}@{live}"], checked, base, outcome)
+            await self._compare(registry.versions[f"{options.name}@{live}"], checked, outcome)
         return outcome
 
     async def upload(self, source: Iterable[RawChunk], options: Options) -> Outcome:
@@ -133,7 +140,9 @@ class Uploading:
 
         Raises:
             RowsRejected: some can't be taken.
-            PublishError: there are none, the version is taken, or another upload of the name began meanwhile.
+            PublishError: there are none, or far too many clusters, or two of one name; the version is taken; another
+                upload of the name began meanwhile, or the list that is merged with was retired.
+            ModelFileError: the name can't be a model's.
             ListRowsError, ModelsLogError: Kafka doesn't take them.
         """
         publishing, settings = self.publishing, self._settings
@@ -142,15 +151,7 @@ class Uploading:
         first = await prepare(
             settings.kafka_bootstrap, settings.lists_topic, settings.topic, settings.replication_factor
         )
-        listed = ListVersion(
-            options.name,
-            _version(registry, options),
-            options.description,
-            token=secrets.token_hex(8),
-            since_ms=time.time_ns() // 1_000_000,
-            first=tuple(first),
-        )
-        parse_list(listed.definition())  # a name that can't be is said before anything is written
+        listed = _begun(registry, options, first)
         outcome, checked, is_written = Outcome(listed.label), ListCheck(), False
         await publishing.begin_upload(listed)  # 1
         try:
@@ -163,10 +164,10 @@ class Uploading:
                 async for ids, kept in self._kept(base, checked):
                     await appender.append(ids, kept)
                     _count(outcome, kept)
-                if not outcome.n_rows:
-                    raise PublishError("no rows, nothing was published. Next: is it the right file?")
+                if base is not None:  # retired meanwhile it has lost rows, and nobody knows which were read before
+                    find(await publishing.registry(), f"{base.name}@{base.version}")
+                clusters = _clusters(outcome, options, base)
                 await appender.flush()  # 2
-            clusters = _clusters(outcome, options, base)
             listed = replace(listed, end=tuple(appender.end), n_rows=outcome.n_rows, clusters=clusters)
             is_written = True
             await publishing.end_upload(listed, reason=options.reason)  # 3
@@ -192,6 +193,10 @@ class Uploading:
         outcome.rejected += rejected[: SHOWN - len(outcome.rejected)]
         for row in rejected:
             self._on_rejected(row)
+        if len(checked.sizes) > MAX_CLUSTERS:
+            raise PublishError(
+                f"more than {MAX_CLUSTERS:,} clusters, nothing was published. Next: is it the right column?"
+            )
         self._on_progress(chunk.done, chunk.total)
         return ids, clusters
 
@@ -203,22 +208,24 @@ class Uploading:
             if part:
                 new = checked.clusters_of([member_id for member_id, _ in part]).tolist()
                 kept = [pair for pair, cluster in zip(part, new, strict=True) if cluster < 0]
-                yield [member_id for member_id, _ in kept], [cluster for _, cluster in kept]
+                if kept:
+                    yield [member_id for member_id, _ in kept], [cluster for _, cluster in kept]
 
-    async def _compare(self, live: Version, checked: ListCheck, base: Version | None, outcome: Outcome) -> None:
-        """Count who would change: of the members with a cluster under the live version, those with another or none.
-
-        A member that is kept by a merge with the live version itself changes nothing.
-        """
-        is_kept = base is not None and base.version == live.version
+    async def _compare(self, live: Version, checked: ListCheck, outcome: Outcome) -> None:
+        """Count who would change: of the members with a cluster under the live version, those with another or none."""
         async for part in memberships(self._settings, live):
             new = checked.clusters_of([member_id for member_id, _ in part]).tolist()
             outcome.held += len(part)
-            outcome.moved += sum(a != b and not (is_kept and b < 0) for (_, a), b in zip(part, new, strict=True))
+            outcome.moved += sum(a != b for (_, a), b in zip(part, new, strict=True))
 
 
-def _version(registry: Registry, options: Options) -> int:
-    return registry.next_version(options.name) if options.version is None else options.version
+def _begun(registry: Registry, options: Options, first: Sequence[int] = (0,)) -> ListVersion:
+    """Return the list before its rows. Raises ModelFileError: the name can't be a model's."""
+    version = registry.next_version(options.name) if options.version is None else options.version
+    token, since_ms = secrets.token_hex(8), time.time_ns() // 1_000_000
+    listed = ListVersion(options.name, version, options.description, token, since_ms, tuple(first))
+    parse_list(listed.definition())
+    return listed
 
 
 def _base(registry: Registry, options: Options) -> Version | None:
@@ -232,9 +239,23 @@ def _base(registry: Registry, options: Options) -> Version | None:
 
 
 def _clusters(outcome: Outcome, options: Options, base: Version | None) -> tuple[Cluster, ...]:
-    """Return the list's clusters: those that occur and those that were named; names also from the list merged with."""
+    """Return the list's clusters: those that occur and those that were named; names also from the list merged with.
+
+    Raises:
+        PublishError: there are no rows, or two clusters have one name.
+    """
+    if not outcome.n_rows:
+        raise PublishError("no rows, nothing was published. Next: is it the right file?")
     known = {} if base is None else {cluster["id"]: cluster["name"] for cluster in base.definition["clusters"]}
-    return name_clusters(sorted(outcome.sizes.keys() | options.names.keys()), {**known, **options.names})
+    clusters = name_clusters(sorted(outcome.sizes.keys() | options.names.keys()), {**known, **options.names})
+    ids_of: dict[str, list[int]] = {}
+    for cluster in clusters:
+        ids_of.setdefault(cluster.name, []).append(cluster.id)
+    if shared := [f"{name} ({' and '.join(map(str, ids))})" for name, ids in ids_of.items() if len(ids) > 1]:
+        raise PublishError(
+            f"clusters of one name: {', '.join(shared)}; nothing was published. Next: --names, each another"
+        )
+    return clusters
 
 
 def _count(outcome: Outcome, clusters: list[int]) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 
 class ParquetError(OSError):
     """A Parquet file that can't be used; the text says what to do next."""
@@ -50,6 +52,19 @@ def read_batches(path: Path, needed: Sequence[str], optional: Sequence[str] = ()
             chosen[names.split("|")[0]] = given
         for batch in file.iter_batches(columns=list(chosen.values())):
             yield {name: batch.column(given) for name, given in chosen.items()}
+
+
+def key_of(member_id: Any) -> bytes | None:
+    """Return the record key that a member id in a table means: a text, also as bytes, or a whole number.
+
+    Of other kinds no text is made up, which gives None: 17.0 is what a column of numbers with gaps makes of 17.
+    """
+    if isinstance(member_id, str):
+        return member_id.encode(errors="surrogatepass")
+    if isinstance(member_id, bytes):  # texts, where they aren't declared as such
+        return member_id
+    is_whole = isinstance(member_id, (int, np.integer)) and not isinstance(member_id, bool)
+    return b"%d" % member_id if is_whole else None
 
 
 def write(path: Path, columns: dict[str, Any]) -> None:

@@ -85,6 +85,10 @@ class Publishing:
         await self._take(step)
         return True
 
+    def check_upload(self, registry: Registry, listed: ListVersion) -> None:
+        """Return if `begin_upload` would take a list. Raises PublishError: the version is taken."""
+        _refuse_if(registry.objection(self._upload_step("upload", listed)))
+
     async def begin_upload(self, listed: ListVersion) -> None:
         """Announce a list whose rows are about to be written; ends an upload of its name that was interrupted.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +18,12 @@ import numpy as np
 from models.timestamps import format_ms
 from models.training import TrainingMatrix
 from models.training.rows import to_ms
-from stream.parquet import read_batches, write
+from stream.parquet import arrow, key_of, read_batches, write
 
 OUTPUTS = (".parquet", ".csv", ".npz")
+_MS = re.compile(
+    r"-[0-9]{1,19}|[0-9]{9,19}"
+)  # with fewer digits it is a date, 20260131, not a moment of 1 January 1970
 
 
 class TrainingFileError(OSError):
@@ -35,9 +39,9 @@ def read_rows(path: Path) -> list[tuple[str, int]]:
     rows: list[tuple[str, int]] = []
     problems: list[str] = []
     for place, member_id, at in _parquet_rows(path) if path.suffix == ".parquet" else _csv_rows(path):
-        at_ms = to_ms(int(at) if isinstance(at, str) and at.lstrip("-").isdigit() else at)
+        at_ms = to_ms(int(at) if isinstance(at, str) and _MS.fullmatch(at) else at)
         if not member_id:
-            problems.append(f"{place}: expected a member id, found nothing")
+            problems.append(f"{place}: expected a member id, a text or a whole number, found none")
         elif at_ms is None:
             problems.append(f"{place}: expected a time in at, ISO 8601 or ms since 1970, found {str(at)[:60]!r}")
         else:
@@ -50,17 +54,21 @@ def read_rows(path: Path) -> list[tuple[str, int]]:
 def _csv_rows(path: Path) -> Iterator[tuple[str, str, str]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = csv.reader(file)
-        header = next(lines, [])
-        if not {"member_id", "at"} <= set(header):
-            raise TrainingFileError(
-                f"{path}:1: expected a header with member_id and at, found {', '.join(header)[:100] or 'nothing'}. "
-                "Next: name the columns in the first line"
-            )
-        member, at = header.index("member_id"), header.index("at")
-        for line in lines:
-            if line:
-                cells = [*line, *[""] * len(header)]
-                yield f"{path}:{lines.line_num}", cells[member], cells[at]
+        try:
+            header = next(lines, [])
+            if not {"member_id", "at"} <= set(header):
+                raise TrainingFileError(
+                    f"{path}:1: expected a header with member_id and at, found {', '.join(header)[:100] or 'nothing'}. "
+                    "Next: name the columns in the first line, with commas between them"
+                )
+            member, at = header.index("member_id"), header.index("at")
+            for line in lines:
+                if line:
+                    cells = [*line, *[""] * len(header)]
+                    yield f"{path}:{lines.line_num}", cells[member], cells[at]
+        except (csv.Error, UnicodeDecodeError) as error:
+            where = f"{path}, behind line {lines.line_num}"
+            raise TrainingFileError(f"{where}: expected CSV in UTF-8 ({error}). Next: correct it") from None
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, str, Any]]:
@@ -68,31 +76,36 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, str, Any]]:
     for batch in read_batches(path, ["member_id", "at"]):
         for member_id, at in zip(batch["member_id"].to_pylist(), batch["at"].to_pylist(), strict=True):
             number += 1
-            yield f"{path}, row {number}", "" if member_id is None else str(member_id), at
+            key = key_of(member_id)
+            yield f"{path}, row {number}", "" if key is None else key.decode(errors="replace"), at
+
+
+def check_output(path: Path) -> None:
+    """Return if a matrix may be written to a path; to be asked before it is computed. Raises TrainingFileError."""
+    if path.suffix not in OUTPUTS:
+        raise TrainingFileError(f"{path}: expected an ending of {', '.join(OUTPUTS)}. Next: choose one")
+    if not path.parent.is_dir():
+        raise TrainingFileError(f"{path}: expected a folder {path.parent}, found none. Next: make it")
+    if path.suffix == ".parquet":
+        arrow()
 
 
 def write_matrix(matrix: TrainingMatrix, path: Path) -> None:
     """Write a matrix in the form that the path's ending names.
 
     Raises:
-        TrainingFileError: another ending, or texts in an npz.
+        TrainingFileError: as `check_output`, or texts in an npz.
         TrainingError: a predictor is called like one of the columns before the predictors.
     """
-    if path.suffix not in OUTPUTS:
-        raise TrainingFileError(f"{path}: expected an ending of {', '.join(OUTPUTS)}. Next: choose one")
+    check_output(path)
     if path.suffix == ".npz" and matrix.texts:
         raise TrainingFileError(
             f"{path}: {', '.join(sorted(matrix.texts))}: texts don't go into npz. Next: use .parquet"
         )
-    descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
-    os.close(descriptor)
-    try:
-        _WRITERS[path.suffix](matrix, Path(name))
-        os.chmod(name, 0o644)  # mkstemp's 0600 would hide it from others
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        written = Path(folder) / path.name  # a file of its own there has the permissions that this process gives files
+        _WRITERS[path.suffix](matrix, written)
+        os.replace(written, path)
 
 
 def _write_csv(matrix: TrainingMatrix, path: Path) -> None:

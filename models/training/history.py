@@ -13,7 +13,7 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import orjson
@@ -89,6 +89,8 @@ def from_history(
     Raises:
         TrainingError: with every problem of the predictors, or of the rows, or events without the time asked for.
     """
+    if by not in get_args(By):
+        raise TrainingError([f"by: expected one of {', '.join(get_args(By))}, found {by!r}"])
     columns = compile_columns(predictors)
     asked = read_rows(rows)
     n = len(asked.member_ids)
@@ -138,9 +140,8 @@ def _gather(
 def _check_timestamps(records: Mapping[bytes, list[tuple[int, Record]]]) -> None:
     timeless = sorted(number for numbered in records.values() for number, one in numbered if one.timestamp_ms < 0)
     if timeless:
-        raise TrainingError(
-            [f"events[{n}]: expected a record with a timestamp. Use: by='event_time'" for n in timeless]
-        )
+        found = f"{len(timeless):,} without one, the first of them events[{timeless[0]}]"
+        raise TrainingError([f"by: expected records with timestamps, found {found}. Use: by='event_time'"])
 
 
 def _tasks(

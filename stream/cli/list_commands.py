@@ -102,8 +102,13 @@ def _print(outcome: Outcome, options: Options, is_dry: bool) -> None:
     more = outcome.n_rejected - len(outcome.rejected)
     if more:
         err.print(f"… and {more:,} more, all of them with --rejected FILE")
-    done = "would be published" if is_dry else "published"
-    out.print(f"{outcome.n_rows:,} members, {done} as the candidate [bold]{outcome.label}[/]")
+    if is_dry and outcome.n_rejected and not options.skip_bad:
+        out.print(
+            f"{outcome.n_rows:,} members, nothing would be published: correct the rows, or leave them out (--skip-bad)"
+        )
+    else:
+        done = "would be published" if is_dry else "published"
+        out.print(f"{outcome.n_rows:,} members, {done} as the candidate [bold]{outcome.label}[/]")
     notes = {
         "rows can't be taken": outcome.n_rejected,
         "rows say again what stood there": outcome.repeated,

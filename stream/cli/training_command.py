@@ -22,7 +22,7 @@ from models.training import TrainingError, TrainingMatrix, from_history
 from stream.change_history import History, ndjson_history, parquet_history, topic_history
 from stream.cli.console import CommandError, err, out, print_json, reports_errors, settings
 from stream.cli.model_commands import read
-from stream.training_files import read_rows, write_matrix
+from stream.training_files import check_output, read_rows, write_matrix
 
 _SHOWN = 20  # refused events printed one by one; --json has all
 _WORTH_PROCESSES = 20_000  # rows; fewer are done before other processes have started
@@ -56,6 +56,7 @@ def training_data(
     json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Compute predictors of members as of times, as the stream would have: nothing from after that time has a part."""
+    check_output(out_file)
     definitions = _definitions(predictors)
     asked = read_rows(rows)
     source = _history(history, {member_id.encode() for member_id, _ in asked})

@@ -17,6 +17,7 @@ from e2e.definitions import level
 from e2e.system import Install, Pair, Sent, System, event
 
 from models.model_file import parse
+from models.problems import ModelFileError
 from models.registry import Status
 from stream import comparing
 from stream.list_file import read_rows
@@ -125,6 +126,16 @@ async def test_a_merge_keeps_who_isnt_named(system: System) -> None:
     assert [c["name"] for c in entry.definition["clusters"]] == ["low", "top"]
     dry = await Uploading(system.settings, "x").check(read_rows({"a": 2}), Options("buyers"))
     assert (dry.label, dry.moved, dry.held, dry.sizes) == ("buyers@3", 2, 2, {2: 1})
+    # A dry run knows of the rows kept, also of another list or version than the live one.
+    await give(system, {"a": 1, "z": 9}, "others")
+    check = Uploading(system.settings, "x").check
+    for merge, moved, sizes in (
+        ("buyers", 0, {1: 1, 2: 2}),
+        ("buyers@2", 1, {1: 2, 2: 1, 3: 1}),
+        ("others@1", 1, {1: 1, 2: 1, 9: 1}),
+    ):
+        dry = await check(read_rows({"d": 2}), Options("buyers", merge=merge))
+        assert (dry.moved, dry.held, dry.sizes) == (moved, 2, sizes)
     with pytest.raises(PublishError, match=r"level isn't a list"):
         await give(system, {"a": 1}, merge="level")
 
@@ -143,6 +154,42 @@ async def test_wrong_rows_publish_nothing_unless_left_out(system: System) -> Non
         await asyncio.sleep(0.2)
     outcome = await uploading.upload(read_rows(rows), Options("buyers", skip_bad=True))
     assert (outcome.label, outcome.n_rejected, outcome.sizes) == ("buyers@2", 3, {1: 1})
+
+
+async def test_a_list_merged_with_stays_published_meanwhile(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retired while its rows are read it has lost some of them: the upload is given up, whatever it got."""
+    await give(system, {"a": 1, "b": 2})
+    uploading = Uploading(system.settings, "author")
+    kept = uploading._kept
+
+    async def retired_after_reading(*of_what: Any) -> Any:
+        async for part in kept(*of_what):
+            yield part
+        await uploading.publishing.retire("buyers", 1)
+
+    monkeypatch.setattr(uploading, "_kept", retired_after_reading)
+    with pytest.raises(PublishError, match=r"no model buyers@1 is published\. Next: "):
+        await uploading.upload(read_rows({"c": 1}), Options("buyers", merge="buyers@1"))
+    assert (await uploading.publishing.registry()).versions["buyers@2"].status is Status.RETIRED
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "problem"),
+    [
+        ({}, Options("buyers"), r"no rows.*Next: is it the right file"),
+        ({f"m{i}": i for i in range(1_001)}, Options("buyers"), r"more than 1,000 clusters.*Next: is it the right col"),
+        ({"a": 0, "b": 1}, Options("buyers", names={0: "1"}), r"clusters of one name: 1 \(0 and 1\).*Next: --names"),
+        ({"a": 0}, Options("Bad name"), r"name: expected a name"),
+        ({"a": 0}, Options("level", version=1), r"level@1 is taken\. Next: "),
+    ],
+)
+async def test_what_no_worker_could_use_is_refused(system: System, rows: Any, options: Options, problem: str) -> None:
+    """By a dry run as by the upload itself, and nothing is published."""
+    uploading = Uploading(system.settings, "author")
+    for attempt in (uploading.check, uploading.upload):
+        with pytest.raises((PublishError, ModelFileError), match=problem):
+            await attempt(read_rows(rows), options)
+    assert [entry.name for entry in (await uploading.publishing.registry()).scored()] == ["level"]
 
 
 async def test_who_is_deleted_leaves_every_list(system: System) -> None:
@@ -314,6 +361,9 @@ async def test_the_command_uploads_and_promotes(system: System, tmp_path: Path) 
     assert status == 1
     assert "Next: correct them" in problem
     assert [line.split(",")[0] for line in rejected.read_text().splitlines()] == ["line", "2", "3", "4"]
+    status, said, problem = await memberstream(system, "clusters", "upload", "buyers", str(bad), "--dry-run")
+    assert (status, said.partition(":")[0]) == (1, "1 members, nothing would be published")
+    assert "line 2: cluster: expected" in problem
     status, said, _ = await memberstream(system, "clusters", "upload", "buyers", str(good), "--dry-run")
     assert status == 0
     assert "0 of 2 members (0.0%) would change their cluster or lose it" in said

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +159,71 @@ def test_parquet_histories_and_rows(files: dict[str, Path], tmp_path: Path) -> N
         history = parquet_history(tmp_path / "h.parquet")
         assert list(history.records) == expected
         assert history.place_of(0).endswith("h.parquet, record 1")
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        (
+            {"timestamp": ["2026-01-01"]},
+            "column timestamp: expected timestamps or whole numbers, ms since 1970, found str",
+        ),
+        ({"timestamp": [1.5]}, "column timestamp: expected timestamps or whole numbers, ms since 1970, found double"),
+        ({"offset": ["1"]}, "column offset: expected whole numbers, found string"),
+        ({"value": [{"op": "delete"}]}, "column value: expected texts or bytes, found struct"),
+        ({"key": [1.0]}, "column key: expected texts or bytes, found double"),
+    ],
+)
+def test_columns_of_another_kind(changed: dict[str, Any], problem: str, tmp_path: Path) -> None:
+    """A history whose columns hold something else says which one, what was expected, and what it holds."""
+    pq.write_table(pa.table({"key": ["a"], "value": ["{}"]} | changed), tmp_path / "h.parquet")
+    with pytest.raises(ParquetError, match=rf"h\.parquet: {problem}.*Next: convert it"):
+        list(parquet_history(tmp_path / "h.parquet").records)
+
+
+def test_member_ids_and_times_of_any_kind(tmp_path: Path) -> None:
+    """Ids that are texts, also undeclared ones, and whole numbers; times as ISO 8601 has them, or ms. No id is made up
+    of a number with gaps, and no date is taken for a number of ms."""
+    pq.write_table(pa.table({"key": [17], "value": ["{}"]}), tmp_path / "h.parquet")
+    assert [record.key for record in parquet_history(tmp_path / "h.parquet").records] == [b"17"]
+    table = tmp_path / "rows.parquet"
+    for member_id, expected in ((b"17", "17"), (17, "17"), ("ä", "ä")):
+        pq.write_table(pa.table({"member_id": [member_id], "at": [date(2026, 1, 1)]}), table)
+        assert read_rows(table) == [(expected, DAY)]
+    pq.write_table(pa.table({"member_id": [17.0], "at": [DAY]}), table)
+    with pytest.raises(TrainingFileError, match=r"row 1: expected a member id, a text or a whole number, found none"):
+        read_rows(table)
+    path = tmp_path / "rows.csv"
+    path.write_text(f"member_id,at\na,20260101\na,{DAY}\na,2026-01-01T01:00:00+01:00\na,-86400000\n")
+    assert read_rows(path) == [*[("a", DAY)] * 3, ("a", -DAY_MS)]
+
+
+@pytest.mark.parametrize(
+    "content", [b"a,--5", "a,²".encode(), b"a,2026", b"\xff,2026-01-01", b"a," + b"1" * 5_000, b"a," + b"1" * 200_000]
+)
+def test_no_row_ends_in_a_traceback(content: bytes, tmp_path: Path) -> None:
+    """Whatever stands in a file of rows, the error is of the file, with its place."""
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"member_id,at\n" + content)
+    with pytest.raises(TrainingFileError, match=r"(?s)rows\.csv(:|, behind line )\d+: expected .*Next: correct "):
+        read_rows(path)
+
+
+def test_a_matrix_is_as_private_as_the_process_makes_files(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds personal data: the umask decides who may read it. Where it can't be written nothing is computed."""
+    before = os.umask(0o077)
+    try:
+        assert training_data(files, tmp_path / "x.csv").exit_code == 0
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x.csv").stat().st_mode & 0o777 == 0o600
+    monkeypatch.setattr(training_command, "from_history", None)
+    for out in (tmp_path / "x.xlsx", tmp_path / "nowhere/x.csv"):
+        result = training_data(files, out)
+        assert result.exit_code == 1
+        assert result.stderr.startswith(f"error: {out}: expected "), result.stderr
 
 
 def test_every_bad_row_is_told_of(tmp_path: Path) -> None:
