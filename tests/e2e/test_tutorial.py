@@ -28,14 +28,18 @@ class Terminals:
     def open(self, command: str) -> Mapping[str, str]:
         """Run a command, `local` on free ports; returns the variables that its reader would paste."""
         words = command.split()
+        settings = {variable("metrics_port"): str(free_port())} if "=" in words[0] else {}
+        words = words[1:] if settings else words
         assert words[0] == "memberstream"
         is_local = words[1] == "local"
         ports = ["--kafka-port", "0", "--redis-port", "0"] if is_local else []
-        log = self._directory / f"{words[1]}.log"
+        log = self._directory / f"{'-'.join(words[1:])}.log"
         process = ServerProcess(command, log)
         self._opened.append(process)
         process.spawn(
-            [sys.executable, "-m", "stream.cli", *words[1:], *ports], cwd=self._directory, env=self._environment
+            [sys.executable, "-m", "stream.cli", *words[1:], *ports],
+            cwd=self._directory,
+            env=self._environment | settings,
         )
         process.wait_until(
             lambda: ("run until Ctrl-C" if is_local else "Worker ready") in log.read_text(), timeout_s=60
