@@ -73,6 +73,10 @@ def run_worker(settings: Settings) -> int:
     """
     registrar = _registrar(settings)
     current = registrar.current
+    lists = current.publication.lists
+    created: dict[str, dict[str, str]] = {settings.dead_letter_topic: {}}
+    if lists.published or lists.uploading:  # deleted, it holds up whoever deletes a member or writes Redis anew
+        created[settings.lists_topic] = list_rows.CONFIGS
     app = BatchApp(
         bootstrap=settings.kafka_bootstrap,
         group=settings.group,
@@ -82,7 +86,7 @@ def run_worker(settings: Settings) -> int:
         heartbeat_s=settings.session_timeout_s / 4,
         replication_factor=settings.replication_factor,
         standby_replicas=settings.standby_replicas,
-        created_topics=[settings.dead_letter_topic],
+        created_topics=created,
         is_embedded_broker=settings.broker_kind == "embedded",
     )
     state = app.partition_state
