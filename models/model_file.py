@@ -105,6 +105,7 @@ def _integer(node: Node | None, low: int, high: int, expected: str) -> int | Non
 def parse_clusters(node: Node) -> tuple[Cluster, ...]:
     """Return as many clusters as the list has elements; what is wrong with one is noted."""
     clusters: list[Cluster] = []
+    names: set[str] = set()
     for element in node.array("a list of clusters"):
         element.object({"id", "name"})
         cluster_id = _integer(element.get("id"), 0, MAX_CLUSTER_ID, "a cluster id")
@@ -112,8 +113,9 @@ def parse_clusters(node: Node) -> tuple[Cluster, ...]:
         name = name_node.text() if name_node else None
         if clusters and cluster_id is not None and cluster_id <= clusters[-1].id:
             element.child("id").problem("ids that ascend")
-        if name_node and name is not None and (not name or name in {c.name for c in clusters}):
+        if name_node and name is not None and (not name or name in names):
             name_node.problem("a name, not empty, that no other cluster has")
+        names.add(name or "")
         clusters.append(Cluster(-1 if cluster_id is None else cluster_id, name or ""))
     return tuple(clusters)
 

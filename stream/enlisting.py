@@ -57,7 +57,10 @@ class Enlisting:
             return
         targets = {version.prefix: _Target(version) for version in lists}
         first, end = min(v.first[partition] for v in lists), max(v.end[partition] for v in lists)
-        await self._patiently(partition, first, end, progress, lambda chunk: self._write(targets, chunk))
+        try:
+            await self._patiently(partition, first, end, progress, lambda chunk: self._write(targets, chunk))
+        except RowsLost as error:
+            raise RowsLost(f"{', '.join(version.label for version in lists)}: {error}") from None
 
     async def withdraw(self, partition: int, lists: Sequence[ListVersion], progress: Progress) -> None:
         """Remove the partition's rows of lists that have ended, from Redis and from the topic."""

@@ -40,7 +40,7 @@ def run_interaction_worker(settings: Settings) -> int:
         settings.interaction_group,
         settings.interactions_topic,
         settings.data_dir / DIRECTORY,
-        [settings.interaction_dead_letter_topic],
+        {settings.interaction_dead_letter_topic: {}},
     )
     state, patience, batches = app.partition_state, Patience(), 0
 

@@ -25,7 +25,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from stream.topics import count_partitions, create_missing
+from stream.topics import TopicsUnreadable, count_partitions, create_missing
 
 log = logging.getLogger(__name__)
 
@@ -182,6 +182,8 @@ async def read(
 
     An outage of Kafka is waited out. Raises RowsLost; ListRowsError: no broker to begin with.
     """
+    if await _is_gone(bootstrap, topic, partition):  # asking for its records might create it, of another shape
+        raise _lost(f"there is no partition {partition} of {topic} any more")
     part = TopicPartition(topic, partition)
     async with _consumer(bootstrap) as consumer:
         consumer.assign([part])
@@ -192,10 +194,7 @@ async def read(
             # Told with each fetch; what ListOffsets says is wrong on the embedded broker.
             position, highwater, now = await consumer.position(part), consumer.highwater(part), time.monotonic()
             if highwater is not None and highwater < end:
-                raise RowsLost(
-                    f"partition {partition} of {topic} ends at {highwater}, the list's rows at {end}: they are lost. "
-                    "Next: upload the list again, promote it, retire this one; was the topic deleted?"
-                )
+                raise _lost(f"partition {partition} of {topic} ends at {highwater}, the list's rows at {end}")
             known_end = max(end, highwater or 0)
             if records:
                 yield Chunk([(record.key, record.value) for record in records], position, known_end)
@@ -209,6 +208,25 @@ async def read(
                     "partition %d of %s can't be read, waiting for it since %.0f s. Next: see the brokers",
                     partition, topic, now - waited_since,
                 )  # fmt: skip
+
+
+async def _is_gone(bootstrap: Sequence[str], topic: str, partition: int) -> bool:
+    """Return whether the brokers say for a while that there is no such partition; while none answers, nobody knows."""
+    give_up_at = time.monotonic() + _PATIENCE_S  # one that was made a moment ago isn't known to all brokers
+    try:
+        while await count_partitions(bootstrap, topic) <= partition:
+            if time.monotonic() > give_up_at:
+                return True
+            await asyncio.sleep(0.25)
+    except (TopicsUnreadable, KafkaError):
+        pass
+    return False
+
+
+def _lost(what: str) -> RowsLost:
+    return RowsLost(
+        f"{what}: they are lost. Next: upload the list again, promote it, retire this one; was the topic deleted?"
+    )
 
 
 def withdrawals(

@@ -97,7 +97,7 @@ class Rebuild:
             )
 
     async def _write_lists(self, partition: int) -> None:
-        """After the members, whose tombstones keep a row from bringing somebody back."""
+        """After the members: a row whose member has a tombstone is refused."""
         start, done_before = perf_counter(), 0
 
         async def progress(done: int, total: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -24,8 +24,10 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def new_app(settings: Settings, group: str, topic: str, data_dir: Path, created_topics: Sequence[str]) -> BatchApp:
-    """Return the app of a worker that reads `topic`; its handler is still to be set."""
+def new_app(
+    settings: Settings, group: str, topic: str, data_dir: Path, created_topics: Mapping[str, Mapping[str, str]]
+) -> BatchApp:
+    """Return the app of a worker that reads `topic`; its handler is still to be set. Arguments as of BatchApp."""
     return BatchApp(
         bootstrap=settings.kafka_bootstrap,
         group=group,

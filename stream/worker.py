@@ -62,7 +62,11 @@ def run_worker(settings: Settings) -> int:
     """
     registrar = _registrar(settings)
     current = registrar.current
-    app = new_app(settings, settings.group, settings.topic, settings.data_dir, [settings.dead_letter_topic])
+    lists = current.publication.lists
+    created: dict[str, dict[str, str]] = {settings.dead_letter_topic: {}}
+    if lists.published or lists.uploading:  # deleted, it holds up whoever deletes a member or writes Redis anew
+        created[settings.lists_topic] = list_rows.CONFIGS
+    app = new_app(settings, settings.group, settings.topic, settings.data_dir, created)
     state = app.partition_state
     projection = Projection(settings.redis_url)
     writer = Writer(projection, settings.clock, wall_ms)

@@ -45,9 +45,11 @@ async def prepare_topics(app: BatchApp) -> int:
             "cleanup.policy": "compact",  # retention by time would forget members that are quiet
             "max.message.bytes": str(CHANGELOG_MESSAGE_BYTES),
         })  # fmt: skip
-        for topic in app.created_topics:
+        for topic, configs in app.created_topics.items():
             # A dead letter is the whole record with headers added: what the source took must fit here, too.
-            await _create(admin, app, topics, topic, count, {"max.message.bytes": str(CHANGELOG_MESSAGE_BYTES)})
+            await _create(
+                admin, app, topics, topic, count, {"max.message.bytes": str(CHANGELOG_MESSAGE_BYTES), **configs}
+            )
         await _check_changelog(admin, app, count)
         return count
     finally:

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import faust
@@ -85,7 +86,7 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
         max_poll_records: int = BATCH_RECORDS,
         replication_factor: int = 3,
         standby_replicas: int = 0,
-        created_topics: Sequence[str] = (),
+        created_topics: Mapping[str, Mapping[str, str]] = MappingProxyType({}),  # name → settings
         credentials: Any = None,
         is_embedded_broker: bool = False,  # Tansu refuses idempotent producers
         source_topic_wait_s: float = 30.0,
@@ -93,7 +94,7 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
         check_supported()
         self.bootstrap = list(bootstrap)
         self.source_topic = source_topic
-        self.created_topics = list(created_topics)
+        self.created_topics = created_topics
         self.fetch_max_wait_ms = fetch_max_wait_ms
         self.is_producer_idempotent = not is_embedded_broker  # Tansu answers InitProducerId with an error
         self.source_topic_wait_s = source_topic_wait_s

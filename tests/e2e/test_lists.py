@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 from e2e.commands import memberstream
 from e2e.definitions import level
 from e2e.system import Install, Pair, Sent, System, event
@@ -21,7 +22,7 @@ from models.problems import ModelFileError
 from models.registry import Status
 from stream import comparing
 from stream.list_file import read_rows
-from stream.list_rows import SEPARATOR
+from stream.list_rows import SEPARATOR, ListRowsError
 from stream.lists import Options, Outcome, RowsRejected, Uploading
 from stream.lookup import Lookup
 from stream.lookup import Status as Answered
@@ -236,6 +237,29 @@ async def test_a_lost_redis_gets_its_lists_back(system: System) -> None:
         assert statuses <= {Answered.REBUILDING}
         assert await clusters(system) == dict.fromkeys(LISTED, 1)
         assert all(system.held(m)["buyers@2"].startswith("2:") for m in LISTED)
+
+
+async def test_a_deleted_topic_of_lists_holds_nothing_up(system: System) -> None:
+    """Redis is made whole without the list, which is named in the log; members are scored and deleted as ever; uploaded
+    again the list is there."""
+    await give(system, dict.fromkeys(LISTED, 1))
+    await author(system).promote("buyers", 1)
+    system.stop()
+    admin = AIOKafkaAdminClient(bootstrap_servers=system.pair.broker.bootstrap)
+    await admin.start()
+    await admin.delete_topics([system.settings.lists_topic])
+    await admin.close()
+    with pytest.raises(ListRowsError, match=r"lost\. Next: upload the list again"):
+        await author(system).sizes(find(await author(system).registry(), "buyers"))
+    system.redis.flushall()
+    system.start()
+    await system.send([Sent(b"m1", event("delete")), Sent(b"m2", event("replace", document={"x": 3}))])
+    await system.applied()
+    assert await clusters(system) == {}
+    assert "made whole without its lists: buyers@1: partition " in system.says()
+    await give(system, dict.fromkeys(LISTED, 2))
+    await author(system).promote("buyers", 2, force=True)
+    assert await clusters(system) == dict.fromkeys(LISTED, 2)
 
 
 async def test_an_emptied_redis_in_the_middle_of_an_upload_ends_right(system: System) -> None:

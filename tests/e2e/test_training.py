@@ -13,6 +13,8 @@ from e2e.test_reading_commands import memberstream
 from models.training import from_history
 from stream.change_history import topic_history
 
+T0 = 1_700_000_000_000
+
 
 async def test_the_topic_gives_what_the_worker_holds(pair: Pair, install: Install, tmp_path: Path) -> None:
     """Replaced, patched, deleted and bad events over all partitions: at each member's last event the row's bits are
@@ -22,11 +24,11 @@ async def test_the_topic_gives_what_the_worker_holds(pair: Pair, install: Instal
     sent = []
     for i in range(60):
         key = f"m{i}".encode()
-        sent.append(Sent(key, event("replace", at=1_000 + i, document={"x": i / 7})))
+        sent.append(Sent(key, event("replace", at=T0 + 1_000 + i, document={"x": i / 7})))
         if i % 2:
-            sent.append(Sent(key, event("patch", at=2_000 + i, patch={"x": i / 3})))
+            sent.append(Sent(key, event("patch", at=T0 + 2_000 + i, patch={"x": i / 3})))
         if i % 5 == 0:
-            sent.append(Sent(key, event("patch", at=3_000 + i, patch=[])))
+            sent.append(Sent(key, event("patch", at=T0 + 3_000 + i, patch=[])))
         if i % 10 == 3:
             sent.append(Sent(key, None))
     places = await system.send([*sent, Sent(b"m0", b"{"), Sent(b"\xff", b"{}")])

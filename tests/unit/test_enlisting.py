@@ -1,0 +1,32 @@
+"""Lists on their way to Redis: what an operator is told when their rows are lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any, cast
+
+import pytest
+
+from models.list_version import ListVersion
+from stream.enlisting import Enlisting
+from stream.list_rows import Chunk, RowsLost
+from stream.publication import Current
+from stream.writer import Writer
+
+
+def test_lost_rows_are_told_of_with_their_lists() -> None:
+    """The topic was deleted: the error names the lists that are to be uploaded again, those with rows there."""
+
+    async def lost(partition: int, first: int, end: int) -> AsyncGenerator[Chunk, None]:
+        raise RowsLost("partition 0 ends at 0, the list's rows at 5: they are lost. Next: upload the list again")
+        yield
+
+    async def progress(done: int, total: int) -> None:
+        """Nobody listens."""
+
+    nobody: Any = None
+    enlisting = Enlisting(cast(Current, nobody), cast(Writer, nobody), lambda: 1, lost, nobody)
+    lists = [ListVersion("buyers", n, "", "token", 0, first=(2,), end=(end,)) for n, end in ((1, 2), (2, 5), (3, 4))]
+    with pytest.raises(RowsLost, match=r"^buyers@2, buyers@3: partition 0 ends at 0.*Next: upload the list again"):
+        asyncio.run(enlisting.enlist(0, lists, progress))
