@@ -22,6 +22,7 @@ from stream.state_store import write_position
 pytestmark = [pytest.mark.long, pytest.mark.kafka, pytest.mark.redis_server]
 
 ENTRY = Path(__file__).with_name("crashing_worker.py")
+PUT_RIGHT = "stale records of a former owner in the changelog, put right"
 
 
 @pytest.fixture
@@ -109,7 +110,8 @@ async def test_a_stale_worker_cannot_harm_the_state(
             await system.send(load.some(100))
             await crew.applied()
         elif then == "the owner rests":
-            await crew.until(lambda: crew.restarts != [], "the owner to notice by itself")
+            # A stale worker that rejoins before it is killed moves the partition once more: that recovery notices, too.
+            await crew.until(lambda: crew.restarts != [] or PUT_RIGHT in owner.says(), "the owner to notice by itself")
             await crew.applied()
             await check(system)
         owner.kill()
@@ -124,8 +126,8 @@ async def test_a_stale_worker_cannot_harm_the_state(
         await check_disk(system, owner.data_dir)
     assert watcher.samples > 0
     assert checked.living > 0
-    assert "stale records of a former owner in the changelog, put right" in owner.says()
-    assert crew.restarts == ([] if then == "the owner has died" else ["ForeignWrite"])
+    assert PUT_RIGHT in owner.says()
+    assert crew.restarts == [] or (then != "the owner has died" and crew.restarts == ["ForeignWrite"])
 
 
 async def until_it_landed(crew: Crew, member_ids: Sequence[bytes]) -> None:
