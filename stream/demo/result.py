@@ -74,7 +74,7 @@ def show_result(result: Result) -> None:
     """Print everything, for people."""
     summary = result.summary()
     out.print()
-    out.print("[bold]Members per cluster, in Redis now[/] [dim](each as of the member's last purchase)[/]")
+    out.print("[bold]Members per cluster, in Redis now[/] [dim](as of the history's last day)[/]")
     table = Table(box=None, pad_edge=False, show_header=False)
     most = max(n for clusters in result.verification.clusters.values() for n in clusters.values())
     for model, clusters in result.verification.clusters.items():
