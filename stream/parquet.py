@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,10 @@ def key_of(member_id: Any) -> bytes | None:
     return b"%d" % member_id if is_whole else None
 
 
-def write(path: Path, columns: dict[str, Any]) -> None:
-    """Write a table; a key `at` holds ms since 1970 and becomes a timestamp."""
+def write(path: Path, columns: dict[str, Any], texts: Iterable[str]) -> None:
+    """Write a table; a key `at` holds ms since 1970 and becomes a timestamp. `texts`: texts even where all are None."""
     pyarrow = arrow()
-    table = pyarrow.table(columns | {"at": pyarrow.array(columns["at"], pyarrow.timestamp("ms", "UTC"))})
+    at = pyarrow.array(columns["at"], pyarrow.timestamp("ms", "UTC"))
+    typed = {name: pyarrow.array(columns[name], pyarrow.string()) for name in texts}
+    table = pyarrow.table(columns | typed | {"at": at})
     pyarrow.parquet.write_table(table, path)

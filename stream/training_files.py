@@ -136,7 +136,7 @@ def _write_npz(matrix: TrainingMatrix, path: Path) -> None:
 
 
 _WRITERS = {
-    ".parquet": lambda matrix, path: write(path, matrix.to_table()),
+    ".parquet": lambda matrix, path: write(path, matrix.to_table(), matrix.texts),
     ".csv": _write_csv,
     ".npz": _write_npz,
 }

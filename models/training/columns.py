@@ -62,7 +62,7 @@ def compile_columns(predictors: Predictors | Model) -> Columns:
     problems: list[Problem] = []
     parsed = parse_raw(predictors, problems)
     if problems:
-        raise TrainingError([*map(str, problems)])
+        raise TrainingError([*dict.fromkeys(map(str, problems))])
     return compile_parsed(predictors, parsed)
 
 

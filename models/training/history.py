@@ -87,7 +87,8 @@ def from_history(
         map: `map` of a ProcessPoolExecutor, to use all cores.
 
     Raises:
-        TrainingError: with every problem of the predictors, or of the rows, or events without the time asked for.
+        TrainingError: with every problem of the predictors, or of the rows; events that are none, or that lack the time
+            asked for, or an offset where others of the member have one.
     """
     if by not in get_args(By):
         raise TrainingError([f"by: expected one of {', '.join(get_args(By))}, found {by!r}"])
@@ -97,6 +98,7 @@ def from_history(
     x, is_known = empty(columns, n), np.zeros(n, dtype=np.bool_)
     wanted, refused = asked.by_member(), list[Refused]()
     records = _gather(events, wanted, refused)
+    _check_offsets(records)
     if by == "arrival":
         _check_timestamps(records)
     for answer in map(answer_one, _tasks(predictors, by, wanted, records)):
@@ -123,7 +125,11 @@ def record_of(envelope: Mapping[str, Any]) -> Record:
 def _gather(
     events: Iterable[Any], wanted: Mapping[bytes, Any], refused: list[Refused]
 ) -> dict[bytes, list[tuple[int, Record]]]:
-    """Return the records of the wanted keys, numbered; a record that can be nobody's is refused."""
+    """Return the records of the wanted keys, numbered; a record that can be nobody's is refused.
+
+    Raises:
+        TrainingError: what can't be a record at all.
+    """
     found: dict[bytes, list[tuple[int, Record]]] = {key: [] for key in wanted}
     for number, event in enumerate(events):
         try:
@@ -134,7 +140,20 @@ def _gather(
                 decode_key(record.key)
         except BadEvent as error:
             refused.append(Refused(number, error.reason, error.detail))
+        except (TypeError, ValueError, AttributeError) as error:
+            expected = "a record, its key and value bytes, or an envelope that JSON can hold"
+            raise TrainingError([f"events[{number}]: expected {expected}, found another: {error}"]) from None
     return found
+
+
+def _check_offsets(records: Mapping[bytes, list[tuple[int, Record]]]) -> None:
+    """Raise TrainingError where only some of a member's records know their place: then none has one."""
+    for numbered in records.values():
+        without = [number for number, one in numbered if one.offset is None]
+        if 0 < len(without) < len(numbered):
+            raise TrainingError(
+                [f"events[{without[0]}]: expected an offset, as other records of the member have one, found none"]
+            )
 
 
 def _check_timestamps(records: Mapping[bytes, list[tuple[int, Record]]]) -> None:

@@ -72,7 +72,8 @@ class TrainingMatrix:
         except ModuleNotFoundError:
             raise ModuleNotFoundError("to_polars needs Polars. Next: pip install polars") from None
         table = self.to_table()
-        return polars.DataFrame(table | {"at": polars.Series(table["at"]).cast(polars.Datetime("ms", "UTC"))})
+        at = polars.Series(table["at"]).cast(polars.Datetime("ms", "UTC"))
+        return polars.DataFrame(table | {"at": at}, schema_overrides=dict.fromkeys(self.texts, polars.String))
 
     def to_table(self) -> dict[str, Any]:
         """Return name → values of member_id, at (ms), is_known and the predictors; a text that is missing is None.

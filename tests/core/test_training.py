@@ -255,6 +255,34 @@ def test_envelopes_and_what_is_refused() -> None:
         from_history(VISITS, events, asked, by=by)
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        5,
+        (b"m",),
+        Record("m", b"{}"),  # type: ignore[arg-type]
+        {"op": "replace", "member_id": "m", "at": pd.Timestamp(0), "document": {}},
+        {"op": "delete", "member_id": "\ud800"},
+    ],
+    ids=["number", "short", "text key", "no JSON", "surrogate"],
+)
+def test_what_is_no_event_says_where(event: Any) -> None:
+    """Not a worker's dead letter but a mistake of the caller's: an error with its place, no traceback of ours."""
+    with pytest.raises(TrainingError, match=r"events\[1\]: expected a record"):
+        from_history(VISITS, [{"op": "delete", "member_id": "m"}, event], [("m", at(1))])
+
+
+def test_offsets_of_some_records_only() -> None:
+    """They can be put in no order, and a number taken for an offset would let an event pass for a replayed one."""
+    events = [
+        Record(b"m", orjson.dumps({"op": "replace", "at": at(1), "document": {"level": 1}}), offset=offset)
+        for offset in (None, 5, 3)
+    ]
+    with pytest.raises(TrainingError, match=r"events\[0\]: expected an offset"):
+        from_history(VISITS, events, [("m", at(2))])
+    assert from_history(VISITS, events, [("other", at(2))]).is_known.tolist() == [False]
+
+
 def test_rows_as_tables_have_them() -> None:
     """Times as texts, numbers, datetimes and NumPy's own; what is no row is told of, every one."""
     noon = datetime(2026, 1, 2, 12)
@@ -345,6 +373,7 @@ def test_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     assert table.schema["at"] == pl.Datetime("ms", "UTC")
     assert table["country"].to_list() == ["de", None, None]
     assert table["level"].to_numpy().tobytes() == np.array(matrix.x[:, 3], dtype=float).tobytes()
+    assert training_matrix(MIXED, [{}], at=0).to_polars().schema["country"] == pl.String
     numbers = training_matrix(VISITS, DOCUMENTS, at=at(3))
     assert numbers.to_pandas().to_numpy().tobytes() == numbers.x.tobytes()
     with pytest.raises(TrainingError, match="at: expected another name"):
@@ -370,6 +399,9 @@ def test_problems_of_predictors() -> None:
         "predictors[1]: expected a field `missing`, or the transforms in the pipeline behind its imputer, found none",
         "predictors[2]: expected a field `missing` in a and b, which it is computed from, found none",
     ]
+    with pytest.raises(TrainingError, match="predictors: expected a list of predictors, not empty") as error:
+        training_matrix([], [], at=0)
+    assert len(error.value.problems) == 1
     with pytest.raises(TrainingError, match=r"predictors\[0\]\.path: expected keys"):
         from_history([{"name": "a", "path": "a."}], [], [])
 

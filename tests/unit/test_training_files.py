@@ -99,6 +99,9 @@ def test_every_form_of_the_matrix(files: dict[str, Path], tmp_path: Path) -> Non
         assert f"{history}:{line}: {reason}: " in result.stderr
     assert training_data(files, tmp_path / "x.parquet").exit_code == 0
     assert says_of_parquet(tmp_path / "x.parquet") == EXPECTED
+    nobody = write(tmp_path / "nobody.csv", b"member_id,at", b"nobody,2026-01-01")
+    assert training_data(files, tmp_path / "none.parquet", rows=nobody).exit_code == 0
+    assert pl.read_parquet_schema(tmp_path / "none.parquet")["country"] == pl.String  # as where some are known
     numbers = write(tmp_path / "numbers.json", {"predictors": PREDICTORS[:2]})
     as_json = orjson.loads(training_data(files, tmp_path / "x.npz", "--json", predictors=numbers).stdout)
     assert (as_json["rows"], as_json["known"], as_json["columns"], len(as_json["problems"])) == (4, 3, ["n", "x"], 3)
