@@ -21,9 +21,7 @@ from models.training.rows import to_ms
 from stream.parquet import arrow, key_of, read_batches, write
 
 OUTPUTS = (".parquet", ".csv", ".npz")
-_MS = re.compile(
-    r"-[0-9]{1,19}|[0-9]{9,19}"
-)  # with fewer digits it is a date, 20260131, not a moment of 1 January 1970
+_MS = re.compile(r"-?[0-9]{1,19}")
 
 
 class TrainingFileError(OSError):
@@ -39,7 +37,7 @@ def read_rows(path: Path) -> list[tuple[str, int]]:
     rows: list[tuple[str, int]] = []
     problems: list[str] = []
     for place, member_id, at in _parquet_rows(path) if path.suffix == ".parquet" else _csv_rows(path):
-        at_ms = to_ms(int(at) if isinstance(at, str) and _MS.fullmatch(at) else at)
+        at_ms = _to_ms(at)
         if not member_id:
             problems.append(f"{place}: expected a member id, a text or a whole number, found none")
         elif at_ms is None:
@@ -49,6 +47,14 @@ def read_rows(path: Path) -> list[tuple[str, int]]:
     if problems:
         raise TrainingFileError("\n".join([*problems, f"Next: correct these {len(problems)} rows"]))
     return rows
+
+
+def _to_ms(at: Any) -> int | None:
+    """Return ms since 1970; also of digits, unless they are a date without dashes: 20260131."""
+    if not (isinstance(at, str) and _MS.fullmatch(at)):
+        return to_ms(at)
+    as_date = to_ms(at) if len(at) == len("20260131") else None
+    return to_ms(int(at)) if as_date is None else as_date
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, str, str]]:

@@ -186,7 +186,7 @@ def test_columns_of_another_kind(changed: dict[str, Any], problem: str, tmp_path
 
 def test_member_ids_and_times_of_any_kind(tmp_path: Path) -> None:
     """Ids that are texts, also undeclared ones, and whole numbers; times as ISO 8601 has them, or ms. No id is made up
-    of a number with gaps, and no date is taken for a number of ms."""
+    of a number with gaps, and no date without dashes is taken for ms."""
     pq.write_table(pa.table({"key": [17], "value": ["{}"]}), tmp_path / "h.parquet")
     assert [record.key for record in parquet_history(tmp_path / "h.parquet").records] == [b"17"]
     table = tmp_path / "rows.parquet"
@@ -197,12 +197,12 @@ def test_member_ids_and_times_of_any_kind(tmp_path: Path) -> None:
     with pytest.raises(TrainingFileError, match=r"row 1: expected a member id, a text or a whole number, found none"):
         read_rows(table)
     path = tmp_path / "rows.csv"
-    path.write_text(f"member_id,at\na,20260101\na,{DAY}\na,2026-01-01T01:00:00+01:00\na,-86400000\n")
-    assert read_rows(path) == [*[("a", DAY)] * 3, ("a", -DAY_MS)]
+    path.write_text(f"member_id,at\na,20260101\na,{DAY}\na,2026-01-01T01:00:00+01:00\na,-86400000\na,5\n")
+    assert read_rows(path) == [*[("a", DAY)] * 3, ("a", -DAY_MS), ("a", 5)]
 
 
 @pytest.mark.parametrize(
-    "content", [b"a,--5", "a,²".encode(), b"a,2026", b"\xff,2026-01-01", b"a," + b"1" * 5_000, b"a," + b"1" * 200_000]
+    "content", [b"a,--5", "a,²".encode(), b"\xff,2026-01-01", b"a," + b"1" * 5_000, b"a," + b"1" * 200_000]
 )
 def test_no_row_ends_in_a_traceback(content: bytes, tmp_path: Path) -> None:
     """Whatever stands in a file of rows, the error is of the file, with its place."""
