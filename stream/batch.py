@@ -23,9 +23,10 @@ from models.position import NOWHERE, position_of
 from models.rescore import rescore_many
 from models.timestamps import FOREVER
 from stream.bookkeeping import APPLIED, Progress
-from stream.dead_letters import DeadLetter, Record
+from stream.dead_letters import DeadLetter
 from stream.projection import Deletion, Update
 from stream.publication import Publication
+from stream.source_topic import Record
 
 DEAD_LETTER = "dead_letter"
 

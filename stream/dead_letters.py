@@ -8,24 +8,10 @@ repeats it, with the same origin headers, by which readers know it again. Format
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from models.event import BadEvent
-
-
-class Record(Protocol):
-    """What is used of a consumed Kafka record (aiokafka's ConsumerRecord has it)."""
-
-    @property
-    def offset(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+from stream.source_topic import Record
 
 
 class DeadLetter(NamedTuple):

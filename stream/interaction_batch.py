@@ -33,7 +33,8 @@ from models.interaction import Interaction
 from models.interaction import decode as decode_interaction
 from models.position import position_of
 from stream.bookkeeping import APPLIED, Progress
-from stream.dead_letters import DeadLetter, Record
+from stream.dead_letters import DeadLetter
+from stream.source_topic import Record
 
 DEAD_LETTER = "dead_letter"
 OUTCOMES = (*map(str, Outcome), DEAD_LETTER)

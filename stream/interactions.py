@@ -31,7 +31,7 @@ from models.engagement import CELL_PREFIX, Count, Rules, counts_at, decode_count
 from models.registry import Registry
 from stream.bookkeeping import APPLIED, Progress, decode_progress
 from stream.count_projection import CountProjection
-from stream.dead_letters import OutgoingRecord, Record, to_records
+from stream.dead_letters import OutgoingRecord, to_records
 from stream.interaction_batch import Batch, begin, count_many, decode_many, to_corrections, to_items
 from stream.keyspace import COUNTED, Beacon
 from stream.locks import Locks
@@ -39,7 +39,7 @@ from stream.lookup.holdout import is_held_out
 from stream.patience import Patience
 from stream.report import Stopwatch
 from stream.settings import Settings
-from stream.source_topic import SourceTopic, admit, check_end
+from stream.source_topic import Record, SourceTopic, admit, check_end
 from stream.standing import Standing
 from stream.state import Items, State
 

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 from stream.backfill import Backfill
 from stream.batch import Batch, apply_many, begin, decode_many, encode_many, score_many, to_items
 from stream.bookkeeping import APPLIED, decode_progress
-from stream.dead_letters import OutgoingRecord, Record, to_records
+from stream.dead_letters import OutgoingRecord, to_records
 from stream.enlisting import Enlisting
 from stream.keyspace import Announcement
 from stream.locks import Locks
@@ -33,7 +33,7 @@ from stream.publication import Current, Publication
 from stream.rebuild import Rebuild
 from stream.report import BatchReport, Stopwatch
 from stream.settings import Settings
-from stream.source_topic import SourceTopic, admit, check_end
+from stream.source_topic import Record, SourceTopic, admit, check_end
 from stream.state import State
 from stream.timers import MemberTimers
 from stream.writer import Writer

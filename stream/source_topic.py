@@ -8,12 +8,28 @@ Laws:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from models.position import NOWHERE
 from stream.bookkeeping import Progress, begin_epoch
 
 PROCEDURE = 'docs/operations.md, "A topic re-created or re-partitioned"'
+
+
+class Record(Protocol):
+    """What is used of a record of it (aiokafka's own, before it becomes a ConsumerRecord)."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
 class TopicChanged(RuntimeError):

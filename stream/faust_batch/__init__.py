@@ -5,8 +5,6 @@ consumer_thread.py, transport.py: aiokafka's · recovery.py: state from the chan
 admin.py, topic_id.py: topics · probe.py: is Kafka there · supported.py: version guard · errors.py
 """
 
-from aiokafka.structs import ConsumerRecord
-
 from stream.faust_batch.app import BatchApp, BatchHandler, run
 from stream.faust_batch.changelog import MAX_STATE_BYTES, PartitionState
 from stream.faust_batch.errors import Fenced, ForeignWrite, StartError, StateAhead, StateTooLarge
@@ -18,7 +16,6 @@ __all__ = [
     "MAX_STATE_BYTES",
     "BatchApp",
     "BatchHandler",
-    "ConsumerRecord",
     "DataDirInUse",
     "Fenced",
     "ForeignWrite",

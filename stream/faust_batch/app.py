@@ -23,7 +23,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 import faust
-from aiokafka.structs import ConsumerRecord
+import uvloop
 from faust.types import TP
 from yarl import URL
 
@@ -35,7 +35,7 @@ from stream.faust_batch.recovery import BatchTables, RecoveryProgress, StateTabl
 from stream.faust_batch.supported import check_supported
 from stream.faust_batch.topic_id import topic_id
 from stream.faust_batch.transport import BatchTransport
-from stream.source_topic import PROCEDURE, TopicChanged
+from stream.source_topic import PROCEDURE, Record, TopicChanged
 from stream.state_store import DataDir, DataDirInUse, StateStore
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class BatchHandler(Protocol):
     async def revoked(self, partitions: frozenset[int]) -> None:
         """No batch of `partitions` is in flight, what was handled is committed. Also called on a stop."""
 
-    async def handle(self, partition: int, records: Sequence[ConsumerRecord]) -> None:
+    async def handle(self, partition: int, records: Sequence[Record]) -> None:
         """Return when everything is durable; the offset moves then. May be cancelled, and is replayed then."""
 
 
@@ -333,6 +333,7 @@ def run(app: BatchApp) -> int:
     # default of 700, a twentieth at 50,000. What the imports made lives as long as the process.
     gc.set_threshold(2_000_000, 20, 1000)
     gc.freeze()
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # of aiokafka's thread, too
     loop = app.event_loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     _beat(app, loop)

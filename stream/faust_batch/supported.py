@@ -59,6 +59,7 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "faust.stores.rocksdb:Store.revoke_partitions": ("table", "tps"),
     "aiokafka.consumer.fetcher:Fetcher.fetched_records": ("partitions", "timeout", "max_records"),
     "aiokafka.consumer.fetcher:Fetcher._create_fetch_waiter": (),
+    "aiokafka.consumer.fetcher:PartitionRecords._consumer_record": ("tp", "record"),
     "faust.worker:Worker._setproctitle": ("info", "ident"),
     "mode.worker:Worker._sentinel_task": (),
     "aiokafka.producer:AIOKafkaProducer.create_batch": (),
@@ -98,7 +99,8 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     ),
     "aiokafka.producer:AIOKafkaProducer": ("_message_accumulator",),
     "aiokafka.producer.message_accumulator:MessageAccumulator": ("_batch_ttl",),
-    "aiokafka.consumer.fetcher:Fetcher": ("_closed", "_subscriptions"),
+    "aiokafka.consumer.fetcher:Fetcher": ("_closed", "_subscriptions", "_records"),
+    "aiokafka.consumer.fetcher:FetchResult": ("_partition_records",),
     "aiokafka.consumer.subscription_state:SubscriptionState": ("reassignment_in_progress", "fetch_context"),
 }
 

@@ -11,7 +11,7 @@ Laws:
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 
@@ -46,8 +46,7 @@ class Link(asyncio.Protocol):
         self._why: WireError | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  (asyncio's promise; narrows the type)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # asyncio's promise; uvloop's is no instance of it
         self.alive = True
 
     def send(self, payload: bytes, n_replies: int, done: Done) -> None:

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stream.faust_batch import BatchApp, ConsumerRecord, run
+from stream.faust_batch import BatchApp, run
+from stream.source_topic import Record
 
 BIG, BIG_BYTES = 1_000_003, 2_500_000  # a key with this sum has a state of this size: more than a batch or a fetch
 _STATE = struct.Struct("<Bqqqq")  # schema number, write position, source offset, sum, count
@@ -46,7 +47,7 @@ class Summing:
     async def revoked(self, partitions: frozenset[int]) -> None:
         self.log.info("REVOKED %s", sorted(partitions))
 
-    async def handle(self, partition: int, records: Sequence[ConsumerRecord]) -> None:
+    async def handle(self, partition: int, records: Sequence[Record]) -> None:
         state = self.app.partition_state
         if self.slow_s:
             await asyncio.sleep(self.slow_s)
