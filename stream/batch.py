@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from models.apply import Outcome, apply_one
-from models.event import BadEvent, ChangeEvent, Op, decode
+from models.event import BadEvent, ChangeEvent, Op, decode_key, decode_value
 from models.member import Member, encode
 from models.member import decode as decode_state
 from models.position import NOWHERE, position_of
@@ -60,6 +60,7 @@ class Batch:
         timers: members that fall due at another time than before.
     """
 
+    partition: int
     done_position: int
     progress: Progress
     written_at: int
@@ -78,7 +79,7 @@ class Batch:
 Events = dict[bytes, list[tuple[Record, ChangeEvent]]]  # member id → its events in order, with their records
 
 
-def begin(progress: Progress, records: Sequence[Record], written_at: int) -> Batch:
+def begin(partition: int, progress: Progress, records: Sequence[Record], written_at: int) -> Batch:
     """Return the batch of a partition that is as far as `progress`, its records put in order by member.
 
     Args:
@@ -89,7 +90,7 @@ def begin(progress: Progress, records: Sequence[Record], written_at: int) -> Bat
         by_key.setdefault(record.key, []).append(record)
     last = max(progress.position, position_of(progress.epoch, records[-1].offset))
     done = Progress(last, progress.clock_ms, progress.topic_id)
-    return Batch(progress.position, done, max(last, written_at), by_key)
+    return Batch(partition, progress.position, done, max(last, written_at), by_key)
 
 
 def decode_many(batch: Batch, keys: Sequence[bytes | None], now_ms: int) -> Events:
@@ -101,15 +102,25 @@ def decode_many(batch: Batch, keys: Sequence[bytes | None], now_ms: int) -> Even
     events: Events = {}
     clock_ms = batch.progress.clock_ms
     for key in keys:
-        for record in batch.records[key]:
+        its_records = batch.records[key]
+        try:
+            member_id = decode_key(key)
+        except BadEvent as error:
+            for record in its_records:
+                _refuse(batch, record, error)
+            continue
+        its_events: list[tuple[Record, ChangeEvent]] = []
+        for record in its_records:
             try:
-                event = decode(key, record.value, record.timestamp, now_ms)
+                event = decode_value(member_id, record.value, record.timestamp, now_ms)
             except BadEvent as error:
                 _refuse(batch, record, error)
                 continue
             if event.at_ms > clock_ms:
                 clock_ms = event.at_ms
-            events.setdefault(key or b"", []).append((record, event))  # decode has refused an empty key
+            its_events.append((record, event))
+        if its_events and key:
+            events[key] = its_events
     batch.progress = Progress(batch.progress.position, clock_ms, batch.progress.topic_id)
     return events
 
@@ -151,14 +162,18 @@ def apply_many(batch: Batch, events: Events, states: Sequence[bytes | None]) -> 
     return members
 
 
-def score_many(batch: Batch, members: Mapping[bytes, Touched], publication: Publication, now_ms: int | None) -> None:
+def score_many(
+    members: Sequence[tuple[Batch, Mapping[bytes, Touched]]], publication: Publication, now_ms: int | None
+) -> None:
     """Bring the memberships of changed members up to date; `now_ms` None: at the time of each one's last event."""
-    for touched in members.values():
+    together = [touched for _, its in members for touched in its.values()]
+    for touched in together:
         if touched.replayed_position >= 0 and not touched.changed and touched.member.document is not None:
             touched.changed = not publication.covers(touched.member)
-    changed = [t for t in members.values() if t.changed and t.member.document is not None]
+    changed = [t for t in together if t.changed and t.member.document is not None]
     times = [t.event_ms if now_ms is None else now_ms for t in changed]
-    batch.membership_changes += rescore_many(publication.plan, [t.member for t in changed], times)
+    changes = rescore_many(publication.plan, [t.member for t in changed], times)
+    members[0][0].membership_changes += changes  # they are counted by model: one batch may tell for all
 
 
 def encode_many(batch: Batch, members: Mapping[bytes, Touched], publication: Publication) -> None:

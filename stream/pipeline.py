@@ -23,8 +23,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from typing import Any, TypeVar
 
 from stream.backfill import Backfill
-from stream.batch import Batch, apply_many, begin, decode_many, encode_many, score_many, to_items
+from stream.batch import Batch, to_items
 from stream.bookkeeping import APPLIED, decode_progress
+from stream.computing import Computing
 from stream.dead_letters import OutgoingRecord, to_records
 from stream.enlisting import Enlisting
 from stream.keyspace import Announcement
@@ -37,10 +38,6 @@ from stream.source_topic import Record, SourceTopic, admit, check_end
 from stream.state import State
 from stream.timers import MemberTimers
 from stream.writer import Writer
-
-# Members computed side by side. What they need, some 10 KB each, has to fit into a core's cache (1 MB of the second
-# level, commonly): with 200 on such a machine an event took a fifth longer.
-SLICE = 100
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -77,7 +74,7 @@ class Pipeline:
         self._rebuild, self._backfill, self._enlisting, self._timers = rebuild, backfill, enlisting, timers
         self._locks = locks
         self._produce, self._wall_ms, self._report = produce, wall_ms, report
-        self._computing = asyncio.Lock()
+        self._computing = Computing(current, state, writer, settings.clock, wall_ms)
         self._repairs: dict[int, asyncio.Task[None]] = {}  # partition → its rebuild under way
         self._backfills: dict[int, asyncio.Task[None]] = {}
         self._waits: dict[int, asyncio.Task[None]] = {}  # for members to fall due
@@ -87,36 +84,10 @@ class Pipeline:
         async with self._locks.of(partition):
             check_end(self._writer.progress[partition], self._topic.end_offset(partition), partition)
             watch = Stopwatch()
-            batch = await self._compute(partition, records, watch)
+            batch = await self._computing.compute(partition, records, watch)
             await self._write_out(partition, batch, watch)
             self._writer.progress[partition] = batch.progress
             self._report(BatchReport(partition, batch, self._wall_ms(), watch.stages))
-
-    async def _compute(self, partition: int, records: Sequence[Record], watch: Stopwatch) -> Batch:
-        """A slice of the members at a time, from their records to what is written of them.
-
-        The event loop breathes between the stages: another partition's calls to Redis go out meanwhile. Partitions take
-        turns: two at once would only take each other's cache.
-        """
-        async with self._computing:
-            publication = self._current.publication  # one for the whole batch: other models come between two
-            watch.resume()
-            now_ms = self._wall_ms()
-            batch = begin(self._writer.progress[partition], records, self._state.written_at(partition))
-            scoring_ms = now_ms if self._settings.clock == "wall" else None
-            keys = list(batch.records)
-            for start in range(0, len(keys), SLICE):
-                events = decode_many(batch, keys[start : start + SLICE], now_ms)
-                await watch.lap_and_breathe("decode")
-                states = self._state.get_many(partition, list(events))
-                watch.lap("load")
-                some = apply_many(batch, events, states)
-                await watch.lap_and_breathe("apply")
-                score_many(batch, some, publication, scoring_ms)
-                await watch.lap_and_breathe("score")
-                encode_many(batch, some, publication)
-                await watch.lap_and_breathe("encode")
-            return batch
 
     async def _write_out(self, partition: int, batch: Batch, watch: Stopwatch) -> None:
         if batch.dead_letters:  # 1

@@ -57,10 +57,10 @@ def worker_says(publication: Publication, rows: list[Asked]) -> dict[Asked, byte
             offset += 1
         stored = set()
         if records:
-            batch = begin(progress, records, -1)
+            batch = begin(0, progress, records, -1)
             events = decode_many(batch, list(batch.records), day)
             members = apply_many(batch, events, [states.get(key) for key in events])
-            score_many(batch, members, publication, day)
+            score_many([(batch, members)], publication, day)
             encode_many(batch, members, publication)
             states.update(to_items(batch))
             progress, stored = batch.progress, set(events)
