@@ -37,7 +37,7 @@ from bench import job
 from bench.results_file import about, machine, save, table
 from bench.rig import Rig, Servers, Worker, pin, servers
 from bench.scaling import READY, changes, documents, pool
-from bench.steady import LINGER_MS, PROBES, probe_id
+from bench.steady import KAFKA_LINGER_MS, PROBES, probe_id
 from models.model import Model
 from models.model_file import parse
 from stream.keyspace import member_key
@@ -91,9 +91,11 @@ async def through_backlog(rig: Rig, worker: Worker, n_members: int, n: int) -> f
     return n / (await rig.applied() - began)
 
 
-def producer(on: Servers, rig: Rig, n_members: int, rate: int, seconds: float) -> list[str]:
+def producer(
+    on: Servers, rig: Rig, n_members: int, rate: int, seconds: float, linger_ms: float = KAFKA_LINGER_MS
+) -> list[str]:
     """The command of a steady producer."""
-    numbers = [rig.partitions, n_members, rate, seconds]
+    numbers = [rig.partitions, n_members, rate, seconds, linger_ms]
     return [sys.executable, "-m", "bench.steady", on.kafka.bootstrap, rig.settings.topic, *map(str, numbers)]
 
 
@@ -152,13 +154,14 @@ async def freshness(
     rate: int,
     seconds: float,
     published: Model | None = None,
+    linger_ms: float = KAFKA_LINGER_MS,
 ) -> dict[str, Any]:
     """One steady run. `published`: a version that is published when the seconds begin that count."""
     names = (
         *("freshness_seconds_bucket", "batch_records_sum", "batch_records_count", "stage_seconds_sum"),
         "backfill_scored_members_total",
     )
-    command = producer(on, rig, n_members, rate, seconds + WARM_UP_S)
+    command = producer(on, rig, n_members, rate, seconds + WARM_UP_S, linger_ms)
     watching = asyncio.create_task(asyncio.to_thread(_watch, rig.settings.redis_url, command))
     await asyncio.sleep(WARM_UP_S + 1.0)  # the producer's own start takes a second
     before = {name: worker.metrics(f"memberstream_{name}") for name in names}
@@ -188,7 +191,7 @@ async def freshness(
     histogram = "freshness_seconds_bucket"
     return {
         "rate": rate,
-        "linger_ms": LINGER_MS,
+        "linger_ms": linger_ms,
         "backfilled": sum(after[names[-1]].values()) - sum(before[names[-1]].values()),
         "outside_p50_ms": quantile(ages_ms, 0.5),
         "outside_p99_ms": quantile(ages_ms, 0.99),
@@ -265,12 +268,13 @@ async def measure(*, is_small: bool, seconds: float) -> dict[str, Any]:
             share = int(0.6 * results["sustained_events_per_s"])
             results["freshness"] = []
             second = parse({**job.model_files()[job.ACTIVITY], "version": 2})
-            for rate, published in (
-                (STEADY, None),
-                (share, None),
-                (STEADY, second),
+            for rate, published, linger_ms in (
+                (STEADY, None, KAFKA_LINGER_MS),
+                (STEADY, None, 0.0),
+                (share, None, KAFKA_LINGER_MS),
+                (STEADY, second, KAFKA_LINGER_MS),
             ):
-                found = await freshness(on, rig, worker, n_members, rate, seconds, published)
+                found = await freshness(on, rig, worker, n_members, rate, seconds, published, linger_ms)
                 results["freshness"].append(found)
                 print(found, flush=True)
             results["look_ups"] = {"free": await look_ups(rig, worker, n_members, n, seconds / 4)}

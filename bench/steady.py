@@ -1,6 +1,6 @@
 """A producer at a steady rate, in a process of its own: what bench/latency.py measures freshness against.
 
-    python -m bench.steady BOOTSTRAP TOPIC PARTITIONS MEMBERS RATE SECONDS
+    python -m bench.steady BOOTSTRAP TOPIC PARTITIONS MEMBERS RATE SECONDS LINGER_MS
 
 Laws:
 - An event's Kafka timestamp is the moment at which it was due, not when it was sent: a producer, broker or worker that
@@ -26,7 +26,7 @@ from bench.scaling import pool
 
 PROBES = 20
 PROBES_PER_S = 100
-LINGER_MS = 5.0  # what producers of Kafka 4 have by default
+KAFKA_LINGER_MS = 5.0  # what producers of Kafka 4 have by default
 
 
 def probe_id(i: int) -> bytes:
@@ -35,10 +35,10 @@ def probe_id(i: int) -> bytes:
 
 
 async def produce(
-    bootstrap: str, topic: str, partitions: int, members: int, rate: int, seconds: float
+    bootstrap: str, topic: str, partitions: int, members: int, rate: int, seconds: float, linger_ms: float
 ) -> dict[str, object]:
     """Send rate × seconds patches; returns the probes and how late the sending was, ms."""
-    linger_s = LINGER_MS / 1000
+    linger_s = linger_ms / 1000
     rng, patches, total = random.Random(7), pool("patch"), int(rate * seconds)
     every = max(1, rate // PROBES_PER_S)
     queues: list[list[tuple[int, bytes, bytes, bool]]] = [[] for _ in range(partitions)]
@@ -77,5 +77,5 @@ async def produce(
 if __name__ == "__main__":
     bootstrap, topic, *numbers = sys.argv[1:]
     partitions, members, rate = map(int, numbers[:3])
-    seconds = float(numbers[3])
-    print(json.dumps(asyncio.run(produce(bootstrap, topic, partitions, members, rate, seconds))))
+    seconds, linger_ms = map(float, numbers[3:])
+    print(json.dumps(asyncio.run(produce(bootstrap, topic, partitions, members, rate, seconds, linger_ms))))

@@ -128,7 +128,11 @@ def decode(key: bytes | None, value: bytes | None, timestamp_ms: int, now_ms: in
     Raises:
         BadEvent: with the first reason found.
     """
-    member_id = decode_key(key)
+    return decode_value(decode_key(key), value, timestamp_ms, now_ms)
+
+
+def decode_value(member_id: str, value: bytes | None, timestamp_ms: int, now_ms: int) -> ChangeEvent:
+    """Return what `decode` does, of a record whose key has been read: one key has many records."""
     if value is None:
         return ChangeEvent(Op.DELETE, min(timestamp_ms, now_ms))  # a wrong clock must not stop a delete
     if len(value) > MAX_VALUE_BYTES:

@@ -39,7 +39,7 @@ FETCH_TIMEOUT_S = 0.05
 #: thread and back takes half of it.
 LAY_READY_S = 0.002
 #: How long records newer than those are waited for: a broker that has some answers in one or two milliseconds.
-NEWER_TIMEOUT_S = 0.004
+NEWER_TIMEOUT_S = 0.002
 #: How long a rebalance or a stop waits for the batch in flight before cancelling it. Heartbeats go on meanwhile. Less
 #: than the 10 s a supervisor commonly gives between SIGTERM and SIGKILL.
 BATCH_GRACE_S = 5.0
