@@ -3,6 +3,7 @@
 Laws:
 - The first interaction with a campaign exposes the member to it (or, held out, to nothing): it fixes the version, the
   cluster and the group that all its later ones are counted under. Once seen in another cluster it counts as switched.
+  One that arrives after it and is of an earlier time moves the time of the exposure back, nothing else.
 - An id counts once within the horizon, by the partition's clock (the latest time of any interaction); what is older
   than the horizon is refused. So of two with the same id and time never both count.
 - An interaction without a campaign counts for each campaign that the member was exposed to by then.
@@ -129,6 +130,7 @@ def apply(
         if campaign not in record.exposures:
             record.exposures[campaign] = exposure
             _add(changes, campaign, exposure, EXPOSED, interaction, Tally(members=1))
+        exposure.at_ms = min(exposure.at_ms, interaction.at_ms)
         _count(changes, campaign, exposure, interaction)
     for campaign, exposure in record.exposures.items():
         if exposure.has_switched or campaign not in rules.campaigns:

@@ -25,9 +25,20 @@ def read(url: str, campaigns: Sequence[str], *, timeout_s: float = 5.0) -> dict[
     """Return the counts of campaigns, those of all partitions added up; of one without any there are no cells.
 
     Raises:
-        CountsUnavailable: Redis is away, no worker has ever counted, or counts are just being written there again.
+        CountsUnavailable: Redis is away, no worker has ever counted, counts are just being written there again, or they
+            are nothing that a worker has written.
     """
     endpoint = parse_url(url)
+    try:
+        return _read(endpoint, campaigns, timeout_s)
+    except ValueError as error:
+        raise CountsUnavailable(
+            f"Redis holds what isn't a count ({error}). Next: remove the keys ms:counts:* and ms:{{meta}}:counted, and "
+            "restart `memberstream interactions worker`, which writes them again"
+        ) from None
+
+
+def _read(endpoint: Endpoint, campaigns: Sequence[str], timeout_s: float) -> dict[Cell, Tally]:
     try:
         with closing(_Connection(endpoint, timeout_s)) as connection:
             _check_whole(connection.fields(keyspace.COUNTED))

@@ -57,6 +57,7 @@ def run_interaction_worker(settings: Settings) -> int:
             checks=watchdog.readyz,
             stalls=lambda: watchdog.stalls,
             rebalances=lambda: app.rebalances,
+            refused_writes=lambda: handler.refused_writes,
         )
     )
 

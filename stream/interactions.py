@@ -79,6 +79,9 @@ class Interactions:
         produce: sends records to a topic and returns once the broker has acknowledged them.
         wall_ms: the wall clock, ms.
         report: is told of each finished batch.
+
+    Attributes:
+        refused_writes: times that Redis held counts of a later owner, since the start.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class Interactions:
         self._produce, self._wall_ms, self._report = produce, wall_ms, report
         self._locks = Locks()  # of the partitions: a batch and a repair of Redis take turns
         self.owned: dict[int, Owned] = {}
+        self.refused_writes = 0
 
     async def handle(self, partition: int, records: Sequence[Record]) -> None:
         """Count and write out one partition's records, in order."""
@@ -171,6 +175,7 @@ class Interactions:
         if counts and not await self._patience.until_available(
             lambda: self._projection.write_counts(partition, owned.term, counts)
         ):
+            self.refused_writes += 1
             log.warning("partition %d: Redis holds counts of a later owner, they stay", partition)
 
     async def assigned(self, partitions: frozenset[int]) -> Mapping[int, int]:

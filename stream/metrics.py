@@ -94,13 +94,13 @@ class WorkerGauges:
     checks: Callable[[], Sequence[Check]]
     stalls: Callable[[], int]
     rebalances: Callable[[], int]
+    refused_writes: Callable[[], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gauges(WorkerGauges):
     """And those of a worker of member documents."""
 
-    refused_writes: Callable[[], int]
     backfill: Callable[[], tuple[int, int]]  # members remaining, members scored
     refused_models: Callable[[], int]
     list_rows: Callable[[], tuple[int, int]]  # written, withdrawn
@@ -205,7 +205,6 @@ class Metrics(Collector):
         yield histogram("memberstream_stage_seconds", by(self._stages))
         yield histogram("memberstream_batch_records", {(): self._batch_records})
         yield from of_worker(gauges)
-        yield simple("memberstream_redis_refused_writes_total", {(): gauges.refused_writes()})
         vitals = gauges.vitals()
         yield simple("memberstream_rebuild_remaining_members", {(): sum(n for _, n in vitals.rebuilding)})
         yield simple("memberstream_rebuild_written_members_total", {(): vitals.rebuilt})
@@ -247,6 +246,7 @@ def of_worker(gauges: WorkerGauges) -> Iterable[Metric]:
     yield simple("memberstream_check_ok", by({check.name: check.ok for check in checks}))
     yield simple("memberstream_stalls_total", {(): gauges.stalls()})
     yield simple("memberstream_rebalances_total", {(): gauges.rebalances()})
+    yield simple("memberstream_redis_refused_writes_total", {(): gauges.refused_writes()})
 
 
 V = TypeVar("V")

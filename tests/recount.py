@@ -66,6 +66,9 @@ def recount(arrived: Iterable[Shown], campaigns: Mapping[str, Target], horizon_m
             hits = [one.campaign]
         if not hits:
             continue
+        for campaign in hits:
+            met_ms, *fixed = exposed[one.member, campaign]
+            exposed[one.member, campaign] = min(met_ms, one.at_ms), *fixed  # type: ignore[assignment]
         before.append(one)
         for campaign in hits:
             number = one.value or 0.0

@@ -10,6 +10,7 @@ import time
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -73,7 +74,7 @@ def set_(
         return registry, await campaigning.set(campaign, terms, reason=reason, force=force)
 
     registry, made = asyncio.run(run())
-    out.print(f"[green]set[/] {_sentence(registry, made)}", highlight=False)
+    out.print(f"[green]set[/] {escape(_sentence(registry, made))}", highlight=False)
 
 
 def time_of(option: str, text: str | None, old_ms: int | None) -> int | None:
@@ -118,7 +119,7 @@ def list_(json: Json = False) -> None:
             campaign.id,
             campaign.state_at(_now_ms()),
             terms.model,
-            _clusters(registry, terms),
+            escape(_clusters(registry, terms)),
             "" if terms.from_ms is None else format_ms(terms.from_ms),
             "" if terms.until_ms is None else format_ms(terms.until_ms),
             _percent(terms.holdout) if terms.holdout else "",
@@ -150,12 +151,12 @@ def show(campaign: Id, json: Json = False) -> None:
     if json:
         print_json({"campaign": None if found is None else _as_json(registry, found), "history": history})
         return
-    out.print(f"{campaign} is deleted" if found is None else _sentence(registry, found), highlight=False)
+    out.print(f"{campaign} is deleted" if found is None else _sentence(registry, found), markup=False)
     table = Table("when", "what", "terms", "who", "why", box=None, pad_edge=False, header_style="dim")
     for step in steps:
         terms = "" if step.terms is None else _of(registry, step.terms)
         what = step.action.removeprefix("campaign_") + (" (forced)" if step.forced else "")
-        table.add_row(format_ms(step.at_ms), what, terms, step.actor, step.reason)
+        table.add_row(format_ms(step.at_ms), what, *map(escape, (terms, step.actor, step.reason)))
     out.print(table)
     _say_misfits(registry, [found] if found is not None else [])
 
@@ -225,7 +226,7 @@ def reach(campaign: Id, json: Json = False) -> None:
     for column in ("see it", "held out"):
         table.add_column(column, justify="right")
     for cluster, (visible, held_out) in reached.clusters.items():
-        table.add_row(f"{cluster} {names.get(cluster, '')}", f"{visible:,}", f"{held_out:,}")
+        table.add_row(escape(f"{cluster} {names.get(cluster, '')}"), f"{visible:,}", f"{held_out:,}")
     out.print(table)
     _say_misfits(registry, [found])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -114,7 +115,7 @@ def _print(found: Compared) -> None:
             if kind not in shown:
                 shown.add(kind)
                 out.print(
-                    f"\n[bold]{kind[0]} {names[0][kind[0]]} → {kind[1]} {names[1][kind[1]]}[/]: "
+                    f"\n[bold]{escape(f'{kind[0]} {names[0][kind[0]]} → {kind[1]} {names[1][kind[1]]}')}[/]: "
                     f"{counts[kind]:,} members, such as"
                 )
             _print_mover(mover)
@@ -125,9 +126,9 @@ def _matrix(found: Compared) -> Table:
     comparison = found.comparison
     *inner, last = comparison.matrix
     has_row, has_column = any(last), any(row[-1] for row in comparison.matrix)
-    heads = [f"{cluster.id} {cluster.name}" for cluster in comparison.new]
+    heads = [escape(f"{cluster.id} {cluster.name}") for cluster in comparison.new]
     table = _table(f"{found.old} ↓  {found.new} →", *heads, *(["none"] if has_column else []))
-    rows = [(f"{cluster.id} {cluster.name}", row) for cluster, row in zip(comparison.old, inner, strict=True)]
+    rows = [(escape(f"{cluster.id} {cluster.name}"), row) for cluster, row in zip(comparison.old, inner, strict=True)]
     new_ids = [cluster.id for cluster in comparison.new]
     old_ids: list[int | None] = [cluster.id for cluster in comparison.old]
     if has_row:

@@ -15,6 +15,7 @@ import orjson
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 
 from models.problems import ModelFileError
 from stream.list_file import ListFileError
@@ -57,7 +58,7 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has seen enough (| head): nothing to report
             raise typer.Exit(0) from None
         except _EXPECTED as error:
-            err.print(f"[red]error[/]: {_escape(_text(error))}")
+            err.print(f"[red]error[/]: {escape(_text(error))}")
             raise typer.Exit(1) from None
 
     return run
@@ -92,10 +93,6 @@ def _text(error: BaseException) -> str:
         where = "" if error.filename is None else f"{error.filename}: "
         return f"{where}{error.strerror}. Next: check that it exists and may be used by this user"
     return str(error)
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")
 
 
 class SaysItOnce(logging.Filter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from stream.cli import (
     service_commands,
     training_command,
 )
+from stream.cli.console import err
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -66,5 +68,9 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line. Arguments that aren't text are refused here, once: nothing of ours is called so."""
+    for argument in sys.argv[1:]:
+        if not argument.isascii() and argument.encode(errors="replace").decode() != argument:
+            err.print(f"error: {argument!a}: not UTF-8. Next: check the terminal's encoding", markup=False)
+            raise SystemExit(2)
     app()

@@ -6,6 +6,7 @@ import asyncio
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from models.explain import Explanation, explain_one
@@ -94,8 +95,8 @@ def print_explanation(member_id: str, state: Member, explanation: Explanation) -
     """Print an explanation as a table with its conclusion."""
     cluster, following = explanation.cluster, explanation.next_cluster
     out.print(
-        f"[bold]{member_id}[/] under [bold]{explanation.model}[/], as of {format_ms(state.as_of_ms)}: "
-        f"cluster [bold]{cluster.id} {cluster.name}[/]"
+        f"[bold]{escape(member_id)}[/] under [bold]{explanation.model}[/], as of {format_ms(state.as_of_ms)}: "
+        f"cluster [bold]{escape(f'{cluster.id} {cluster.name}')}[/]"
     )
     table = Table("predictor", box=None, pad_edge=False, header_style="dim")
     table.add_column("x", justify="right")
@@ -105,7 +106,7 @@ def print_explanation(member_id: str, state: Member, explanation: Explanation) -
     for name, value in explanation.predictors.items():
         part = explanation.contributions[name]
         bar = "█" * round(12 * abs(part) / largest)
-        table.add_row(name, f"{value:.4f}", f"{part:+.4f}", f"[{'green' if part > 0 else 'red'}]{bar}[/]")
+        table.add_row(escape(name), f"{value:.4f}", f"{part:+.4f}", f"[{'green' if part > 0 else 'red'}]{bar}[/]")
     out.print(table)
     if isinstance(explanation.probability, float):
         out.print(f"eta {explanation.eta:+.4f} → probability {explanation.probability:.4f}")

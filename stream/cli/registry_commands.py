@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -99,7 +100,7 @@ def print_sizes(sizes: Mapping[int, int], names: Mapping[int, str]) -> None:
     for cluster, n in sorted(sizes.items()):
         share = n / total if total else 0.0
         name = names.get(cluster, "")
-        table.add_row(f"{cluster} {name}", f"{n:,}", f"{share:.1%}", f"[cyan]{'█' * round(30 * share)}[/]")
+        table.add_row(escape(f"{cluster} {name}"), f"{n:,}", f"{share:.1%}", f"[cyan]{'█' * round(30 * share)}[/]")
     out.print(table)
 
 
@@ -169,7 +170,9 @@ def list_(json: Json = False) -> None:
         return
     table = Table("model", "status", "", box=None, pad_edge=False, header_style="dim")
     for entry in entries:
-        table.add_row(f"{entry.name}@{entry.version}", entry.status, str(entry.definition.get("description", "")))
+        table.add_row(
+            f"{entry.name}@{entry.version}", entry.status, escape(str(entry.definition.get("description", "")))
+        )
     out.print(table)
 
 
@@ -198,7 +201,8 @@ def history(name: Name, json: Json = False) -> None:
     table = Table("when", "what", "version", "who", "why", box=None, pad_edge=False, header_style="dim")
     for step in steps:
         forced = " (forced)" if step.forced else ""
-        table.add_row(format_ms(step.at_ms), f"{step.action}{forced}", str(step.version), step.actor, step.reason)
+        who, why = escape(step.actor), escape(step.reason)
+        table.add_row(format_ms(step.at_ms), f"{step.action}{forced}", str(step.version), who, why)
     out.print(table)
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from models.campaigns import Terms
-from models.counts import Cell, Tally
-from models.registry import Registry
+from models.interaction import is_kind
 from stream.campaigning import split_ids
 from stream.cli.campaign_commands import Id, Json, Reason, campaigning_by_user, ten_thousandths, time_of
 from stream.cli.console import CommandError, err, out, print_json, reports_errors, settings
@@ -51,6 +50,8 @@ def report(
         raise typer.BadParameter(f"{by}: expected day", param_hint="--by")
     if see is not None and not 0 < abs(see) < 100:
         raise typer.BadParameter(f"{see:g}: expected percentage points between 0 and 100", param_hint="--see")
+    if kind is not None and not is_kind(kind):
+        raise typer.BadParameter(f"{kind}: expected a kind of interaction, such as click", param_hint="--kind")
     if csv and json:
         raise typer.BadParameter("either --csv or --json", param_hint="--csv")
     try:
@@ -64,11 +65,12 @@ def report(
             raise
         raise CommandError(f"a report needs {error.name}. Next: pip install 'memberstream[readout]'") from None
     ids = list(dict.fromkeys(campaigns))
-    registry, counts = asyncio.run(_read(ids))
+    registry = asyncio.run(campaigning_by_user().registry())
     setups = [setup_of(registry, campaign) for campaign in ids]
     for campaign, setup in zip(ids, setups, strict=True):
         if setup is None:
             raise CommandError(f"there is no campaign {campaign}. Next: memberstream campaign list")
+    counts = read(settings().redis_url, ids)
     try:
         found = report_of(counts, [s for s in setups if s is not None], kind, None if see is None else see / 100)
     except ReadoutError as error:
@@ -85,10 +87,6 @@ def report(
             out.print(f"\npage: {html}", markup=False)
 
 
-async def _read(ids: list[str]) -> tuple[Registry, Mapping[Cell, Tally]]:
-    return await campaigning_by_user().registry(), read(settings().redis_url, ids)
-
-
 def _print(found: Report, *, by_day: bool) -> None:
     from stream.readout.summary import sentences
     from stream.readout.tables import tables
@@ -97,13 +95,13 @@ def _print(found: Report, *, by_day: bool) -> None:
         out.print(sentence, style="bold red" if sentence.startswith("Warning") else None, markup=False)
     for table in tables(found, by_day=by_day):
         colour = "bold red" if table.is_alarm else "bold"
-        out.print(f"\n[{colour}]{table.title}[/]")
+        out.print(f"\n[{colour}]{escape(table.title)}[/]")
         out.print(table.note, style="dim", markup=False)
         shown = Table(box=None, pad_edge=False, header_style="dim")
         for i, head in enumerate(table.heads):
-            shown.add_column(head, justify="right" if i else "left")
+            shown.add_column(escape(head), justify="right" if i else "left")
         for row in table.rows:
-            shown.add_row(*row, style="red" if "BROKEN" in row else None)
+            shown.add_row(*map(escape, row), style="red" if "BROKEN" in row else None)
         out.print(shown)
 
 

@@ -7,7 +7,7 @@ from html import escape
 from stream.readout import plots
 from stream.readout.report import Report
 from stream.readout.summary import sentences
-from stream.readout.tables import CAUSAL, TextTable, tables
+from stream.readout.tables import TextTable, causal, tables
 from stream.readout.wording import day_of
 
 _STYLE = """
@@ -15,6 +15,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1f2328; max-width: 66rem; m
 h1 { font-size: 1.6rem; margin-bottom: 0 } h2 { font-size: 1.15rem; margin: 2.2rem 0 .3rem }
 .note { color: #59636e; margin: .2rem 0 .6rem; font-size: .9rem }
 .summary { background: #f6f8fa; border-left: 4px solid #0072B2; padding: .6rem 1rem }
+h1, .summary { overflow-wrap: anywhere }
 .summary p { margin: .4rem 0 }
 .alarm { color: #b00020; font-weight: 600 }
 .wide { overflow-x: auto }
@@ -22,6 +23,7 @@ table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabu
 th { text-align: right; font-weight: 600; border-bottom: 1px solid #818b98; vertical-align: bottom }
 td { text-align: right; border-bottom: 1px solid #e6e8eb; white-space: nowrap }
 th, td { padding: .3rem .7rem } th:first-child, td:first-child { text-align: left; padding-left: 0 }
+td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 9rem; max-width: 24rem }
 svg { max-width: 100%; height: auto }
 details { margin-top: 1rem } summary { cursor: pointer }
 """
@@ -45,7 +47,7 @@ def to_html(report: Report) -> str:
         f"<h2>Rates</h2>{_note('shown and held out, with 95% intervals')}{plots.rates(report)}",
     ]
     if effects:
-        note = f"{CAUSAL}. Thick: 95% interval for one look; thin: for every look"
+        note = f"{causal(report)}. Thick: 95% interval for one look; thin: for every look, all clusters together"
         parts.append(f"<h2>Effects</h2>{_note(note)}{effects}")
     parts += [
         f"<h2>Over time</h2>{_note('all until the end of each day; shaded: the interval that holds at every look')}",

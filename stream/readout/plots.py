@@ -17,6 +17,7 @@ from stream.readout.statistics import Interval, rate_interval
 #: Okabe & Ito's colours: told apart by who doesn't see red or green, and, in this order, in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
 _GREY = "#818b98"
+_LONGEST = 32  # characters of a name beside a plot: longer ones would leave it no room
 #: Rows drawn over time; more lines than colours can't be told apart.
 _LINES = len(COLOURS)
 _STYLE: Any = {
@@ -81,7 +82,9 @@ def over_time(report: Report) -> str:
     def draw(axis: Any) -> None:
         for row, colour in zip(report.rows[:_LINES], COLOURS, strict=False):
             days = [date.fromordinal(date(1970, 1, 1).toordinal() + day.day) for day in row.days]
-            axis.plot(days, [day.rate for day in row.days], color=colour, label=row.name, linewidth=1.8, marker=".")
+            axis.plot(
+                days, [day.rate for day in row.days], color=colour, label=_short(row.name), linewidth=1.8, marker="."
+            )
             bands = [(when, day.always) for when, day in zip(days, row.days, strict=True) if day.always is not None]
             axis.fill_between(
                 [when for when, _ in bands],
@@ -93,7 +96,9 @@ def over_time(report: Report) -> str:
             )
         axis.set_ylim(bottom=0)
         axis.yaxis.set_major_formatter(PercentFormatter(1.0))
-        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator(3, integer=True))  # more dates would touch beside a wide legend
+        first, last = report.first_day, report.last_day
+        axis.set_xlim(first - 0.5, last + 0.5)  # of a single day Matplotlib would show years
         axis.xaxis.set_major_formatter(lambda x, _: date.fromordinal(int(x) + date(1970, 1, 1).toordinal()).isoformat())
         axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
@@ -108,9 +113,13 @@ def _whisker(
 
 
 def _clusters(axis: Any, rows: tuple[Row, ...] | list[Row]) -> None:
-    axis.set_yticks(range(len(rows)), [row.name for row in rows])
+    axis.set_yticks(range(len(rows)), [_short(row.name) for row in rows])
     axis.set_ylim(len(rows) - 0.4, -0.6)
     axis.grid(visible=False, axis="y")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def _svg(draw: Callable[[Any], None], height: float) -> str:

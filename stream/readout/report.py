@@ -5,8 +5,11 @@ Laws:
   out. Several campaigns (a split: one for each cluster) are rows of the same table.
 - Only shown against held out inside a row says what the campaign caused: chance alone put members there. Whatever
   compares rows is observational, whatever its p.
-- All that is tested together is corrected together (Holm): pairs of rows; effects of rows.
-- Whoever was exposed in a cluster that the campaign isn't for is in no row, but is told of.
+- All that is tested together is corrected together (Holm; Bonferroni for intervals that hold at every look): pairs of
+  rows; effects of rows.
+- Where the holdout was changed after somebody had met the campaign, no effect is told: early members would weigh more
+  among those shown than among those held out, and times differ.
+- Whoever was exposed in a cluster that the campaign isn't for, or under another model, is in no row, but is told of.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from stream.readout.statistics import Interval, Share, Test, Values
 
 #: A ratio check below it is a broken experiment, not chance: the customary bound, one false alarm in a thousand looks.
 BROKEN = 0.001
+_PEOPLE = 10**10  # more members are never needed, they can't be had
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,8 @@ class Effect:
     """Shown against held out in one row: what the campaign caused.
 
     Attributes:
-        difference: of the rates, with `interval` for one look and `always` for every look (None: too early).
+        difference: of the rates, with `interval` for one look and `always` for every look and all rows together (None:
+            too early).
         relative: the rate of those shown over that of those held out, minus 1; None where one of them is 0.
         p: corrected for the number of rows.
         more: how many more members, shown and held out together, it takes to see the stated difference.
@@ -91,7 +96,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two rows by their names: the first minus the second. Observational."""
+    """Two rows by their names: the first minus the second. Observational. `always`: for all pairs together."""
 
     a: str
     b: str
@@ -129,7 +134,8 @@ class Report:
         first_day, last_day: of all that is counted, days since 1970.
         differ, trend: over the rows; None where there is nothing to compare.
         see: the difference of rates that `more` speaks of.
-        strays: campaign → members exposed in clusters that it isn't for.
+        strays: campaign → members exposed in clusters that it isn't for, or under another model.
+        changed: campaign → day from which on its holdout is what it is, of those whom members had met before.
     """
 
     campaigns: tuple[str, ...]
@@ -146,6 +152,7 @@ class Report:
     checks: tuple[RatioCheck, ...]
     see: float
     strays: dict[str, int]
+    changed: dict[str, int]
 
 
 def report(
@@ -164,8 +171,8 @@ def report(
     ids = tuple(setup.id for setup in setups)
     mine = {cell: counts[cell] for cell in sorted(counts) if cell.campaign in ids}  # sums don't depend on the order
     keys = _keys(setups)
-    targeted = {key for key, _ in keys}
-    inside = {cell: tally for cell, tally in mine.items() if (cell.campaign, cell.cluster) in targeted}
+    targeted = {(setup.id, cluster, setup.model) for setup in setups for cluster in setup.clusters}
+    inside = {cell: mine[cell] for cell in mine if (cell.campaign, cell.cluster, _model_of(cell)) in targeted}
     if not any(cell.kind == EXPOSED and not cell.is_held_out and tally.members for cell, tally in inside.items()):
         raise ReadoutError(f"{', '.join(ids)}: no impression is counted yet. Next: do services send impressions?")
     kinds = kinds_of(inside)
@@ -178,7 +185,9 @@ def report(
     present = [(key, name) for key, name in keys if history[key].shown.n]
     total = _sum(history[key].shown for key, _ in present)
     see = see if see is not None else total.rate / 10
-    rows = _rows([(key, name, history[key]) for key, name in present], total, see)
+    changed = _changed(setups, inside)
+    n_effects = sum(len(setup.clusters) for setup in setups if setup.holdout)
+    rows = _rows([(key, name, history[key]) for key, name in present], total, see, changed, max(1, n_effects))
     shares = [row.shown for row in rows]
     is_ordered = len(rows) > 2 and len({row.cluster for row in rows}) == len(rows)
     days = [cell.day for cell in mine]
@@ -197,7 +206,21 @@ def report(
         checks=tuple(check for setup in setups if (check := _check(setup, inside)) is not None),
         see=see,
         strays=strays_of(mine, inside),
+        changed=changed,
     )
+
+
+def _model_of(cell: Cell) -> str:
+    return cell.version.rpartition("@")[0]
+
+
+def _changed(setups: Sequence[Setup], counts: Mapping[Cell, Tally]) -> dict[str, int]:
+    return {
+        setup.id: day
+        for setup in setups
+        if (day := setup.holdout_day) is not None
+        and any(cell.campaign == setup.id and cell.kind == EXPOSED and cell.day < day for cell in counts)
+    }
 
 
 def _keys(setups: Sequence[Setup]) -> list[tuple[Key, str]]:
@@ -212,8 +235,14 @@ def _keys(setups: Sequence[Setup]) -> list[tuple[Key, str]]:
     return sorted(keys, key=lambda key: key[0][1]) if len(set(clusters)) == len(clusters) else keys
 
 
-def _rows(found: Sequence[tuple[Key, str, History]], total: Share, see: float) -> tuple[Row, ...]:
-    tests = [statistics.differ([h.shown, h.held_out]) if h.held_out.n else None for _, _, h in found]
+def _rows(
+    found: Sequence[tuple[Key, str, History]], total: Share, see: float, changed: Mapping[str, int], n_effects: int
+) -> tuple[Row, ...]:
+    """`n_effects`: how many there can be, known before anybody is counted."""
+    tests = [
+        statistics.differ([h.shown, h.held_out]) if h.held_out.n and key[0] not in changed else None
+        for key, _, h in found
+    ]
     corrected = iter(statistics.holm([test.p for test in tests if test is not None]))
     rows = []
     for ((campaign, cluster), name, history), test in zip(found, tests, strict=True):
@@ -234,14 +263,14 @@ def _rows(found: Sequence[tuple[Key, str, History]], total: Share, see: float) -
                 values.mean if values.n else None,
                 statistics.mean_interval(values),
                 _more(statistics.members_needed(total.rate, see), shown.n),
-                None if test is None else _effect(shown, history.held_out, test, next(corrected), see),
-                _days(history),
+                None if test is None else _effect(shown, history.held_out, test, next(corrected), see, n_effects),
+                _days(history, n_effects, has_effect=test is not None),
             )
         )
     return tuple(rows)
 
 
-def _effect(shown: Share, held_out: Share, test: Test, p: float, see: float) -> Effect:
+def _effect(shown: Share, held_out: Share, test: Test, p: float, see: float, n_effects: int) -> Effect:
     ratio = held_out.n / shown.n
     needed = statistics.members_needed(held_out.rate, see, ratio)
     relative = statistics.ratio_interval(shown, held_out)
@@ -249,7 +278,7 @@ def _effect(shown: Share, held_out: Share, test: Test, p: float, see: float) -> 
         held_out,
         shown.rate - held_out.rate,
         statistics.difference_interval(shown, held_out),
-        _one(difference_bounds(shown.hits, shown.n, held_out.hits, held_out.n)),
+        _one(difference_bounds(shown.hits, shown.n, held_out.hits, held_out.n, together=n_effects)),
         None if relative is None else shown.rate / held_out.rate - 1,
         None if relative is None else Interval(relative.low - 1, relative.high - 1),
         test.name,
@@ -259,14 +288,14 @@ def _effect(shown: Share, held_out: Share, test: Test, p: float, see: float) -> 
 
 
 def _more(needed: int | None, found: int) -> int | None:
-    return None if needed is None else max(0, needed - found)
+    return None if needed is None or needed > _PEOPLE else max(0, needed - found)
 
 
-def _days(history: History) -> tuple[Day, ...]:
+def _days(history: History, n_effects: int, *, has_effect: bool) -> tuple[Day, ...]:
     """Each day with somebody exposed by then. An event dated before its exposure may be ahead of it for a day."""
     (hits, n), (held_hits, held_n) = history.shown_by_day, history.held_out_by_day
     hits, held_hits = np.minimum(hits, n), np.minimum(held_hits, held_n)
-    rates, differences = rate_bounds(hits, n), difference_bounds(hits, n, held_hits, held_n)
+    rates, differences = rate_bounds(hits, n), difference_bounds(hits, n, held_hits, held_n, together=n_effects)
     days = []
     for i, day in enumerate(history.days):
         if n[i]:
@@ -278,8 +307,8 @@ def _days(history: History) -> tuple[Day, ...]:
                     shown.rate,
                     _one(rates, i),
                     held_out if held_out.n else None,
-                    shown.rate - held_out.rate if held_out.n else None,
-                    _one(differences, i),
+                    shown.rate - held_out.rate if held_out.n and has_effect else None,
+                    _one(differences, i) if has_effect else None,
                 )
             )
     return tuple(days)
@@ -300,7 +329,7 @@ def _pairs(rows: Sequence[Row]) -> tuple[Pair, ...]:
             b.name,
             a.rate - b.rate,
             statistics.difference_interval(a.shown, b.shown),
-            _one(difference_bounds(a.shown.hits, a.shown.n, b.shown.hits, b.shown.n)),
+            _one(difference_bounds(a.shown.hits, a.shown.n, b.shown.hits, b.shown.n, together=len(pairs))),
             test.name,
             p,
             None if a.mean is None or b.mean is None else a.mean - b.mean,

@@ -45,12 +45,18 @@ def rate_bounds(hits: ArrayLike, n: ArrayLike) -> Bounds:
     return np.maximum(low, 0), np.minimum(high, 1)
 
 
-def difference_bounds(hits_a: ArrayLike, n_a: ArrayLike, hits_b: ArrayLike, n_b: ArrayLike) -> Bounds:
-    """Return the bounds of the rate of `a` minus that of `b`, as `rate_bounds` does."""
+def difference_bounds(
+    hits_a: ArrayLike, n_a: ArrayLike, hits_b: ArrayLike, n_b: ArrayLike, *, together: int = 1
+) -> Bounds:
+    """Return the bounds of the rate of `a` minus that of `b`, as `rate_bounds` does.
+
+    Args:
+        together: so many differences are looked at, and all of them are to hold at once (Bonferroni).
+    """
     m_a, m_b = np.asarray(n_a, float), np.asarray(n_b, float)
     rate_a, var_a = _moments(np.asarray(hits_a, float), m_a)
     rate_b, var_b = _moments(np.asarray(hits_b, float), m_b)
-    low, high = _around(rate_a - rate_b, var_a + var_b, m_a + m_b)
+    low, high = _around(rate_a - rate_b, var_a + var_b, m_a + m_b, ALPHA / together)
     return np.maximum(low, -1), np.minimum(high, 1)
 
 
@@ -60,7 +66,9 @@ def _moments(hits: NDArray[np.float64], n: NDArray[np.float64]) -> Bounds:
     return rate, rate * (1 - rate) / np.maximum(n, 1)
 
 
-def _around(estimate: NDArray[np.float64], variance: NDArray[np.float64], t: NDArray[np.float64]) -> Bounds:
+def _around(
+    estimate: NDArray[np.float64], variance: NDArray[np.float64], t: NDArray[np.float64], alpha: float = ALPHA
+) -> Bounds:
     x = np.maximum(t, 1) * _RHO_SQ
-    half = np.sqrt(variance * 2 * (x + 1) / x * (np.log(x + 1) / 2 - math.log(ALPHA)))
+    half = np.sqrt(variance * 2 * (x + 1) / x * (np.log(x + 1) / 2 - math.log(alpha)))
     return estimate - half, estimate + half

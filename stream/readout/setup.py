@@ -20,6 +20,7 @@ class Setup:
         clusters: id → name of those it is for, ascending.
         holdout: the share that is held out, from 0 to 1.
         holdout_day: the first whole day (since 1970, UTC) with this holdout; None: it never had another.
+            Of members exposed before, other shares were held out: who was shown it and who wasn't came at other times.
     """
 
     id: str

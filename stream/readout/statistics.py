@@ -30,6 +30,7 @@ SMALL = 5
 #: Of the exact test of more than two groups: a p of 0.05 is then known to within 0.004 (two standard errors).
 _RESAMPLES = 9_999
 _POWER = 0.8  # the convention: one difference in five that is there stays unseen
+_FINEST = 1e-6  # a smaller difference of rates takes more members than there are people
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,9 @@ class Test:
 
 
 def rate_interval(share: Share) -> Interval:
-    """Wilson's interval of a rate."""
-    return _interval(proportion_confint(share.hits, share.n, alpha=ALPHA, method="wilson"))
+    """Wilson's interval of a rate, the rate in it: at nought and at all statsmodels is off by a rounding."""
+    low, high = proportion_confint(share.hits, share.n, alpha=ALPHA, method="wilson")
+    return Interval(min(float(low), share.rate), max(float(high), share.rate))
 
 
 def difference_interval(a: Share, b: Share) -> Interval:
@@ -158,9 +160,9 @@ def members_needed(rate: float, difference: float, ratio: float = 1.0) -> int | 
         rate: of the other group; difference: of this group to it, not nought.
 
     Returns:
-        None where either rate would be outside (0, 1).
+        None where either rate would be outside (0, 1), or the difference is below a millionth.
     """
-    if not (0 < rate < 1 and 0 < rate + difference < 1):
+    if abs(difference) < _FINEST or not (0 < rate < 1 and 0 < rate + difference < 1):
         return None
     needed: float = samplesize_proportions_2indep_onetail(difference, rate, _POWER, ratio=ratio, alpha=ALPHA)
     return math.ceil(needed)

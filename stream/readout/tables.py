@@ -22,6 +22,7 @@ from stream.readout.wording import (
 )
 
 CAUSAL = "causal: chance alone decided who was held out"
+BELIEVED_NOT = "not to be believed: the holdout isn't what was meant, see below"
 OBSERVED = "observational: clusters hold different members, so nothing here says what caused it"
 
 
@@ -95,7 +96,14 @@ def _effects(report: Report) -> TextTable:
         "cluster", "rate held out", "members", "effect, points", "95% interval", "at every look",
         "relative", "95% interval", "p (Holm)", "more needed",
     )  # fmt: skip
-    return TextTable("Effect: shown against held out", CAUSAL, heads, rows)
+    return TextTable(
+        "Effect: shown against held out", f"{causal(report)}; every look: of all clusters together", heads, rows
+    )
+
+
+def causal(report: Report) -> str:
+    """Return what an effect says: what was caused, unless the holdout is broken."""
+    return BELIEVED_NOT if any(check.is_broken for check in report.checks) else CAUSAL
 
 
 def _checks(report: Report) -> TextTable:

@@ -106,6 +106,20 @@ def test_without_a_campaign_it_counts_for_all_met_before() -> None:
     }
 
 
+def test_a_click_that_overtook_its_impression() -> None:
+    """The member met the campaign at the impression's time, so what came between the two counts."""
+    member = Member()
+    member.does("click", "summer", T0 + 20)
+    member.does("impression", "summer", T0 + 10)
+    assert member.does("purchase", None, T0 + 15) is Outcome.COUNTED
+    assert member.does("purchase", None, T0 + 9) is Outcome.NOT_EXPOSED
+    assert {cell.kind: tally[:2] for cell, tally in member.counts.items()} == {
+        "exposed": (1, 1),
+        "click": (1, 1),
+        "purchase": (1, 1),
+    }
+
+
 def test_an_id_counts_once_within_the_horizon() -> None:
     """Duplicates don't count; what is older than the horizon is refused, so an id that is forgotten can't come back."""
     member = Member()

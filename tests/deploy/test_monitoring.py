@@ -1,4 +1,4 @@
-"""Dashboard and alerts against what a real worker exports, asked of a real Prometheus. About 20 s.
+"""Dashboard and alerts against what real workers of both kinds export, asked of a real Prometheus. About 30 s.
 
 A panel whose expression is wrong shows nothing and nobody notices; an alert whose expression is wrong never rings.
 """
@@ -18,7 +18,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -29,8 +29,10 @@ import pytest
 import yaml
 from servers import Broker, RedisServer, create_topic, missing, unique
 
+from models.campaigns import Terms
+from stream.campaigning import Campaigning
 from stream.demo.history import changes
-from stream.metrics import METRICS
+from stream.metrics import INTERACTION_METRICS, METRICS
 from stream.model_source import read_model
 from stream.producer import Producer
 from stream.publishing import Publishing
@@ -41,14 +43,15 @@ DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana/dashboards/memberstream.json").read_text())
 RULES: list[dict[str, Any]] = yaml.safe_load((DEPLOY / "prometheus/alerts.yml").read_text())["groups"][0]["rules"]
 EVENTS = 4_000
+INTERACTIONS = 1_000
 SECONDS = 10.0  # so many seconds the events are spread over: rates need several scrapes
 
 
 @dataclass(frozen=True)
 class Monitored:
-    """A worker under load and the Prometheus that has watched it."""
+    """A worker of each kind under load and the Prometheus that has watched them."""
 
-    metrics_url: str
+    metrics_urls: tuple[str, str]
     prometheus_url: str
 
     def query(self, expression: str) -> list[dict[str, Any]]:
@@ -82,49 +85,75 @@ async def _produce(settings: Settings) -> None:
         await producer.flush()
 
 
+async def _produce_interactions(settings: Settings) -> None:
+    """The members' impressions at an even pace, with a bad one after each hundred."""
+    async with Producer(settings.kafka_bootstrap, settings.interactions_topic) as producer:
+        for i, change in enumerate(islice(changes(), INTERACTIONS)):
+            shown = {"kind": "impression", "campaign": "spring", "id": str(i)}
+            await producer.send(change.member_id.encode(), orjson.dumps(shown))
+            if i % 100 == 0:
+                await producer.send(b"somebody", b"{}")
+                await producer.flush()
+                await asyncio.sleep(SECONDS / (INTERACTIONS / 100))
+        await producer.flush()
+
+
 @pytest.fixture(scope="module")
 def monitored(embedded_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitored]:
     prometheus = tool("prometheus")
     folder = tmp_path_factory.mktemp("monitoring")
-    topic, port, listens = unique("docs"), free_port(), free_port()
-    asyncio.run(create_topic(embedded_broker.bootstrap, topic, partitions=4))
-    worker, server = ServerProcess("worker", folder / "worker.log"), ServerProcess("prometheus", folder / "prom.log")
+    topic, interactions_topic = unique("docs"), unique("interactions")
+    ports, listens = (free_port(), free_port()), free_port()
+    for name in (topic, interactions_topic):
+        asyncio.run(create_topic(embedded_broker.bootstrap, name, partitions=4))
+    commands = (["worker"], ["interactions", "worker"])
+    workers = [ServerProcess("-".join(words), folder / f"{'-'.join(words)}.log") for words in commands]
+    server = ServerProcess("prometheus", folder / "prom.log")
     with RedisServer("valkey", folder / "valkey") as valkey:
         settings = Settings(
             kafka_bootstrap=(embedded_broker.bootstrap,),
             broker_kind="embedded",
             topic=topic,
+            interactions_topic=interactions_topic,
             group=unique("group"),
             redis_url=valkey.url,
             data_dir=folder / "state",
             clock="event",
             replication_factor=1,
             session_timeout_s=6.0,
-            metrics_port=port,
         )
         models = [read_model(Path(str(path))) for path in sorted((files("stream.demo") / "models").iterdir(), key=str)]
         asyncio.run(Publishing(settings, "test").install(models))
-        watched = Monitored(f"http://127.0.0.1:{port}/metrics", f"http://127.0.0.1:{listens}")
+        everybody = Terms(models[0].name, tuple(cluster.id for cluster in models[0].clusters))
+        asyncio.run(Campaigning(settings, "test").set("spring", everybody))
+        urls = [f"http://127.0.0.1:{port}/metrics" for port in ports]
+        watched = Monitored((urls[0], urls[1]), f"http://127.0.0.1:{listens}")
         configuration = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(DEPLOY / "prometheus/alerts.yml")],
             "scrape_configs": [
-                {"job_name": "memberstream", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]},
+                {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+                for job, port in zip(("memberstream", "memberstream-interactions"), ports, strict=True)
             ],
         }
         (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
         try:
-            worker.spawn([sys.executable, "-m", "stream.cli", "worker"], cwd=folder, env=_environment(settings))
-            worker.wait_until(lambda: bool(_get(watched.metrics_url)), timeout_s=30)
+            for worker, words, port, url in zip(workers, commands, ports, urls, strict=True):
+                environment = _environment(replace(settings, metrics_port=port))
+                worker.spawn([sys.executable, "-m", "stream.cli", *words], cwd=folder, env=environment)
+                worker.wait_until(lambda url=url: bool(_get(url)), timeout_s=30)  # type: ignore[misc]
             options = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/tsdb"]
             server.spawn([prometheus, *options, f"--web.listen-address=127.0.0.1:{listens}"], cwd=folder)
             server.wait_until(lambda: bool(_get(f"{watched.prometheus_url}/-/ready")), timeout_s=20)
             asyncio.run(_produce(settings))
-            _wait_until_seen(watched)
+            _wait_until_seen(watched, 'memberstream_events_total{outcome="applied"}', EVENTS)
+            asyncio.run(_produce_interactions(settings))
+            _wait_until_seen(watched, 'memberstream_interactions_total{outcome="counted"}', INTERACTIONS)
             yield watched
         finally:
             server.stop(grace_s=5)
-            worker.stop(grace_s=10)
+            for worker in workers:
+                worker.stop(grace_s=10)
 
 
 def _environment(settings: Settings) -> dict[str, str]:
@@ -139,12 +168,11 @@ def _get(url: str) -> str:
         return text
 
 
-def _wait_until_seen(watched: Monitored) -> None:
-    """Until Prometheus has scraped a worker that has applied some and has nothing left to do."""
+def _wait_until_seen(watched: Monitored, done: str, n: int) -> None:
+    """Until Prometheus has scraped a worker that has done so many and has nothing left to do."""
     give_up_at = time.monotonic() + 15
-    done = 'sum(memberstream_events_total{outcome="applied"})'
-    while not any(float(x["value"][1]) >= EVENTS for x in watched.query(done)):
-        assert time.monotonic() < give_up_at, "the worker hasn't applied the events"
+    while not any(float(x["value"][1]) >= n for x in watched.query(f"sum({done})")):
+        assert time.monotonic() < give_up_at, f"the worker hasn't done all: {done}"
         time.sleep(0.5)
 
 
@@ -153,7 +181,7 @@ def expressions() -> list[Any]:
     found = []
     for panel in DASHBOARD["panels"]:
         for target in panel["targets"]:
-            expression = target["expr"].replace("$worker", ".*").replace("$__rate_interval", "15s")
+            expression = target["expr"].replace("$worker", ".*").replace("$__rate_interval", "30s")
             found.append(pytest.param(expression, id=f"{panel['title']}-{target['refId']}"))
     return found
 
@@ -174,8 +202,9 @@ def test_every_panel_shows_something(monitored: Monitored, expression: str) -> N
 
 @pytest.mark.parametrize("rule", [pytest.param(rule, id=rule["alert"]) for rule in RULES])
 def test_alerts_are_silent_for_a_healthy_worker(monitored: Monitored, rule: dict[str, Any]) -> None:
-    """Only the dead letters, which there are, raise an alert."""
-    assert bool(monitored.query(rule["expr"])) == (rule["alert"] == "MemberstreamDeadLetters")
+    """Only the dead letters, which there are, raise alerts."""
+    rings = {"MemberstreamDeadLetters", "MemberstreamInteractionDeadLetters"}
+    assert bool(monitored.query(rule["expr"])) == (rule["alert"] in rings)
 
 
 def test_no_rule_fails(monitored: Monitored) -> None:
@@ -186,10 +215,9 @@ def test_no_rule_fails(monitored: Monitored) -> None:
 
 def test_promtool_has_nothing_to_say_of_the_metrics(monitored: Monitored) -> None:
     """Names, help texts and types follow Prometheus' conventions."""
-    run = subprocess.run(
-        [tool("promtool"), "check", "metrics"], input=_get(monitored.metrics_url), capture_output=True, text=True
-    )
-    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+    for url in monitored.metrics_urls:
+        run = subprocess.run([tool("promtool"), "check", "metrics"], input=_get(url), capture_output=True, text=True)
+        assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
 def test_promtool_accepts_configuration_and_rules() -> None:
@@ -200,11 +228,18 @@ def test_promtool_accepts_configuration_and_rules() -> None:
         assert run.returncode == 0, run.stdout + run.stderr
 
 
+def test_alerts_ring_when_they_must() -> None:
+    """No worker of interactions, refused late ones, too many not targeted: promtool plays the series."""
+    path = Path(__file__).with_name("alerts.test.yml")
+    run = subprocess.run([tool("promtool"), "test", "rules", str(path)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
 def test_every_metric_is_on_the_dashboard() -> None:
     """A metric that nobody looks at isn't worth its cost; and no panel asks for one that doesn't exist."""
     text = json.dumps([target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]])
     asked = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"memberstream_\w+", text)}
-    assert asked == {name for name, *_ in METRICS}
+    assert asked == {name for name, *_ in (*METRICS, *INTERACTION_METRICS)}
 
 
 def test_dashboard_structure() -> None:

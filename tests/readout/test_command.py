@@ -61,6 +61,18 @@ def run(*arguments: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
+def test_odd_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clusters called like Rich's markup are printed as they are called."""
+    names = {1: "[/b]", 2: "[red]x", 3: "a[/]"}
+    monkeypatch.setitem(NAMES, 1, names[1])
+    monkeypatch.setitem(NAMES, 2, names[2])
+    monkeypatch.setitem(NAMES, 3, names[3])
+    status, out, _ = run("spring", "--by", "day")
+    assert status == 0
+    for cluster, name in names.items():
+        assert out.count(f"{cluster} {name}") >= 4  # a sentence, three tables, the days
+
+
 def test_in_the_terminal() -> None:
     """The sentences first, then the tables; each day with `--by day`."""
     found = report(COUNTS, [WORLD.setup()])
@@ -103,7 +115,7 @@ def test_what_goes_wrong(counts: dict[Cell, Tally], monkeypatch: pytest.MonkeyPa
     """No such campaign, nothing counted, a broken holdout, nonsense, SciPy missing: each says so, and what to do."""
     status, _, err = run("spring", "autumn")
     assert (status, err) == (1, "error: there is no campaign autumn. Next: memberstream campaign list\n")
-    for wrong in (["--by", "week"], ["--see", "0"], ["--json", "--csv"]):
+    for wrong in (["--by", "week"], ["--see", "0"], ["--json", "--csv"], ["--kind", "[/b]"], ["--kind", "\udcff"]):
         assert run("spring", *wrong)[0] == 2
     counts.clear()
     status, _, err = run("spring")

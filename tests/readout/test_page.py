@@ -73,13 +73,24 @@ def test_every_number_is_there(found: Report) -> None:
 
 def test_names_are_text_and_a_broken_holdout_is_red() -> None:
     """A cluster called `<b>$&` breaks nothing; a broken ratio is marked; without a holdout no effects are drawn."""
-    setup = Setup("spring", "a", {1: "<b>$&$"}, 0.1)
+    setup = Setup("spring", "activity", {1: "<b>$&$"}, 0.1)
     counts = counted("spring", {(1, False): (8_000, 90), (1, True): (2_000, 20)})
     page = to_html(report(counts, [setup]))
     assert "<b>" not in page
-    assert Elements(page).text.count("1 <b>$&$") == 7  # a sentence, two tables, the days, three plots
+    assert Elements(page).text.count("1 <b>$&$") == 6  # two tables, the days, three plots
     assert '<p class="alarm">Warning: of spring 20.00% were held out' in page
     assert '<h2 class="alarm">Is the holdout what was meant?</h2>' in page
-    page = to_html(report(counted("spring", {(1, False): (8_000, 90)}), [Setup("spring", "a", {1: "low"})]))
+    page = to_html(report(counted("spring", {(1, False): (8_000, 90)}), [Setup("spring", "activity", {1: "low"})]))
     assert page.count("<svg") == 2
     assert "alarm" not in page.split("</style>")[1]
+
+
+def test_odd_counts_and_long_names() -> None:
+    """Nobody clicked, everybody did, one member only; names of 200 characters leave the plots their room."""
+    names = {cluster: letter * 200 for cluster, letter in zip((1, 2, 3), "abc", strict=True)}
+    rows = {(1, False): (40, 0), (1, True): (7, 0), (2, False): (30, 30), (3, False): (1, 0), (3, True): (1, 1)}
+    page = to_html(report(counted("spring", rows), [Setup("spring", "activity", names, 0.1)], "click"))
+    svgs = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    assert len(svgs) == 3
+    assert all("aaa…" in svg and "a" * 33 not in svg for svg in svgs)
+    assert f"1 {'a' * 200}" in page  # in the tables whole

@@ -152,3 +152,42 @@ def test_a_setup_from_the_log() -> None:
     for offset, step in enumerate(more, start=3):
         assert registry.add(offset, step) == ""
     assert setup_of(registry, "spring") == Setup("spring", "activity", {1: "low", 9: ""}, 0.05, 8)
+
+
+def test_another_model_under_the_same_id() -> None:
+    """A campaign that went over to another model: clusters of the former are others, though called 1 as well."""
+    counts = counted("spring", {(1, False): (900, 9)})
+    old = {cell._replace(version="loyalty@3"): tally for cell, tally in counts.items()}
+    found = report(counts | old, [SPRING])
+    assert ([row.shown for row in found.rows], found.strays) == ([Share(9, 900)], {"spring": 900})
+    assert found.versions == ("activity@1",)
+
+
+def test_no_effect_across_a_changed_holdout() -> None:
+    """First nobody was held out and 10% clicked, later half were and 2% did, shown or not: no effect is there, yet the
+    rates of all shown and all held out differ. So none is told, by day neither."""
+    counts = counted("spring", {(1, False): (1_000, 100)})
+    for is_held_out in (False, True):
+        cell = Cell("spring", "activity@1", 1, is_held_out, EXPOSED, FIRST_DAY + 2)
+        counts |= {cell: Tally(1_000, 1_000), cell._replace(kind="click"): Tally(20, 20)}
+    setup = Setup("spring", "activity", {1: "low"}, 0.5, FIRST_DAY + 2)
+    found = report(counts, [setup])
+    assert found.changed == {"spring": FIRST_DAY + 2}
+    assert found.rows[0].effect is None
+    assert [day.difference for day in found.rows[0].days] == [None, None]
+    assert [(check.held_out, check.n) for check in found.checks] == [(1_000, 2_000)]
+    before = report(counts, [Setup("spring", "activity", {1: "low"}, 0.5, FIRST_DAY)])
+    assert before.changed == {}  # changed before anybody met it: nothing is mixed
+    assert before.rows[0].effect is not None
+
+
+def test_what_no_number_of_members_shows() -> None:
+    """Nobody shown did anything, so a tenth of the rate is nothing; and differences too fine for all of mankind."""
+    counts = counted("spring", {(1, False): (50, 0), (1, True): (20, 5)})
+    for see in (None, 1e-300, 1e-6, -0.5):
+        [row] = report(counts, [SPRING], "click", see).rows
+        assert row.effect is not None
+        assert (row.more, row.effect.more) == (None, None)
+    counts = counted("spring", {(1, False): (10**9, 10), (1, True): (1, 0)})
+    [row] = report(counts, [SPRING]).rows
+    assert (row.more, row.effect.more if row.effect else 0) == (None, None)

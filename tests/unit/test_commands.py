@@ -13,7 +13,8 @@ from typer.testing import CliRunner, Result
 from models.explain import explain_one
 from models.model_file import parse
 from models.timestamps import parse_ms
-from stream.cli.main import app
+from stream.cli.main import app, main
+from stream.cli.registry_commands import print_sizes
 from stream.demo.history import day_ms, documents
 
 AT = "1997-10-01"
@@ -179,3 +180,24 @@ def test_errors_end_with_the_next_action(models: dict[str, Path], broken: Path, 
         result = memberstream(*arguments, **nobody)
         assert_next_action(result)
     assert_next_action(memberstream("lookup", "a", MEMBERSTREAM_REDIS_URL="http://x"))
+
+
+def test_arguments_that_are_not_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bytes that aren't UTF-8 are refused before any command sees them; other alphabets are text."""
+    monkeypatch.setattr("sys.argv", ["memberstream", "campaign", "show", "fr\udcfchling"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: 'fr\\udcfchling': not UTF-8. Next: check the terminal's encoding\n"
+    monkeypatch.setattr("sys.argv", ["memberstream", "model", "check", "früh.json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1  # there is no such file
+
+
+def test_names_like_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    """A cluster called like Rich's markup is printed as it is called."""
+    print_sizes({1: 3, 2: 4}, {1: "[/b]", 2: "[red]x"})
+    out = capsys.readouterr().out
+    assert "1 [/b]" in out
+    assert "2 [red]x" in out

@@ -216,3 +216,4 @@ async def test_a_later_owner_is_left_alone(caplog: pytest.LogCaptureFixture) -> 
     await first.interactions._tell(0, first.interactions.owned[0], late)
     assert disk.counts == held
     assert "Redis holds counts of a later owner, they stay" in caplog.text
+    assert (first.interactions.refused_writes, second.interactions.refused_writes) == (1, 0)

@@ -97,6 +97,7 @@ def test_a_worker_of_interactions_has_all_its_series_from_the_start() -> None:
         checks=lambda: ready(Vitals(), 0.0, 1.0),
         stalls=lambda: 0,
         rebalances=lambda: 1,
+        refused_writes=lambda: 2,
     )
     families = {
         f.name: f for f in text_string_to_metric_families(generate_latest(InteractionMetrics(gauges).registry).decode())
@@ -107,3 +108,4 @@ def test_a_worker_of_interactions_has_all_its_series_from_the_start() -> None:
     outcomes = {s.labels["outcome"] for s in families["memberstream_interactions"].samples}
     assert outcomes == {"counted", "duplicate", "not_exposed", "replayed", "dead_letter"}
     assert {"memberstream_lag_records", "memberstream_ready", "memberstream_rebalances"} <= families.keys()
+    assert [s.value for s in families["memberstream_redis_refused_writes"].samples] == [2]
