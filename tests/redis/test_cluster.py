@@ -155,7 +155,7 @@ async def test_a_slot_that_moves_while_it_is_written_loses_nothing(cluster: Clus
 
 @pytest.mark.redis_server
 async def test_a_node_that_comes_back_is_noticed_although_nothing_is_written_there(cluster: Cluster) -> None:
-    """Each node in turn restarts while only the keys of all, on one node, are read: within two questions it is known."""
+    """Each node in turn restarts while only keys that lie on one node are read: within two questions it is known."""
     async with Projection(cluster.url) as projection:
         await build(projection)
         await projection.write(0, updates(100, 1))
