@@ -247,12 +247,11 @@ class Projection:
     def reconnected(self) -> bool:
         """Whether a node of the cluster was connected to anew since the last question; False of a single server.
 
+        Asked once a second it notices also a node that nothing is written to.
+
         What it holds may be older than what was written there: a beacon can't tell, it lies on one node only.
         """
-        if isinstance(self._server, _Server):
-            return False
-        found, self._server.reconnected = self._server.reconnected, False
-        return found
+        return isinstance(self._server, AsyncCluster) and self._server.came_back()
 
     async def begin(self, partition: int) -> bytes:
         """Begins to build a partition: returns the token to finish with, and writes the models again.

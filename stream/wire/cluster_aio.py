@@ -2,7 +2,8 @@
 
 Laws:
 - Any connection that breaks, or a cluster that is incomplete, is a WireError of the whole call; pieces may be repeated.
-- The map is read again after a MOVED and after every loss; nobody refreshes in the background.
+- The map is read again after a MOVED and after every loss; nobody refreshes in the background. A connection that broke
+  while nothing was sent there is noticed by who asks `came_back`.
 - To one node at most PIPELINE pieces are under way at a time, so that readers there don't wait long.
 """
 
@@ -28,12 +29,7 @@ class _Node:
 
 
 class AsyncCluster:
-    """Connects on first use. `prepare` as AsyncWire's, for every node.
-
-    Attributes:
-        reconnected: whether a node was connected to again, or a new one, since this was last set to False: it may have
-            come back with older data, or a replica that lacks the last writes may have taken its place.
-    """
+    """Connects on first use. `prepare` as AsyncWire's, for every node."""
 
     def __init__(
         self, endpoint: Endpoint, client_name: str, timeout_s: float, prepare: tuple[bytes, int] = (b"", 0)
@@ -43,7 +39,7 @@ class AsyncCluster:
         self._slots: SlotMap | None = None
         self._mapping = asyncio.Lock()
         self._was_whole = False
-        self.reconnected = False
+        self._reconnected = False
 
     async def call(self, pieces: Sequence[Piece]) -> list[list[Any]]:
         """The replies of each piece. Raises WireError, or ReplyError when a log-in is refused."""
@@ -73,7 +69,18 @@ class AsyncCluster:
     async def _connected(self, node: _Node) -> None:
         if node.wire.link is None:
             await node.wire.connect()
-            self.reconnected = self.reconnected or self._was_whole
+            self._reconnected = self._reconnected or self._was_whole
+
+    def came_back(self) -> bool:
+        """Whether a node was connected to again, or a new one, since the last question.
+
+        It may have come back with older data, or a replica that lacks the last writes may have taken its place. While a
+        connection is broken the answer isn't known yet: the next call makes it anew, whatever nodes it is for.
+        """
+        if any(node.wire.link is None for node in self._nodes.values()):
+            self._slots = None
+        found, self._reconnected = self._reconnected, False
+        return found
 
     def _node(self, address: Address) -> _Node:
         if address not in self._nodes:

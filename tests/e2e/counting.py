@@ -9,9 +9,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import orjson
+import redis
 from aiokafka.partitioner import DefaultPartitioner
 from e2e.definitions import level
 from e2e.system import Install, Pair, Sent, System, event
+from nodes import Cluster
 from recount import DAY_MS, Shown, Target, recount
 from servers import create_topic, unique
 
@@ -45,7 +47,7 @@ class Counting(System):
         directory.mkdir()
         super().__init__(members.pair, directory, members.n_partitions)
         topic = unique("interactions")
-        self.members = members
+        self.members, self.redis = members, members.redis
         self.settings = replace(
             members.settings,
             topic=topic,
@@ -53,6 +55,16 @@ class Counting(System):
             data_dir=directory / "worker",
             metrics_port=free_port(),
         )
+
+    def colleague(self) -> Counting:
+        """Return another worker of the same group, on a disk of its own; what either has sent, both wait for."""
+        directory = self.directory / "colleague"
+        directory.mkdir()
+        other = Counting.__new__(Counting)
+        System.__init__(other, self.pair, directory, self.n_partitions)
+        other.members, other.redis, other.next_offset = self.members, self.redis, self.next_offset
+        other.settings = replace(self.settings, data_dir=directory / "worker", metrics_port=free_port())
+        return other
 
     @staticmethod
     def command() -> list[str]:
@@ -68,9 +80,15 @@ class Counting(System):
         return read(self.settings.redis_url, list(CAMPAIGNS))
 
 
-async def counting(pair: Pair, install: Install) -> Counting:
-    """Members in two clusters, scored by a running worker, and three campaigns; the other worker isn't started yet."""
+async def counting(pair: Pair, install: Install, cluster: Cluster | None = None) -> Counting:
+    """Members in two clusters, scored by a running worker, and three campaigns; the other worker isn't started yet.
+
+    With `cluster` all that goes to Redis goes there.
+    """
     members = await install(pair, [level()])
+    if cluster is not None:
+        members.set(redis_url=cluster.url)
+        members.redis = redis.RedisCluster(host="127.0.0.1", port=cluster.nodes[0].port)
     members.start()
     await put(members, clusters_of())
     for name, terms in CAMPAIGNS.items():

@@ -154,6 +154,28 @@ async def test_a_slot_that_moves_while_it_is_written_loses_nothing(cluster: Clus
 
 
 @pytest.mark.redis_server
+async def test_a_node_that_comes_back_is_noticed_although_nothing_is_written_there(cluster: Cluster) -> None:
+    """Each node in turn restarts while only keys that lie on one node are read: within two questions it is known."""
+    async with Projection(cluster.url) as projection:
+        await build(projection)
+        await projection.write(0, updates(100, 1))
+        for node in cluster.nodes:
+            assert not projection.reconnected()
+            node.kill()
+            node.start()
+            cluster.wait_until_whole()
+            await asyncio.sleep(0.1)
+            found = []
+            for _ in range(2):
+                found.append(projection.reconnected())
+                try:
+                    await beat(projection)
+                except RedisUnavailable:
+                    await beat(projection)
+            assert any([*found, projection.reconnected()])
+
+
+@pytest.mark.redis_server
 async def test_a_node_that_dies_is_an_outage_and_its_return_is_noticed(cluster: Cluster) -> None:
     """Writes wait, look-ups say so; once it is back both go on, and the writer knows that something may be lost."""
     async with Projection(cluster.url) as projection, AsyncLookup(cluster.url) as members:
