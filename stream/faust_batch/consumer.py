@@ -293,8 +293,15 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         if not offsets:
             return positions is None  # nothing to ask with: the changelog's own check remains
         self.log.info("after a pause of %.1f s: asking the broker whether this worker is still a member", pause)
-        if not await self._thread.commit(offsets):
-            return False
+        asking = asyncio.ensure_future(self._thread.commit(offsets))
+        try:
+            while not (await asyncio.wait([asking], timeout=TICK_S))[0]:
+                if not self.flow_active:  # a rebalance or a stop waits for this, and the answer may wait for it
+                    return False
+            if not asking.result():
+                return False
+        finally:
+            asking.cancel()
         self._alive_at = monotonic()
         return True
 
