@@ -178,7 +178,14 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def _begin(self, work: list[tuple[TP, list[Any]]]) -> None:
         """Partitions side by side, one call per partition."""
-        if not await self.is_member({tp: records[0].offset for tp, records in work}):
+        asking = asyncio.ensure_future(self.is_member({tp: records[0].offset for tp, records in work}))
+        try:
+            while not (await asyncio.wait([asking], timeout=TICK_S))[0] and self.flow_active:
+                pass  # a rebalance or a stop waits for this loop, and the answer may wait for them
+            is_member = asking.done() and asking.result()
+        finally:
+            asking.cancel()
+        if not is_member:
             self._drop("before a batch")
             return
         for tp, records in work:
@@ -293,15 +300,8 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         if not offsets:
             return positions is None  # nothing to ask with: the changelog's own check remains
         self.log.info("after a pause of %.1f s: asking the broker whether this worker is still a member", pause)
-        asking = asyncio.ensure_future(self._thread.commit(offsets))
-        try:
-            while not (await asyncio.wait([asking], timeout=TICK_S))[0]:
-                if not self.flow_active:  # a rebalance or a stop waits for this, and the answer may wait for it
-                    return False
-            if not asking.result():
-                return False
-        finally:
-            asking.cancel()
+        if not await self._thread.commit(offsets):
+            return False
         self._alive_at = monotonic()
         return True
 
