@@ -35,7 +35,7 @@ from stream.rebuild import Rebuild
 from stream.report import BatchReport, Stopwatch
 from stream.settings import Settings
 from stream.source_topic import Record, SourceTopic, admit, check_end
-from stream.state import State
+from stream.state import NotOwner, State
 from stream.timers import MemberTimers
 from stream.writer import Writer
 
@@ -194,9 +194,9 @@ async def together(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]
 
 
 def _reap(tasks: dict[int, asyncio.Task[None]]) -> None:
-    """Forget tasks that have ended; raises what ended one."""
+    """Forget tasks that have ended; raises what ended one, unless the partition is another worker's."""
     for partition, task in list(tasks.items()):
         if task.done():
             del tasks[partition]
-            if not task.cancelled():
+            if not task.cancelled() and not isinstance(task.exception(), NotOwner):
                 task.result()

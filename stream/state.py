@@ -9,6 +9,10 @@ Items = Sequence[tuple[bytes, bytes | None]]  # distinct keys; None deletes
 Timers = Sequence[tuple[bytes, int, int]]  # member, when it would have fallen due so far, when it falls due now (ms)
 
 
+class NotOwner(Exception):
+    """The partition is another worker's by now; nothing was written. The rebalance that says so is under way."""
+
+
 class Timer(NamedTuple):
     """A member and when it falls due: the end of its memberships' validity, ms."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from stream.state import NotOwner
+
 
 class StartError(RuntimeError):
     """The worker can't start as things are; the operator acts on the text."""
 
 
-class Fenced(Exception):
+class Fenced(NotOwner):
     """This worker is no longer a member of its group: what it was about to write belongs to another worker now.
 
     Nobody has to act. The batch is dropped, nothing of it is committed, and its owner gets it again. Code between

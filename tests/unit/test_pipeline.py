@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import orjson
@@ -14,7 +15,9 @@ from unit.shell import CRASH_POINTS, LISTED_FIELD, WALL_MS, Crash, CrashPoint, D
 
 from models.member import decode
 from models.model_file import parse
+from stream.pipeline import _reap
 from stream.settings import Clock
+from stream.state import NotOwner
 from stream.writer import Writer
 
 MODELS = [
@@ -243,3 +246,17 @@ async def test_a_rebuild_that_waits_for_redis_lets_the_partition_go(monkeypatch:
     assert is_whole(disk)
     assert not watching.done()
     watching.cancel()
+
+
+@pytest.mark.parametrize(("error", "raises"), [(NotOwner("another's"), False), (ValueError("a bug"), True)])
+async def test_work_beside_the_stream_that_lost_its_partition_is_no_bug(error: Exception, *, raises: bool) -> None:
+    """The rebalance that is under way gives the partition's work to its owner; anything else stops the worker."""
+
+    async def fails() -> None:
+        raise error
+
+    tasks = {0: asyncio.create_task(fails())}
+    await asyncio.wait(tasks.values())
+    with pytest.raises(ValueError, match="a bug") if raises else nullcontext():
+        _reap(tasks)
+    assert not tasks
