@@ -19,6 +19,7 @@ Errors: bad input is a dead letter; Redis being down is waited for, inside `writ
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -39,6 +40,7 @@ from stream.state import NotOwner, State
 from stream.timers import MemberTimers
 from stream.writer import Writer
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -198,5 +200,9 @@ def _reap(tasks: dict[int, asyncio.Task[None]]) -> None:
     for partition, task in list(tasks.items()):
         if task.done():
             del tasks[partition]
-            if not task.cancelled() and not isinstance(task.exception(), NotOwner):
+            try:
                 task.result()
+            except asyncio.CancelledError:
+                continue
+            except NotOwner as error:
+                log.warning("work beside the stream ended: %s. Next: nothing, its owner goes on with it", error)

@@ -178,18 +178,24 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def _begin(self, work: list[tuple[TP, list[Any]]]) -> None:
         """Partitions side by side, one call per partition."""
-        asking = asyncio.ensure_future(self.is_member({tp: records[0].offset for tp, records in work}))
-        try:
-            while not (await asyncio.wait([asking], timeout=TICK_S))[0] and self.flow_active:
-                pass  # a rebalance or a stop waits for this loop, and the answer may wait for them
-            is_member = asking.done() and asking.result()
-        finally:
-            asking.cancel()
-        if not is_member:
+        if not await self._may_begin({tp: records[0].offset for tp, records in work}):
             self._drop("before a batch")
             return
         for tp, records in work:
             self._in_flight.begin(tp, records)
+
+    async def _may_begin(self, positions: Mapping[TP, int]) -> bool:
+        """`is_member`, asked as long as the flow goes on: a rebalance or a stop waits for this loop, and the broker's
+        answer may wait for the rebalance.
+        """
+        asking = asyncio.ensure_future(self.is_member(positions))
+        try:
+            done = False
+            while not done and self.flow_active:
+                done = bool((await asyncio.wait([asking], timeout=TICK_S))[0])
+            return done and asking.result()
+        finally:
+            asking.cancel()
 
     async def _settle(self, return_when: str) -> None:
         """Wait for one of the batches in flight, or for all, and take what has ended."""

@@ -249,8 +249,11 @@ async def test_a_rebuild_that_waits_for_redis_lets_the_partition_go(monkeypatch:
 
 
 @pytest.mark.parametrize(("error", "raises"), [(NotOwner("another's"), False), (ValueError("a bug"), True)])
-async def test_work_beside_the_stream_that_lost_its_partition_is_no_bug(error: Exception, *, raises: bool) -> None:
-    """The rebalance that is under way gives the partition's work to its owner; anything else stops the worker."""
+async def test_work_beside_the_stream_that_lost_its_partition_is_no_bug(
+    error: Exception, caplog: pytest.LogCaptureFixture, *, raises: bool
+) -> None:
+    """The rebalance that is under way gives the partition's work to its owner, and it is said; anything else stops the
+    worker."""
 
     async def fails() -> None:
         raise error
@@ -260,3 +263,4 @@ async def test_work_beside_the_stream_that_lost_its_partition_is_no_bug(error: E
     with pytest.raises(ValueError, match="a bug") if raises else nullcontext():
         _reap(tasks)
     assert not tasks
+    assert ("its owner goes on with it" in caplog.text) is not raises

@@ -1,4 +1,4 @@
-"""Two races between a fetch or a recovery and a rebalance, forced: each is a few microseconds wide on a real broker.
+"""Races between a fetch, a question or a recovery and a rebalance, forced: each is rare on a real broker.
 
 The consumer has only the parts that the code under test touches; what stands around it runs for real in
 test_faust_batch.py and tests/chaos.
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from stream.faust_batch.consumer import BatchConsumer
+from stream.faust_batch.consumer import BATCH_GRACE_S, BatchConsumer
 from stream.faust_batch.in_flight import InFlight
 
 TOPIC, CHANGELOG, REVOKED = TP("docs", 0), TP("changelog", 0), TP("changelog", 1)
@@ -144,3 +144,28 @@ async def test_an_overtaken_recovery_does_not_resume_the_flow() -> None:
     consumer.allow_flow()
     consumer.resume_flow()
     assert consumer.flow_active
+
+
+class Asking(Consumer):
+    """A consumer that must prove its membership; the broker's answer waits for the rebalance."""
+
+    is_answered = False
+
+    async def is_member(self, positions: Any = None) -> bool:
+        if not self.is_answered:
+            await asyncio.Event().wait()
+        return True
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_a_question_to_the_broker_does_not_hold_up_the_rebalance_that_it_waits_for(*, is_answered: bool) -> None:
+    """A worker that woke up asks before a batch; the rebalance begins meanwhile, and parks this loop first."""
+    consumer = Asking()
+    consumer.is_answered = is_answered
+    asking = asyncio.create_task(consumer._may_begin({TOPIC: 5}))
+    if not is_answered:
+        await asyncio.sleep(0.05)
+        stopped_flow(consumer)
+    async with asyncio.timeout(BATCH_GRACE_S):  # so long a rebalance waits before it cancels what is in flight
+        assert await asking is is_answered
+    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
