@@ -9,8 +9,9 @@ A request is, in this order:
   have changed: they may be large, and change only when somebody does something to them.
 - `known` grows with each such change. It stands on both sides of what it speaks for: a copy that was read across a
   change is read again. So is one whose `known` or `live` is not what it was; the members are then asked again, too.
-- Without an epoch, or with two different ones, Redis is being filled or was just emptied, and `known` may be the same
-  before and after: what was read then is read whole again after META_TTL_S.
+- The copy speaks for the epoch under which it was read. Without one, or with two different ones, Redis is being filled
+  or was just emptied, and `known` may be the same before and after: only answers that say so (`rebuilding`) go by it.
+  As soon as another epoch is there, all is read whole again.
 - The epoch stands on both sides of the members: Redis may be emptied and rebuilt between any two commands, and
   only an epoch that was there before and after proves that a missing member is unknown.
 - Members are asked for the fields of the live versions that the copy names: fewer bytes and objects than the
@@ -20,6 +21,7 @@ A request is, in this order:
 
 import time
 from collections.abc import Mapping, Sequence
+from copy import copy
 from itertools import repeat
 from typing import Any
 
@@ -55,18 +57,23 @@ class Copy:
     """A client's copy of the small keys and when it was read. Never changed, so threads may share it.
 
     Attributes:
+        epoch: that was there, the same, before and after the reading; None: Redis was being filled.
         is_settled: it is of one moment: answers may go by it.
     """
 
-    __slots__ = ("_head", "_known", "_live", "_read_at_s", "_rest", "_tail", "_whole_at_s", "is_settled", "meta")
+    __slots__ = (
+        *("_head", "_known", "_live", "_read_at_s", "_rest", "_tail", "_whole_at_s"),
+        *("epoch", "is_settled", "meta"),
+    )
 
-    def __init__(self, replies: Sequence[Any], before: "Copy | None", complete: bool) -> None:
+    def __init__(self, replies: Sequence[Any], before: "Copy | None", epoch: bytes | None) -> None:
         """Parses only what differs from `before`. Raises KeyspaceError.
 
         Args:
             replies: those of `_SMALL` or `_WHOLE`.
-            complete: the epoch was there, and the same, before and after.
+            epoch: see above.
         """
+        self.epoch = epoch
         known, live, beacons, *rest = replies
         self._read_at_s = time.monotonic()
         self._known: bytes | None
@@ -78,8 +85,8 @@ class Copy:
         else:
             assert before is not None  # noqa: S101  (only then the rest is left out; narrows the type)
             self._rest, self._whole_at_s = before._rest, before._whole_at_s
-            self.is_settled = known == before._known and live == before._live
-        self._known = known if complete and self.is_settled else None
+            self.is_settled = epoch == before.epoch and known == before._known and live == before._live
+        self._known = known if epoch is not None and self.is_settled else None
         models, campaigns = self._rest
         if before is not None and before._live == live and before._rest == self._rest:
             self.meta: Meta = before.meta._replace(beacons=parse_beacons(_as_dict(beacons)))
@@ -88,6 +95,12 @@ class Copy:
         fields = self.meta.fields
         self._head = f"*{2 + len(fields)}\r\n$5\r\nHMGET\r\n$"
         self._tail = "\r\n" + "".join(f"${len(field)}\r\n{field.decode()}\r\n" for field in fields)
+
+    def outlived(self) -> "Copy":
+        """The same, but nothing goes by it before it is read again: its epoch has ended."""
+        other = copy(self)
+        other.is_settled, other._known = False, None
+        return other
 
     def lacks(self) -> tuple[bytes, int]:
         """What of the small keys is to be read again, and how many replies that gives."""
@@ -153,12 +166,16 @@ class Request:
         return pieces
 
     def newer_copy(self, replies: Sequence[Any], where: object) -> Copy | None:
-        """The copy to keep from now on, None if it was not read. Raises LookupUnavailable, KeyspaceError."""
+        """The copy to keep from now on, None: the same. Raises LookupUnavailable, KeyspaceError."""
         if ReplyError in map(type, replies):
             error = next(reply for reply in replies if isinstance(reply, ReplyError))
             raise LookupUnavailable(explain(error, where)) from error
+        epoch = _epoch_of(replies)
         _, n_small = self._small
-        return Copy(replies[1 : 1 + n_small], self.copy, _is_complete(replies)) if n_small else None
+        if n_small:
+            return Copy(replies[1 : 1 + n_small], self.copy, epoch)
+        assert self.copy is not None  # noqa: S101  (without one the small keys are read; narrows the type)
+        return None if epoch is None or epoch == self.copy.epoch else self.copy.outlived()
 
     def answers(self, replies: Sequence[Any], newer: Copy | None) -> list[Answer] | None:
         """The answers; None if the members must be asked again: for other fields, or by a copy of one moment."""
@@ -168,9 +185,11 @@ class Request:
                 return None
             meta = newer.meta
         assert meta is not None  # noqa: S101  (one of the two copies exists; narrows the type)
-        reading = Reading(meta, _is_complete(replies), time.time_ns() // 1_000_000)
+        reading = Reading(meta, _epoch_of(replies) is not None, time.time_ns() // 1_000_000)
         return list(map(Answer, self.member_ids, replies[1 + self._small[1] : -1], repeat(reading)))
 
 
-def _is_complete(replies: Sequence[Any]) -> bool:
-    return replies[0] is not None and bool(replies[0] == replies[-1])
+def _epoch_of(replies: Sequence[Any]) -> bytes | None:
+    """The epoch that was there before and after; None: not the same, or none."""
+    before, after = replies[0], replies[-1]
+    return before if before == after else None

@@ -85,7 +85,7 @@ async def test_counts_in_a_redis_cluster(embedded_pair: Pair, install: Install, 
             node.start()
             cluster.wait_until_whole()
             await system.until(are_back, "the counts that were lost with a node")
-        for node in cluster.nodes:
+        for node in cluster.emptied_in_turn():
             node.client.flushall()
         await system.until(are_back, "all counts again")
         await system.send(second.records)

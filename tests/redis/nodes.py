@@ -10,7 +10,9 @@ from pathlib import Path
 import redis
 from servers import missing
 
+from stream.keyspace import EPOCH
 from stream.server_process import ServerProcess, free_port, redis_answers
+from stream.wire.cluster import slot_of
 
 
 def binary(name: str) -> str:
@@ -82,6 +84,13 @@ class Cluster:
             time.sleep(pause_s)
         for node in (nodes[other], nodes[owner]):
             node.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[other])
+
+    def emptied_in_turn(self) -> list[Node]:
+        """The nodes, the one with the small keys last (docs/redis.md, "What is guaranteed")."""
+        slot = slot_of(EPOCH)
+        return sorted(
+            self.nodes, key=lambda node: _owns(node.client, str(node.client.execute_command("CLUSTER MYID")), slot)
+        )
 
     def names(self) -> set[str]:
         return {key for node in self.nodes for key in node.client.scan_iter()}

@@ -162,10 +162,10 @@ def replies(known: Any, live: Any, campaigns: Any, known_after: Any, epoch: byte
 def test_a_copy_read_across_a_change_is_not_used() -> None:
     """`known` differs on the two sides of what it speaks for: the members are asked again, with all small keys."""
     live = [b"activity", b"1"]
-    first = Copy([b"1", live, [], [], [], b"1"], None, True)
+    first = Copy([b"1", live, [], [], [], b"1"], None, b"1")
     request = Request(["m"], None)
     assert request.answers([], first) is None  # a first look-up only reads the small keys
-    torn = Copy([b"1", live, [], [], [b"c", b"{}"], b"2"], first, True)
+    torn = Copy([b"1", live, [], [], [b"c", b"{}"], b"2"], first, b"1")
     request = Request(["m"], torn)
     assert request.payload.count(b"HGETALL") == 4
     newer = request.newer_copy(replies(b"2", live, [], b"3"), "here")
@@ -181,11 +181,29 @@ def test_while_redis_is_filled_nothing_is_taken_for_unchanged(
 ) -> None:
     """Without an epoch, or without `known`, an answer may be given, but next time everything is read again."""
     live = [b"activity", b"1"]
-    copy = Copy([known, live, [], [], [], known], None, known is None)
+    copy = Copy([known, live, [], [], [], known], None, None if known else b"1")
     assert copy.is_settled
     assert Request(["m"], copy).payload.count(b"HGETALL") == 0
     monkeypatch.setattr(exchange, "META_TTL_S", -1.0)
     assert Request(["m"], copy).payload.count(b"HGETALL") == 4
+
+
+def test_what_was_read_before_the_epoch_is_not_used_under_it() -> None:
+    """Redis was empty a moment ago: without live versions every member would look like one in no cluster."""
+    live = [b"activity", b"1"]
+    empty = Copy([None, [], [], [], [], None], None, None)
+    request = Request(["m"], empty)
+    filling, whole = [None, [None], None], [b"1", [b"1:0:1:1:"], b"1"]
+    assert request.newer_copy(filling, "here") is None
+    [answer] = request.answers(filling, None) or []
+    assert answer.status is Status.REBUILDING
+    newer = request.newer_copy(whole, "here")
+    assert request.answers(whole, newer) is None
+    request = Request(["m"], newer)
+    assert request.payload.count(b"HGETALL") == 4
+    newer = request.newer_copy(replies(b"1", live, [], b"1"), "here")
+    assert request.answers(replies(b"1", live, [], b"1"), newer) is None  # now there is a field to ask for
+    assert b"activity@1" in Request(["m"], newer).payload
 
 
 # -- on servers -------------------------------------------------------------------------------------------------------
@@ -205,6 +223,16 @@ async def test_campaigns_are_replaced_whole_and_never_by_what_is_older(redis_url
     assert admin.hgetall("ms:{meta}:live") == {"activity": "1"}
     assert await announce(redis_url, 7, [])
     assert not admin.exists(key)
+
+
+async def test_a_reader_of_an_empty_redis_sees_what_is_there_as_soon_as_it_is(redis_url: str) -> None:
+    """Its copy is less than a second old, and of a time when nothing was live."""
+    with Lookup(redis_url) as lookup:
+        async with AsyncLookup(redis_url) as look:
+            assert lookup.get(MEMBERS[0]).status is (await look.get(MEMBERS[0])).status is Status.REBUILDING
+            await fill(redis_url, 1, THREE)
+            expected = Visible(("for-1",), (), Status.CURRENT)
+            assert lookup.visible(MEMBERS[0]) == await look.visible(MEMBERS[0]) == expected
 
 
 async def test_both_clients_see_the_same(redis_url: str) -> None:
