@@ -3,7 +3,8 @@
 In this order, and why an interruption just after each step is safe:
 
     1  `upload` in the models' log    a version that nobody scores, reads or counts; the next upload of the name ends it
-    2  all rows acknowledged          they lie under a token that is published nowhere; they go as 1 is ended
+    2  all rows acknowledged          they lie under a token that is published nowhere; they go as 1 is ended, and once
+                                      more when this upload, which looks every few seconds, finds that it was
     3  `publish` in the models' log   it is a candidate like any other: workers write its fields to Redis and tell when
                                       they have (`model wait`); readers use it, whole, from `model promote` on
 
@@ -15,9 +16,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from models.list_version import ListVersion, is_list, name_clusters, parse_list
 from models.model import Cluster
@@ -30,11 +32,14 @@ from stream.model_source import PublishError
 from stream.publishing import Publishing, find
 from stream.settings import Settings
 
+#: How often it is looked whether somebody else has ended the upload: a look reads the models' log, some 50 ms.
+LOOK_EVERY_S = 5.0
 #: Rejected rows that are kept to be shown; all of them go to `on_rejected`.
 SHOWN = 20
 #: Every reader holds their names. More of them are another column, an amount or an id.
 MAX_CLUSTERS = 1_000
 
+Append = Callable[[list[bytes], list[int]], Coroutine[Any, Any, None]]
 Progress = Callable[[int, int], None]  # done, of which total (0: unknown), in the source's own unit
 
 
@@ -152,39 +157,48 @@ class Uploading:
             settings.kafka_bootstrap, settings.lists_topic, settings.topic, settings.replication_factor
         )
         listed = _begun(registry, options, first)
-        outcome, checked, is_written = Outcome(listed.label), ListCheck(), False
+        outcome, checked, looked_at = Outcome(listed.label), ListCheck(), time.monotonic()
+
+        async def append(ids: list[bytes], clusters: list[int]) -> None:
+            nonlocal looked_at
+            if time.monotonic() - looked_at >= LOOK_EVERY_S:
+                await publishing.check_upload_goes_on(listed)
+                looked_at = time.monotonic()
+            await appender.append(ids, clusters)
+
         await publishing.begin_upload(listed)  # 1
         try:
             topic = settings.kafka_bootstrap, settings.lists_topic
             async with Appender(*topic, listed.prefix, listed.first) as appender:
-                await self._append(appender, source, checked, outcome, options)
+                await self._append(append, source, checked, outcome, options)
                 if outcome.n_rejected and not options.skip_bad:
                     raise RowsRejected(outcome)
                 outcome.sizes, outcome.repeated = dict(checked.sizes), checked.repeated
                 async for ids, kept in self._kept(base, checked):
-                    await appender.append(ids, kept)
+                    await append(ids, kept)
                     _count(outcome, kept)
                 if base is not None:  # retired meanwhile it has lost rows, and nobody knows which were read before
                     find(await publishing.registry(), f"{base.name}@{base.version}")
                 clusters = _clusters(outcome, options, base)
                 await appender.flush()  # 2
             listed = replace(listed, end=tuple(appender.end), n_rows=outcome.n_rows, clusters=clusters)
-            is_written = True
             await publishing.end_upload(listed, reason=options.reason)  # 3
-        except BaseException:
-            if not is_written:
-                with suppress(Exception):  # if it can't be said now, the next upload says it
-                    await publishing.retire(listed.name, listed.version, reason="the upload was given up")
+        except BaseException as error:
+            with suppress(Exception):  # if it can't be said now, the next upload says it; refused, it is published
+                await publishing.give_up_upload(listed)
+                error.add_note(
+                    f"{listed.label} is used up, its rows are withdrawn; the next upload gets another version"
+                )
             raise
         return outcome
 
     async def _append(
-        self, appender: Appender, source: Iterable[RawChunk], checked: ListCheck, outcome: Outcome, options: Options
+        self, append: Append, source: Iterable[RawChunk], checked: ListCheck, outcome: Outcome, options: Options
     ) -> None:
         for chunk in source:
             ids, clusters = self._judge(checked, chunk, outcome)
             if not outcome.n_rejected or options.skip_bad:
-                await appender.append(ids, clusters)
+                await append(ids, clusters)
             await asyncio.sleep(0)  # the producer sends meanwhile
 
     def _judge(self, checked: ListCheck, chunk: RawChunk, outcome: Outcome) -> tuple[list[bytes], list[int]]:

@@ -105,6 +105,19 @@ class Publishing:
         """
         await self._take(self._upload_step("publish", listed, reason))
 
+    async def check_upload_goes_on(self, listed: ListVersion) -> None:
+        """Return if `end_upload` would take a list now. Raises PublishError: its upload was ended."""
+        _refuse_if((await self.registry()).objection(self._upload_step("publish", listed)))
+
+    async def give_up_upload(self, listed: ListVersion) -> None:
+        """End an upload: what was written, also since somebody else ended it, is withdrawn by the workers.
+
+        Raises:
+            PublishError: it is published.
+        """
+        reason = "the upload was given up"
+        await self._take(self._step("retire", listed.name, listed.version, reason, token=listed.token))
+
     async def install(self, models: Iterable[Model]) -> None:
         """Publish models and make them live at once, unchecked: for an installation that has no members yet."""
         for model in models:

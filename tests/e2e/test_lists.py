@@ -17,10 +17,11 @@ from e2e.commands import memberstream
 from e2e.definitions import level
 from e2e.system import Install, Pair, Sent, System, event
 
+from models.list_version import ListVersion
 from models.model_file import parse
 from models.problems import ModelFileError
 from models.registry import Status
-from stream import comparing
+from stream import comparing, lists
 from stream.list_file import read_rows
 from stream.list_rows import SEPARATOR, ListRowsError
 from stream.lists import Options, Outcome, RowsRejected, Uploading
@@ -83,6 +84,14 @@ async def rows_left(system: System, label: str) -> dict[str, int]:
         if value is not None and prefix.decode().startswith(f"{label}/"):
             found[member.decode()] = int(value)
     return found
+
+
+async def no_rows_left(system: System, label: str) -> None:
+    """Return when all rows of a version are withdrawn."""
+    give_up_at = time.monotonic() + 20
+    while await rows_left(system, label):
+        assert time.monotonic() < give_up_at
+        await asyncio.sleep(0.2)
 
 
 async def test_a_list_goes_from_upload_to_look_ups_and_back(system: System) -> None:
@@ -149,12 +158,43 @@ async def test_wrong_rows_publish_nothing_unless_left_out(system: System) -> Non
         await uploading.upload(read_rows([*[(f"n{i}", 1) for i in range(20_000)], *rows]), Options("buyers"))
     registry = await uploading.publishing.registry()
     assert registry.versions["buyers@1"].status is Status.RETIRED
-    give_up_at = time.monotonic() + 20
-    while await rows_left(system, "buyers@1"):
-        assert time.monotonic() < give_up_at
-        await asyncio.sleep(0.2)
+    await no_rows_left(system, "buyers@1")
     outcome = await uploading.upload(read_rows(rows), Options("buyers", skip_bad=True))
     assert (outcome.label, outcome.n_rejected, outcome.sizes) == ("buyers@2", 3, {1: 1})
+
+
+async def test_an_upload_that_another_one_ended_stops_and_leaves_nothing(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It notices while it still reads its file; what it wrote after its rows were withdrawn goes, too."""
+    monkeypatch.setattr(lists, "LOOK_EVERY_S", 0.5)
+    first, began, goes_on = Uploading(system.settings, "slow"), asyncio.Event(), asyncio.Event()
+    look, n_read = first.publishing.check_upload_goes_on, 0
+
+    async def looked(listed: ListVersion) -> None:
+        began.set()
+        await goes_on.wait()
+        await look(listed)
+
+    monkeypatch.setattr(first.publishing, "check_upload_goes_on", looked)
+
+    def endless() -> Any:
+        nonlocal n_read
+        for chunk in read_rows({f"n{i}": 1 for i in range(10_000_000)}):
+            n_read += 1
+            yield chunk
+
+    slow = asyncio.create_task(first.upload(endless(), Options("buyers")))
+    await began.wait()
+    await give(system, dict.fromkeys(LISTED, 2))
+    await no_rows_left(system, "buyers@1")
+    goes_on.set()
+    with pytest.raises(PublishError, match=r"the upload of buyers@1 was ended: .*Next: upload again") as told:
+        await slow
+    assert "buyers@1 is used up" in told.value.__notes__[0]
+    assert n_read < 1_000
+    await no_rows_left(system, "buyers@1")
+    assert set(await rows_left(system, "buyers@2")) == set(LISTED)
 
 
 async def test_a_list_merged_with_stays_published_meanwhile(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
