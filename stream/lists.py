@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,7 +26,7 @@ from models.model import Cluster
 from models.registry import Registry, Version
 from stream.list_check import ListCheck
 from stream.list_file import RawChunk, Rejected
-from stream.list_rows import Appender, prepare
+from stream.list_rows import Appender, Ready, prepare
 from stream.memberships import memberships
 from stream.model_source import PublishError
 from stream.publishing import Publishing, find
@@ -38,6 +38,7 @@ LOOK_EVERY_S = 5.0
 SHOWN = 20
 #: Every reader holds their names. More of them are another column, an amount or an id.
 MAX_CLUSTERS = 1_000
+_NOWHERE = Ready((0,), "")
 
 Append = Callable[[list[bytes], list[int]], Coroutine[Any, Any, None]]
 Progress = Callable[[int, int], None]  # done, of which total (0: unknown), in the source's own unit
@@ -153,10 +154,10 @@ class Uploading:
         publishing, settings = self.publishing, self._settings
         registry = await publishing.registry()
         base = _base(registry, options)
-        first = await prepare(
+        ready = await prepare(
             settings.kafka_bootstrap, settings.lists_topic, settings.topic, settings.replication_factor
         )
-        listed = _begun(registry, options, first)
+        listed = _begun(registry, options, ready)
         outcome, checked, looked_at = Outcome(listed.label), ListCheck(), time.monotonic()
 
         async def append(ids: list[bytes], clusters: list[int]) -> None:
@@ -233,11 +234,13 @@ class Uploading:
             outcome.moved += sum(a != b for (_, a), b in zip(part, new, strict=True))
 
 
-def _begun(registry: Registry, options: Options, first: Sequence[int] = (0,)) -> ListVersion:
+def _begun(registry: Registry, options: Options, ready: Ready = _NOWHERE) -> ListVersion:
     """Return the list before its rows. Raises ModelFileError: the name can't be a model's."""
     version = registry.next_version(options.name) if options.version is None else options.version
     token, since_ms = secrets.token_hex(8), time.time_ns() // 1_000_000
-    listed = ListVersion(options.name, version, options.description, token, since_ms, tuple(first))
+    listed = ListVersion(
+        options.name, version, options.description, token, since_ms, ready.first, topic_id=ready.topic_id
+    )
     parse_list(listed.definition())
     return listed
 

@@ -296,10 +296,29 @@ async def test_a_deleted_topic_of_lists_holds_nothing_up(system: System) -> None
     await system.send([Sent(b"m1", event("delete")), Sent(b"m2", event("replace", document={"x": 3}))])
     await system.applied()
     assert await clusters(system) == {}
-    assert "made whole without its lists: buyers@1: partition " in system.says()
+    assert "made whole without its lists: buyers@1: " in system.says()
     await give(system, dict.fromkeys(LISTED, 2))
     await author(system).promote("buyers", 2, force=True)
     assert await clusters(system) == dict.fromkeys(LISTED, 2)
+
+
+async def test_a_topic_of_lists_made_anew_is_told_from_the_old_one(system: System) -> None:
+    """Grown longer than the old one was, it isn't read as the old list's rows; new lists are written all the same."""
+    await give(system, dict.fromkeys(LISTED, 1))
+    await author(system).promote("buyers", 1)
+    admin = AIOKafkaAdminClient(bootstrap_servers=system.pair.broker.bootstrap)
+    await admin.start()
+    await admin.delete_topics([system.settings.lists_topic])
+    await admin.close()
+    await give(system, {f"n{i}": 2 for i in range(200)} | dict.fromkeys(LISTED, 2), "others")
+    await author(system).promote("others", 1)
+    with pytest.raises(ListRowsError, match=r"deleted and created again since: they are lost\. Next: upload the list"):
+        await author(system).sizes(find(await author(system).registry(), "buyers"))
+    system.redis.flushall()
+    await system.applied()
+    assert "made whole without its lists: buyers@1: " in system.says()
+    assert await clusters(system) == {}
+    assert await clusters(system, "others") == dict.fromkeys(LISTED, 2)
 
 
 async def test_an_emptied_redis_in_the_middle_of_an_upload_ends_right(system: System) -> None:

@@ -295,7 +295,7 @@ class Process:
         if self._crash_at == point:
             raise Crash(point)
 
-    async def _read(self, partition: int, first: int, end: int) -> AsyncGenerator[Chunk, None]:
+    async def _read(self, topic_id: str, partition: int, first: int, end: int) -> AsyncGenerator[Chunk, None]:
         yield Chunk(self.disk.rows[first:], len(self.disk.rows), len(self.disk.rows))
 
     async def _withdraw(self, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> None:

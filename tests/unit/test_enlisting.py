@@ -18,7 +18,7 @@ from stream.writer import Writer
 def test_lost_rows_are_told_of_with_their_lists() -> None:
     """The topic was deleted: the error names the lists that are to be uploaded again, those with rows there."""
 
-    async def lost(partition: int, first: int, end: int) -> AsyncGenerator[Chunk, None]:
+    async def lost(topic_id: str, partition: int, first: int, end: int) -> AsyncGenerator[Chunk, None]:
         raise RowsLost("partition 0 ends at 0, the list's rows at 5: they are lost. Next: upload the list again")
         yield
 
