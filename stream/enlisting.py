@@ -50,21 +50,19 @@ class Enlisting:
         self._read, self._produce = read, produce
         self.written = self.withdrawn = 0
 
-    async def enlist(self, partition: int, lists: Sequence[ListVersion], progress: Progress) -> None:
-        """Write the partition's rows of lists to Redis. An outage of Kafka is waited out.
+    async def enlist(self, partition: int, lists: Sequence[ListVersion], progress: Progress) -> dict[str, str]:
+        """Write the partition's rows of lists to Redis; returns label → why of those whose rows are lost.
 
-        Raises:
-            RowsLost: of some lists; the others are written.
+        An outage of Kafka is waited out.
         """
-        lost = []
+        lost: dict[str, str] = {}
         for topic_id, some in _by_topic(lists, partition).items():
             end = max(version.end[partition] for version in some)
             try:
                 await self._patiently(topic_id, partition, some, end, progress, self._write)
             except RowsLost as error:
-                lost.append(f"{', '.join(version.label for version in some)}: {error}")
-        if lost:
-            raise RowsLost("; ".join(lost))
+                lost |= dict.fromkeys([version.label for version in some], str(error))
+        return lost
 
     async def withdraw(self, partition: int, lists: Sequence[ListVersion], progress: Progress) -> None:
         """Remove the partition's rows of lists that have ended, from Redis and from the topic."""

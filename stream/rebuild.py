@@ -16,7 +16,6 @@ from time import perf_counter
 from models.member import decode
 from stream.batch import to_deletion, to_update
 from stream.enlisting import Enlisting
-from stream.list_rows import RowsLost
 from stream.projection import Deletion, Update
 from stream.publication import Current
 from stream.rescoring import Rescoring
@@ -107,11 +106,11 @@ class Rebuild:
 
         published = self._current.publication.lists.published
         try:
-            await self._enlisting.enlist(partition, [version for _, version in published], progress)
-        except RowsLost as error:
-            log.error("partition %d: Redis is made whole without its lists: %s", partition, error)
+            lost = await self._enlisting.enlist(partition, [version for _, version in published], progress)
         finally:
             self.remaining.pop(partition, None)
+        for label, why in lost.items():
+            log.error("partition %d: Redis is made whole without its lists: %s: %s", partition, label, why)
         if done_before:
             log.info(
                 "partition %d: %d rows of lists written, as Redis lacked them (%.1f s)",

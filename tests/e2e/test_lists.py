@@ -20,7 +20,7 @@ from e2e.system import Install, Pair, Sent, System, event
 from models.list_version import ListVersion
 from models.model_file import parse
 from models.problems import ModelFileError
-from models.registry import Status
+from models.registry import Status, Step
 from stream import comparing, lists
 from stream.list_file import read_rows
 from stream.list_rows import SEPARATOR, ListRowsError
@@ -319,6 +319,34 @@ async def test_a_topic_of_lists_made_anew_is_told_from_the_old_one(system: Syste
     assert "made whole without its lists: buyers@1: " in system.says()
     assert await clusters(system) == {}
     assert await clusters(system, "others") == dict.fromkeys(LISTED, 2)
+
+
+async def test_a_version_that_workers_cannot_load_holds_up_no_list(system: System) -> None:
+    """It is told at once that they can't, and it isn't promoted; a list published after it is written, and who is
+    deleted leaves that list."""
+    publishing = author(system)
+    definition = level(name="future") | {"model": {"type": "oracle"}}
+    await publishing._take(Step("publish", "future", 1, 1, "author", definition=definition))
+
+    async def said() -> str:
+        with pytest.raises(PublishError) as told:
+            await complete(system, "future@1")
+        return str(told.value)
+
+    assert (
+        "future@1 can't be used by the workers of 2 of 2 partitions; the log of partition 0's says why" in await said()
+    )
+    with pytest.raises(PublishError, match=r"can't be used.*Next: update these workers"):
+        await publishing.promote("future", 1)
+    await give(system, dict.fromkeys(LISTED, 1))
+    await publishing.promote("buyers", 1)
+    assert await clusters(system) == dict.fromkeys(LISTED, 1)
+    await system.send([Sent(b"m99", event("delete"))])
+    await system.applied()
+    assert "m99" not in await rows_left(system, "buyers@1")
+    assert "m99" not in await clusters(system)
+    await publishing.retire("future", 1)
+    await give(system, dict.fromkeys(LISTED, 2))
 
 
 async def test_an_emptied_redis_in_the_middle_of_an_upload_ends_right(system: System) -> None:
