@@ -66,7 +66,7 @@ class Backfill:
         """Return whether not all members are known to be scored with the current models; notes it if they are."""
         publication = self._current.publication
         through = self.through.get(partition)
-        if through is None and self._rescoring.is_marked(partition, publication.fingerprint):
+        if through is None and self._rescoring.marked(partition).fingerprint == publication.fingerprint:
             through = self.through[partition] = publication.offset
         return through is None or through < publication.offset
 
@@ -98,7 +98,10 @@ class Backfill:
         """Do what is new in a publication; returns False when another one came."""
         since, lists = self.through.get(partition, -1), publication.lists
         dropped = [field for retired_at, field in publication.retired if retired_at > since]
-        withdrawn = [version for retired_at, version in lists.withdrawn if retired_at > since]
+        marked_at = self._rescoring.marked(partition).offset
+        if marked_at > publication.offset:  # of a models' log that was lost
+            marked_at = -1
+        withdrawn = [version for ended_at, version in lists.withdrawn if ended_at > max(since, marked_at)]
         if dropped:
             await asyncio.sleep(GRACE_S)
         if publication.members_offset > since and not await self._score(partition, publication, dropped):
@@ -162,5 +165,5 @@ class Backfill:
     async def _finish(self, partition: int, publication: Publication) -> None:
         async with self._locks.of(partition):
             if self._current.publication is publication and not self._lost.get(partition):
-                await self._rescoring.mark(partition, publication.fingerprint)
+                await self._rescoring.mark(partition, publication)
                 log.info("partition %d: all members are scored with the models as of now", partition)
