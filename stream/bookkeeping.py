@@ -2,8 +2,8 @@
 
 `\0applied`: everything up to this position is applied, how far the partition's clock was, and which topic the events
 came from. (A member's own position can't say that of a member who was deleted and forgotten.)
-`\0scored`: which models and predictors all members of the partition have been scored with; not today's: rescore. And up to
-which offset of the models' log that was: lists that had ended by then are withdrawn.
+`\0scored`: which models and predictors all members of the partition have been scored with; not today's: rescore. And up
+to which offset of the models' log that was: lists that had ended by then are withdrawn.
 
 Format: u8 schema · i64 written_at (all state values begin so, see stream/state_store.py) · then of `\0applied` i64
 position · i64 clock_ms · the topic's id, 16 bytes or none; of `\0scored` u64 fingerprint
