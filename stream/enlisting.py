@@ -4,7 +4,8 @@ Laws:
 - The owner of a partition writes its rows. A row never changes and has no position, so it may be written again at any
   time: after a loss of Redis, in a restart, side by side with a stale worker.
 - A deleted member is on no list. The worker that deletes it withdraws its rows from every list (`forget`), before the
-  delete counts as applied. What is written meanwhile is refused by the tombstone in Redis, and withdrawn for that here.
+  delete counts as applied. What is written meanwhile is refused by the tombstone in Redis, and withdrawn for that here;
+  of a member that is back by then the withdrawal is read after the row was written (`_patiently`).
 - A list that has ended goes from Redis first, then its rows are withdrawn; a crash between repeats both.
 """
 
@@ -85,7 +86,10 @@ class Enlisting:
         progress: Progress,
         take: Take,
     ) -> None:
-        """Take a partition's chunks in their order; the next one is read while one is taken."""
+        """Take a partition's chunks in their order; the next one is read while one is taken.
+
+        The last one is empty (stream.list_rows.read): when it is done all are taken, and what came meanwhile follows.
+        """
         targets = {version.prefix: _Target(version) for version in lists}
         first = min(version.first[partition] for version in lists)
         while True:
