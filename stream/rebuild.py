@@ -1,8 +1,9 @@
 """Redis from state: all members of a partition, and its rows of the lists, when Redis has lost them.
 
 Laws: Redis is only a projection of the state, so writing every member again is always right and may be repeated. A
-member that the current models don't cover yet is rescored on the way. While Redis takes one slice of members the next
-is decoded.
+member that the current models don't cover yet is rescored on the way. A deleted one, of which only a version is left,
+goes if Redis holds it; it gets no tombstone anew, which would take it off the lists of today. While Redis takes one
+slice of members the next is decoded.
 """
 
 from __future__ import annotations
@@ -125,6 +126,6 @@ class Rebuild:
             yield [
                 to_update(key, member, publication)
                 if member.document is not None
-                else to_deletion(key, member, member.position)
+                else to_deletion(key, member, member.position)._replace(only_if_held=True)
                 for key, member in decoded
             ]

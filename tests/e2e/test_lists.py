@@ -22,6 +22,7 @@ from models.model_file import parse
 from models.problems import ModelFileError
 from models.registry import Status, Step
 from stream import comparing, lists
+from stream.keyspace import member_key
 from stream.list_file import read_rows
 from stream.list_rows import SEPARATOR, ListRowsError
 from stream.lists import Options, Outcome, RowsRejected, Uploading
@@ -254,6 +255,19 @@ async def test_who_is_deleted_leaves_every_list(system: System) -> None:
         assert {a.status for a in lookup.get_many(gone)} == {Answered.UNKNOWN}
     entry = find(await author(system).registry(), "buyers@3")
     assert await author(system).sizes(entry) == {3: 58}
+
+
+async def test_who_is_listed_long_after_its_delete_stays_so_when_redis_is_lost(system: System) -> None:
+    """Its state remembers the delete for its version; that makes no tombstone anew, which would refuse its row."""
+    await system.send([Sent(b"m40", event("delete", version=7))])
+    await system.applied()
+    system.redis.delete(member_key(b"m40"))  # a day later
+    await give(system, dict.fromkeys(LISTED, 1))
+    await author(system).promote("buyers", 1)
+    system.redis.flushall()
+    await system.applied()
+    assert await clusters(system) == dict.fromkeys(LISTED, 1)
+    assert "m40" in await rows_left(system, "buyers@1")
 
 
 async def test_a_lost_redis_gets_its_lists_back(system: System) -> None:

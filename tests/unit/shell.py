@@ -107,6 +107,8 @@ class FakeRedis:
                 self._die_at("half of 2b")
             held = self._disk.redis.get(update.member_id)
             position = (update.position, update.as_of_ms)
+            if isinstance(update, Deletion) and update.only_if_held and (held is None or held.memberships is None):
+                continue
             if held is not None and position < held.position:
                 refused += 1
             elif isinstance(update, Deletion):
