@@ -21,7 +21,7 @@ from stream.enlisting import Enlisting
 from stream.keyspace import Announcement, Beacon, Scored, membership_field
 from stream.list_rows import Chunk
 from stream.locks import Locks
-from stream.pipeline import Pipeline
+from stream.pipeline import Pipeline, _reap
 from stream.projection import BeaconReply, BuiltMark, Deletion, Projection, RedisUnavailable, Update
 from stream.publication import Current, Lists, compile_models
 from stream.rebuild import Rebuild
@@ -279,12 +279,23 @@ class Process:
         """Handle what isn't committed yet; with `crash_at` die when that point is reached first. Raises Crash."""
         await self.pipeline.assigned(frozenset({0}))
         self._crash_at = crash_at
-        for batch in batches:
-            left = [record for record in batch if record.offset >= self.disk.committed]
-            if left:
-                await self.pipeline.handle(0, left)
-                self._die_at("3")
-                self.disk.committed = left[-1].offset + 1
+        try:
+            for batch in batches:
+                left = [record for record in batch if record.offset >= self.disk.committed]
+                if left:
+                    await self.pipeline.handle(0, left)
+                    self._die_at("3")
+                    self.disk.committed = left[-1].offset + 1
+            _reap(self.pipeline._backfills)  # it may have met the crash first
+        except BaseException:
+            self._end()
+            raise
+
+    def _end(self) -> None:
+        """End what would go on for a moment, and write, in a process that is gone."""
+        for task in self.pipeline._backfills.values():
+            if not task.cancel() and not task.cancelled():
+                task.exception()  # of the same crash
 
     async def rescore_due(self, crash_at: CrashPoint | None = None) -> None:
         """Rescore all members that are due, after any backfill; with `crash_at` as in `run`. Raises Crash."""
