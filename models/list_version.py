@@ -2,7 +2,8 @@
 
 Laws: a list's rows lie in the lists' topic (stream/list_rows.py) under a prefix that holds the upload's token, so the
 rows of an upload that was never published are read by nobody. Its definition in the models' log names the clusters and
-says where in each partition the rows begin and end. A model file is never a list: `model_file.parse` refuses the type.
+says where the rows begin and end: in which topic, and where in each of its partitions. A model file is never a list:
+`model_file.parse` refuses the type.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class ListVersion:
         first: partition of the lists' topic → offset at which its rows begin, or before.
         end: partition → the offset after its last row.
         n_rows: as uploaded.
+        topic_id: of the topic that the rows were written to, in hexadecimal; "" where the broker gives topics none.
     """
 
     name: str
@@ -40,6 +42,7 @@ class ListVersion:
     end: tuple[int, ...] = ()
     n_rows: int = 0
     clusters: tuple[Cluster, ...] = ()
+    topic_id: str = ""
 
     @property
     def label(self) -> str:
@@ -69,6 +72,7 @@ class ListVersion:
                 "first": list(self.first),
                 "end": list(self.end),
                 "n_rows": self.n_rows,
+                "topic_id": self.topic_id,
             },
             "clusters": [{"id": cluster.id, "name": cluster.name} for cluster in self.clusters],
         }
@@ -96,7 +100,7 @@ def parse_list(definition: Any) -> ListVersion:
     version = root.child("version").integer(1, MAX_VERSION, "a version")
     description = root.child("description").text()
     model = root.child("model")
-    if not model.object({"type", "token", "since_ms", "first", "end", "n_rows"}):
+    if not model.object({"type", "token", "since_ms", "first", "end", "n_rows"}, {"topic_id"}):
         raise ModelFileError(problems)
     if model.value["type"] != TYPE:
         model.child("type").problem(TYPE)
@@ -107,9 +111,10 @@ def parse_list(definition: Any) -> ListVersion:
     end = _offsets(model.child("end"), len(first)) if is_complete else ()
     n_rows = model.child("n_rows").integer(0, _OFFSETS, "a number of rows")
     clusters = parse_clusters(root.child("clusters")) if is_complete else ()
+    topic_id = "" if (told := model.get("topic_id")) is None else told.text()
     if problems or name is None or version is None or token is None or since_ms is None or n_rows is None:
         raise ModelFileError(problems)
-    return ListVersion(name, version, description or "", token, since_ms, first, end, n_rows, clusters)
+    return ListVersion(name, version, description or "", token, since_ms, first, end, n_rows, clusters, topic_id or "")
 
 
 def name_clusters(ids: Sequence[int], names: Mapping[int, str]) -> tuple[Cluster, ...]:

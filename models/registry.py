@@ -9,6 +9,7 @@ Laws:
 - Campaigns (models/campaigns.py) are told in the same log, so one offset says what readers know of both.
 - A list is announced before its rows are written (`upload`) and published after the last (`publish`, same token). Of
   each name at most one upload is under way: another takes its place, and what the first has written is to be removed.
+  Whoever gives an upload up says so even if it was ended already (`retire` with its token): it may have written since.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
             offset of the step that had made it what it was then; None: there was none.
         definition: publish: the model file's JSON object; upload: what is known of the list before its rows.
         terms: campaign_set: who is to see it.
-        token: upload, and publish of a list: tells this upload from all others.
+        token: upload, and publish of a list: tells this upload from all others. Of a retire: who uploads gives it up.
         forced: a check had warned.
     """
 
@@ -184,7 +185,14 @@ class Registry:
             return f"{name} is taken. Next: leave the version out, to get the next free one" if found else ""
         if step.action == "publish" and step.token:
             if found is None or found.status is not Status.UPLOADING or found.token != step.token:
-                return f"the upload of {name} was ended: another one of {step.name} began. Next: upload again"
+                return (
+                    f"the upload of {name} was ended: another one of {step.name} began, or it was retired. "
+                    "Next: upload again"
+                )
+            return ""
+        if step.action == "retire" and step.token:
+            if found is None or found.token != step.token or found.status in (Status.CANDIDATE, Status.LIVE):
+                return f"{name} isn't being uploaded. Next: memberstream model retire, if it is published"
             return ""
         if step.action == "publish":
             if found is not None and found.token:

@@ -4,7 +4,8 @@ Laws:
 - A slice at a time, each under its partition's lock, so a slice and a batch take turns; between two slices the stream
   has the worker for three times as long, unless nothing arrives. What batches have rescored meanwhile is skipped.
 - `through` tells how far a partition is: all its members are scored, in state and Redis, with what the models' log
-  said up to that offset. It is said only when the last member is written.
+  said up to that offset. It is said only when the last member is written. Versions that can't be used, because the
+  worker can't load them or a list's rows are lost, are told by name (`told`) and hold up no other.
 - Fields of retired versions go from Redis here, and only here; such a version never comes back, so it needs no guard.
 - A pass does only what is new: members' states are read when another version is to be computed, or one no more.
 """
@@ -19,7 +20,6 @@ from time import perf_counter
 from models.member import decode
 from stream.enlisting import Enlisting, Progress
 from stream.keyspace import Scored
-from stream.list_rows import RowsLost
 from stream.locks import Locks
 from stream.publication import Current, Publication
 from stream.rescoring import Rescoring
@@ -59,21 +59,30 @@ class Backfill:
         self._enlisting, self._locks, self._turns = enlisting, locks, turns
         self.remaining: dict[int, int] = {}
         self.through: dict[int, int] = {}
+        self._lost: dict[int, set[int]] = {}  # partition → offsets of the steps that published lists it lacks rows of
         self.scored = 0
 
     def is_needed(self, partition: int) -> bool:
         """Return whether not all members are known to be scored with the current models; notes it if they are."""
         publication = self._current.publication
         through = self.through.get(partition)
-        if through is None and self._rescoring.is_marked(partition, publication.fingerprint):
+        if through is None and self._rescoring.marked(partition).fingerprint == publication.fingerprint:
             through = self.through[partition] = publication.offset
         return through is None or through < publication.offset
 
     def told(self) -> dict[int, Scored]:
         """Return what is told of each owned partition."""
-        through = self.through
+        through, refused = self.through, set(self._current.publication.refused)
         partitions = through.keys() | self.remaining.keys()
-        return {p: Scored(through.get(p, -1), self.remaining.get(p, 0)) for p in partitions}
+        return {
+            p: Scored(through.get(p, -1), self.remaining.get(p, 0), tuple(sorted(refused | self._lost.get(p, set()))))
+            for p in partitions
+        }
+
+    def leave(self, partition: int) -> None:
+        """Forget how far a partition is that is no longer owned."""
+        self.through.pop(partition, None)
+        self._lost.pop(partition, None)
 
     async def run(self, partition: int) -> None:
         """Bring an owned partition up to the current models and lists; starts again if these change meanwhile."""
@@ -82,8 +91,6 @@ class Backfill:
                 publication = self._current.publication
                 if await self._pass(partition, publication):
                     await self._finish(partition, publication)
-        except RowsLost as error:
-            log.error("partition %d: it isn't complete with the published versions: %s", partition, error)
         finally:
             self.remaining.pop(partition, None)
 
@@ -91,13 +98,20 @@ class Backfill:
         """Do what is new in a publication; returns False when another one came."""
         since, lists = self.through.get(partition, -1), publication.lists
         dropped = [field for retired_at, field in publication.retired if retired_at > since]
-        withdrawn = [version for retired_at, version in lists.withdrawn if retired_at > since]
+        marked_at = self._rescoring.marked(partition).offset
+        if marked_at > publication.offset:  # of a models' log that was lost
+            marked_at = -1
+        withdrawn = [version for ended_at, version in lists.withdrawn if ended_at > max(since, marked_at)]
         if dropped:
             await asyncio.sleep(GRACE_S)
         if publication.members_offset > since and not await self._score(partition, publication, dropped):
             return False
         enlisted = [version for offset, version in lists.published if offset > since]
-        await self._enlisting.enlist(partition, enlisted, self._pacing(partition))
+        lost = await self._enlisting.enlist(partition, enlisted, self._pacing(partition))
+        for label, why in lost.items():
+            log.error("partition %d: %s can't be promoted, it isn't whole: %s", partition, label, why)
+        known = self._lost.get(partition, set())
+        self._lost[partition] = {o for o, version in lists.published if o in known or version.label in lost}
         if self._current.publication is not publication:
             return False
         # What is published is complete, which is said at once. The rest is done in any case: after a crash, or under
@@ -150,6 +164,6 @@ class Backfill:
 
     async def _finish(self, partition: int, publication: Publication) -> None:
         async with self._locks.of(partition):
-            if self._current.publication is publication:
-                await self._rescoring.mark(partition, publication.fingerprint)
+            if self._current.publication is publication and not self._lost.get(partition):
+                await self._rescoring.mark(partition, publication)
                 log.info("partition %d: all members are scored with the models as of now", partition)

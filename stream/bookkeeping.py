@@ -2,10 +2,12 @@
 
 `\0applied`: everything up to this position is applied, how far the partition's clock was, and which topic the events
 came from. (A member's own position can't say that of a member who was deleted and forgotten.)
-`\0scored`: which models and predictors all members of the partition have been scored with; not today's: rescore.
+`\0scored`: which models and predictors all members of the partition have been scored with; not today's: rescore. And up
+to which offset of the models' log that was: lists that had ended by then are withdrawn.
 
 Format: u8 schema · i64 written_at (all state values begin so, see stream/state_store.py) · then of `\0applied` i64
-position · i64 clock_ms · the topic's id, 16 bytes or none; of `\0scored` u64 fingerprint.
+position · i64 clock_ms · the topic's id, 16 bytes or none; of `\0scored` u64 fingerprint
+· i64 offset (left out by the first release).
 Schema 1, still read: written_at was the position, and nothing was known of the topic.
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from models.position import NOWHERE, position_of, split_position
 
@@ -21,7 +24,8 @@ SCORED = b"\0scored"
 _SCHEMA = 2
 _APPLIED = struct.Struct("<Bqqq")
 _APPLIED_1 = struct.Struct("<Bqq")
-_SCORED = struct.Struct("<BqQ")
+_SCORED = struct.Struct("<BqQq")
+_SCORED_1 = struct.Struct("<BqQ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,21 @@ def decode_progress(data: bytes | None) -> Progress:
     return Progress(position, clock_ms, data[_APPLIED.size :])
 
 
-def encode_scored(written_at: int, fingerprint: int) -> bytes:
-    return _SCORED.pack(_SCHEMA, written_at, fingerprint)
+class Mark(NamedTuple):
+    """A partition's `\0scored`: the publication's fingerprint, and its offset in the models' log; -1: not known."""
+
+    fingerprint: int | None = None
+    offset: int = -1
 
 
-def decode_scored(data: bytes | None) -> int | None:
-    """Return the fingerprint of stored bytes."""
-    return None if data is None else int(_SCORED.unpack(data)[2])
+def encode_mark(written_at: int, fingerprint: int, offset: int) -> bytes:
+    return _SCORED.pack(_SCHEMA, written_at, fingerprint, offset)
+
+
+def decode_mark(data: bytes | None) -> Mark:
+    """Return the mark of stored bytes; of none, one that fits no publication."""
+    if data is None:
+        return Mark()
+    if len(data) == _SCORED_1.size:
+        return Mark(_SCORED_1.unpack(data)[2])
+    return Mark(*_SCORED.unpack(data)[2:])

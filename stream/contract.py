@@ -106,8 +106,9 @@ KEYSPACE: tuple[Entry, ...] = (
         (
             Field(
                 "<partition>",
-                "<offset>:<remaining>",
-                "all members are scored with the models' log up to offset; members still to be looked at, about",
+                "<offset>:<remaining>[:<refused>,…]",
+                "all members are scored with the models' log up to offset; members still to be looked at, about; "
+                "offsets of the versions that the worker can't use",
             ),
         ),
         "worker",

@@ -4,7 +4,8 @@ Laws:
 - The owner of a partition writes its rows. A row never changes and has no position, so it may be written again at any
   time: after a loss of Redis, in a restart, side by side with a stale worker.
 - A deleted member is on no list. The worker that deletes it withdraws its rows from every list (`forget`), before the
-  delete counts as applied. What is written meanwhile is refused by the tombstone in Redis, and withdrawn for that here.
+  delete counts as applied. What is written meanwhile is refused by the tombstone in Redis, and withdrawn for that here;
+  of a member that is back by then the withdrawal is read after the row was written (`_patiently`).
 - A list that has ended goes from Redis first, then its rows are withdrawn; a crash between repeats both.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -26,13 +27,13 @@ from stream.writer import Writer
 
 log = logging.getLogger(__name__)
 _RETRY_S = 2.0
-#: partition, first, end → its chunks; stream.list_rows.read.
-Read = Callable[[int, int, int], AsyncGenerator[Chunk, None]]
+#: topic's id, partition, first, end → its chunks; stream.list_rows.read.
+Read = Callable[[str, int, int, int], AsyncGenerator[Chunk, None]]
 #: partition of the lists' topic, (key, value) of each record → acknowledged.
 Produce = Callable[[int, Sequence[tuple[bytes, bytes | None]]], Coroutine[Any, Any, None]]
 #: Called with (records done, records in all) after each chunk; it may take its time.
 Progress = Callable[[int, int], Coroutine[Any, Any, None]]
-Take = Callable[[Chunk], Coroutine[Any, Any, None]]
+Take = Callable[[dict[bytes, "_Target"], Chunk], Coroutine[Any, Any, None]]
 
 
 class Enlisting:
@@ -50,29 +51,25 @@ class Enlisting:
         self._read, self._produce = read, produce
         self.written = self.withdrawn = 0
 
-    async def enlist(self, partition: int, lists: Sequence[ListVersion], progress: Progress) -> None:
-        """Write the partition's rows of lists to Redis. An outage of Kafka is waited out. Raises RowsLost."""
-        lists = [version for version in lists if version.has_rows_in(partition)]
-        if not lists:
-            return
-        targets = {version.prefix: _Target(version) for version in lists}
-        first, end = min(v.first[partition] for v in lists), max(v.end[partition] for v in lists)
-        try:
-            await self._patiently(partition, first, end, progress, lambda chunk: self._write(targets, chunk))
-        except RowsLost as error:
-            raise RowsLost(f"{', '.join(version.label for version in lists)}: {error}") from None
+    async def enlist(self, partition: int, lists: Sequence[ListVersion], progress: Progress) -> dict[str, str]:
+        """Write the partition's rows of lists to Redis; returns label → why of those whose rows are lost.
+
+        An outage of Kafka is waited out.
+        """
+        lost: dict[str, str] = {}
+        for topic_id, some in _by_topic(lists, partition).items():
+            end = max(version.end[partition] for version in some)
+            try:
+                await self._patiently(topic_id, partition, some, end, progress, self._write)
+            except RowsLost as error:
+                lost |= dict.fromkeys([version.label for version in some], str(error))
+        return lost
 
     async def withdraw(self, partition: int, lists: Sequence[ListVersion], progress: Progress) -> None:
         """Remove the partition's rows of lists that have ended, from Redis and from the topic."""
-        lists = [version for version in lists if version.has_rows_in(partition)]
-        if not lists:
-            return
-        targets = {version.prefix: _Target(version) for version in lists}
-        first = min(version.first[partition] for version in lists)
-        try:
-            await self._patiently(partition, first, 0, progress, lambda chunk: self._remove(targets, chunk))
-        except RowsLost:
-            return
+        for topic_id, some in _by_topic(lists, partition).items():
+            with suppress(RowsLost):
+                await self._patiently(topic_id, partition, some, 0, progress, self._remove)
 
     async def forget(self, member_ids: Sequence[bytes]) -> None:
         """Take deleted members off all lists that there are: they may be back before Redis is written."""
@@ -82,21 +79,27 @@ class Enlisting:
 
     async def _patiently(
         self,
+        topic_id: str,
         partition: int,
-        first: int,
+        lists: Sequence[ListVersion],
         end: int,
         progress: Progress,
         take: Take,
     ) -> None:
-        """Take a partition's chunks in their order; the next one is read while one is taken."""
+        """Take a partition's chunks in their order; the next one is read while one is taken.
+
+        The last one is empty (stream.list_rows.read): when it is done all are taken, and what came meanwhile follows.
+        """
+        targets = {version.prefix: _Target(version) for version in lists}
+        first = min(version.first[partition] for version in lists)
         while True:
             taking: asyncio.Task[None] | None = None
             try:
-                async with aclosing(self._read(partition, first, end)) as chunks:
+                async with aclosing(self._read(topic_id, partition, first, end)) as chunks:
                     async for chunk in chunks:
                         if taking is not None:
                             await taking
-                        taking = asyncio.create_task(take(chunk))
+                        taking = asyncio.create_task(take(targets, chunk))
                         await asyncio.sleep(0)
                         await progress(chunk.position - first, chunk.end - first)
                 if taking is not None:
@@ -133,6 +136,15 @@ class Enlisting:
         found = withdrawals(prefixes, member_ids, self._n_partitions())
         await asyncio.gather(*[self._produce(partition, records) for partition, records in found.items()])
         self.withdrawn += sum(map(len, found.values()))
+
+
+def _by_topic(lists: Sequence[ListVersion], partition: int) -> dict[str, list[ListVersion]]:
+    """Return the lists with rows in a partition, by the id of the topic that these lie in."""
+    found: dict[str, list[ListVersion]] = {}
+    for version in lists:
+        if version.has_rows_in(partition):
+            found.setdefault(version.topic_id, []).append(version)
+    return found
 
 
 class _Target:

@@ -107,11 +107,13 @@ class Announcement:
 class Scored(NamedTuple):
     """How far a partition is scored: all its members with what the models' log says up to `offset`.
 
-    `remaining`: members that a backfill under way still has to look at, about.
+    `remaining`: members that a backfill under way still has to look at, about. `refused`: offsets of the steps that
+    published what the partition's worker can't use: all but that is scored.
     """
 
     offset: int
     remaining: int
+    refused: tuple[int, ...] = ()
 
 
 def member_key(member_id: bytes) -> bytes:
@@ -242,14 +244,15 @@ _PAUSED = {"enabled": False, "paused": True}
 
 
 def format_scored(scored: Scored) -> bytes:
-    """`<offset>:<remaining>`."""
-    return b"%d:%d" % scored
+    """`<offset>:<remaining>`, and `:<offset>,…` of what is refused."""
+    told = b"%d:%d" % scored[:2]
+    return told + b":" + b",".join(b"%d" % offset for offset in scored.refused) if scored.refused else told
 
 
 def parse_scored(value: bytes) -> Scored:
     """Raises KeyspaceError."""
     try:
-        offset, remaining = value.split(b":")
-        return Scored(int(offset), int(remaining))
+        offset, remaining, *refused = value.split(b":")
+        return Scored(int(offset), int(remaining), tuple(int(step) for part in refused for step in part.split(b",")))
     except ValueError:
-        raise KeyspaceError(f"scored: expected <offset>:<remaining>, found {value!r}") from None
+        raise KeyspaceError(f"scored: expected <offset>:<remaining>[:<offset>,…], found {value!r}") from None

@@ -1,7 +1,8 @@
 """Files of uploaded lists, read a chunk at a time: CSV (also gzipped), Parquet, and rows from a program.
 
 Laws: memory is bounded by a chunk, whatever the file's length. Nothing is judged here but the shape of a row: what its
-cells may be is stream/list_check.py's business. A row's line is where it begins in the file, from 1; in Parquet and
+cells may be is stream/list_check.py's business. A quote that isn't closed is an error of the file, as nobody knows how
+many rows it would swallow. A row's line is where it begins in the file, from 1; in Parquet and
 from a program it is the row's number.
 """
 
@@ -110,6 +111,8 @@ def _read_csv(text: TextIOWrapper, columns: Columns, raw: BinaryIO, total: int) 
     while True:
         try:
             for row in reader:
+                if reader.line_num > began and _has_swallowed(row, at, width, is_first and columns.are_named):
+                    raise _unclosed(began, reader.line_num)
                 if is_first and row:
                     is_first = False
                     at, width, is_header = _columns(row, columns)
@@ -130,10 +133,24 @@ def _read_csv(text: TextIOWrapper, columns: Columns, raw: BinaryIO, total: int) 
                     chunk = RawChunk()
             break
         except csv.Error as error:
+            if reader.line_num > began:  # in the middle of a quoted cell: too long a one
+                raise _unclosed(began, reader.line_num) from None
             chunk.rejected.append(Rejected(began, f"not CSV: {error}"))
             began = reader.line_num + 1
     chunk.done, chunk.total = total, total
     yield chunk
+
+
+def _has_swallowed(row: list[str], at: tuple[int, int], width: int, is_header: bool) -> bool:
+    """Return whether a row of several lines holds others by mistake: no line break can be in a member id or cluster."""
+    return not is_header and (len(row) != width or any("\n" in row[i] or "\r" in row[i] for i in at))
+
+
+def _unclosed(began: int, ended: int) -> ListFileError:
+    return ListFileError(
+        f"line {began}: a quote (\") opens that isn't closed in its row: lines {began} to {ended} are read as one. "
+        "Next: close it, or remove it"
+    )
 
 
 def _columns(first: list[str], columns: Columns) -> tuple[tuple[int, int], int, bool]:

@@ -6,7 +6,8 @@ Laws:
 - Partition: crc32(member id) % partitions. (Kafka's own murmur2 costs 10 µs a key in Python. A row needs no position to
   be compared with, so it needn't lie beside its member's events.) There are as many partitions as the topic of
   events has; who owns partition p there looks after partition p here.
-- Whoever reads a row reads on to the end of its partition: a later record may withdraw it.
+- Whoever reads a row reads on to the end of its partition, and on from there once the row is written: a later record
+  may withdraw it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from stream.topics import TopicsUnreadable, count_partitions, create_missing
+from stream.topics import TopicsUnreadable, count_partitions, create_missing, look_up
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +70,20 @@ class Chunk(NamedTuple):
         return {key[n:]: value for key, value in self.records if key.startswith(start)}
 
 
+class Ready(NamedTuple):
+    """The topic, ready for rows: where each partition ends now, or before, and its id (models/list_version.py)."""
+
+    first: tuple[int, ...]
+    topic_id: str
+
+
 def partition_of(member_id: bytes, n_partitions: int) -> int:
     """Return the partition of a member's rows."""
     return crc32(member_id) % n_partitions
 
 
-async def prepare(bootstrap: Sequence[str], topic: str, source_topic: str, replication_factor: int) -> list[int]:
-    """Make the topic if it isn't there; returns where each partition ends now, or before.
+async def prepare(bootstrap: Sequence[str], topic: str, source_topic: str, replication_factor: int) -> Ready:
+    """Make the topic if it isn't there; returns where rows may be appended.
 
     Raises:
         ListRowsError: no broker, no topic of events, or another number of partitions than that has.
@@ -89,7 +97,7 @@ async def prepare(bootstrap: Sequence[str], topic: str, source_topic: str, repli
         await create_missing(admin, topic, n, replication_factor, CONFIGS)
     finally:
         await admin.close()
-    found = await count_partitions(bootstrap, topic)
+    found, topic_id = await look_up(bootstrap, topic)
     if found != n:
         raise ListRowsError(
             f"{source_topic} has {n} partitions and {topic} {found}. Next: was the topic of events re-partitioned? "
@@ -98,7 +106,7 @@ async def prepare(bootstrap: Sequence[str], topic: str, source_topic: str, repli
     async with _consumer(bootstrap) as consumer:
         partitions = [TopicPartition(topic, p) for p in range(n)]
         ends = await consumer.end_offsets(partitions)
-    return [int(ends[partition]) for partition in partitions]
+    return Ready(tuple(int(ends[partition]) for partition in partitions), topic_id.hex())
 
 
 class Appender:
@@ -176,14 +184,20 @@ class Appender:
 
 
 async def read(
-    bootstrap: Sequence[str], topic: str, partition: int, first: int, end: int
+    bootstrap: Sequence[str], topic: str, topic_id: str, partition: int, first: int, end: int
 ) -> AsyncGenerator[Chunk, None]:
     """Yield the records of a partition from an offset to where it ends, which is at `end` or behind it.
 
+    Before it ends it yields an empty chunk: whoever has taken all others when it asks for the next one is told of every
+    withdrawal that was acknowledged by then.
+
+    Args:
+        topic_id: of the topic that the offsets are of (models/list_version.py); made anew, its rows are lost.
+
     An outage of Kafka is waited out. Raises RowsLost; ListRowsError: no broker to begin with.
     """
-    if await _is_gone(bootstrap, topic, partition):  # asking for its records might create it, of another shape
-        raise _lost(f"there is no partition {partition} of {topic} any more")
+    if why := await _why_gone(bootstrap, topic, topic_id, partition):  # asking for its records might create it
+        raise _lost(why)
     part = TopicPartition(topic, partition)
     async with _consumer(bootstrap) as consumer:
         consumer.assign([part])
@@ -201,7 +215,10 @@ async def read(
                 waited_since = now
             is_told = highwater is not None or now - waited_since > _EMPTY_S
             if position >= known_end and is_told:
-                return
+                yield Chunk([], position, known_end)
+                # The embedded broker's answer is too low for a batch of several records, but not if there is none.
+                if (await consumer.end_offsets([part]))[part] <= position:
+                    return
             if not records and now - max(waited_since, said_at) > _PATIENCE_S:
                 said_at = now
                 log.warning(
@@ -210,17 +227,23 @@ async def read(
                 )  # fmt: skip
 
 
-async def _is_gone(bootstrap: Sequence[str], topic: str, partition: int) -> bool:
-    """Return whether the brokers say for a while that there is no such partition; while none answers, nobody knows."""
+async def _why_gone(bootstrap: Sequence[str], topic: str, topic_id: str, partition: int) -> str:
+    """Return what the brokers say for a while if a partition is gone, else "". While none answers, nobody knows."""
     give_up_at = time.monotonic() + _PATIENCE_S  # one that was made a moment ago isn't known to all brokers
     try:
-        while await count_partitions(bootstrap, topic) <= partition:
+        while True:
+            found = await look_up(bootstrap, topic)
+            if found.n_partitions <= partition:
+                why = f"there is no partition {partition} of {topic} any more"
+            elif topic_id and found.id and found.id.hex() != topic_id:
+                why = f"{topic} was deleted and created again since"
+            else:
+                return ""
             if time.monotonic() > give_up_at:
-                return True
+                return why
             await asyncio.sleep(0.25)
     except (TopicsUnreadable, KafkaError):
-        pass
-    return False
+        return ""
 
 
 def _lost(what: str) -> RowsLost:

@@ -3,7 +3,8 @@
 In this order, and why an interruption just after each step is safe:
 
     1  `upload` in the models' log    a version that nobody scores, reads or counts; the next upload of the name ends it
-    2  all rows acknowledged          they lie under a token that is published nowhere; they go as 1 is ended
+    2  all rows acknowledged          they lie under a token that is published nowhere; they go as 1 is ended, and once
+                                      more when this upload, which looks every few seconds, finds that it was
     3  `publish` in the models' log   it is a candidate like any other: workers write its fields to Redis and tell when
                                       they have (`model wait`); readers use it, whole, from `model promote` on
 
@@ -15,26 +16,31 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from models.list_version import ListVersion, is_list, name_clusters, parse_list
 from models.model import Cluster
 from models.registry import Registry, Version
 from stream.list_check import ListCheck
 from stream.list_file import RawChunk, Rejected
-from stream.list_rows import Appender, prepare
+from stream.list_rows import Appender, Ready, prepare
 from stream.memberships import memberships
 from stream.model_source import PublishError
 from stream.publishing import Publishing, find
 from stream.settings import Settings
 
+#: How often it is looked whether somebody else has ended the upload: a look reads the models' log, some 50 ms.
+LOOK_EVERY_S = 5.0
 #: Rejected rows that are kept to be shown; all of them go to `on_rejected`.
 SHOWN = 20
 #: Every reader holds their names. More of them are another column, an amount or an id.
 MAX_CLUSTERS = 1_000
+_NOWHERE = Ready((0,), "")
 
+Append = Callable[[list[bytes], list[int]], Coroutine[Any, Any, None]]
 Progress = Callable[[int, int], None]  # done, of which total (0: unknown), in the source's own unit
 
 
@@ -148,43 +154,52 @@ class Uploading:
         publishing, settings = self.publishing, self._settings
         registry = await publishing.registry()
         base = _base(registry, options)
-        first = await prepare(
+        ready = await prepare(
             settings.kafka_bootstrap, settings.lists_topic, settings.topic, settings.replication_factor
         )
-        listed = _begun(registry, options, first)
-        outcome, checked, is_written = Outcome(listed.label), ListCheck(), False
+        listed = _begun(registry, options, ready)
+        outcome, checked, looked_at = Outcome(listed.label), ListCheck(), time.monotonic()
+
+        async def append(ids: list[bytes], clusters: list[int]) -> None:
+            nonlocal looked_at
+            if time.monotonic() - looked_at >= LOOK_EVERY_S:
+                await publishing.check_upload_goes_on(listed)
+                looked_at = time.monotonic()
+            await appender.append(ids, clusters)
+
         await publishing.begin_upload(listed)  # 1
         try:
             topic = settings.kafka_bootstrap, settings.lists_topic
             async with Appender(*topic, listed.prefix, listed.first) as appender:
-                await self._append(appender, source, checked, outcome, options)
+                await self._append(append, source, checked, outcome, options)
                 if outcome.n_rejected and not options.skip_bad:
                     raise RowsRejected(outcome)
                 outcome.sizes, outcome.repeated = dict(checked.sizes), checked.repeated
                 async for ids, kept in self._kept(base, checked):
-                    await appender.append(ids, kept)
+                    await append(ids, kept)
                     _count(outcome, kept)
                 if base is not None:  # retired meanwhile it has lost rows, and nobody knows which were read before
                     find(await publishing.registry(), f"{base.name}@{base.version}")
                 clusters = _clusters(outcome, options, base)
                 await appender.flush()  # 2
             listed = replace(listed, end=tuple(appender.end), n_rows=outcome.n_rows, clusters=clusters)
-            is_written = True
             await publishing.end_upload(listed, reason=options.reason)  # 3
-        except BaseException:
-            if not is_written:
-                with suppress(Exception):  # if it can't be said now, the next upload says it
-                    await publishing.retire(listed.name, listed.version, reason="the upload was given up")
+        except BaseException as error:
+            with suppress(Exception):  # if it can't be said now, the next upload says it; refused, it is published
+                await publishing.give_up_upload(listed)
+                error.add_note(
+                    f"{listed.label} is used up, its rows are withdrawn; the next upload gets another version"
+                )
             raise
         return outcome
 
     async def _append(
-        self, appender: Appender, source: Iterable[RawChunk], checked: ListCheck, outcome: Outcome, options: Options
+        self, append: Append, source: Iterable[RawChunk], checked: ListCheck, outcome: Outcome, options: Options
     ) -> None:
         for chunk in source:
             ids, clusters = self._judge(checked, chunk, outcome)
             if not outcome.n_rejected or options.skip_bad:
-                await appender.append(ids, clusters)
+                await append(ids, clusters)
             await asyncio.sleep(0)  # the producer sends meanwhile
 
     def _judge(self, checked: ListCheck, chunk: RawChunk, outcome: Outcome) -> tuple[list[bytes], list[int]]:
@@ -219,11 +234,13 @@ class Uploading:
             outcome.moved += sum(a != b for (_, a), b in zip(part, new, strict=True))
 
 
-def _begun(registry: Registry, options: Options, first: Sequence[int] = (0,)) -> ListVersion:
+def _begun(registry: Registry, options: Options, ready: Ready = _NOWHERE) -> ListVersion:
     """Return the list before its rows. Raises ModelFileError: the name can't be a model's."""
     version = registry.next_version(options.name) if options.version is None else options.version
     token, since_ms = secrets.token_hex(8), time.time_ns() // 1_000_000
-    listed = ListVersion(options.name, version, options.description, token, since_ms, tuple(first))
+    listed = ListVersion(
+        options.name, version, options.description, token, since_ms, ready.first, topic_id=ready.topic_id
+    )
     parse_list(listed.definition())
     return listed
 

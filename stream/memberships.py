@@ -88,9 +88,8 @@ async def _rows(settings: Settings, listed: ListVersion, partition: int) -> dict
     rows: dict[bytes, int] = {}
     if not listed.has_rows_in(partition):
         return rows
-    chunks = list_rows.read(
-        settings.kafka_bootstrap, settings.lists_topic, partition, listed.first[partition], listed.end[partition]
-    )
+    topic = settings.kafka_bootstrap, settings.lists_topic, listed.topic_id
+    chunks = list_rows.read(*topic, partition, listed.first[partition], listed.end[partition])
     async with aclosing(chunks):
         async for chunk in chunks:
             for member_id, cluster in chunk.rows_of(listed.prefix).items():

@@ -149,7 +149,7 @@ class Pipeline:
         for partition in partitions:
             async with self._locks.of(partition):
                 self._writer.progress.pop(partition, None)
-                self._backfill.through.pop(partition, None)
+                self._backfill.leave(partition)
 
     async def watch_redis(self) -> None:
         """Once a second: tell readers how far each partition is, and rebuild what Redis has lost. Never returns."""

@@ -68,11 +68,15 @@ class Update(NamedTuple):
 
 
 class Deletion(NamedTuple):
-    """A member that is no more, at a position."""
+    """A member that is no more, at a position.
+
+    `only_if_held`: a delete of long ago, perhaps: a member that Redis doesn't hold by a document gets no tombstone.
+    """
 
     member_id: bytes
     position: int
     as_of_ms: int
+    only_if_held: bool = False
 
 
 class BuiltMark(NamedTuple):
@@ -217,15 +221,15 @@ class Projection:
     def _pack_deletions(self, partition: int, updates: Sequence[Update | Deletion]) -> Iterator[Piece]:
         gone = [update for update in updates if isinstance(update, Deletion)]
         size = 1 if self._endpoint.is_cluster else DELETIONS_PER_CALL
-        for start in range(0, len(gone), size):
-            part = gone[start : start + size]
+        kinds = [[d for d in gone if d.only_if_held is only] for only in (False, True)]
+        for part in [kind[start : start + size] for kind in kinds for start in range(0, len(kind), size)]:
             keys = [keyspace.member_key(deletion.member_id) for deletion in part]
             positions = [
                 keyspace.format_tombstone(Position(epoch, partition, offset, deletion.as_of_ms, None))
                 for deletion in part
                 for epoch, offset in [split_position(deletion.position)]
             ]
-            yield self._forget.pack(keys, (keyspace.TOMBSTONE_TTL_S, *positions))
+            yield self._forget.pack(keys, (keyspace.TOMBSTONE_TTL_S, int(part[0].only_if_held), *positions))
 
     async def beacon(self, beacons: Mapping[int, Beacon], key: bytes = keyspace.BEACONS) -> BeaconReply:
         """Says how far own partitions are, and learns whether Redis still holds everything. `key`: of which topic."""

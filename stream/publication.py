@@ -57,6 +57,7 @@ class Publication:
         fingerprint: 8 bytes as an integer that change with any model's content and with the sets of versions.
         offset: how much of the models' log is in it: all steps up to here.
         retired: fields of retired computed versions, with the offsets of the steps that retired them.
+        refused: offsets of the steps that published what this worker can't load.
         members_offset: offset of the last step that changed something for members' states: which versions are computed.
     """
 
@@ -68,6 +69,7 @@ class Publication:
     retired: tuple[tuple[int, bytes], ...] = ()
     members_offset: int = -1
     lists: Lists = field(default_factory=Lists)
+    refused: tuple[int, ...] = ()
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -92,6 +94,7 @@ def compile_models(
     retired: Sequence[tuple[int, bytes]] = (),
     members_offset: int = -1,
     lists: Lists | None = None,
+    refused: Sequence[int] = (),
 ) -> Publication:
     """Return the publication of models and lists."""
     plan, lists = Plan(models), lists or Lists()
@@ -99,10 +102,11 @@ def compile_models(
     keys = tuple(model.key for model in plan.models)
     contents = b"".join(orjson.dumps(model.definition, option=orjson.OPT_SORT_KEYS) for model in plan.models)
     gone = b" ".join(name for _, name in retired)
-    listed = b" ".join(version.prefix for _, version in (*lists.published, *lists.withdrawn))
+    listed = b" ".join(version.prefix for _, version in lists.published)
+    listed += b"".join(b" %d %s" % (ended_at, version.prefix) for ended_at, version in lists.withdrawn)
     digest = hashlib.blake2b(b"%d" % plan.id + contents + gone + listed, digest_size=8).digest()
     fingerprint = int.from_bytes(digest, "little")
-    return Publication(plan, fields, keys, fingerprint, offset, tuple(retired), members_offset, lists)
+    return Publication(plan, fields, keys, fingerprint, offset, tuple(retired), members_offset, lists, tuple(refused))
 
 
 def announce(registry: Registry) -> Announcement:

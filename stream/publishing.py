@@ -105,6 +105,19 @@ class Publishing:
         """
         await self._take(self._upload_step("publish", listed, reason))
 
+    async def check_upload_goes_on(self, listed: ListVersion) -> None:
+        """Return if `end_upload` would take a list now. Raises PublishError: its upload was ended."""
+        _refuse_if((await self.registry()).objection(self._upload_step("publish", listed)))
+
+    async def give_up_upload(self, listed: ListVersion) -> None:
+        """End an upload: what was written, also since somebody else ended it, is withdrawn by the workers.
+
+        Raises:
+            PublishError: it is published.
+        """
+        reason = "the upload was given up"
+        await self._take(self._step("retire", listed.name, listed.version, reason, token=listed.token))
+
     async def install(self, models: Iterable[Model]) -> None:
         """Publish models and make them live at once, unchecked: for an installation that has no members yet."""
         for model in models:
@@ -155,11 +168,21 @@ class Publishing:
 
     async def wait(self, entry: Version) -> AsyncIterator[Coverage]:
         """Yield how far a version is scored, as the workers tell in Redis: at once, then a few times a second until all
-        partitions are done."""
+        partitions are done.
+
+        Raises:
+            PublishError: a worker can't use it.
+        """
         n = await count_partitions(self._settings.kafka_bootstrap, self._settings.topic)
         async with Projection(self._settings.redis_url) as projection:
             while True:
                 told = await projection.scored()
+                if refusing := [p for p in range(n) if p in told and entry.offset in told[p].refused]:
+                    raise PublishError(
+                        f"{label(entry.name, entry.version)} can't be used by the workers of {len(refusing)} of {n} "
+                        f"partitions; the log of partition {refusing[0]}'s says why. Next: update these workers; of a "
+                        "list whose rows are lost: upload it again and retire this one"
+                    )
                 waiting = tuple(p for p in range(n) if p not in told or told[p].offset < entry.offset)
                 yield Coverage(n, waiting, sum(told[p].remaining for p in waiting if p in told))
                 if not waiting:

@@ -1,8 +1,9 @@
 """Redis from state: all members of a partition, and its rows of the lists, when Redis has lost them.
 
 Laws: Redis is only a projection of the state, so writing every member again is always right and may be repeated. A
-member that the current models don't cover yet is rescored on the way. While Redis takes one slice of members the next
-is decoded.
+member that the current models don't cover yet is rescored on the way. A deleted one, of which only a version is left,
+goes if Redis holds it; it gets no tombstone anew, which would take it off the lists of today. While Redis takes one
+slice of members the next is decoded.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from time import perf_counter
 from models.member import decode
 from stream.batch import to_deletion, to_update
 from stream.enlisting import Enlisting
-from stream.list_rows import RowsLost
 from stream.projection import Deletion, Update
 from stream.publication import Current
 from stream.rescoring import Rescoring
@@ -107,11 +107,11 @@ class Rebuild:
 
         published = self._current.publication.lists.published
         try:
-            await self._enlisting.enlist(partition, [version for _, version in published], progress)
-        except RowsLost as error:
-            log.error("partition %d: Redis is made whole without its lists: %s", partition, error)
+            lost = await self._enlisting.enlist(partition, [version for _, version in published], progress)
         finally:
             self.remaining.pop(partition, None)
+        for label, why in lost.items():
+            log.error("partition %d: Redis is made whole without its lists: %s: %s", partition, label, why)
         if done_before:
             log.info(
                 "partition %d: %d rows of lists written, as Redis lacked them (%.1f s)",
@@ -126,6 +126,6 @@ class Rebuild:
             yield [
                 to_update(key, member, publication)
                 if member.document is not None
-                else to_deletion(key, member, member.position)
+                else to_deletion(key, member, member.position)._replace(only_if_held=True)
                 for key, member in decoded
             ]

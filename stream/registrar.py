@@ -1,7 +1,7 @@
 """A worker's models: those of the models' log, loaded, proven by their examples, handed to the pipeline.
 
-Law: a version that this worker can't load is left out, said aloud and counted, and the worker never says of any
-partition that it is scored with it; so it can't be promoted by mistake.
+Law: a version that this worker can't load is left out, said aloud and counted, and told of each partition that it owns;
+so it can't be promoted by mistake. The others aren't held up.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Registrar:
         await self._log.follow(self._registry, changed)
 
     def _publication(self) -> Publication:
-        registry, models, published, offset = self._registry, [], [], self._registry.changed_at
+        registry, models, published = self._registry, [], []
         scored = {f"{entry.name}@{entry.version}": entry for entry in registry.scored()}
         self.refused = {label: why for label, why in self.refused.items() if label in scored}
         for label, entry in scored.items():
@@ -73,8 +73,6 @@ class Registrar:
                 except ModelFileError as error:
                     why = self.refused[label] = "; ".join(map(str, error.problems))
                     log.error("%s can't be used by this worker, it goes on without it: %s", label, why)
-            if label in self.refused:
-                offset = min(offset, entry.offset - 1)
         others = [entry for entry in registry.versions.values() if entry.status in (Status.UPLOADING, Status.RETIRED)]
         retired = [
             (entry.retired_at, membership_field(entry.name, entry.version))
@@ -83,7 +81,8 @@ class Registrar:
         ]
         computed = [entry.offset for entry in scored.values() if not is_list(entry.definition)]
         members_offset = max([*computed, *[retired_at for retired_at, _ in retired]], default=-1)
-        return compile_models(models, offset, retired, members_offset, _lists(published, others))
+        lists, refused = _lists(published, others), [scored[label].offset for label in self.refused]
+        return compile_models(models, registry.changed_at, retired, members_offset, lists, refused)
 
     def _load(self, label: str, entry: Version) -> Model:
         if label not in self._loaded:

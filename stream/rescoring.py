@@ -12,7 +12,7 @@ from models.member import Member, encode
 from models.rescore import rescore_many
 from models.timestamps import FOREVER
 from stream.batch import to_update
-from stream.bookkeeping import SCORED, decode_scored, encode_scored
+from stream.bookkeeping import SCORED, Mark, decode_mark, encode_mark
 from stream.publication import Publication
 from stream.settings import Clock
 from stream.state import Items, State, Timer, Timers
@@ -89,14 +89,15 @@ class Rescoring:
             timers += [(key, was_due_ms, member.valid_until_ms) for key, member, was_due_ms in rescored]
             await self._write(partition, items, written_at, timers)
 
-    async def mark(self, partition: int, fingerprint: int) -> None:
-        """Note in the partition's state that all its members are scored with the publication of this fingerprint."""
+    async def mark(self, partition: int, publication: Publication) -> None:
+        """Note in the partition's state that a publication is done: members are scored, ended lists are withdrawn."""
         written_at = self._written_at(partition)
-        await self._write(partition, [(SCORED, encode_scored(written_at, fingerprint))], written_at)
+        mark = encode_mark(written_at, publication.fingerprint, publication.offset)
+        await self._write(partition, [(SCORED, mark)], written_at)
 
-    def is_marked(self, partition: int, fingerprint: int) -> bool:
-        """Return whether that is noted."""
-        return decode_scored(self._state.get_many(partition, [SCORED])[0]) == fingerprint
+    def marked(self, partition: int) -> Mark:
+        """Return what was noted last."""
+        return decode_mark(self._state.get_many(partition, [SCORED])[0])
 
     async def _write(self, partition: int, items: Items, written_at: int, timers: Timers = ()) -> None:
         changelog_offset = await self._state.publish(partition, items, written_at)

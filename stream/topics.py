@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
+
+from stream.topic_id import topic_id
 
 
 class TopicsUnreadable(OSError):
     """Kafka doesn't tell of its topics; the text says what to do next."""
 
 
+class Found(NamedTuple):
+    """A topic as the broker tells of it. `id`: see stream/topic_id.py; b"" where it tells none."""
+
+    n_partitions: int
+    id: bytes
+
+
 async def count_partitions(bootstrap: Sequence[str], topic: str) -> int:
-    """Return how many partitions a topic has, 0 if there is no such topic. Raises TopicsUnreadable.
+    """Return how many partitions a topic has, 0 if there is no such topic. Raises TopicsUnreadable."""
+    return (await look_up(bootstrap, topic)).n_partitions
+
+
+async def look_up(bootstrap: Sequence[str], topic: str) -> Found:
+    """Return what a topic is, without partitions if there is none. Raises TopicsUnreadable.
 
     (A consumer's own `partitions_for_topic` knows only topics that it has been assigned.)
     """
@@ -21,9 +36,9 @@ async def count_partitions(bootstrap: Sequence[str], topic: str) -> int:
     try:
         await admin.start()
         if topic not in await admin.list_topics():  # asking for one may create it
-            return 0
+            return Found(0, b"")
         [described] = await admin.describe_topics([topic])
-        return len(described["partitions"])
+        return Found(len(described["partitions"]), await topic_id(admin._client, topic))
     except KafkaConnectionError as error:
         raise TopicsUnreadable(
             f"no Kafka broker at {', '.join(bootstrap)} ({error}). Next: check MEMBERSTREAM_KAFKA_BOOTSTRAP"

@@ -41,7 +41,7 @@ def documents_at(
 
     Args:
         events: of one member, by ascending position.
-        refused: gets the events that can't be applied, by their number.
+        refused: gets the events that can't be applied as of the last time that they count at, by their number.
     """
     by_time = sorted(range(len(events)), key=lambda i: events[i].counts_from_ms)
     member, n_known, last = Member(), 0, -1
@@ -56,6 +56,7 @@ def documents_at(
             happened = events[i]
             try:
                 apply_one(member, happened.position, happened.event, happened.size_bytes)
+                refused.pop(happened.number, None)  # without a late one it couldn't be
             except BadEvent as error:
                 refused[happened.number] = error
         last = new[-1] if new else last

@@ -13,6 +13,7 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import index
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -135,15 +136,23 @@ def _gather(
         try:
             record = record_of(event) if isinstance(event, Mapping) else Record(*event)
             if record.key is not None and record.key in found:
-                found[record.key].append((number, record))
+                found[record.key].append((number, _typed(record)))
             else:
                 decode_key(record.key)
         except BadEvent as error:
             refused.append(Refused(number, error.reason, error.detail))
         except (TypeError, ValueError, AttributeError) as error:
-            expected = "a record, its key and value bytes, or an envelope that JSON can hold"
+            expected = "a record, its key and value bytes, its times whole numbers, or an envelope that JSON can hold"
             raise TrainingError([f"events[{number}]: expected {expected}, found another: {error}"]) from None
     return found
+
+
+def _typed(record: Record) -> Record:
+    """Return a record with Python's own integers. Raises TypeError: it isn't one."""
+    key, value, timestamp_ms, offset = record
+    if value is not None and not isinstance(value, bytes):
+        raise TypeError(f"value: {type(value).__name__}")
+    return Record(key, value, index(timestamp_ms), None if offset is None else index(offset))
 
 
 def _check_offsets(records: Mapping[bytes, list[tuple[int, Record]]]) -> None:
@@ -204,7 +213,11 @@ def _decode(key: bytes, records: list[tuple[int, Record]], by: By, refused: dict
     if records and records[0][1].offset is not None:
         records = sorted(records, key=lambda numbered: numbered[1].offset or 0)
     happened: list[Happened] = []
+    last = None
     for number, (_, value, timestamp_ms, offset) in records:
+        if offset is not None and offset == last:  # it came twice
+            continue
+        last = offset
         now_ms = MAX_MS if timestamp_ms < 0 else timestamp_ms
         try:
             event = decode(key, value, timestamp_ms, now_ms)

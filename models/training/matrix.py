@@ -15,6 +15,8 @@ from models.training.columns import Columns, Predictors, TrainingError, compile_
 from models.training.rows import At, times_of
 
 KEYS = ("member_id", "at", "is_known")  # the columns that stand before the predictors in a table
+_PLAIN = {str, int, float, bool, type(None)}
+_SHOWN = 20  # problems of documents: a whole table may have the same one
 _CHUNK = 200  # rows evaluated together: more don't fit the cache, fewer don't pay for the beginning of each step
 
 
@@ -102,14 +104,44 @@ def training_matrix(
         at: ISO 8601, ms or a datetime; one for all documents or one for each.
 
     Raises:
-        TrainingError: with every problem of the predictors or the times.
+        TrainingError: with every problem of the predictors, the times or (the first of them) the documents.
     """
     columns = compile_columns(predictors)
+    _check(documents)
     at_ms = times_of(at, len(documents))
     member_ids = tuple(str(document.get("member_id", "")) for document in documents)
     x = evaluate(columns, documents, at_ms)
     n = len(documents)
     return TrainingMatrix(x, columns.names, member_ids, np.array(at_ms, np.int64), np.ones(n, np.bool_), columns.texts)
+
+
+def _check(documents: Sequence[Any]) -> None:
+    """Raise TrainingError where documents hold what JSON doesn't: it would count as missing, and silently."""
+    problems = []
+    for number, document in enumerate(documents):
+        if not isinstance(document, dict):
+            problems.append(f"documents[{number}]: expected a dict, found {type(document).__name__}")
+        elif foreign := _foreign(document):
+            path, kind = foreign
+            problems.append(f"documents[{number}]{path}: expected what JSON holds, found {kind}. Next: convert it")
+        if len(problems) == _SHOWN:
+            break
+    if problems:
+        raise TrainingError(problems)
+
+
+def _foreign(document: dict[str, Any]) -> tuple[str, str] | None:
+    """Return path and type of a value that JSON doesn't know; None: there is none."""
+    inner: list[tuple[str, Any]] = [("", document)]
+    while inner:
+        path, value = inner.pop()
+        if isinstance(value, dict):
+            inner += [(f"{path}.{key}", one) for key, one in value.items() if type(one) not in _PLAIN]
+        elif isinstance(value, list):
+            inner += [(f"{path}[{i}]", one) for i, one in enumerate(value) if type(one) not in _PLAIN]
+        elif not isinstance(value, (str, int, float)):
+            return path, type(value).__name__
+    return None
 
 
 def evaluate(columns: Columns, documents: Sequence[Any], at_ms: Sequence[int]) -> Any:

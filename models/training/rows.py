@@ -55,6 +55,8 @@ def read_rows(pairs: Iterable[Any]) -> Rows:
         at_ms = to_ms(at)
         if not isinstance(member_id, str):
             problems.append(f"rows[{number}]: expected a member id, a text, found {type(member_id).__name__}")
+        elif not _is_utf8(member_id):
+            problems.append(f"rows[{number}]: expected a member id that UTF-8 can hold, found half a character")
         elif at_ms is None:
             problems.append(f"rows[{number}]: expected a time, ISO 8601 or ms or a datetime, found {at!r:.60}")
         else:
@@ -63,6 +65,14 @@ def read_rows(pairs: Iterable[Any]) -> Rows:
     if problems:
         raise TrainingError(problems)
     return Rows(tuple(member_ids), tuple(times))
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def to_ms(at: Any) -> int | None:

@@ -92,7 +92,7 @@ def _text(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror is not None:
         where = "" if error.filename is None else f"{error.filename}: "
         return f"{where}{error.strerror}. Next: check that it exists and may be used by this user"
-    return str(error)
+    return "\n".join([str(error), *getattr(error, "__notes__", [])])
 
 
 class SaysItOnce(logging.Filter):

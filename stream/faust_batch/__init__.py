@@ -2,7 +2,7 @@
 
 app.py: `BatchApp`, `BatchHandler` · running.py: `run` · consumer.py: fetch, offsets, rebalances · in_flight.py: batches
 in hand · consumer_thread.py, transport.py: aiokafka's · recovery.py: state from the changelog · changelog.py:
-`PartitionState` · admin.py, topic_id.py: topics · probe.py: is Kafka there · supported.py: version guard · errors.py
+`PartitionState` · admin.py: topics · probe.py: is Kafka there · supported.py: version guard · errors.py
 """
 
 from stream.faust_batch.app import BatchApp, BatchHandler

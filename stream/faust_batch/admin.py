@@ -19,7 +19,7 @@ from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from stream.faust_batch.changelog import CHANGELOG_MESSAGE_BYTES
 from stream.faust_batch.errors import StartError
-from stream.faust_batch.topic_id import topic_id
+from stream.topic_id import topic_id
 
 if TYPE_CHECKING:
     from stream.faust_batch.app import BatchApp

@@ -31,10 +31,10 @@ from stream.faust_batch.errors import StartError
 from stream.faust_batch.probe import KafkaProbe
 from stream.faust_batch.recovery import BatchTables, RecoveryProgress, StateTable
 from stream.faust_batch.supported import check_supported
-from stream.faust_batch.topic_id import topic_id
 from stream.faust_batch.transport import BatchTransport
 from stream.source_topic import PROCEDURE, Record, TopicChanged
 from stream.state_store import DataDir, StateStore
+from stream.topic_id import topic_id
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,16 @@ from models.model_file import parse
 from models.problems import ModelFileError
 
 LISTED = ListVersion(
-    "buyers", 3, "tried in May", "4f00", 1_700_000_000_000, (5, 0), (9, 0), 4, (Cluster(1, "low"), Cluster(2, "2"))
+    "buyers",
+    3,
+    "tried in May",
+    "4f00",
+    1_700_000_000_000,
+    (5, 0),
+    (9, 0),
+    4,
+    (Cluster(1, "low"), Cluster(2, "2")),
+    "01a2",
 )
 
 
@@ -29,6 +38,13 @@ def test_a_definition_reads_as_it_was_written(listed: ListVersion) -> None:
     """A published list, and one that is being uploaded: without an end, rows and clusters."""
     assert parse_list(listed.definition()) == listed
     assert is_list(listed.definition())
+
+
+def test_a_definition_of_before_topics_were_told_apart_is_read() -> None:
+    """It says of no topic that it is the one."""
+    definition = LISTED.definition()
+    del definition["model"]["topic_id"]
+    assert parse_list(definition).topic_id == ""
 
 
 def test_where_a_lists_rows_are() -> None:
@@ -58,6 +74,7 @@ def test_a_cluster_without_a_name_is_called_by_its_number() -> None:
         (changed(since_ms=-1), "model.since_ms: expected a time in ms"),
         (changed(first=[0, "x"]), r"model.first\[1\]: expected an offset"),
         (changed(end=[1]), "model.end: expected an offset per partition, 2 in all"),
+        (changed(topic_id=1), "model.topic_id: expected a text"),
         (changed(n_rows=1.5), "model.n_rows: expected a number of rows"),
         (changed(clusters=[]), "clusters: expected a list of clusters"),
     ],

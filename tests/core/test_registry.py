@@ -178,6 +178,20 @@ def test_another_upload_ends_the_one_under_way() -> None:
     assert registry.next_version("a") == 3
 
 
+def test_whoever_gives_an_upload_up_is_heard_even_if_it_was_ended() -> None:
+    """It may have written since: its rows are to be withdrawn once more. A published list isn't given up so."""
+
+    def give_up(version: int, token: str) -> Step:
+        return Step("retire", "a", version, 3, "somebody", token=token)
+
+    registry = folded(upload(1, "t"), upload(2, "u"), give_up(1, "t"))
+    assert (registry.versions["a@1"].status, registry.versions["a@1"].retired_at) == (Status.RETIRED, 2)
+    assert registry.changed_at == 2
+    assert registry.add(3, published(2, "u")) == ""
+    for step in (give_up(2, "u"), give_up(1, "another"), give_up(3, "t")):
+        assert "isn't being uploaded. Next: " in registry.objection(step)
+
+
 def test_a_record_that_is_no_step_is_refused() -> None:
     """It names what was found; it may be of a newer version."""
     for data in (b"{", b"[]", b'{"action":"explode","name":"a","version":1,"at_ms":1,"actor":"x"}'):

@@ -263,13 +263,40 @@ def test_envelopes_and_what_is_refused() -> None:
         Record("m", b"{}"),  # type: ignore[arg-type]
         {"op": "replace", "member_id": "m", "at": pd.Timestamp(0), "document": {}},
         {"op": "delete", "member_id": "\ud800"},
+        Record(b"m", b"{}", None),  # type: ignore[arg-type]
+        Record(b"m", b"{}", "2026-01-01"),  # type: ignore[arg-type]
+        Record(b"m", b"{}", 5, "5"),  # type: ignore[arg-type]
+        Record(b"m", "{}"),  # type: ignore[arg-type]
     ],
-    ids=["number", "short", "text key", "no JSON", "surrogate"],
+    ids=["number", "short", "text key", "no JSON", "surrogate", "no time", "text time", "text offset", "text value"],
 )
 def test_what_is_no_event_says_where(event: Any) -> None:
     """Not a worker's dead letter but a mistake of the caller's: an error with its place, no traceback of ours."""
     with pytest.raises(TrainingError, match=r"events\[1\]: expected a record"):
         from_history(VISITS, [{"op": "delete", "member_id": "m"}, event], [("m", at(1))])
+
+
+def test_what_is_told_as_refused() -> None:
+    """As of the member's last row: what a late event makes applicable isn't, what it makes impossible is. Once, however
+    often the record came."""
+    events = [
+        Record(b"m", orjson.dumps({"op": "replace", "at": at(5), "document": {"level": 1}}), day_ms(5), 0),
+        Record(b"m", orjson.dumps({"op": "patch", "at": at(3), "patch": {"level": 3}}), day_ms(6), 1),
+        Record(b"m", b"{", day_ms(6), 2),
+        Record(b"m", orjson.dumps({"op": "append", "at": at(1), "path": "level", "value": 1}), day_ms(6), 3),
+    ]
+    twice = [event for event in events for _ in range(2)]
+    both = from_history(VISITS, twice, [("m", at(4)), ("m", at(6))])
+    assert both.is_known.tolist() == [False, True]
+    assert [(one.number, str(one.reason)) for one in both.refused] == [(4, "not_json"), (6, "not_a_list")]
+    before = from_history(VISITS, twice, [("m", at(4))])
+    assert [(one.number, str(one.reason)) for one in before.refused] == [
+        (2, "unknown_member"), (4, "not_json"), (6, "unknown_member"),
+    ]  # fmt: skip
+    whole = [
+        event._replace(timestamp_ms=np.int64(event.timestamp_ms), offset=np.int64(event.offset)) for event in events
+    ]
+    assert len(from_history(VISITS, whole, [("m", at(6))]).refused) == 2
 
 
 def test_offsets_of_some_records_only() -> None:
@@ -311,11 +338,12 @@ def test_rows_as_tables_have_them() -> None:
         ("m", pd.NaT),
         ("m", np.datetime64("NaT")),
         5,
+        ("\ud800", at(1)),
     ]
     with pytest.raises(TrainingError) as error:
         from_history(VISITS, [], bad)
     assert [problem.partition(":")[0] for problem in error.value.problems] == [
-        f"rows[{i}]" for i in (0, 1, 2, 4, 5, 6, 7)
+        f"rows[{i}]" for i in (0, 1, 2, 4, 5, 6, 7, 8)
     ]
     assert from_history(VISITS, [], []).x.shape == (0, 2)
 
@@ -357,6 +385,25 @@ def test_documents() -> None:
     assert training_matrix(MIXED, [], at=0).x.shape == (0, 9)
     with pytest.raises(TrainingError, match="one for each of the 3 documents, found 1"):
         training_matrix(VISITS, DOCUMENTS, at=[0])
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ({"level": np.int64(7)}, r"documents\[1\]\.level: expected what JSON holds, found int64\. Next: convert it"),
+        ({"visits": [{"at": 1}, {"at": datetime(2026, 1, 1)}]}, r"documents\[1\]\.visits\[1\]\.at: .* found datetime"),
+        ({"visits": ({"at": 1},)}, r"documents\[1\]\.visits: .* found tuple"),
+        (None, r"documents\[1\]: expected a dict, found NoneType"),
+        (pd.Series({"level": 7}), r"documents\[1\]: expected a dict, found Series"),
+    ],
+)
+def test_documents_hold_what_json_holds(document: Any, problem: str) -> None:
+    """Anything else would count as missing, and nobody would know; the first of a table are told."""
+    with pytest.raises(TrainingError, match=problem):
+        training_matrix(VISITS, [{"level": np.float64(1), "visits": [1, "a", None, True]}, document], at=0)
+    with pytest.raises(TrainingError) as error:
+        training_matrix(VISITS, [document] * 1_000, at=0)
+    assert len(error.value.problems) == 20
 
 
 def test_frames(monkeypatch: pytest.MonkeyPatch) -> None:

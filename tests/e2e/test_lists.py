@@ -17,10 +17,12 @@ from e2e.commands import memberstream
 from e2e.definitions import level
 from e2e.system import Install, Pair, Sent, System, event
 
+from models.list_version import ListVersion
 from models.model_file import parse
 from models.problems import ModelFileError
-from models.registry import Status
-from stream import comparing
+from models.registry import Status, Step
+from stream import comparing, lists
+from stream.keyspace import member_key
 from stream.list_file import read_rows
 from stream.list_rows import SEPARATOR, ListRowsError
 from stream.lists import Options, Outcome, RowsRejected, Uploading
@@ -83,6 +85,14 @@ async def rows_left(system: System, label: str) -> dict[str, int]:
         if value is not None and prefix.decode().startswith(f"{label}/"):
             found[member.decode()] = int(value)
     return found
+
+
+async def no_rows_left(system: System, label: str) -> None:
+    """Return when all rows of a version are withdrawn."""
+    give_up_at = time.monotonic() + 20
+    while await rows_left(system, label):
+        assert time.monotonic() < give_up_at
+        await asyncio.sleep(0.2)
 
 
 async def test_a_list_goes_from_upload_to_look_ups_and_back(system: System) -> None:
@@ -149,12 +159,43 @@ async def test_wrong_rows_publish_nothing_unless_left_out(system: System) -> Non
         await uploading.upload(read_rows([*[(f"n{i}", 1) for i in range(20_000)], *rows]), Options("buyers"))
     registry = await uploading.publishing.registry()
     assert registry.versions["buyers@1"].status is Status.RETIRED
-    give_up_at = time.monotonic() + 20
-    while await rows_left(system, "buyers@1"):
-        assert time.monotonic() < give_up_at
-        await asyncio.sleep(0.2)
+    await no_rows_left(system, "buyers@1")
     outcome = await uploading.upload(read_rows(rows), Options("buyers", skip_bad=True))
     assert (outcome.label, outcome.n_rejected, outcome.sizes) == ("buyers@2", 3, {1: 1})
+
+
+async def test_an_upload_that_another_one_ended_stops_and_leaves_nothing(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It notices while it still reads its file; what it wrote after its rows were withdrawn goes, too."""
+    monkeypatch.setattr(lists, "LOOK_EVERY_S", 0.5)
+    first, began, goes_on = Uploading(system.settings, "slow"), asyncio.Event(), asyncio.Event()
+    look, n_read = first.publishing.check_upload_goes_on, 0
+
+    async def looked(listed: ListVersion) -> None:
+        began.set()
+        await goes_on.wait()
+        await look(listed)
+
+    monkeypatch.setattr(first.publishing, "check_upload_goes_on", looked)
+
+    def endless() -> Any:
+        nonlocal n_read
+        for chunk in read_rows({f"n{i}": 1 for i in range(10_000_000)}):
+            n_read += 1
+            yield chunk
+
+    slow = asyncio.create_task(first.upload(endless(), Options("buyers")))
+    await began.wait()
+    await give(system, dict.fromkeys(LISTED, 2))
+    await no_rows_left(system, "buyers@1")
+    goes_on.set()
+    with pytest.raises(PublishError, match=r"the upload of buyers@1 was ended: .*Next: upload again") as told:
+        await slow
+    assert "buyers@1 is used up" in told.value.__notes__[0]
+    assert n_read < 1_000
+    await no_rows_left(system, "buyers@1")
+    assert set(await rows_left(system, "buyers@2")) == set(LISTED)
 
 
 async def test_a_list_merged_with_stays_published_meanwhile(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,6 +257,19 @@ async def test_who_is_deleted_leaves_every_list(system: System) -> None:
     assert await author(system).sizes(entry) == {3: 58}
 
 
+async def test_who_is_listed_long_after_its_delete_stays_so_when_redis_is_lost(system: System) -> None:
+    """Its state remembers the delete for its version; that makes no tombstone anew, which would refuse its row."""
+    await system.send([Sent(b"m40", event("delete", version=7))])
+    await system.applied()
+    system.redis.delete(member_key(b"m40"))  # a day later
+    await give(system, dict.fromkeys(LISTED, 1))
+    await author(system).promote("buyers", 1)
+    system.redis.flushall()
+    await system.applied()
+    assert await clusters(system) == dict.fromkeys(LISTED, 1)
+    assert "m40" in await rows_left(system, "buyers@1")
+
+
 async def test_a_lost_redis_gets_its_lists_back(system: System) -> None:
     """FLUSHALL, while the worker runs and while it is away: live list and candidate are there again when readers are
     told `current`; nobody is called unknown or off the list meanwhile."""
@@ -256,10 +310,57 @@ async def test_a_deleted_topic_of_lists_holds_nothing_up(system: System) -> None
     await system.send([Sent(b"m1", event("delete")), Sent(b"m2", event("replace", document={"x": 3}))])
     await system.applied()
     assert await clusters(system) == {}
-    assert "made whole without its lists: buyers@1: partition " in system.says()
+    assert "made whole without its lists: buyers@1: " in system.says()
     await give(system, dict.fromkeys(LISTED, 2))
     await author(system).promote("buyers", 2, force=True)
     assert await clusters(system) == dict.fromkeys(LISTED, 2)
+
+
+async def test_a_topic_of_lists_made_anew_is_told_from_the_old_one(system: System) -> None:
+    """Grown longer than the old one was, it isn't read as the old list's rows; new lists are written all the same."""
+    await give(system, dict.fromkeys(LISTED, 1))
+    await author(system).promote("buyers", 1)
+    admin = AIOKafkaAdminClient(bootstrap_servers=system.pair.broker.bootstrap)
+    await admin.start()
+    await admin.delete_topics([system.settings.lists_topic])
+    await admin.close()
+    await give(system, {f"n{i}": 2 for i in range(200)} | dict.fromkeys(LISTED, 2), "others")
+    await author(system).promote("others", 1)
+    with pytest.raises(ListRowsError, match=r"deleted and created again since: they are lost\. Next: upload the list"):
+        await author(system).sizes(find(await author(system).registry(), "buyers"))
+    system.redis.flushall()
+    await system.applied()
+    assert "made whole without its lists: buyers@1: " in system.says()
+    assert await clusters(system) == {}
+    assert await clusters(system, "others") == dict.fromkeys(LISTED, 2)
+
+
+async def test_a_version_that_workers_cannot_load_holds_up_no_list(system: System) -> None:
+    """It is told at once that they can't, and it isn't promoted; a list published after it is written, and who is
+    deleted leaves that list."""
+    publishing = author(system)
+    definition = level(name="future") | {"model": {"type": "oracle"}}
+    await publishing._take(Step("publish", "future", 1, 1, "author", definition=definition))
+
+    async def said() -> str:
+        with pytest.raises(PublishError) as told:
+            await complete(system, "future@1")
+        return str(told.value)
+
+    assert (
+        "future@1 can't be used by the workers of 2 of 2 partitions; the log of partition 0's says why" in await said()
+    )
+    with pytest.raises(PublishError, match=r"can't be used.*Next: update these workers"):
+        await publishing.promote("future", 1)
+    await give(system, dict.fromkeys(LISTED, 1))
+    await publishing.promote("buyers", 1)
+    assert await clusters(system) == dict.fromkeys(LISTED, 1)
+    await system.send([Sent(b"m99", event("delete"))])
+    await system.applied()
+    assert "m99" not in await rows_left(system, "buyers@1")
+    assert "m99" not in await clusters(system)
+    await publishing.retire("future", 1)
+    await give(system, dict.fromkeys(LISTED, 2))
 
 
 async def test_an_emptied_redis_in_the_middle_of_an_upload_ends_right(system: System) -> None:

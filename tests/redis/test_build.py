@@ -122,8 +122,8 @@ async def test_how_far_partitions_are_scored(redis_url: str) -> None:
     async with Projection(redis_url) as projection:
         assert await projection.scored() == {}
         await projection.tell_scored({0: Scored(-1, 10), 3: Scored(7, 0)})
-        await projection.tell_scored({0: Scored(7, 5)})
-        assert await projection.scored() == {0: Scored(7, 5), 3: Scored(7, 0)}
+        await projection.tell_scored({0: Scored(7, 5, (3, 6))})
+        assert await projection.scored() == {0: Scored(7, 5, (3, 6)), 3: Scored(7, 0)}
 
 
 async def test_fields_of_retired_versions_go(redis_url: str, client: redis.Redis) -> None:

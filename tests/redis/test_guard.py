@@ -140,6 +140,25 @@ async def test_a_tombstone_keeps_a_stale_writer_out_and_ends(redis_url: str, cli
         assert client.hgetall(member_key(b"m")) == {b"pos": b"0:3:6:2000:gone"}
 
 
+async def test_a_delete_of_long_ago_removes_who_is_held_and_makes_no_tombstone_anew(
+    redis_url: str, client: redis.Redis
+) -> None:
+    """As a rebuild writes it: nothing of who isn't there, is only on a list, or has a tombstone already."""
+    deleted, listed = Deletion(b"m", 6, 0, only_if_held=True), {b"buyers@1": b"2:9"}
+    async with Projection(redis_url) as projection:
+        assert await projection.write(3, [deleted]) == 0
+        assert client.hgetall(member_key(b"m")) == {}
+        await projection.enlist(b"buyers@1", [(b"m", b"2:9")])
+        assert await projection.write(3, [deleted]) == 0
+        assert client.hgetall(member_key(b"m")) == listed
+        assert await projection.write(3, [update(b"m", 5), deleted, update(b"n", 7)._replace(member_id=b"n")]) == 0
+        assert client.hgetall(member_key(b"m")) == {b"pos": b"0:3:6:0:gone"}
+        client.expire(member_key(b"m"), 100)
+        assert await projection.write(3, [deleted]) == 0
+        assert client.ttl(member_key(b"m")) <= 100
+        assert await projection.write(3, [update(b"n", 7), Deletion(b"n", 6, 0, only_if_held=True)]) == 1
+
+
 @pytest.mark.parametrize("fields", [FIELDS, ()])
 async def test_a_member_that_comes_back_replaces_its_tombstone_whole(
     redis_url: str, client: redis.Redis, fields: tuple[bytes, ...]

@@ -21,7 +21,7 @@ from stream.enlisting import Enlisting
 from stream.keyspace import Announcement, Beacon, Scored, membership_field
 from stream.list_rows import Chunk
 from stream.locks import Locks
-from stream.pipeline import Pipeline
+from stream.pipeline import Pipeline, _reap
 from stream.projection import BeaconReply, BuiltMark, Deletion, Projection, RedisUnavailable, Update
 from stream.publication import Current, Lists, compile_models
 from stream.rebuild import Rebuild
@@ -107,6 +107,8 @@ class FakeRedis:
                 self._die_at("half of 2b")
             held = self._disk.redis.get(update.member_id)
             position = (update.position, update.as_of_ms)
+            if isinstance(update, Deletion) and update.only_if_held and (held is None or held.memberships is None):
+                continue
             if held is not None and position < held.position:
                 refused += 1
             elif isinstance(update, Deletion):
@@ -277,12 +279,23 @@ class Process:
         """Handle what isn't committed yet; with `crash_at` die when that point is reached first. Raises Crash."""
         await self.pipeline.assigned(frozenset({0}))
         self._crash_at = crash_at
-        for batch in batches:
-            left = [record for record in batch if record.offset >= self.disk.committed]
-            if left:
-                await self.pipeline.handle(0, left)
-                self._die_at("3")
-                self.disk.committed = left[-1].offset + 1
+        try:
+            for batch in batches:
+                left = [record for record in batch if record.offset >= self.disk.committed]
+                if left:
+                    await self.pipeline.handle(0, left)
+                    self._die_at("3")
+                    self.disk.committed = left[-1].offset + 1
+            _reap(self.pipeline._backfills)  # it may have met the crash first
+        except BaseException:
+            self._end()
+            raise
+
+    def _end(self) -> None:
+        """End what would go on for a moment, and write, in a process that is gone."""
+        for task in self.pipeline._backfills.values():
+            if not task.cancel() and not task.cancelled():
+                task.exception()  # of the same crash
 
     async def rescore_due(self, crash_at: CrashPoint | None = None) -> None:
         """Rescore all members that are due, after any backfill; with `crash_at` as in `run`. Raises Crash."""
@@ -295,7 +308,7 @@ class Process:
         if self._crash_at == point:
             raise Crash(point)
 
-    async def _read(self, partition: int, first: int, end: int) -> AsyncGenerator[Chunk, None]:
+    async def _read(self, topic_id: str, partition: int, first: int, end: int) -> AsyncGenerator[Chunk, None]:
         yield Chunk(self.disk.rows[first:], len(self.disk.rows), len(self.disk.rows))
 
     async def _withdraw(self, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> None:

@@ -56,7 +56,7 @@ def no_cluster(found: str) -> str:
         (b"a, 1\nb,-1\nc,x\n", {}, {1: no_cluster("' 1'"), 2: no_cluster("'-1'"), 3: no_cluster("'x'")}),
         (b"a,2147483648\nb,2147483647\n", {"b": 2**31 - 1}, {1: no_cluster("'2147483648'")}),
         (b",1\nb\0,2\n\xff,3\nc\n", {}, {1: NOTHING, 2: CONTROL, 3: OTHER_BYTES, 4: ONE_COLUMN}),
-        (b"a,1\n\"b,2\nc,3\n", {"a": 1}, {2: ONE_COLUMN}),
+        (b"a,1\n\"b,2\n", {"a": 1}, {2: ONE_COLUMN}),  # the last line: it swallows nothing
         (b"x" * 513 + b",1\n", {}, {1: "member id: expected at most 512 bytes, found 513"}),
     ],
 )  # fmt: skip
@@ -65,6 +65,32 @@ def test_what_is_read_of_a_csv_file(content: bytes, rows: Any, rejected: Any, tm
     for name, data in (("list.csv", content), ("list.CSV.GZ", gzip.compress(content))):
         (tmp_path / name).write_bytes(data)
         assert judged(read_file(tmp_path / name)) == (rows, rejected)
+
+
+@pytest.mark.parametrize(
+    ("content", "where"),
+    [
+        (b'a,1\n"b,2\nc,3\n', "line 2: .* lines 2 to 3"),  # to the end
+        (b'a,1\n"b,2\nc,3\n"d",4\ne,5\n', "line 2: .* lines 2 to 4"),  # to the next quote, of two columns
+        (b'a,1\nb,"2\nc,3\nd"\n', "line 2: .* lines 2 to 4"),
+        (b'"a,1\nb,2\n', "line 1: .* lines 1 to 2"),
+        (b'id,"cluster\na,1\n', "line 1: .* lines 1 to 2"),
+        (b'a,1\n"' + b"b,2\n" * 50_000, "line 2: .* lines 2 to "),  # longer than a cell may be
+    ],
+)
+def test_a_quote_that_is_not_closed_is_an_error_of_the_file(content: bytes, where: str, tmp_path: Path) -> None:
+    """It swallows rows, nobody knows how many: they can't be left out knowingly."""
+    (tmp_path / "list.csv").write_bytes(content)
+    with pytest.raises(ListFileError, match=where + r".*Next: close it"):
+        judged(read_file(tmp_path / "list.csv"))
+
+
+def test_line_breaks_in_other_columns_are_read(tmp_path: Path) -> None:
+    """Of a file with more columns, also in its header; the lines told are where rows begin."""
+    content = b'id,"what\nfor",cluster\na,"two\nlines",1\nb,one,x\nc,"two\nlines",3\n'
+    (tmp_path / "list.csv").write_bytes(content)
+    rows, rejected = judged(read_file(tmp_path / "list.csv", Columns("id", "cluster")))
+    assert (rows, rejected) == ({"a": 1, "c": 3}, {5: no_cluster("'x'")})
 
 
 def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_a_crash_after_any_side_effect_changes_nothing(
             done = disk.committed
             rest = [record for record in records if record.offset >= done]
             asyncio.run(Process(disk, MODELS).run(cut(rest, later_sizes)[:1]))
-            assert disk.committed > done
+            assert disk.committed > done or not rest
     asyncio.run(Process(disk, MODELS).run([records]))
     assert outcome(disk) == outcome(undisturbed)
     assert set(disk.rows) == set(undisturbed.rows)

@@ -117,9 +117,7 @@ async def topic_id(client: Any, topic: str) -> bytes:
     try:
         response = await client.send(client.get_random_node(), _Request(topic))
     except (NotImplementedError, IncompatibleBrokerVersion):
-        return (
-            b""  # what a broker without ids leaves unseen: docs/operations.md, "Limits"; admin.py says it at the start
-        )
+        return b""  # what that leaves unseen: docs/operations.md, "Limits"; the worker says it at its start
     for code, name, found, *_ in response.topics:
         if name == topic and not code and found != _NONE:
             return cast(bytes, found)
