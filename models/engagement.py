@@ -7,6 +7,8 @@ Laws:
 - An id counts once within the horizon, by the partition's clock (the latest time of any interaction); what is older
   than the horizon is refused. So of two with the same id and time never both count.
 - An interaction without a campaign counts for each campaign that the member was exposed to by then.
+- Who is forgotten begins anew. The record stays, empty, until its batch is valid: removed at once, a crash before that
+  would count what the batch counted of the member again (stream/interactions.py removes it then).
 - A batch's records and counts are written one by one, then how far the partition is counted: only with that they hold.
   So that a crash in between counts nothing twice and loses nothing, each says at which position its batch ends. A
   record beyond what is counted carries what is still to be added: the replay does it (`outstanding`). A count beyond
@@ -47,12 +49,13 @@ Memberships = Mapping[str, tuple[str, int]]  # model → label of its live versi
 
 
 class Outcome(StrEnum):
-    """What became of a good interaction."""
+    """What became of a good interaction; FORGOTTEN: of a record that says to forget the member."""
 
     COUNTED = "counted"
     DUPLICATE = "duplicate"
     NOT_EXPOSED = "not_exposed"
     REPLAYED = "replayed"
+    FORGOTTEN = "forgotten"
 
 
 class Exposure(msgspec.Struct, array_like=True, gc=False):
@@ -82,6 +85,15 @@ class Engagement(msgspec.Struct, array_like=True, gc=False):
     exposures: dict[str, Exposure] = {}
     ids: dict[str, int] = {}
     added: list[tuple[str, str, Tally]] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it says nothing of the member: it was forgotten, and has met no campaign since."""
+        return not self.exposures and not self.ids
+
+    def forget(self) -> None:
+        """Empty it. What was counted stays counted."""
+        self.exposures, self.ids = {}, {}
 
 
 class Rules(NamedTuple):

@@ -91,8 +91,8 @@ def is_kind(name: str) -> bool:
 
 def decode(
     key: bytes | None, value: bytes | None, timestamp_ms: int, now_ms: int, kinds: Collection[str]
-) -> Interaction:
-    """Return the interaction of a Kafka record.
+) -> Interaction | None:
+    """Return the interaction of a Kafka record; None of one without a value: the member is to be forgotten.
 
     Args:
         timestamp_ms: the record's timestamp, the time of an envelope without `at`.
@@ -104,7 +104,7 @@ def decode(
     """
     member_id = decode_key(key)
     if value is None:
-        raise BadEvent(Refusal.NOT_JSON, "expected one JSON object in UTF-8, found a null value")
+        return None
     if len(value) > MAX_INTERACTION_BYTES:
         raise BadEvent(Refusal.TOO_LARGE, f"expected at most {MAX_INTERACTION_BYTES} bytes, found {len(value)}")
     try:

@@ -47,7 +47,9 @@ class Batch:
     Attributes:
         counted_to: the position up to which the partition's counts are written.
         progress: how far the partition is once this batch is written.
-        members: member id → its records in order: position, record, interaction, the partition's clock.
+        members: member id → its records in order: position, record, interaction (None: forget the member), the
+            partition's clock.
+        forgotten: members that were forgotten; of those whose record is empty nothing is to stay.
         items: member records that changed, for changelog and local state.
         changes: what is to be added to the counts.
         produced_ms: record timestamps of what was counted, for freshness.
@@ -55,7 +57,8 @@ class Batch:
 
     counted_to: int
     progress: Progress
-    members: dict[bytes, list[tuple[int, Record, Interaction, int]]] = field(default_factory=dict)
+    members: dict[bytes, list[tuple[int, Record, Interaction | None, int]]] = field(default_factory=dict)
+    forgotten: set[bytes] = field(default_factory=set)
     items: list[tuple[bytes, bytes]] = field(default_factory=list)
     changes: Changes = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
@@ -81,13 +84,15 @@ def decode_many(batch: Batch, records: Sequence[Record], now_ms: int, kinds: Col
         position = base + record.offset
         if position <= batch.counted_to:  # the offset was committed below what is counted already
             batch.outcomes[Outcome.REPLAYED] += 1
+            if record.value is None and record.key is not None:  # a crash may have come before the removal
+                batch.forgotten.add(record.key)
             continue
         try:
             interaction = decode_interaction(record.key, record.value, record.timestamp, now_ms, kinds)
         except BadEvent as error:
             _refuse(batch, record, error)
             continue
-        if interaction.at_ms > clock_ms:
+        if interaction is not None and interaction.at_ms > clock_ms:
             clock_ms = interaction.at_ms
         batch.members.setdefault(record.key or b"", []).append((position, record, interaction, clock_ms))
     batch.progress = Progress(progress.position, clock_ms, progress.topic_id)
@@ -107,10 +112,17 @@ def count_many(
         member_id, changes = key.decode(), outstanding(record, batch.counted_to)
         is_changed = bool(changes)
         for position, source, interaction, clock_ms in batch.members[key]:
+            if interaction is None:
+                batch.forgotten.add(key)
             if position <= record.position:  # of the batch that a crash cut short; its counts are outstanding
                 batch.outcomes[Outcome.REPLAYED] += 1
                 continue
             record.position = position
+            if interaction is None:
+                record.forget()
+                is_changed = is_changed or state is not None
+                batch.outcomes[Outcome.FORGOTTEN] += 1
+                continue
             try:
                 outcome = apply(record, member_id, its_memberships, interaction, rules, clock_ms, changes)
             except BadEvent as error:
@@ -127,6 +139,13 @@ def count_many(
             batch.items.append((key, encode(record, written_at)))
             for cell, tally in changes.items():
                 merge(batch.changes, cell, tally)
+
+
+def to_removals(keys: Sequence[bytes], states: Sequence[bytes | None]) -> list[tuple[bytes, bytes | None]]:
+    """Return what removes those of the forgotten members that have nothing but an empty record."""
+    return [
+        (key, None) for key, state in zip(keys, states, strict=True) if state is not None and decode(state).is_empty
+    ]
 
 
 def to_items(

@@ -9,13 +9,14 @@ Each side effect has a number; why a crash just after it is safe stands beside i
     3  local state written        offsets and Redis are behind: the replay changes nothing; who is assigned a partition
                                   writes all its counts to Redis first
     4  counts in Redis            offsets are behind, as before
-    5  offsets committed          (by the adapter, later) nothing is left to do
+    5  who is forgotten removed   offsets are behind: the replay finds an empty record and removes that
+    6  offsets committed          (by the adapter, later) nothing is left to do
 
 An owner's *term* makes it sure that two workers never count side by side: it is told in the changelog before anything
 is counted, as the write position of all that the owner writes. What a stale worker writes later has a lower one, so
 recovery refuses it (stream/state_store.py), and so does Redis.
 Errors: bad input is a dead letter; Redis being down or not whole is waited for; anything else is our bug, escapes
-`handle` and stops the worker before 5.
+`handle` and stops the worker before 6.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from models.registry import Registry
 from stream.bookkeeping import APPLIED, Progress, decode_progress
 from stream.count_projection import CountProjection
 from stream.dead_letters import OutgoingRecord, to_records
-from stream.interaction_batch import Batch, begin, count_many, decode_many, to_corrections, to_items
+from stream.interaction_batch import Batch, begin, count_many, decode_many, to_corrections, to_items, to_removals
 from stream.keyspace import COUNTED, Beacon
 from stream.locks import Locks
 from stream.lookup.holdout import is_held_out
@@ -49,7 +50,10 @@ DECODED = 1_000  # records read between two breaths of the event loop: some mill
 # Members looked up in one round trip: Redis serves all that a connection has sent before it turns to other readers.
 SLICE = 100
 BEACON_INTERVAL_S = 1.0  # as of the members' beacons (stream/writer.py)
-STAGES = ("decode", "campaigns", "memberships", "load", "count", "dead_letters", "changelog_and_state", "redis")
+STAGES = (
+    *("decode", "campaigns", "memberships", "load", "count"),
+    *("dead_letters", "changelog_and_state", "redis", "forget"),
+)
 
 
 @dataclass(slots=True)
@@ -150,6 +154,11 @@ class Interactions:
         watch.lap("changelog_and_state")
         await self._tell(partition, owned, changed)  # 4
         watch.lap("redis")
+        if batch.forgotten:  # 5
+            keys = sorted(batch.forgotten)
+            if removals := to_removals(keys, self._state.get_many(partition, keys)):
+                await self._write(partition, removals, owned.term)
+            watch.lap("forget")
 
     async def _write(self, partition: int, items: Items, term: int) -> None:
         changelog_offset = await self._state.publish(partition, items, term)  # 2

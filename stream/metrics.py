@@ -154,7 +154,7 @@ _DECLARED = {
     name: (kind, [x for x in labels.split(", ") if x], text)
     for name, kind, labels, text in (*METRICS, *INTERACTION_METRICS)
 }
-STAGES = ("decode", "load", "apply", "score", "dead_letters", "lists", "encode", "changelog_and_redis", "store")
+STAGES = ("decode", "load", "apply", "score", "dead_letters", "deletes", "encode", "changelog_and_redis", "store")
 OUTCOMES = ("applied", "ignored_version", "replayed", "dead_letter")
 
 

@@ -5,6 +5,7 @@ their offsets may be committed. Each side effect has a number; why a crash just 
 
     1  dead letters acknowledged    nothing else happened: the replay writes them again, with the same origin headers
     1b who is deleted leaves lists  nothing else happened: the replay withdraws the same rows again, to no effect
+    1c and interactions forget it   nothing else happened, but in Redis, as after 2b: the replay tells them again
     2a changelog acknowledged       local state is behind it: recovery reads the rest; members know the replay by offset
     2b memberships in Redis         state is behind: the replay computes the same again, the guard lets the same through
     3  local state written          offsets are behind: the replay changes no state and writes the same to Redis again
@@ -29,6 +30,7 @@ from stream.bookkeeping import APPLIED, decode_progress
 from stream.computing import Computing
 from stream.dead_letters import OutgoingRecord, to_records
 from stream.enlisting import Enlisting
+from stream.forgetting import Forgetting
 from stream.keyspace import Announcement
 from stream.locks import Locks
 from stream.publication import Current, Publication
@@ -65,6 +67,7 @@ class Pipeline:
         rebuild: Rebuild,
         backfill: Backfill,
         enlisting: Enlisting,
+        forgetting: Forgetting,
         timers: MemberTimers,
         locks: Locks,
         produce: Callable[[str, Sequence[OutgoingRecord]], Awaitable[None]],
@@ -73,7 +76,8 @@ class Pipeline:
     ) -> None:
         self._settings, self._current = settings, current
         self._topic, self._state, self._writer = topic, state, writer
-        self._rebuild, self._backfill, self._enlisting, self._timers = rebuild, backfill, enlisting, timers
+        self._rebuild, self._backfill, self._timers = rebuild, backfill, timers
+        self._enlisting, self._forgetting = enlisting, forgetting
         self._locks = locks
         self._produce, self._wall_ms, self._report = produce, wall_ms, report
         self._computing = Computing(current, state, writer, settings.clock, wall_ms)
@@ -97,9 +101,10 @@ class Pipeline:
             letters = to_records(batch.dead_letters, self._settings.topic, partition, self._wall_ms())
             await self._produce(self._settings.dead_letter_topic, letters)
             watch.lap("dead_letters")
-        if batch.left:  # 1b
-            await self._enlisting.forget(sorted(batch.left))
-            watch.lap("lists")
+        if batch.left:
+            await self._enlisting.forget(sorted(batch.left))  # 1b
+            await self._forgetting.forget(partition, batch.left, batch.updates)  # 1c
+            watch.lap("deletes")
         items, written_at = to_items(batch), batch.written_at
         changelog_offset, _ = await together(
             self._state.publish(partition, items, written_at),  # 2a

@@ -11,6 +11,7 @@ from stream import list_rows
 from stream.backfill import Backfill
 from stream.enlisting import Enlisting
 from stream.faust_batch import BatchApp, StartError
+from stream.forgetting import Forgetting
 from stream.health import Vitals
 from stream.locks import Locks
 from stream.metrics import Gauges, Metrics
@@ -78,6 +79,11 @@ def run_worker(settings: Settings) -> int:
         partial(list_rows.read, settings.kafka_bootstrap, settings.lists_topic),
         partial(app.produce_rows, settings.lists_topic),
     )
+    forgetting = Forgetting(
+        writer,
+        lambda: app.partitions_of(settings.interactions_topic),
+        partial(app.produce_rows, settings.interactions_topic),
+    )
     turns = Turns(lambda: pulse.batches)
     rebuild = Rebuild(current, state, writer, rescoring, enlisting, lambda: app.partition_count)
     backfill = Backfill(current, state, writer, rescoring, enlisting, locks, turns)
@@ -118,6 +124,7 @@ def run_worker(settings: Settings) -> int:
         rebuild,
         backfill,
         enlisting,
+        forgetting,
         timers,
         locks,
         app.produce,

@@ -10,8 +10,14 @@ from models.counts import Cell, Tally, plus
 DAY_MS = 86_400_000
 
 
+FORGET = "forget"
+
+
 class Shown(NamedTuple):
-    """An interaction as it arrived, and where the member stood then: model → (version's label, cluster)."""
+    """An interaction as it arrived, and where the member stood then: model → (version's label, cluster).
+
+    Of the kind FORGET it is none: the member is to be forgotten.
+    """
 
     member: str
     kind: str
@@ -44,6 +50,11 @@ def recount(arrived: Iterable[Shown], campaigns: Mapping[str, Target], horizon_m
         counts[cell] = plus(counts.get(cell, Tally()), tally)
 
     for one in arrived:
+        if one.kind == FORGET:
+            counted.pop(one.member, None)
+            exposed = {key: value for key, value in exposed.items() if key[0] != one.member}
+            done = {key for key in done if key[0] != one.member}
+            continue
         clock_ms = max(clock_ms, one.at_ms)
         if one.at_ms < clock_ms - horizon_ms:
             continue

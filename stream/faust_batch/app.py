@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.types import TP
 from yarl import URL
 
@@ -182,6 +183,18 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
                     batch.append(timestamp=now_ms, key=key, value=value, headers=[])
             acks.append(await patiently(partial(producer.send_batch, batch, topic, partition=partition)))
             await asyncio.gather(*acks)
+
+    async def partitions_of(self, topic: str) -> int:
+        """Return how many partitions a topic has, 0 if there is none. An outage is waited out.
+
+        (All topics are asked for: asking for one may create it.)
+        """
+        client = self.producer._ensure_producer().client
+        while True:
+            try:
+                return len((await client.fetch_all_metadata()).partitions_for_topic(topic) or ())
+            except KafkaError:
+                await asyncio.sleep(1.0)
 
     def add_background(self, coroutine: Callable[[], Awaitable[None]]) -> None:
         """Run `coroutine()` beside the batches once the worker is up; cancelled on stop, an exception stops all."""

@@ -108,7 +108,7 @@ class PartitionState:
         """
         if not items:
             return self._last[partition]
-        largest = max(len(key) + len(value) for key, value in items if value is not None) if items else 0
+        largest = max((len(key) + len(value) for key, value in items if value is not None), default=0)
         if largest > MAX_STATE_BYTES:
             raise StateTooLarge(f"a state value of {largest} bytes: the limit is {MAX_STATE_BYTES}")
         if not await self._app.consumer.is_member():

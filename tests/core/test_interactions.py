@@ -18,7 +18,7 @@ KINDS = ("impression", "click", "purchase")
 GOOD = {"kind": "click", "id": "i-1", "campaign": "summer"}
 
 
-def read(value: Any, key: bytes | None = b"m-1", timestamp_ms: int = NOW_MS) -> Interaction:
+def read(value: Any, key: bytes | None = b"m-1", timestamp_ms: int = NOW_MS) -> Interaction | None:
     """Decode an envelope, or bytes as they are."""
     data = value if isinstance(value, bytes | None) else orjson.dumps(value)
     return decode(key, data, timestamp_ms, NOW_MS, KINDS)
@@ -39,8 +39,14 @@ def test_what_is_taken(more: dict[str, Any], expected: Interaction) -> None:
     assert read(GOOD | more) == expected
 
 
+def test_a_record_without_a_value_says_to_forget_the_member() -> None:
+    """Whatever its time; the key is read all the same."""
+    assert read(None) is read(None, timestamp_ms=-1) is None
+    with pytest.raises(BadEvent, match="key"):
+        read(None, key=b"\xff")
+
+
 BAD: list[tuple[Any, str, str]] = [
-    (None, "not_json", "found a null value"),
     (b"{", "not_json", "byte"),
     (b'{"kind":"\xff"}', "not_json", "byte"),
     ([1], "not_an_object", "found a list"),

@@ -46,12 +46,10 @@ class Counting(System):
         directory = members.directory / "interactions"
         directory.mkdir()
         super().__init__(members.pair, directory, members.n_partitions)
-        topic = unique("interactions")
         self.members, self.redis = members, members.redis
         self.settings = replace(
             members.settings,
-            topic=topic,
-            interactions_topic=topic,
+            topic=members.settings.interactions_topic,
             data_dir=directory / "worker",
             metrics_port=free_port(),
         )
@@ -70,6 +68,11 @@ class Counting(System):
     def command() -> list[str]:
         return [sys.executable, "-m", "stream.cli", "interactions", "worker"]
 
+    async def changelog(self) -> dict[bytes, bytes]:
+        """Return the compacted view of the changelog, without bookkeeping."""
+        newest = {r.key: r.value for r in await self.read(f"{self.settings.interaction_group}-state-changelog")}
+        return {key: value for key, value in newest.items() if value is not None and not key.startswith(b"\0")}
+
     def is_applied(self) -> bool:
         """Return whether the beacons say that all that was sent is counted."""
         told = self.redis.hgetall(COUNTED)
@@ -86,6 +89,7 @@ async def counting(pair: Pair, install: Install, cluster: Cluster | None = None)
     With `cluster` all that goes to Redis goes there.
     """
     members = await install(pair, [level()])
+    members.set(interactions_topic=unique("interactions"))
     if cluster is not None:
         members.set(redis_url=cluster.url)
         members.redis = redis.RedisCluster(host="127.0.0.1", port=cluster.nodes[0].port)

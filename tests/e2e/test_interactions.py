@@ -11,9 +11,10 @@ import orjson
 import pytest
 from e2e.commands import memberstream
 from e2e.counting import CAMPAIGNS, IDS, T0, Counting, Load, clusters_of, counting, expected, load, put
-from e2e.system import Install, Pair
+from e2e.system import Install, Pair, Sent
 
 from models.counts import EXPOSED
+from models.engagement import CELL_PREFIX
 from stream.counts import CountsUnavailable, read
 from stream.lookup.holdout import is_held_out
 
@@ -82,6 +83,40 @@ async def run(system: Counting, n: int, kills: int) -> None:
     system.start()
     await system.applied()
     assert system.counts() == counts
+
+
+async def test_who_is_deleted_is_forgotten(system: Counting) -> None:
+    """Its record goes from state and changelog; counts and the others' records stay; whoever comes back begins anew."""
+
+    def shown(m: str, id: str) -> Sent:
+        return Sent(m.encode(), orjson.dumps({"kind": "impression", "campaign": "for-all", "id": id, "at": T0}))
+
+    async def remembered() -> set[str]:
+        return {key.decode() for key in await system.changelog() if not key.startswith(CELL_PREFIX)}
+
+    system.start()
+    await system.send([shown(m, "i-1") for m in IDS[:20]])
+    await system.applied()
+    counts = system.counts()
+    assert await remembered() == set(IDS[:20])
+    await system.members.send([Sent(m.encode(), None) for m in IDS[:10]])
+    await system.members.applied()
+    await system.until(
+        lambda: system.metrics("memberstream_interactions_total")[("forgotten",)] == 10 * system.n_partitions, "them"
+    )
+    for _ in range(2):
+        await system.send([shown(IDS[0], "i-2")])  # who is deleted can't be shown anything
+        await system.applied()
+        assert system.counts() == counts
+        assert await remembered() == set(IDS[10:20])
+        system.kill()
+        system.lose_disk()
+        system.start()
+    await put(system.members, {IDS[0]: 1})
+    await system.send([shown(IDS[0], "i-1")])
+    await system.applied()
+    assert sum(tally.members for tally in system.counts().values()) == 21
+    assert await remembered() == {IDS[0], *IDS[10:20]}
 
 
 async def test_the_commands(system: Counting) -> None:

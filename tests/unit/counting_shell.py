@@ -13,7 +13,7 @@ from unit.shell import WALL_MS, Crash, FakeTopic, Record
 
 from models.campaigns import Campaign, Terms
 from models.counts import Cell, Tally
-from models.engagement import CELL_PREFIX, Memberships, decode_count
+from models.engagement import CELL_PREFIX, Memberships, decode, decode_count
 from models.registry import Registry
 from stream.count_projection import CountProjection
 from stream.dead_letters import OutgoingRecord
@@ -26,7 +26,7 @@ from stream.standing import Standing
 from stream.state import Items, State
 from stream.state_store import deletion_headers, judge
 
-CrashPoint = Literal["1", "half of 2", "2", "3", "half of 4", "4"]
+CrashPoint = Literal["1", "half of 2", "2", "3", "half of 4", "4", "half of 5", "5"]
 CRASH_POINTS: tuple[CrashPoint, ...] = get_args(CrashPoint)
 #: Where everybody stands, unless a test says otherwise.
 Stands = Callable[[str], Memberships]
@@ -89,12 +89,13 @@ class FakeState:
     async def publish(self, partition: int, items: Items, written_at: int) -> int:
         assert written_at >= self._written_at
         assert len({key for key, _ in items}) == len(items)
+        is_removal = all(value is None for _, value in items)
         half = len(items) // 2
         self._disk.append(items[:half], written_at)
         self._disk.stray = list(items[half:])
-        self._die_at("half of 2")
+        self._die_at("half of 5" if is_removal else "half of 2")
         self._disk.append(items[half:], written_at)
-        self._die_at("2")
+        self._die_at("5" if is_removal else "2")
         return len(self._disk.changelog) - 1
 
     def write(self, partition: int, items: Items, changelog_offset: int, written_at: int) -> None:
@@ -105,7 +106,12 @@ class FakeState:
                 self._local.pop(key, None)
             else:
                 self._local[key] = value
-        self._die_at("3")
+        if items[-1][1] is not None:
+            self._die_at("3")
+
+    def empty_records(self) -> list[bytes]:
+        """Those of whom a record says nothing."""
+        return [key for key, value in self.scan(0) if not key.startswith(CELL_PREFIX) and decode(value).is_empty]
 
     def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         return iter([(key, value) for key, value in sorted(self._local.items()) if not key.startswith(b"\0")])

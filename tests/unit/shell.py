@@ -18,6 +18,7 @@ from models.timestamps import FOREVER
 from stream.backfill import Backfill
 from stream.dead_letters import OutgoingRecord
 from stream.enlisting import Enlisting
+from stream.forgetting import Forgetting
 from stream.keyspace import Announcement, Beacon, Scored, membership_field
 from stream.list_rows import Chunk
 from stream.locks import Locks
@@ -35,7 +36,7 @@ from stream.turns import Turns
 from stream.writer import Writer
 
 WALL_MS = 1_700_000_000_000
-CrashPoint = Literal["1", "1b", "half of 2a", "2a", "half of 2b", "2b", "2a and 2b", "3"]
+CrashPoint = Literal["1", "1b", "1c", "half of 2a", "2a", "half of 2b", "2b", "2a and 2b", "3"]
 CRASH_POINTS: tuple[CrashPoint, ...] = get_args(CrashPoint)
 
 
@@ -75,6 +76,8 @@ class Disk:
     changelog: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     dead: list[OutgoingRecord] = field(default_factory=list)
     rows: list[tuple[bytes, bytes | None]] = field(default_factory=list)  # of the lists' topic
+    #: Told on the interactions' topic: partition, member, whether Redis had a tombstone by then.
+    forgotten: list[tuple[int, bytes, bool]] = field(default_factory=list)
     redis: dict[bytes, Held] = field(default_factory=dict)
     epoch: bool = False
     built: dict[int, BuiltMark] = field(default_factory=dict)
@@ -96,14 +99,17 @@ class FakeRedis:
 
     def __init__(self, disk: Disk, die_at: Callable[[CrashPoint], None]) -> None:
         self._disk, self._die_at = disk, die_at
+        self.is_published = False  # whether the batch's changelog records are
 
     async def write(self, partition: int, updates: Sequence[Update | Deletion]) -> int:
         if self._disk.is_redis_down:
             raise RedisUnavailable("down. Next: wait")
-        self._die_at("2a")  # nothing has arrived here yet
+        is_early = not self.is_published and all(isinstance(update, Deletion) for update in updates)  # of 1c
+        if not is_early:
+            self._die_at("2a")  # nothing has arrived here yet
         refused = 0
         for i, update in enumerate(updates):
-            if i == len(updates) // 2:
+            if not is_early and i == len(updates) // 2:
                 self._die_at("half of 2b")
             held = self._disk.redis.get(update.member_id)
             position = (update.position, update.as_of_ms)
@@ -165,8 +171,8 @@ class FakeRedis:
 class FakeState:
     """The state of one partition (stream.faust_batch.PartitionState), recovered from the disk's changelog."""
 
-    def __init__(self, disk: Disk, die_at: Callable[[CrashPoint], None]) -> None:
-        self._disk, self._die_at = disk, die_at
+    def __init__(self, disk: Disk, redis: FakeRedis, die_at: Callable[[CrashPoint], None]) -> None:
+        self._disk, self._redis, self._die_at = disk, redis, die_at
         self._local = disk.state()
         self.timers = set(self._due())  # a store of before the crash recovers them so (stream/state_store.py)
         positions = [write_position(value, ()) for _, value in disk.changelog if value is not None]
@@ -181,6 +187,7 @@ class FakeState:
     async def publish(self, partition: int, items: Items, written_at: int) -> int:
         assert written_at >= self._written_at
         assert all(write_position(value, ()) == written_at for _, value in items if value is not None)
+        self._redis.is_published = True  # for what is written there from now on
         self._die_at("2b")  # nothing has arrived here yet
         assert len({key for key, _ in items}) == len(items)
         half = len(items) // 2
@@ -191,6 +198,7 @@ class FakeState:
 
     def write(self, partition: int, items: Items, changelog_offset: int, written_at: int, timers: Timers = ()) -> None:
         self._die_at("2a and 2b")
+        self._redis.is_published = False
         self._written_at = written_at
         assert changelog_offset == len(self._disk.changelog) - 1
         for key, value in items:
@@ -249,10 +257,11 @@ class Process:
     def __init__(self, disk: Disk, models: Sequence[Model], clock: Clock = "event") -> None:
         self.disk = disk
         self._crash_at: CrashPoint | None = None
-        self.state = state = FakeState(disk, self._die_at)
+        redis = FakeRedis(disk, self._die_at)
+        self.state = state = FakeState(disk, redis, self._die_at)
         lists = Lists(published=((-1, LISTED),))
         self.current = Current(compile_models(models, 0, members_offset=0, lists=lists), Announcement(-1, (), {}))
-        self.writer = Writer(cast(Projection, FakeRedis(disk, self._die_at)), clock, lambda: WALL_MS)
+        self.writer = Writer(cast(Projection, redis), clock, lambda: WALL_MS)
         rescoring, locks = Rescoring(state, self.writer, clock, lambda: WALL_MS), Locks()
         turns = Turns(lambda: len(disk.reports))
         enlisting = Enlisting(self.current, self.writer, lambda: 1, self._read, self._withdraw)
@@ -268,6 +277,7 @@ class Process:
             rebuild,
             backfill,
             enlisting,
+            Forgetting(self.writer, self._n_partitions, self._tell),
             self.timers,
             locks,
             self._produce,
@@ -314,6 +324,16 @@ class Process:
     async def _withdraw(self, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> None:
         self.disk.rows += records
         self._die_at("1b")
+
+    async def _n_partitions(self) -> int:
+        return 2
+
+    async def _tell(self, partition: int, records: Sequence[tuple[bytes, None]]) -> None:
+        for member_id, _ in records:
+            held = self.disk.redis.get(member_id)
+            self.disk.forgotten.append((partition, member_id, held is not None and held.memberships is None))
+        if partition:
+            self._die_at("1c")
 
     async def _produce(self, topic: str, records: Sequence[OutgoingRecord]) -> None:
         assert topic == "member-docs.dead"

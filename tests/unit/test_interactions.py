@@ -11,7 +11,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recount import DAY_MS, Shown, Target, recount
+from recount import DAY_MS, FORGET, Shown, Target, recount
 from unit.counting_shell import CRASH_POINTS, CrashPoint, Disk, Process, Stands
 from unit.shell import WALL_MS, Crash, Record
 
@@ -41,6 +41,8 @@ def wavering() -> Stands:
 
 
 def record(offset: int, shown: Shown) -> Record:
+    if shown.kind == FORGET:
+        return Record(offset, shown.member.encode(), None)
     envelope = {"kind": shown.kind, "id": shown.id, "at": shown.at_ms, "campaign": shown.campaign, "value": shown.value}
     return Record(offset, shown.member.encode(), orjson.dumps(envelope))
 
@@ -48,7 +50,9 @@ def record(offset: int, shown: Shown) -> Record:
 @st.composite
 def _shown(draw: st.DrawFn) -> Shown:
     kind, campaign = draw(
-        st.sampled_from([("impression", "summer"), ("impression", "high"), ("click", "high"), ("purchase", None)])
+        st.sampled_from(
+            [("impression", "summer"), ("impression", "high"), ("click", "high"), ("purchase", None), (FORGET, None)]
+        )
         | st.just(("click", "winter"))
     )
     member = draw(st.sampled_from("abcd"))
@@ -87,6 +91,7 @@ def test_batches_may_be_cut_anywhere(shown: list[Shown], sizes: list[int]) -> No
     process = Process(disk, stands)
     asyncio.run(process.run(cut(records, sizes)))
     assert process.state.counts() == disk.redis == recount(shown, TARGETS, HORIZON_MS)
+    assert not process.state.empty_records()
     assert sum(sum(report.batch.outcomes.values()) for report in disk.reports) == len(records)
 
 
@@ -110,6 +115,7 @@ def test_a_crash_after_any_side_effect_changes_nothing(
     process = Process(disk, stands)
     asyncio.run(process.run([records]))
     assert process.state.counts() == disk.redis == recount(shown, TARGETS, HORIZON_MS)
+    assert not process.state.empty_records()
 
 
 @given(SHOWN, SIZES, SIZES)
@@ -137,10 +143,27 @@ def test_a_stale_worker_changes_nothing(shown: list[Shown], sizes: list[int], la
 def test_the_crash_points_are_reached() -> None:
     """Each numbered side effect does happen in a batch that has all kinds of work; otherwise the laws are empty."""
     shown = [Shown("a", "impression", name, DAY_MS, name, None, LOW) for name in ("summer", "winter")]
+    shown.append(Shown("a", FORGET, "", 0, None, None, LOW))
     records = [record(i, one) for i, one in enumerate(shown)]
     for point in CRASH_POINTS:
         with pytest.raises(Crash, match=point):
             asyncio.run(Process(Disk(), stands).run([records], point))
+
+
+def test_of_who_is_forgotten_nothing_stays_but_the_counts() -> None:
+    """Not in the state, not in the changelog; who comes back is somebody new, whose old ids count again."""
+    seen = Shown("a", "impression", "u", DAY_MS, "summer", None, LOW)
+    forget = Shown("a", FORGET, "", 0, None, None, LOW)
+    for batches in ([[seen, forget]], [[seen], [forget]], [[forget, seen], [forget, forget]]):
+        disk, offset = Disk(), count()
+        process = Process(disk, stands)
+        asyncio.run(process.run([[record(next(offset), one) for one in batch] for batch in batches]))
+        newest = {one.key: one.value for one in disk.changelog}
+        assert newest[b"a"] is None
+        assert process.state.get_many(0, [b"a"]) == [None]
+        assert disk.redis == recount([seen], TARGETS, HORIZON_MS)
+        asyncio.run(process.run([[record(next(offset), one) for one in (seen, seen)]]))
+        assert disk.redis == recount([seen, forget, seen], TARGETS, HORIZON_MS)
 
 
 def test_bad_ones_are_dead_letters() -> None:

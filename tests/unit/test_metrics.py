@@ -106,6 +106,6 @@ def test_a_worker_of_interactions_has_all_its_series_from_the_start() -> None:
     reasons = {s.labels["reason"] for s in families["memberstream_interaction_dead_letters"].samples}
     assert reasons == set(Refusal)
     outcomes = {s.labels["outcome"] for s in families["memberstream_interactions"].samples}
-    assert outcomes == {"counted", "duplicate", "not_exposed", "replayed", "dead_letter"}
+    assert outcomes == {"counted", "duplicate", "not_exposed", "replayed", "forgotten", "dead_letter"}
     assert {"memberstream_lag_records", "memberstream_ready", "memberstream_rebalances"} <= families.keys()
     assert [s.value for s in families["memberstream_redis_refused_writes"].samples] == [2]

@@ -143,6 +143,7 @@ def test_a_crash_after_any_side_effect_changes_nothing(
     asyncio.run(Process(disk, MODELS).run([records]))
     assert outcome(disk) == outcome(undisturbed)
     assert set(disk.rows) == set(undisturbed.rows)
+    assert {told[:2] for told in disk.forgotten} >= {told[:2] for told in undisturbed.forgotten}
     if crash_at == "half of 2a":  # a delete without the batch's progress: an append before it finds nobody, a 2nd time
         assert set(dead(undisturbed)) <= set(dead(disk))
     else:
@@ -156,6 +157,16 @@ def test_the_crash_points_are_reached() -> None:
     for point in CRASH_POINTS:
         with pytest.raises(Crash, match=point):
             asyncio.run(Process(Disk(), MODELS).run([records], point))
+
+
+def test_interactions_are_told_of_who_is_deleted() -> None:
+    """In each partition, when Redis shows it; also of somebody without a document, and of one who is back by then."""
+    replace, delete = orjson.dumps({"op": "replace", "document": {"x": 3}}), orjson.dumps({"op": "delete"})
+    records = [Record(0, b"a", replace), Record(1, b"b", replace), Record(2, b"c", replace)]
+    disk = run(
+        [records, [Record(3, b"a", None), Record(4, b"b", delete), Record(5, b"b", replace), Record(6, b"d", None)]]
+    )
+    assert disk.forgotten == [(p, m, m != b"b") for p in (0, 1) for m in (b"a", b"b", b"d")]
 
 
 def test_a_replay_writes_to_redis_what_a_crash_kept_from_it() -> None:
