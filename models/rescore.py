@@ -1,7 +1,8 @@
 """Document → predictors → scores → clusters: bring members' memberships up to date, many at once.
 
 Laws: afterwards each member's x, until and clusters are those of a from-scratch evaluation of its document at its
-as_of_ms, bit for bit, however many members were rescored together; `since_ms` moves only when the cluster does.
+as_of_ms, bit for bit, however many members were rescored together; `since_ms` moves only when the cluster does. Until
+`valid_until_ms` the clusters hold if no event comes; that is when the first predictor changes or, looked ahead, later.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from models.member import Member
 from models.plan import EVERYTHING, Plan, Times
-from models.scorer import Floats
+from models.scorer import Floats, Indices
 from models.timestamps import FOREVER
 
 _NONE = (-1,)  # no cluster: ids begin at 0
@@ -56,15 +57,53 @@ def rescore_many(plan: Plan, members: Sequence[Member], now_ms: Sequence[int]) -
     return changes
 
 
+def look_ahead(plan: Plan, members: Sequence[Member], n_moments: Sequence[int]) -> None:
+    """Move the end of validity of members that were just rescored behind moments at which no cluster changes.
+
+    Args:
+        n_moments: per member, at how many of the next moments at which predictors change it is looked at, at most.
+            Its validity ends at the first at which a cluster changes, else at the one that wasn't looked at.
+    """
+    moving = [i for i, member in enumerate(members) if member.valid_until_ms < FOREVER]
+    ahead, left = [members[i] for i in moving], np.array([n_moments[i] for i in moving])
+    x, until = _rows(plan, [member.x for member in ahead], [member.until for member in ahead])
+    held, rows = _clusters(plan, x), np.arange(len(ahead))
+    while len(rows):
+        ends_ms = until[rows].min(axis=1)
+        goes_on = (ends_ms < FOREVER) & (left[rows] > 0)
+        for i, end_ms in zip(rows[~goes_on].tolist(), ends_ms[~goes_on].tolist(), strict=True):
+            ahead[i].valid_until_ms = end_ms
+        rows, times = rows[goes_on], ends_ms[goes_on].tolist()
+        later_x, later_until = x[rows], until[rows]
+        plan.update(later_x, later_until, [ahead[i].document for i in rows], times, [()] * len(rows))
+        stays = (_clusters(plan, later_x) == held[rows]).all(axis=1)
+        for k in np.flatnonzero(~stays).tolist():
+            ahead[rows[k]].valid_until_ms = times[k]
+        rows = rows[stays]
+        x[rows], until[rows] = later_x[stays], later_until[stays]
+        left[rows] -= 1
+
+
+def _clusters(plan: Plan, x: Floats) -> Indices:
+    """Return, (n, n_models), each row's cluster under each model, as the index in the model's list."""
+    scores = [model.scorer.score_many(x.take(plan.inputs(model), axis=1)).index for model in plan.models]
+    return np.stack(scores, axis=1) if scores else np.zeros((len(x), 0), dtype=np.intp)
+
+
+def _rows(plan: Plan, x_rows: Sequence[bytes], until_rows: Sequence[bytes]) -> tuple[Floats, Times]:
+    """Return stored rows as arrays of their own."""
+    n = len(x_rows)
+    x = np.frombuffer(bytearray(b"".join(x_rows))).reshape(n, plan.n_columns)
+    return x, np.frombuffer(bytearray(b"".join(until_rows)), dtype=np.int64).reshape(n, plan.n_clocks)
+
+
 def _update(plan: Plan, members: Sequence[Member]) -> tuple[Floats, Times]:
     """Return x and until of the members at their as_of_ms, from the stored rows where those are this plan's."""
-    n = len(members)
     blank_x, blank_until = bytes(8 * plan.n_columns), bytes(8 * plan.n_clocks)
     are_stored = [member.plan_id == plan.id and bool(member.x) for member in members]
     x_rows = [member.x if stored else blank_x for member, stored in zip(members, are_stored, strict=True)]
     until_rows = [member.until if stored else blank_until for member, stored in zip(members, are_stored, strict=True)]
-    x = np.frombuffer(bytearray(b"".join(x_rows))).reshape(n, plan.n_columns)
-    until = np.frombuffer(bytearray(b"".join(until_rows)), dtype=np.int64).reshape(n, plan.n_clocks)
+    x, until = _rows(plan, x_rows, until_rows)
     plan.update(
         x,
         until,

@@ -1,15 +1,19 @@
 """Members brought up to date outside of their events: to the current models, and to the current time.
 
-Law: the caller sees to it that no batch of the partition runs meanwhile.
+Laws:
+- The caller sees to it that no batch of the partition runs meanwhile.
+- Who falls due is looked at some moments ahead, and falls due again only when a cluster changes or that is not known.
+  A look costs a small part of what writing the member does. An event isn't kept waiting for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
+from zlib import crc32
 
 from models.member import Member, encode
-from models.rescore import rescore_many
+from models.rescore import look_ahead, rescore_many
 from models.timestamps import FOREVER
 from stream.batch import to_update
 from stream.bookkeeping import SCORED, Mark, decode_mark, encode_mark
@@ -19,6 +23,8 @@ from stream.state import Items, State, Timer, Timers
 from stream.writer import Writer
 
 NEVER = -FOREVER
+# At how many moments ahead a due member is looked at. They differ, so that who falls due together doesn't do so again.
+LEAST_AHEAD, MOST_AHEAD = 4, 12
 
 
 class Rescored(NamedTuple):
@@ -58,6 +64,9 @@ class Rescoring:
         else:
             times = [due_ms if was_due_ms <= due_ms else 0 for _, _, was_due_ms in outdated]
         rescore_many(publication.plan, [member for _, member, _ in outdated], times)
+        due = [one for one in outdated if one.was_due_ms <= due_ms]
+        n_moments = [LEAST_AHEAD + crc32(key) % (MOST_AHEAD - LEAST_AHEAD + 1) for key, _, _ in due]
+        look_ahead(publication.plan, [member for _, member, _ in due], n_moments)
         return outdated
 
     async def bring_up(

@@ -28,7 +28,7 @@ from e2e.system import System
 from models.event import BadEvent, ChangeEvent, Op, Reason
 from models.event import decode as decode_event
 from models.member import decode as decode_state
-from models.model import Model
+from models.model import Model, key_of
 from models.model_file import parse
 from models.plan import Plan
 from models.position import split_position
@@ -52,13 +52,21 @@ class Truth:
     offset: int = -1  # of the last event that was applied
     named_at: int = -1  # of the last record that named the member and could be read
     as_of_ms: int = 0  # at least: timers may have brought it up to the partition's clock
-    # Made by the evaluation.
+    # Made by the evaluation, at the clock.
     clock_ms: int = 0
+    plan: Plan = field(default_factory=lambda: Plan([]))
     clusters: dict[str, int] = field(default_factory=dict)
-    model_keys: dict[int, int] = field(default_factory=dict)
-    x: bytes = b""
-    until: bytes = b""
     valid_until_ms: int = FOREVER
+
+    def hold_until(self, end_ms: int) -> bool:
+        """Return whether a predictor changes at a moment, and from the clock until then no cluster does."""
+        changes_ms = self.valid_until_ms
+        while changes_ms < end_ms:
+            [(_, _, later_ms, clusters)] = scored(self.plan, [self.document], [changes_ms])
+            if clusters != self.clusters:
+                return False
+            changes_ms = later_ms
+        return changes_ms == end_ms
 
     def apply(self, offset: int, event: ChangeEvent) -> Reason | None:
         """Apply one event; returns why it can't be, if so."""
@@ -132,23 +140,33 @@ def replay(
     return members, dead, clocks
 
 
+def scored(
+    plan: Plan, documents: Sequence[Any], times: Sequence[int]
+) -> list[tuple[bytes, bytes, int, dict[str, int]]]:
+    """Return of each document x, until, when the first predictor changes, and the clusters by the models' labels."""
+    x, until = plan.evaluate_many(documents, times)
+    ends = until.min(axis=1).tolist() if plan.n_clocks else [FOREVER] * len(documents)
+    clusters: list[dict[str, int]] = [{} for _ in documents]
+    for model in plan.models:
+        index = model.scorer.score_many(x.take(plan.inputs(model), axis=1)).index
+        for its, cluster in zip(clusters, model.cluster_ids[index].tolist(), strict=True):
+            its[model.label] = cluster
+    return [
+        (x_row.tobytes(), until_row.tobytes(), end_ms, its)
+        for x_row, until_row, end_ms, its in zip(x, until, ends, clusters, strict=True)
+    ]
+
+
 def evaluate(members: Iterable[Truth], models: Sequence[Model], clocks: dict[int, int]) -> None:
     """Score the living members from scratch, each at the clock of its partition: none of them is due then."""
     living = [member for member in members if member.document is not None]
     plan = Plan(models)
     if not living:
         return
-    for member in living:
-        member.clock_ms = clocks[member.partition]
-    x, until = plan.evaluate_many([m.document for m in living], [m.clock_ms for m in living])
-    for row, member in enumerate(living):
-        member.x, member.until = x[row].tobytes(), until[row].tobytes()
-        member.valid_until_ms = int(until[row].min()) if plan.n_clocks else FOREVER
-    for model in plan.models:
-        index = model.scorer.score_many(x.take(plan.inputs(model), axis=1)).index
-        for member, cluster in zip(living, model.cluster_ids[index].tolist(), strict=True):
-            member.clusters[model.label] = cluster
-            member.model_keys[model.key] = cluster
+    found = scored(plan, [m.document for m in living], [clocks[m.partition] for m in living])
+    for member, (_, _, end_ms, clusters) in zip(living, found, strict=True):
+        member.plan, member.clock_ms = plan, clocks[member.partition]
+        member.valid_until_ms, member.clusters = end_ms, clusters
 
 
 @dataclass(frozen=True)
@@ -316,7 +334,7 @@ def _wrong_hash(held: dict[bytes, bytes], truth: Truth, epoch: int, was_emptied:
         return "position"
     if not truth.as_of_ms <= position.as_of_ms <= truth.clock_ms:
         return "as_of"
-    if (FOREVER if position.valid_until_ms is None else position.valid_until_ms) != truth.valid_until_ms:
+    if not truth.hold_until(FOREVER if position.valid_until_ms is None else position.valid_until_ms):
         return "valid_until"
     for label, expected in truth.clusters.items():
         cluster, since_ms = parse_membership(held[label.encode()])
@@ -354,11 +372,14 @@ def _wrong_state(stored: bytes | None, truth: Truth, epoch: int) -> str:
     member = decode_state(stored)
     if split_position(member.position) != (epoch, truth.offset):
         return "position"
+    x, until = b"", b""
+    if truth.document is not None:
+        [(x, until, _, _)] = scored(truth.plan, [truth.document], [member.as_of_ms])
     found = {
         "document": _canonical(member.document),
         "version": member.version,
         "as_of": truth.as_of_ms <= member.as_of_ms <= truth.clock_ms,
-        "valid_until": member.valid_until_ms,
+        "valid_until": truth.hold_until(member.valid_until_ms),
         "clusters": {key: cluster for key, (cluster, _) in member.memberships.items()},
         "x": member.x,
         "until": member.until,
@@ -367,10 +388,10 @@ def _wrong_state(stored: bytes | None, truth: Truth, epoch: int) -> str:
         "document": _canonical(truth.document),
         "version": truth.version,
         "as_of": True,
-        "valid_until": truth.valid_until_ms,
-        "clusters": truth.model_keys,
-        "x": truth.x,
-        "until": truth.until,
+        "valid_until": True,
+        "clusters": {key_of(label): cluster for label, cluster in truth.clusters.items()},
+        "x": x,
+        "until": until,
     }
     return ", ".join(name for name in found if found[name] != expected[name])
 

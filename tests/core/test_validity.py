@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from models.member import Member, decode, encode, valid_until_of
 from models.model import Model
 from models.plan import Plan
-from models.rescore import rescore_many
+from models.rescore import look_ahead, rescore_many
 from models.timestamps import DAY_MS, FOREVER
 
 two_models = st.tuples(worlds.models(1), worlds.models(2))
@@ -72,6 +72,33 @@ def test_timers_agree_with_a_recomputation_at_every_instant(
             rescore_many(plan, [member], [now_ms])
         assert outcome(member) == outcome(scored(plan, document, now_ms))
     assert ends == sorted(set(ends))
+
+
+@given(two_models, st.lists(worlds.documents, min_size=1, max_size=4), moments, st.integers(0, 12))
+@settings(max_examples=300, deadline=None)
+def test_looking_ahead_skips_only_what_changes_no_cluster(
+    models: tuple[Model, Model], documents: list[Any], now_ms: int, n: int
+) -> None:
+    """Up to the later end of validity a recomputation at each moment at which a predictor changes, and just before it,
+    finds the same clusters; at the end another one, or as many moments were looked at as was said."""
+    plan = Plan(models)
+    members = [scored(plan, document, now_ms) for document in documents]
+    before = [outcome(member) for member in members]
+    ahead = [n + i for i in range(len(members))]
+    look_ahead(plan, members, ahead)
+    assert [outcome(member) for member in members] == before
+    for member, document, n_moments in zip(members, documents, ahead, strict=True):
+        _, clusters = outcome(member)
+        walked, passed = scored(plan, document, now_ms), 0
+        while walked.valid_until_ms < member.valid_until_ms:
+            passed += 1
+            for at_ms in (walked.valid_until_ms - 1, walked.valid_until_ms):
+                walked = scored(plan, document, at_ms)
+                assert outcome(walked)[1] == clusters
+        assert walked.valid_until_ms == member.valid_until_ms
+        assert passed <= n_moments
+        if member.valid_until_ms < FOREVER and passed < n_moments:
+            assert outcome(scored(plan, document, member.valid_until_ms))[1] != clusters
 
 
 @given(two_models, worlds.documents, moments, st.integers(0, 90 * DAY_MS))
