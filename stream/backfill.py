@@ -2,7 +2,7 @@
 
 Laws:
 - A slice at a time, each under its partition's lock, so a slice and a batch take turns; between two slices the stream
-  has the worker for three times as long, unless nothing arrives. What batches have rescored meanwhile is skipped.
+  has the worker, unless nothing arrives (turns.py). What batches have rescored meanwhile is skipped.
 - `through` tells how far a partition is: all its members are scored, in state and Redis, with what the models' log
   said up to that offset. It is said only when the last member is written. Versions that can't be used, because the
   worker can't load them or a list's rows are lost, are told by name (`told`) and hold up no other.

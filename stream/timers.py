@@ -3,8 +3,8 @@
 Laws:
 - A member falls due at the end of its memberships' validity, kept in its state; the index of timers (timer_index.py)
   only says whom to look at. Those due longest come first.
-- A slice at a time, each under its partition's lock, one slice of a worker at a time; then the stream has its turn, as
-  beside a backfill. Redis, changelog and state are written as a backfill writes them (rescoring.py).
+- A slice at a time, each under its partition's lock; then the stream has its turn (turns.py). Redis, changelog and
+  state are written as a backfill writes them (rescoring.py).
 - It costs in proportion to the members that are due. Nothing is in memory of those who wait.
 """
 
@@ -49,7 +49,6 @@ class MemberTimers:
     ) -> None:
         self._current, self._state, self._rescoring = current, state, rescoring
         self._locks, self._turns, self._on_rescored = locks, turns, on_rescored
-        self._one_at_a_time = asyncio.Lock()
         self.waiting: dict[int, tuple[int, int]] = {}
         self.rescored = 0
 
@@ -71,7 +70,7 @@ class MemberTimers:
             if n <= 0:
                 n = await self._count(partition, timers)
             self.waiting[partition] = n, timers[0].due_ms
-            async with self._one_at_a_time, self._turns.slice(self._locks.of(partition)):
+            async with self._turns.slice(self._locks.of(partition)):
                 await self._slice(partition)
             n -= len(timers)
         self.waiting.pop(partition, None)
