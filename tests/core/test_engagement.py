@@ -74,6 +74,22 @@ def test_the_first_impression_fixes_the_cluster() -> None:
     }
 
 
+def test_who_is_forgotten_begins_anew() -> None:
+    """An empty record: the next impression exposes again, wherever the member stands then; what was counted stays."""
+    member = Member()
+    member.does("impression", id="i")
+    assert not member.record.is_empty
+    member.record.forget()
+    assert member.record.is_empty
+    assert member.does("click", campaign=None) is Outcome.NOT_EXPOSED
+    assert member.record.is_empty
+    assert member.does("impression", id="i", stood=HIGH) is Outcome.COUNTED
+    assert member.counted() == {
+        ("summer", "activity@1", 1, False, "exposed", 0): (1, 1, 0.0),
+        ("summer", "activity@1", 2, False, "exposed", 0): (1, 1, 0.0),
+    }
+
+
 def test_held_out_members_are_exposed_to_nothing() -> None:
     """They are counted as such, and so is what they do without the campaign; the values and their squares with it."""
     member = Member("m2")

@@ -6,11 +6,13 @@ from itertools import pairwise
 from typing import Any
 
 from core import worlds
+from core.worlds import BASE_MS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.member import Member, decode, encode, valid_until_of
 from models.model import Model
+from models.model_file import parse
 from models.plan import Plan
 from models.rescore import look_ahead, rescore_many
 from models.timestamps import DAY_MS, FOREVER
@@ -74,14 +76,53 @@ def test_timers_agree_with_a_recomputation_at_every_instant(
     assert ends == sorted(set(ends))
 
 
-@given(two_models, st.lists(worlds.documents, min_size=1, max_size=4), moments, st.integers(0, 12))
+#: Days since `t`, `old` from the fourth on or with less than two visits in `l` within six days.
+MOVING = parse(
+    {
+        "format": 1,
+        "name": "recent",
+        "version": 9,
+        "predictors": [
+            {"name": "days", "path": "t", "aggregate": "days_since", "missing": 0},
+            {"name": "n", "path": "l", "time": "t", "aggregate": "count", "window_days": 6},
+        ],
+        "model": {"type": "logistic", "coef": [1.0, -2.0], "intercept": 0.5, "thresholds": [0.5]},
+        "clusters": [{"id": 1, "name": "new"}, {"id": 2, "name": "old"}],
+    }
+)
+moving_documents = st.fixed_dictionaries(
+    {"t": worlds.times, "l": st.lists(st.fixed_dictionaries({"t": worlds.times}), max_size=6)}
+)
+
+
+def test_the_moment_of_a_flip_is_found() -> None:
+    """Each of several members goes its own way: to a flip, to where nothing moves any more, or as far as was said."""
+    plan, now_ms = Plan([MOVING]), BASE_MS
+    visits = [{"t": BASE_MS}] * 2  # they outweigh three days and a half
+    documents = [{"t": BASE_MS, "l": visits}, {"t": BASE_MS - 3 * DAY_MS, "l": visits}, {}, {"l": visits}, {"t": 0}]
+
+    def ends(n_moments: list[int]) -> list[int]:
+        members = [scored(plan, document, now_ms) for document in documents]
+        look_ahead(plan, members, n_moments)
+        return [FOREVER if m.valid_until_ms == FOREVER else (m.valid_until_ms - BASE_MS) // DAY_MS for m in members]
+
+    assert ends([9, 9, 9, 9, 9]) == [4, 1, FOREVER, 6, 10]
+    assert ends([2, 0, 0, 0, 2]) == [3, 1, FOREVER, 6, 3]
+
+
+@given(
+    worlds.models(1),
+    st.lists(worlds.documents | moving_documents, min_size=1, max_size=4),
+    moments,
+    st.integers(0, 30),
+)
 @settings(max_examples=300, deadline=None)
 def test_looking_ahead_skips_only_what_changes_no_cluster(
-    models: tuple[Model, Model], documents: list[Any], now_ms: int, n: int
+    model: Model, documents: list[Any], now_ms: int, n: int
 ) -> None:
     """Up to the later end of validity a recomputation at each moment at which a predictor changes, and just before it,
     finds the same clusters; at the end another one, or as many moments were looked at as was said."""
-    plan = Plan(models)
+    plan = Plan([model, MOVING])
     members = [scored(plan, document, now_ms) for document in documents]
     before = [outcome(member) for member in members]
     ahead = [n + i for i in range(len(members))]
