@@ -27,8 +27,8 @@ async def test_it_takes_a_part_of_what_the_stream_leaves(load: float, share: flo
     """While events arrive; the load is what the worker takes while this work pauses."""
     turns = Turns(count().__next__, lambda: load * perf_counter())
     await work(turns, 20)
-    assert turns.share == pytest.approx(share, abs=0.02)
-    assert await work(turns, 5, 0.005) >= 5 * 0.005 / (share + 0.02)
+    assert turns.share == pytest.approx(share, abs=0.04)  # a busy machine comes between two clocks
+    assert await work(turns, 5, 0.005) >= 5 * 0.005 / (share + 0.04)
 
 
 async def test_it_takes_all_the_time_while_nothing_arrives() -> None:
