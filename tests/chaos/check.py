@@ -185,7 +185,7 @@ async def check(system: System, *, redis_was_emptied: bool = False) -> Checked:
     Call it when all is applied, nobody is due (`crew.applied()`) and nothing is being sent.
 
     Args:
-        redis_was_emptied: a forgotten member (deleted, never a version) then needs no tombstone: its state is gone.
+        redis_was_emptied: a deleted member then needs no tombstone: none is made anew.
     """
     settings = system.settings
     records = await read_whole(system, settings.topic)
@@ -317,8 +317,8 @@ def wrong_in_redis(
 
 def _wrong_hash(held: dict[bytes, bytes], truth: Truth, epoch: int, was_emptied: bool) -> str:
     is_forgotten = truth.document is None and truth.version < 0
-    if not held:
-        needs_no_tombstone = is_forgotten and (was_emptied or truth.offset < 0)
+    if not held:  # a tombstone that Redis has lost isn't made anew
+        needs_no_tombstone = truth.document is None and (was_emptied or (is_forgotten and truth.offset < 0))
         return "" if needs_no_tombstone else "absent"
     position = parse_position(held[b"pos"])
     if (position.epoch, position.partition) != (epoch, truth.partition):
