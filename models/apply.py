@@ -14,9 +14,8 @@ from enum import StrEnum
 import orjson
 
 from models.document import NotAList, append, merge_patch
-from models.event import MAX_VALUE_BYTES, BadEvent, ChangeEvent, Op, Reason
+from models.event import DELETE, MAX_VALUE_BYTES, PATCH, REPLACE, BadEvent, ChangeEvent, Reason
 from models.member import Member
-from models.path import Path
 from models.plan import EVERYTHING
 
 _MAX_GROWTH = 4  # orjson writes `9e15` (4 bytes and a comma) as `9000000000000000.0` (18 and a comma), the worst case
@@ -30,6 +29,9 @@ class Outcome(StrEnum):
     REPLAYED = "replayed"
 
 
+_APPLIED, _IGNORED_VERSION, _REPLAYED = Outcome  # as in models/event.py
+
+
 def apply_one(member: Member, position: int, event: ChangeEvent, size_bytes: int = 0) -> Outcome:
     """Apply one event to a member in place; a member never seen is `Member()`.
 
@@ -38,36 +40,37 @@ def apply_one(member: Member, position: int, event: ChangeEvent, size_bytes: int
         size_bytes: length of the event's record, to bound the document's growth.
 
     Raises:
-        BadEvent: UNKNOWN_MEMBER, NOT_A_LIST or TOO_LARGE; the member is unchanged.
+        BadEvent: UNKNOWN_MEMBER, NOT_A_LIST or TOO_LARGE; the member is as before, but for paths in `touched`.
     """
     if position <= member.position:
-        return Outcome.REPLAYED
+        return _REPLAYED
     if event.version is not None and event.version <= member.version:
-        return Outcome.IGNORED_VERSION
-    if event.op is Op.DELETE:
+        return _IGNORED_VERSION
+    if event.op is DELETE:
         member.forget()
     else:
         _change(member, event, size_bytes)
     member.position = position
     if event.version is not None:
         member.version = event.version
-    return Outcome.APPLIED
+    return _APPLIED
 
 
 def _change(member: Member, event: ChangeEvent, size_bytes: int) -> None:
-    document = member.document
-    touched: set[Path] = set()
-    if event.op is Op.REPLACE:
-        changed, touched = event.body, set(EVERYTHING)
+    document, touched = member.document, member.touched
+    if event.op is REPLACE:
+        changed = event.body
+        touched |= EVERYTHING
         document_bytes = _MAX_GROWTH * size_bytes
     else:
         if document is None:
             if not event.create:
                 raise BadEvent(Reason.UNKNOWN_MEMBER, 'expected a known member, or "create": true in the envelope')
-            document, touched = {}, set(EVERYTHING)
+            document = {}
+            touched |= EVERYTHING
         document_bytes = member.document_bytes + _MAX_GROWTH * size_bytes
         try:
-            if event.op is Op.PATCH:
+            if event.op is PATCH:
                 changed = merge_patch(document, event.body, touched)
             else:
                 changed = append(document, event.path, event.body, touched)
@@ -80,4 +83,3 @@ def _change(member: Member, event: ChangeEvent, size_bytes: int) -> None:
         if document_bytes > MAX_VALUE_BYTES:
             raise BadEvent(Reason.TOO_LARGE, f"expected the document to stay within {MAX_VALUE_BYTES} bytes")
     member.document, member.document_bytes = changed, document_bytes
-    member.touched |= touched

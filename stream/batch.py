@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from models.apply import Outcome, apply_one
-from models.event import BadEvent, ChangeEvent, Op, decode_key, decode_value
+from models.event import DELETE, BadEvent, ChangeEvent, decode_key, decode_value
 from models.member import Member, encode
 from models.member import decode as decode_state
 from models.position import NOWHERE, position_of
@@ -29,6 +29,7 @@ from stream.publication import Publication
 from stream.source_topic import Record
 
 DEAD_LETTER = "dead_letter"
+_APPLIED, _REPLAYED = Outcome.APPLIED, Outcome.REPLAYED  # as in models/event.py
 
 
 class Touched(msgspec.Struct, gc=False):
@@ -136,14 +137,14 @@ def apply_many(batch: Batch, events: Events, states: Sequence[bytes | None]) -> 
             position = base + record.offset
             try:
                 outcome = (
-                    Outcome.REPLAYED
+                    _REPLAYED
                     if position <= done_position
                     else apply_one(member, position, event, len(record.value or b""))
                 )
             except BadEvent as error:
                 _refuse(batch, record, error)
                 continue
-            if outcome is Outcome.APPLIED:
+            if outcome is _APPLIED:
                 n_applied += 1
                 touched.changed = True
                 if member.document is None:  # what follows is a fresh member, in this batch or another
@@ -155,10 +156,10 @@ def apply_many(batch: Batch, events: Events, states: Sequence[bytes | None]) -> 
                 continue
             batch.outcomes[outcome] += 1
             # Without a document only a delete wrote to Redis: what failed for want of one must make no tombstone.
-            if outcome is Outcome.REPLAYED and (member.document is not None or event.op is Op.DELETE):
+            if outcome is _REPLAYED and (member.document is not None or event.op is DELETE):
                 touched.replayed_position = position
     if n_applied:
-        batch.outcomes[Outcome.APPLIED] += n_applied
+        batch.outcomes[_APPLIED] += n_applied
     return members
 
 
@@ -219,7 +220,7 @@ def to_deletion(key: bytes, member: Member, position: int) -> Deletion:
 
 def _refuse(batch: Batch, record: Record, error: BadEvent) -> None:
     if position_of(batch.progress.epoch, record.offset) <= batch.done_position:  # a replay makes no other dead letter
-        batch.outcomes[Outcome.REPLAYED] += 1
+        batch.outcomes[_REPLAYED] += 1
         return
     batch.outcomes[DEAD_LETTER] += 1
     batch.dead_letters.append(DeadLetter(record, error))

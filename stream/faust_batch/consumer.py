@@ -5,6 +5,7 @@ The law of this file:
    book-keeping, and Faust's own commit timer, stop and rebalance code commit that number.
 2. One batch per partition is in flight, at most two of them large (one is computed while the other is written out), and
    one fetch beside them (aiokafka prefetches one), no more: that is the back-pressure. Small ones end together.
+   The head of another backlog, fetched beside a large batch, is held for what comes next of it (held.py).
    Heartbeats come from aiokafka's own thread, so neither a long batch nor a waiting handler costs the membership.
 3. Positions move only while the loop is parked (no fetch, no batch in flight). Records that arrive for a generation
    that is over are dropped, and then every position is sought again, the changelogs' too: dropping without seeking
@@ -27,6 +28,7 @@ from faust.types import TP
 
 from stream.faust_batch.consumer_thread import BatchThread
 from stream.faust_batch.errors import Fenced, StartError
+from stream.faust_batch.held import Held
 from stream.faust_batch.in_flight import FEW_RECORDS, InFlight
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._next: dict[TP, int] = {}  # everything below is durable
         self._in_flight = InFlight(self._handle)
+        self._held = Held()
         self._parked = asyncio.Event()
         self._parked.set()
         self._revoking = False
@@ -125,6 +128,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         if not self.flow_active or self._must_seek:
             await self._settle(asyncio.ALL_COMPLETED)
         if not self.flow_active:
+            self._must_seek = self._must_seek or bool(self._held)
             self._parked.set()
             await self.wait(self.can_resume_flow)
             return
@@ -139,7 +143,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         generation = self.app.consumer_generation_id
         fetched = await self._fetch(active)
         if not self.flow_active or generation != self.app.consumer_generation_id:
-            self._must_seek = self._must_seek or bool(fetched)  # law 3
+            self._must_seek = self._must_seek or bool(fetched or self._held)  # law 3
             return
         self._tick()
         work = []
@@ -150,7 +154,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             else:
                 self.app.tables.recovery.feed(tp, records)
         await self.app.tables.recovery.after_fetch()
-        if work:
+        if work := self._held.sift(work, self._in_flight.largest, self.end_of):
             await self._begin(work)
         n_large = self._in_flight.n_large
         if not n_large:
@@ -245,6 +249,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         raise RuntimeError("the handler ignores its cancellation: stopping rather than running beside a new owner")
 
     async def _seek_to_next(self) -> None:
+        self._held.clear()
         assigned = self.assignment()
         committed = await self._thread.seek_to_committed()
         for tp in (tp for tp in assigned if tp.topic == self.app.source_topic):

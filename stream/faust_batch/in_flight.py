@@ -45,6 +45,11 @@ class InFlight:
         """How many of them come from a backlog."""
         return sum(len(records) > FEW_RECORDS for _, records in self._batches.values())
 
+    @property
+    def largest(self) -> int:
+        """The records of the largest of them."""
+        return max([len(records) for _, records in self._batches.values()], default=0)
+
     def begin(self, tp: TP, records: list[Any]) -> None:
         """Hand a batch to the handler; its partition must have none in flight."""
         self._batches[tp] = asyncio.ensure_future(self._handle(tp, records)), records

@@ -16,6 +16,7 @@ import pytest
 from faust.types import TP
 
 from stream.faust_batch.consumer import BatchConsumer
+from stream.faust_batch.held import Held
 from stream.faust_batch.in_flight import FEW_RECORDS, InFlight
 
 N_PARTITIONS = 4
@@ -68,6 +69,7 @@ class Consumer(BatchConsumer):
         self.log: Any = SimpleNamespace(error=lambda *args: None, warning=lambda *args: None)
         self.flow_active, self.can_resume_flow, self.suspend_flow = True, asyncio.Event(), asyncio.Event()
         self._in_flight, self._next, self._read_offset = InFlight(self._handle), {}, {}
+        self._held = Held()
         self._parked, self._must_seek, self._revoking, self._alive_at = asyncio.Event(), False, False, 0.0
         self._n_records, self._n_at_once = n_records, n_at_once
         self._offset = 0
@@ -76,6 +78,9 @@ class Consumer(BatchConsumer):
 
     async def wait(self, event: asyncio.Event) -> None:  # type: ignore[override]
         await event.wait()
+
+    def end_of(self, tp: TP) -> int | None:
+        return None
 
     def _get_active_partitions(self) -> set[TP]:
         return {TP("docs", partition) for partition in range(N_PARTITIONS)}

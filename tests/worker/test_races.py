@@ -15,6 +15,7 @@ import pytest
 from faust.types import TP
 
 from stream.faust_batch.consumer import BATCH_GRACE_S, BatchConsumer
+from stream.faust_batch.held import Held
 from stream.faust_batch.in_flight import InFlight
 
 TOPIC, CHANGELOG, REVOKED = TP("docs", 0), TP("changelog", 0), TP("changelog", 1)
@@ -63,10 +64,15 @@ class Consumer(BatchConsumer):
         )
         self.flow_active, self.can_resume_flow, self.suspend_flow = True, asyncio.Event(), asyncio.Event()
         self._in_flight = InFlight(self._handle)
+        self._held = Held()
         self._parked, self._must_seek, self._revoking, self._alive_at = asyncio.Event(), False, False, 0.0
         self._next, self._wanted, self._thread = {TOPIC: 5}, {}, Thread()
         self._during_the_fetch = during_the_fetch
+        self._brings: dict[Any, list[Any]] = {TOPIC: [SimpleNamespace(offset=5)], CHANGELOG: [object()]}
         self.handled: list[TP] = []
+
+    def end_of(self, tp: TP) -> int | None:
+        return None
 
     def _get_active_partitions(self) -> set[TP]:
         return {TOPIC, CHANGELOG}
@@ -76,7 +82,7 @@ class Consumer(BatchConsumer):
 
     async def _fetch(self, active: frozenset[TP]) -> dict[Any, list[Any]]:
         self._during_the_fetch(self)
-        return {TOPIC: [object()], CHANGELOG: [object()]}
+        return self._brings
 
     async def _begin(self, work: list[tuple[TP, list[Any]]]) -> None:
         self.handled += [tp for tp, _ in work]
@@ -110,6 +116,20 @@ async def test_what_a_dropped_fetch_has_taken_is_read_again(rebalance: Callable[
     await consumer._step()
     assert consumer._thread.sought == {TOPIC: 5, CHANGELOG: 7}
     assert consumer.handled == [TOPIC]
+
+
+@pytest.mark.parametrize("rebalance", [new_generation, stopped_flow])
+async def test_what_is_held_is_read_again_after_a_rebalance(rebalance: Callable[[Consumer], None]) -> None:
+    """Also if the overtaken fetch brought nothing: the partition may be another worker's by now."""
+    consumer = Consumer(rebalance)
+    consumer._held.sift([(TOPIC, [SimpleNamespace(offset=5)])], 10_000, lambda tp: 10_000)
+    consumer._brings = {}
+    await consumer._step()
+    consumer.flow_active, consumer._during_the_fetch = True, lambda consumer: None
+    await consumer._step()
+    assert consumer._thread.sought == {TOPIC: 5, CHANGELOG: 7}
+    assert consumer.handled == []
+    assert not consumer._held
 
 
 async def test_a_fetcher_that_is_cancelled_leaves_positions_to_seek() -> None:
