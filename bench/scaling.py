@@ -282,6 +282,9 @@ def text(results: dict[str, Any]) -> list[str]:
             ],
         ),
         "",
+        "Only what is touched is evaluated; but each further model's columns and membership are bytes of the member's",
+        "state, in the changelog, on disk and in Redis.",
+        "",
         f"Two workers on two partitions each against one on four: {rate['2'] / rate['1']:.2f} × "
         f"({rate['2']:,.0f} against {rate['1']:,.0f} events/s, medians of 3)."
         + (
