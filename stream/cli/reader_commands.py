@@ -88,14 +88,14 @@ def explain(
     if json:
         print_json({"member_id": member, "as_of_ms": state.as_of_ms, "explanation": explanation})
     else:
-        print_explanation(member, state, explanation)
+        print_explanation(member, state.as_of_ms, explanation)
 
 
-def print_explanation(member_id: str, state: Member, explanation: Explanation) -> None:
+def print_explanation(member_id: str, at_ms: int, explanation: Explanation) -> None:
     """Print an explanation as a table with its conclusion."""
     cluster, following = explanation.cluster, explanation.next_cluster
     out.print(
-        f"[bold]{escape(member_id)}[/] under [bold]{explanation.model}[/], as of {format_ms(state.as_of_ms)}: "
+        f"[bold]{escape(member_id)}[/] under [bold]{explanation.model}[/], as of {format_ms(at_ms)}: "
         f"cluster [bold]{escape(f'{cluster.id} {cluster.name}')}[/]"
     )
     table = Table("predictor", box=None, pad_edge=False, header_style="dim")

@@ -9,7 +9,6 @@ from typing import Any
 from rich.table import Table
 
 from models.explain import Explanation, explain_one
-from models.member import Member
 from models.model import Model
 from stream.cli.console import out
 from stream.cli.reader_commands import print_explanation
@@ -37,7 +36,7 @@ class Result:
     freshness_s: list[float]
     lookup_s: list[float]
     verification: Verification
-    explained: list[tuple[str, Member, Explanation]]
+    explained: list[tuple[str, int, Explanation]]  # member id, as of (ms)
     names: dict[str, dict[int, str]]  # model → cluster id → name
 
     def summary(self) -> dict[str, Any]:
@@ -57,17 +56,16 @@ class Result:
 
 
 async def explain_some(
-    settings: Settings, models: Sequence[Model], verification: Verification
-) -> list[tuple[str, Member, Explanation]]:
-    """Return the first member of each cluster with its state, as the changelog has it, explained."""
+    settings: Settings, models: Sequence[Model], verification: Verification, at_ms: int
+) -> list[tuple[str, int, Explanation]]:
+    """Return the first member of each cluster with its state, as the changelog has it, explained as of a time."""
     model = next(model for model in models if model.name == EXPLAINED)
     first: dict[int, str] = {}
     for member_id, memberships in verification.held.items():
         first.setdefault(memberships[EXPLAINED], member_id)
     chosen = [member_id for _, member_id in sorted(first.items())]
     states = await read_members(settings.kafka_bootstrap, settings.changelog_topic, chosen)
-    found = [(member_id, states[member_id]) for member_id in chosen]
-    return [(m_id, member, explain_one(model, member.document or {}, member.as_of_ms)) for m_id, member in found]
+    return [(m_id, at_ms, explain_one(model, states[m_id].document or {}, at_ms)) for m_id in chosen]
 
 
 def show_result(result: Result) -> None:
@@ -84,8 +82,8 @@ def show_result(result: Result) -> None:
         table.add_section()
     out.print(table)
     out.print()
-    for member_id, member, explanation in result.explained:
-        print_explanation(member_id, member, explanation)
+    for member_id, at_ms, explanation in result.explained:
+        print_explanation(member_id, at_ms, explanation)
         out.print()
     figures = Table(box=None, pad_edge=False, show_header=False)
     figures.add_row("events", f"{result.events:,} purchases of {summary['members']:,} members")

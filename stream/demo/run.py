@@ -2,7 +2,8 @@
 
 1. The first part of the history waits in Kafka when the worker starts: how fast does it catch up?
 2. The rest arrives at a steady rate: how long until an event is readable in Redis, seen from outside?
-3. Look-ups are timed, and every member in Redis is compared with a recomputation that shares no code with the worker.
+3. Days have passed for everybody: how soon is each member what it is on the last day?
+4. Look-ups are timed, and every member in Redis is compared with a recomputation that shares no code with the worker.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from importlib.resources import files
@@ -26,7 +28,7 @@ from stream.cli.console import err, print_json
 from stream.demo.history import Change, changes, histories
 from stream.demo.measure import Freshness, time_lookups, worker_counters
 from stream.demo.result import Result, explain_some, show_result
-from stream.demo.verify import verify
+from stream.demo.verify import n_due, verify
 from stream.embedded import EmbeddedKafka, EmbeddedValkey
 from stream.lookup import AsyncLookup
 from stream.model_source import read_model
@@ -43,7 +45,7 @@ N_LOOKUPS = 20_000
 SAMPLE = 10  # every tenth live event is watched until it is readable: enough for a p99, little load
 LINGER_MS = 2  # the producer's; part of the freshness
 START_TIMEOUT_S = 60.0
-SETTLE_TIMEOUT_S = 30.0
+SETTLE_TIMEOUT_S = 60.0
 _POLL_S = 0.05  # how exactly the catching-up is timed; each look costs the worker a millisecond
 
 
@@ -131,12 +133,15 @@ async def _replay(settings: Settings, worker: WorkerProcess) -> Result:
         seconds = await asyncio.to_thread(_catch_up, settings, worker, len(backlog), progress, task)
         task = progress.add_task(f"the rest as it happens, {LIVE_RATE:,} purchases/s", total=len(live))
         freshness = await _send_live(settings, live, progress, task)
-    histories_by_member = histories()
+        histories_by_member, last_day_ms = histories(), events[-1].at_ms
+        member_ids = list(histories_by_member)
+        task = progress.add_task("whom time alone moves, until the last day", total=len(member_ids))
+        await asyncio.to_thread(_wait_for_the_due, settings, worker, member_ids, last_day_ms, progress, task)
     err.print(f"[dim]{N_LOOKUPS:,} look-ups, then every member compared with a recomputation …[/]")
-    lookups = time_lookups(settings.redis_url, list(histories_by_member), N_LOOKUPS)
-    verification = verify(settings.redis_url, histories_by_member)
+    lookups = time_lookups(settings.redis_url, member_ids, N_LOOKUPS)
+    verification = verify(settings.redis_url, histories_by_member, last_day_ms)
     counters = worker_counters(settings.metrics_port)
-    explained = await explain_some(settings, models, verification)
+    explained = await explain_some(settings, models, verification, last_day_ms)
     return Result(
         events=len(events),
         dead_letters=int(counters["dead_letter"]),
@@ -164,6 +169,20 @@ def _catch_up(settings: Settings, worker: WorkerProcess, n: int, progress: Progr
             return time.perf_counter() - started
         worker.check()
         time.sleep(_POLL_S)
+
+
+def _wait_for_the_due(
+    settings: Settings, worker: WorkerProcess, member_ids: Sequence[str], at_ms: int, progress: Progress, task: TaskID
+) -> None:
+    """Wait until everybody is in Redis as of a time. Raises ServerError when that takes too long."""
+    give_up_at = time.monotonic() + SETTLE_TIMEOUT_S
+    while n := n_due(settings.redis_url, member_ids, at_ms):
+        progress.update(task, completed=len(member_ids) - n)
+        worker.check()
+        if time.monotonic() > give_up_at:
+            raise ServerError(f"{n:,} members are not as of the last day after {SETTLE_TIMEOUT_S:g} s. Next: report it")
+        time.sleep(0.2)  # each look takes the worker's core some time
+    progress.update(task, completed=len(member_ids))
 
 
 async def _send_live(settings: Settings, live: list[Change], progress: Progress, task: TaskID) -> list[float]:

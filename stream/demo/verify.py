@@ -6,13 +6,14 @@ Read by redis-py from the raw hashes (docs/redis.md), computed by stream.demo.or
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import redis
 
 from stream.demo.history import History
 from stream.demo.oracle import recompute_all
-from stream.keyspace import parse_position
+from stream.keyspace import Position, parse_position
 
 _CHUNK = 1_000
 
@@ -23,7 +24,7 @@ class Verification:
 
     Attributes:
         members: how many members were looked at.
-        wrong: of them, members that are missing or have another cluster than recomputed at their as-of time.
+        wrong: of them, members that are missing or have another cluster than recomputed.
         clusters: model → cluster id → members.
         held: member id → model → cluster id.
     """
@@ -34,22 +35,24 @@ class Verification:
     held: dict[str, dict[str, int]]
 
 
-def verify(url: str, histories: dict[str, History]) -> Verification:
-    """Compare all members under all models."""
-    held: dict[str, dict[str, int]] = {}
-    as_of: dict[str, int] = {}
+def n_due(url: str, member_ids: Sequence[str], at_ms: int) -> int:
+    """Return how many members aren't yet what they are at a time: missing, or of a validity that ended by then."""
+    found = _read(url, member_ids)
+    ends = [position.valid_until_ms for position, _ in found.values()]
+    return len(member_ids) - len(found) + sum(end is not None and end <= at_ms for end in ends)
+
+
+def verify(url: str, histories: dict[str, History], at_ms: int | None = None) -> Verification:
+    """Compare all members under all models.
+
+    Args:
+        at_ms: as of when they are recomputed; None: each as of its own last scoring.
+    """
     member_ids = list(histories)
-    with redis.Redis.from_url(url, decode_responses=True) as client:
-        for start in range(0, len(member_ids), _CHUNK):
-            part = member_ids[start : start + _CHUNK]
-            pipeline = client.pipeline(transaction=False)
-            for member_id in part:
-                pipeline.hgetall(f"ms:member:{member_id}")
-            for member_id, fields in zip(part, pipeline.execute(), strict=True):
-                if fields:
-                    as_of[member_id] = parse_position(fields.pop("pos").encode()).as_of_ms
-                    held[member_id] = {name.split("@")[0]: int(v.split(":")[0]) for name, v in fields.items()}
-    expected = recompute_all({member_id: histories[member_id] for member_id in as_of}, as_of)
+    found = _read(url, member_ids)
+    held = {member_id: clusters for member_id, (_, clusters) in found.items()}
+    as_of = {member_id: position.as_of_ms if at_ms is None else at_ms for member_id, (position, _) in found.items()}
+    expected = recompute_all(histories, as_of)
     wrong = sum(held.get(member_id) != expected.get(member_id, {}) for member_id in member_ids)
     clusters: dict[str, Counter[int]] = {}
     for memberships in held.values():
@@ -61,3 +64,20 @@ def verify(url: str, histories: dict[str, History]) -> Verification:
         {model: dict(sorted(counts.items())) for model, counts in sorted(clusters.items())},
         held,
     )
+
+
+def _read(url: str, member_ids: Sequence[str]) -> dict[str, tuple[Position, dict[str, int]]]:
+    """Return the position and the clusters of the members that are there."""
+    found: dict[str, tuple[Position, dict[str, int]]] = {}
+    with redis.Redis.from_url(url, decode_responses=True) as client:
+        for start in range(0, len(member_ids), _CHUNK):
+            part = member_ids[start : start + _CHUNK]
+            pipeline = client.pipeline(transaction=False)
+            for member_id in part:
+                pipeline.hgetall(f"ms:member:{member_id}")
+            for member_id, fields in zip(part, pipeline.execute(), strict=True):
+                if fields:
+                    position = parse_position(fields.pop("pos").encode())
+                    clusters = {name.split("@")[0]: int(value.split(":")[0]) for name, value in fields.items()}
+                    found[member_id] = position, clusters
+    return found
