@@ -37,12 +37,21 @@ class ServerError(RuntimeError):
     """A local server is missing or did not start. The text ends with what to do next."""
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A TCP port free on the loopback interface at the moment of the call."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port free on the loopback interface at the moment of the call; never one that this process was given before.
+
+    (The system may name a port twice while nobody listens there yet, and then the second server can't.)
+    """
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 def check_free(port: int, purpose: str) -> None:

