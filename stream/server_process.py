@@ -41,7 +41,7 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A TCP port free on the loopback interface at the moment of the call; never one that this process was given before.
+    """A TCP port free on the loopback interface at the moment of the call; never one that it has returned before.
 
     (The system may name a port twice while nobody listens there yet, and then the second server can't.)
     """
