@@ -1,4 +1,4 @@
-"""`visible` with 500 campaigns against a bare HGETALL of the member's hash.
+"""`visible` with 500 campaigns against a bare HGETALL of a hash with the same member's memberships.
 
     python -m bench.visible [--small]
 
@@ -27,10 +27,10 @@ import redis
 import redis.asyncio
 from hiredis import pack_command
 
-from bench.lookups import DAY_MS, MODELS, Times, fill, percentiles
+from bench.lookups import DAY_MS, MODELS, Times, as_hashes, fill, percentiles
 from bench.results_file import about, machine, save, table
 from stream.embedded import EmbeddedValkey
-from stream.keyspace import Announcement, PublishedCampaign, PublishedModel, member_key
+from stream.keyspace import Announcement, PublishedCampaign, PublishedModel
 from stream.lookup import AsyncLookup, Lookup
 from stream.projection import Projection
 from stream.wire import AsyncWire, SyncWire, parse_url
@@ -93,12 +93,12 @@ async def contenders(url: str, members: Iterator[str], rounds: int) -> dict[str,
     found: dict[str, list[Times]] = {}
 
     def hgetall(member: str) -> bytes:
-        return pack_command((b"HGETALL", member_key(member.encode())))
+        return pack_command((b"HGETALL", b"hash:" + member.encode()))
 
     wire = SyncWire(parse_url(url), "bench", 1.0)
     with Lookup(url) as lookup, redis.Redis.from_url(url) as client:
         calls: list[Callable[[str], object]] = [
-            lambda member: client.hgetall(f"ms:member:{member}"),
+            lambda member: client.hgetall(f"hash:{member}"),
             lambda member: wire.call(hgetall(member), 1),
             lookup.visible,
         ]
@@ -108,7 +108,7 @@ async def contenders(url: str, members: Iterator[str], rounds: int) -> dict[str,
     awire = AsyncWire(parse_url(url), "bench", 1.0)
     async with AsyncLookup(url) as alookup, redis.asyncio.Redis.from_url(url) as aclient:
         acalls: list[Callable[[str], Awaitable[object]]] = [
-            lambda member: aclient.hgetall(f"ms:member:{member}"),
+            lambda member: aclient.hgetall(f"hash:{member}"),
             lambda member: awire.call(hgetall(member), 1),
             alookup.visible,
         ]
@@ -123,7 +123,9 @@ def measure(rounds: int) -> dict[str, Any]:
     results: dict[str, Any] = {"machine": machine(), "places": {}}
     cores = sorted(os.sched_getaffinity(0))
     with EmbeddedValkey() as valkey:
-        members = cycle(asyncio.run(fill(valkey.url, 10_000)))
+        filled = asyncio.run(fill(valkey.url, 10_000))
+        as_hashes(valkey.url, filled)
+        members = cycle(filled)
         for thread in os.listdir(f"/proc/{valkey.pid}/task"):
             os.sched_setaffinity(int(thread), {cores[0]})
         places = {"same core": cores[0], "other core": cores[-1]} if len(cores) > 1 else {"same core": cores[0]}

@@ -30,22 +30,8 @@ class Entry:
 KEYSPACE: tuple[Entry, ...] = (
     Entry(
         "ms:member:<member_id>",
-        "hash",
-        (
-            Field(
-                "<model>@<version>",
-                "<cluster>:<since_ms>",
-                "cluster id, and when it last changed (of an uploaded list: when that was uploaded; only members on it "
-                "have the field)",
-            ),
-            Field(
-                "pos",
-                "<epoch>:<partition>:<offset>:<as_of_ms>:<valid_until_ms>",
-                "last applied event (of which epoch of the topic); the time scoring used; until when the clusters hold "
-                "(empty: for ever; `gone`: a tombstone, the member was deleted). Absent: no document, the member is "
-                "only on lists",
-            ),
-        ),
+        "string",
+        (Field("", "<pos>&#124;<model>@<version>=<cluster>:<since_ms>…", "the member's row: see below"),),
         "worker (write.lua, list.lua, forget.lua)",
         "look-ups",
         "for ever; a tombstone 24 h",

@@ -4,11 +4,15 @@ Laws:
 - Everything is readable text in UTF-8; numbers are decimal integers, times are Unix milliseconds.
 - Offsets and times stay below 2**53: the guard compares them inside Redis, where numbers are doubles.
 - The small keys share the hash tag `{meta}`, so that a Redis Cluster keeps them in one slot.
+- A member's row is one string: `pos`, then `|<model>@<version>=<cluster>:<since_ms>` of each computed version, then, of a
+  member that is on uploaded lists, another `|` and the same of these. So a writer of computed versions replaces what
+  stands before the lists as it is, and a reader finds a version by the text between `|` and `=` (`marker`). None of
+  these characters is allowed in a model's name.
 - Pure: bytes in, frozen values out. No Redis client is imported here.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,8 +33,9 @@ PARTITIONS = b"partitions"
 #: The type of a model that is an uploaded list: who isn't on it has no field of it.
 LIST = "list"
 
+#: What `parse_row` calls a row's head.
 POS = b"pos"
-GONE = b":gone"  # the end of a tombstone's `pos`
+GONE = b":gone"  # the end of a tombstone, which is nothing but `pos`
 
 # A day: longer than any paused worker is left unnoticed, so its late write meets the tombstone; short
 # enough that an erased member's id does not stay in Redis.
@@ -117,7 +122,7 @@ class Scored(NamedTuple):
 
 
 def member_key(member_id: bytes) -> bytes:
-    """The key of a member's hash; any bytes are allowed in an id, memberstream's own are UTF-8."""
+    """The key of a member's row; any bytes are allowed in an id, memberstream's own are UTF-8."""
     return MEMBER_PREFIX + member_id
 
 
@@ -129,6 +134,37 @@ def counts_key(campaign: str) -> bytes:
 def membership_field(model: str, version: int) -> bytes:
     """`<model>@<version>`."""
     return f"{model}@{version}".encode()
+
+
+def marker(field: bytes) -> bytes:
+    """What a membership follows in a member's row: `|<model>@<version>=`."""
+    return b"|" + field + b"="
+
+
+def cluster_in(row: bytes, after: bytes) -> bytes:
+    """The cluster that follows a marker in a member's row; empty if the marker isn't there."""
+    return row.partition(after)[2].partition(b":")[0]
+
+
+def row_format(fields: Sequence[bytes]) -> bytes:
+    """A member's row for `%`: the five parts of `pos`, the last as bytes, then cluster and since_ms of each field."""
+    return b"%d:%d:%d:%d:%b" + b"".join([marker(field) + b"%d:%d" for field in fields])
+
+
+def parse_row(row: bytes | None) -> dict[bytes, bytes]:
+    """`pos`, if there is one, and each membership by its field; nothing of a member without a row.
+
+    Raises KeyspaceError.
+    """
+    pos, *memberships = (row or b"").split(b"|")
+    found = {POS: pos} if pos else {}
+    for membership in memberships:
+        field, equals, value = membership.partition(b"=")
+        if equals:
+            found[field] = value
+        elif field:
+            raise KeyspaceError(f"row: expected <pos>|<model>@<version>=<cluster>:<since_ms>…, found {row!r}")
+    return found
 
 
 def split_field(field: bytes) -> tuple[str, int]:
@@ -150,10 +186,8 @@ def parse_membership(value: bytes) -> tuple[int, int]:
 
 def format_position(position: Position) -> bytes:
     """`<epoch>:<partition>:<offset>:<as_of_ms>:<valid_until_ms>`."""
-    epoch, partition, offset, as_of_ms, valid_until_ms = position
-    if valid_until_ms is None:
-        return b"%d:%d:%d:%d:" % (epoch, partition, offset, as_of_ms)
-    return b"%d:%d:%d:%d:%d" % (epoch, partition, offset, as_of_ms, valid_until_ms)
+    *rest, valid_until_ms = position
+    return b"%d:%d:%d:%d:%b" % (*rest, b"" if valid_until_ms is None else b"%d" % valid_until_ms)
 
 
 def format_tombstone(position: Position) -> bytes:
@@ -161,9 +195,9 @@ def format_tombstone(position: Position) -> bytes:
     return b"%d:%d:%d:%d:gone" % position[:4]
 
 
-def is_tombstone(pos: bytes) -> bool:
-    """Whether `pos` says that the member was deleted."""
-    return pos.endswith(GONE)
+def is_tombstone(row: bytes) -> bool:
+    """Whether a row, or its `pos`, says that the member was deleted."""
+    return row.endswith(GONE)
 
 
 def parse_position(value: bytes) -> Position:

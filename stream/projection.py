@@ -12,6 +12,7 @@ import hashlib
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
+from itertools import chain
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self, cast
 
@@ -22,11 +23,10 @@ from stream import keyspace
 from stream.keyspace import Announcement, Beacon, Position, Scored
 from stream.wire import AsyncCluster, AsyncWire, Paced, Piece, ReplyError, WireError, explain, parse_url
 
-# A call may occupy Redis for 200 µs; longer ones are felt in look-ups' p99. A member costs the server about as much as
-# 8 fields plus its own, 8 µs with 2 fields on two busy cores: so 20 members of 2 fields, 14 of 6. Method and
-# numbers: `bench/redis_contract.py` (INFO commandstats) and docs/redis.md, "What it costs".
-CALL_COST = 200
-MEMBER_COST = 8
+# A call may occupy Redis for 200 µs; longer ones are felt in look-ups' p99. A member costs the server 2 to 4 µs, more
+# on busy cores, and hardly more with many fields. Method and numbers: `bench/redis_contract.py` (INFO commandstats) and
+# docs/redis.md, "What it costs".
+MEMBERS_PER_CALL = 20
 # Calls go one at a time (stream.wire.Paced). Beside a worker at saturation, the p99 of look-ups on Valkey's core was
 # 1,470 µs with whole batches sent at once, 375 µs with two calls under way, 290 µs with one, 105 µs when idle; the
 # worker's events/s and CPU stayed what they were (`python -m bench.latency`).
@@ -56,7 +56,7 @@ class PartitionMismatch(Exception):
 class Update(NamedTuple):
     """A member's memberships at a position (models/position.py). Times in ms.
 
-    `fields`: of the hash, one per membership; `memberships`: (cluster, since_ms) of each.
+    `fields`: of the member's row, one per membership; `memberships`: (cluster, since_ms) of each.
     """
 
     member_id: bytes
@@ -153,7 +153,7 @@ class Projection:
         self._endpoint = parse_url(url)
         self._write, self._forget = Script("guard", "write"), Script("guard", "forget")
         self._beacon, self._finish, self._models = Script("beacon"), Script("finish"), Script("models")
-        self._list, self._drop = Script("list"), Script("drop")
+        self._list, self._drop = Script("row", "list"), Script("row", "drop")
         self._scripts = (
             *(self._write, self._forget, self._beacon, self._finish, self._models),
             *(self._list, self._drop, *more),
@@ -170,7 +170,6 @@ class Projection:
     async def write(self, partition: int, updates: Sequence[Update | Deletion]) -> int:
         """Writes updates and deletions of one partition; returns how many the guard refused as too old.
 
-        All updates have the same fields (ValueError otherwise).
         Raises PartitionMismatch if a member was last written from another partition; the others are written.
         """
         calls = [*self._pack_updates(partition, updates), *self._pack_deletions(partition, updates)]
@@ -188,35 +187,26 @@ class Projection:
         return refused
 
     def _pack_updates(self, partition: int, updates: Sequence[Update | Deletion]) -> Iterator[Piece]:
+        size = 1 if self._endpoint.is_cluster else MEMBERS_PER_CALL  # there the keys of one call must share a slot
         fields: tuple[bytes, ...] | None = None
-        head: tuple[bytes | int, ...] = ()
-        prefix = keyspace.MEMBER_PREFIX
+        row_format, prefix, flat = b"", keyspace.MEMBER_PREFIX, chain.from_iterable
         keys: list[bytes] = []
-        args: list[bytes | int] = []
-        size = 1
+        rows: list[bytes] = []
         for update in updates:
             if isinstance(update, Deletion):
                 continue
             member_id, position, as_of_ms, valid_until_ms, its_fields, memberships = update
             if its_fields is not fields:
-                if fields is None:
-                    fields, head = its_fields, (len(its_fields), *its_fields)
-                    if not self._endpoint.is_cluster:  # there the keys of one call must share a slot
-                        size = max(1, CALL_COST // (len(fields) + MEMBER_COST))
-                elif its_fields != fields:
-                    raise ValueError(f"memberships of one write: expected fields {fields!r} for every member")
-            if len(keys) == size:
-                yield self._write.pack(keys, (*head, *args))
-                keys, args = [], []
-            keys.append(prefix + member_id)
+                fields, row_format = its_fields, keyspace.row_format(its_fields)
             epoch, offset = split_position(position)
-            if valid_until_ms is None:
-                args.append(b"%d:%d:%d:%d:" % (epoch, partition, offset, as_of_ms))
-            else:
-                args.append(b"%d:%d:%d:%d:%d" % (epoch, partition, offset, as_of_ms, valid_until_ms))
-            args += [b"%d:%d" % membership for membership in memberships]
+            until = b"" if valid_until_ms is None else b"%d" % valid_until_ms
+            keys.append(prefix + member_id)
+            rows.append(row_format % (epoch, partition, offset, as_of_ms, until, *flat(memberships)))
+            if len(keys) == size:
+                yield self._write.pack(keys, rows)
+                keys, rows = [], []
         if keys:
-            yield self._write.pack(keys, (*head, *args))
+            yield self._write.pack(keys, rows)
 
     def _pack_deletions(self, partition: int, updates: Sequence[Update | Deletion]) -> Iterator[Piece]:
         gone = [update for update in updates if isinstance(update, Deletion)]

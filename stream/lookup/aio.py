@@ -122,10 +122,10 @@ class AsyncLookup:
         while found is None:
             request = Request(batch.ids, self._copy)
             try:
-                replies = [reply for some in await cluster.call(request.pieces()) for reply in some]
-                newer = request.newer_copy(replies, self._endpoint)
-                self._copy = newer or self._copy
-                found = request.answers(replies, newer)
+                replies = request.gathered(await cluster.call(request.pieces()), self._endpoint)
+                newer, found = request.read(replies, self._endpoint)
+                if newer is not None:
+                    self._copy = newer
             except ConnectionLost as error:
                 if batch.retried or self._closed:
                     self._fail(batch, error)
@@ -170,10 +170,9 @@ class AsyncLookup:
 
     def _receive(self, link: Link, batch: _Batch, request: Request, replies: list[Any]) -> None:
         try:
-            newer = request.newer_copy(replies, self._endpoint)
+            newer, found = request.read(replies, self._endpoint)
             if newer is not None:
                 self._copy = newer
-            found = request.answers(replies, newer)
         except Exception as fault:  # LookupUnavailable, KeyspaceError: the callers' to see
             batch.fail(fault)
             return

@@ -2,16 +2,15 @@
 
 The status, first rule that applies:
 1. `rebuilding`: the epoch is absent, or changed between the reads. What is found is right; something may be missing.
-2. `unknown member`: no hash, or a tombstone. Said only when the epoch was the same before and after the
-   member was read, so never because Redis had been emptied. (No `pos`, but a field of a live list: the member has no
+2. `unknown member`: no row, or a tombstone. Said only when the epoch was there when the member was read, so never because Redis had been emptied. (No `pos`, but a live list: the member has no
    document and is on that list. Nothing about it can grow old: `current`.)
-3. `rebuilding`, too: a computed model's live version has no field in the member's hash; it is still being computed.
-   (Who has no field of a list isn't on it.)
+3. `rebuilding`, too: a computed model's live version isn't in the member's row; it is still being computed.
+   (Who has none of a list isn't on it.)
 4. `stale`: the member's partition has no beacon, or one written more than 30 s ago (its worker is dead or cut off);
    or `valid_until` has passed by the system's own clock = beacon.clock_ms + (now − beacon.written_ms).
 5. `current`.
 
-An Answer keeps Redis' bytes and reads them when asked: a caller wants one cluster of a hundred members, and
+An Answer keeps the row and reads them when asked: a caller wants one cluster of a hundred members, and
 making all values for all of them costs more than the round trip.
 """
 
@@ -23,8 +22,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from stream import keyspace
-from stream.keyspace import Beacon, Position
-from stream.lookup.campaigns import Campaigns, Row
+from stream.keyspace import Beacon, Position, cluster_in
+from stream.lookup.campaigns import Campaigns
 
 
 class Status(StrEnum):
@@ -51,11 +50,11 @@ class Membership(NamedTuple):
 
 
 class LiveModel(NamedTuple):
-    """A model as readers see it: its live version, where its value stands in a member's row, its clusters' names."""
+    """A model as readers see it: its live version, what its membership follows in a row, its clusters' names."""
 
     model: str
     version: int
-    slot: int
+    marker: bytes
     names: Mapping[int, str]
 
 
@@ -72,54 +71,34 @@ class Visible(NamedTuple):
 
 
 class Meta(NamedTuple):
-    """The small keys, as read at one moment.
+    """The small keys, as read at one moment. `scored`, `listed`: markers of the computed versions and of the lists."""
 
-    `fields`: what to ask of a member, in the order of its row: `pos`, computed versions, lists. `n_scored`: how many
-    come before the lists.
-    """
-
-    fields: tuple[bytes, ...]
-    n_scored: int
+    scored: tuple[bytes, ...]
+    listed: tuple[bytes, ...]
     models: Mapping[str, LiveModel]
-    beacons: Mapping[int, Beacon]
+    beacons: Mapping[bytes, Beacon]
     campaigns: Campaigns
 
 
-class _Clocks(dict[bytes, int | None]):
-    """Partition, as `pos` has it → the system's own clock there, ms; None: its worker is dead or cut off."""
+class Reading(msgspec.Struct, frozen=True, eq=False):
+    """What the answers of one round trip share. `complete`: the epoch was there, the same one, all the time."""
 
-    def __init__(self, beacons: Mapping[int, Beacon], now_ms: int) -> None:
-        self._beacons = beacons
-        self._now_ms = now_ms
+    meta: Meta
+    complete: bool
+    now_ms: int
 
-    def __missing__(self, partition: bytes) -> int | None:
-        clock_ms: int | None = None
-        if (beacon := self._beacons.get(int(partition))) is not None:
-            # A reader's clock that is behind the worker's makes the beacon look as if from the future: age 0.
-            age_ms = max(0, self._now_ms - beacon.written_ms)
-            if age_ms <= keyspace.BEACON_STALE_MS:
-                clock_ms = beacon.clock_ms + age_ms
-        self[partition] = clock_ms
-        return clock_ms
-
-
-class Reading:
-    """What the answers of one round trip share. `complete`: the epoch was there, and the same, before and after."""
-
-    __slots__ = ("campaigns", "clocks", "complete", "models", "n_scored", "now_ms")
-
-    def __init__(self, meta: Meta, complete: bool, now_ms: int) -> None:
-        self.models, self.n_scored = meta.models, meta.n_scored
-        self.campaigns = meta.campaigns
-        self.complete = complete
-        self.now_ms = now_ms
-        self.clocks = _Clocks(meta.beacons, now_ms)
+    def clock_ms(self, partition: bytes) -> int | None:
+        """The system's own clock of a partition, as `pos` has it; None: its worker is dead or cut off."""
+        beacon = self.meta.beacons.get(partition)
+        if beacon is None:
+            return None
+        # A reader's clock that is behind the worker's makes the beacon look as if from the future: age 0.
+        age_ms = max(0, self.now_ms - beacon.written_ms)
+        return beacon.clock_ms + age_ms if age_ms <= keyspace.BEACON_STALE_MS else None
 
 
 # A live version that nobody has described: as if computed, without names.
 _UNDESCRIBED = b'{"type":"","clusters":{}}'
-# A member's row: the values of these fields, then one for each live model; None where the field is absent.
-_POS = 0
 
 
 def parse_meta(
@@ -129,24 +108,22 @@ def parse_meta(
     campaigns: Sequence[bytes] = (),
 ) -> Meta:
     """From the hashes `live`, `models`, `beacons`, `campaigns` (as HGETALL gives it). Raises KeyspaceError."""
-    found: list[tuple[bool, bytes, dict[int, str]]] = []
+    scored: list[bytes] = []
+    listed: list[bytes] = []
+    parsed: dict[str, LiveModel] = {}
     for raw_name in sorted(live):
         field = raw_name + b"@" + live[raw_name]
         kind, names = keyspace.parse_model(models.get(field, _UNDESCRIBED))
-        found.append((kind == keyspace.LIST, field, names))
-    fields = [keyspace.POS, *[field for is_list, field, _ in sorted(found, key=lambda entry: entry[0])]]
-    parsed: dict[str, LiveModel] = {}
-    for _, field, names in found:
         name, version = keyspace.split_field(field)
-        parsed[name] = LiveModel(name, version, fields.index(field), names)
-    n_scored = len(fields) - sum(is_list for is_list, _, _ in found)
-    slots = {model.model: model.slot for model in parsed.values()}
-    return Meta(tuple(fields), n_scored, parsed, parse_beacons(beacons), Campaigns(campaigns, slots))
+        parsed[name] = LiveModel(name, version, keyspace.marker(field), names)
+        (listed if kind == keyspace.LIST else scored).append(parsed[name].marker)
+    markers = {name: model.marker for name, model in parsed.items()}
+    return Meta(tuple(scored), tuple(listed), parsed, parse_beacons(beacons), Campaigns(campaigns, markers))
 
 
-def parse_beacons(beacons: Mapping[bytes, bytes]) -> Mapping[int, Beacon]:
-    """From the hash. Raises KeyspaceError."""
-    return {int(p): keyspace.parse_beacon(value) for p, value in beacons.items()}
+def parse_beacons(beacons: Mapping[bytes, bytes]) -> Mapping[bytes, Beacon]:
+    """From the hash; by partition, as `pos` has it. Raises KeyspaceError."""
+    return {partition: keyspace.parse_beacon(value) for partition, value in beacons.items()}
 
 
 class Answer(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -156,33 +133,33 @@ class Answer(msgspec.Struct, frozen=True, eq=False, gc=False):
     """
 
     member_id: str
-    _row: Row
+    _row: bytes | None
     _reading: Reading
 
     def cluster(self, model: str) -> int | None:
         """The member's cluster under the model's live version; None if the member or the model is unknown."""
-        live = self._reading.models.get(model)
-        value = None if live is None else self._row[live.slot]
-        if value is None:
+        live, row = self._reading.meta.models.get(model), self._row
+        if live is None or row is None:
             return None
         try:
-            cluster, _ = value.split(b":")
-            return int(cluster)
+            cluster = cluster_in(row, live.marker)
+            return int(cluster) if cluster else None
         except ValueError:
-            keyspace.parse_membership(value)  # says what is wrong
+            keyspace.parse_membership(keyspace.parse_row(row)[live.marker[1:-1]])  # says what is wrong
             raise
 
     def version(self, model: str) -> int | None:
         """The model's live version, which `cluster` goes by; None if the model is unknown."""
-        live = self._reading.models.get(model)
+        live = self._reading.meta.models.get(model)
         return None if live is None else live.version
 
     @property
     def memberships(self) -> Mapping[str, Membership]:
         """Model name → membership, live versions only, ordered by name."""
         found: dict[str, Membership] = {}
-        for name, (model, version, slot, names) in self._reading.models.items():
-            value = self._row[slot]
+        held = keyspace.parse_row(self._row)
+        for name, (model, version, marker, names) in self._reading.meta.models.items():
+            value = held.get(marker[1:-1])
             if value is not None:
                 cluster, since_ms = keyspace.parse_membership(value)
                 found[name] = Membership(model, version, cluster, names.get(cluster), since_ms)
@@ -192,7 +169,7 @@ class Answer(msgspec.Struct, frozen=True, eq=False, gc=False):
     def visible(self) -> Visible:
         """The campaigns that the member sees, by the clusters that are known and the reader's clock."""
         reading = self._reading
-        campaigns, held_out = reading.campaigns.seen_by(self.member_id, self._row, reading.now_ms)
+        campaigns, held_out = reading.meta.campaigns.seen_by(self.member_id, self._row or b"", reading.now_ms)
         return Visible(campaigns, held_out, self.status)
 
     @property
@@ -201,27 +178,29 @@ class Answer(msgspec.Struct, frozen=True, eq=False, gc=False):
         reading, row = self._reading, self._row
         if not reading.complete:
             return _REBUILDING
-        value = row[_POS]
-        if value is None:
-            is_listed = any(found is not None for found in row[reading.n_scored :])
-            return _CURRENT if is_listed else _UNKNOWN
-        if keyspace.is_tombstone(value):
+        if row is None:
             return _UNKNOWN
-        if None in row and None in row[: reading.n_scored]:
-            return _REBUILDING
+        pos = row.partition(b"|")[0]
+        if not pos:
+            return _CURRENT if any(marker in row for marker in reading.meta.listed) else _UNKNOWN
         try:
-            _, partition, _, _, valid_until_ms = value.split(b":")
-            clock_ms = reading.clocks[partition]
-            is_valid = clock_ms is not None and (not valid_until_ms or int(valid_until_ms) > clock_ms)
+            _, partition, _, _, until = pos.split(b":")
+            if until == b"gone":
+                return _UNKNOWN
+            for marker in reading.meta.scored:
+                if row.find(marker) < 0:  # `in` takes twice as long: it tries bytes as a number first
+                    return _REBUILDING
+            clock_ms = reading.clock_ms(partition)
+            is_valid = clock_ms is not None and (not until or int(until) > clock_ms)
         except ValueError:
-            keyspace.parse_position(value)  # says what is wrong
+            keyspace.parse_position(pos)  # says what is wrong
             raise
         return _CURRENT if is_valid else _STALE
 
     @property
     def _position(self) -> Position | None:
-        value = self._row[_POS]
-        return None if value is None or keyspace.is_tombstone(value) else keyspace.parse_position(value)
+        pos = (self._row or b"").partition(b"|")[0]
+        return keyspace.parse_position(pos) if pos and not keyspace.is_tombstone(pos) else None
 
     @property
     def partition(self) -> int | None:

@@ -40,10 +40,9 @@ class Lookup:
                 replies = self._exchange(request)
             except (WireError, ReplyError) as error:
                 raise LookupUnavailable(explain(error, self._endpoint)) from error
-            newer = request.newer_copy(replies, self._endpoint)
+            newer, found = request.read(replies, self._endpoint)
             if newer is not None:
                 self._copy = newer
-            found = request.answers(replies, newer)
             if found is not None:
                 return found
 
@@ -61,7 +60,7 @@ class Lookup:
 
     def _exchange(self, request: Request) -> list[Any]:
         if self._cluster is not None:
-            return [reply for replies in self._cluster.call(request.pieces()) for reply in replies]
+            return request.gathered(self._cluster.call(request.pieces()), self._endpoint)
         payload, n_replies = request.payload, request.n_replies
         while self._idle:
             try:

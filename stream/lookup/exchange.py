@@ -2,21 +2,19 @@
 
 A request is, in this order:
 
-    GET epoch · [GET known · HGETALL live · HGETALL beacons · [HGETALL models · HGETALL campaigns · GET known]] ·
-    HMGET member … · GET epoch
+    [GET epoch · GET known · HGETALL live · HGETALL beacons · [HGETALL models · HGETALL campaigns · GET known]] ·
+    MGET epoch member … (again for each MEMBERS_PER_CALL members)
 
-- The first bracket travels when the client's copy is older than META_TTL_S, the inner one when models or campaigns may
+- The outer bracket travels when the client's copy is older than META_TTL_S, the inner one when models or campaigns may
   have changed: they may be large, and change only when somebody does something to them.
 - `known` grows with each such change. It stands on both sides of what it speaks for: a copy that was read across a
   change is read again. So is one whose `known` or `live` is not what it was; the members are then asked again, too.
+- The epoch is read in one step with the members: Redis may be emptied and rebuilt at any time, and only an epoch that
+  was there when a member was not proves that the member is unknown.
 - The copy speaks for the epoch under which it was read. Without one, or with two different ones, Redis is being filled
   or was just emptied, and `known` may be the same before and after: only answers that say so (`rebuilding`) go by it.
   As soon as another epoch is there, all is read whole again.
-- The epoch stands on both sides of the members: Redis may be emptied and rebuilt between any two commands, and
-  only an epoch that was there before and after proves that a missing member is unknown.
-- Members are asked for the fields of the live versions that the copy names: fewer bytes and objects than the
-  whole hash. If the copy that comes back names other versions (a promotion), the members are asked again; and
-  a client's first look-up reads the small keys beforehand, as part of connecting.
+- A member's row holds every version, so the same row answers before and after a promotion; the copy says which counts.
 """
 
 import time
@@ -38,15 +36,20 @@ META_TTL_S = 1.0
 # anew it may be the same number for something else (docs/operations.md). 500 campaigns are 60 KB, once a minute.
 WHOLE_TTL_S = 60.0
 
+# More travel in several calls: a call of so many takes the server about 150 µs, and others wait for it.
+MEMBERS_PER_CALL = 500
+
 _GET_EPOCH = pack_command((b"GET", keyspace.EPOCH))
 _GET_KNOWN = pack_command((b"GET", keyspace.KNOWN))
 _LIVE, _BEACONS, _MODELS, _CAMPAIGNS = [
     pack_command((b"HGETALL", key)) for key in (keyspace.LIVE, keyspace.BEACONS, keyspace.MODELS, keyspace.CAMPAIGNS)
 ]
-_SMALL = (_GET_KNOWN + _LIVE + _BEACONS, 3)
-_WHOLE = (_GET_KNOWN + _LIVE + _BEACONS + _MODELS + _CAMPAIGNS + _GET_KNOWN, 6)
+_SMALL = (_GET_EPOCH + _GET_KNOWN + _LIVE + _BEACONS, 4)
+_WHOLE = (_GET_EPOCH + _GET_KNOWN + _LIVE + _BEACONS + _MODELS + _CAMPAIGNS + _GET_KNOWN, 7)
 _NOTHING = (b"", 0)
 _PREFIX = keyspace.MEMBER_PREFIX.decode()
+_MGET = f"$4\r\nMGET\r\n${len(keyspace.EPOCH)}\r\n{keyspace.EPOCH.decode()}\r\n"
+_MGET_ONE = b"*3\r\n" + _MGET.encode() + b"$%d\r\n" + keyspace.MEMBER_PREFIX + b"%b\r\n"
 
 
 class LookupUnavailable(Exception):
@@ -62,7 +65,7 @@ class Copy:
     """
 
     __slots__ = (
-        *("_head", "_known", "_live", "_read_at_s", "_rest", "_tail", "_whole_at_s"),
+        *("_known", "_live", "_read_at_s", "_rest", "_whole_at_s"),
         *("epoch", "is_settled", "meta"),
     )
 
@@ -70,7 +73,7 @@ class Copy:
         """Parses only what differs from `before`. Raises KeyspaceError.
 
         Args:
-            replies: those of `_SMALL` or `_WHOLE`.
+            replies: those of `_SMALL` or `_WHOLE` after the epoch.
             epoch: see above.
         """
         self.epoch = epoch
@@ -92,9 +95,6 @@ class Copy:
             self.meta: Meta = before.meta._replace(beacons=parse_beacons(_as_dict(beacons)))
         else:
             self.meta = parse_meta(_as_dict(live), _as_dict(models), _as_dict(beacons), campaigns)
-        fields = self.meta.fields
-        self._head = f"*{2 + len(fields)}\r\n$5\r\nHMGET\r\n$"
-        self._tail = "\r\n" + "".join(f"${len(field)}\r\n{field.decode()}\r\n" for field in fields)
 
     def outlived(self) -> "Copy":
         """The same, but nothing goes by it before it is read again: its epoch has ended."""
@@ -110,26 +110,24 @@ class Copy:
         is_whole = self._known is not None and self._read_at_s + age_s - self._whole_at_s <= WHOLE_TTL_S
         return _SMALL if is_whole else _WHOLE
 
-    def hmget(self, member_ids: Sequence[str]) -> bytes:
-        """The packed commands, by hand: hiredis would pack every field again.
 
-        Ids of one length, as most are, have the same bytes in between: then all are packed by one join.
-        """
-        if not member_ids:
-            return b""
-        head, tail = self._head, self._tail
-        sizes = set(map(len, member_ids))
-        if len(sizes) == 1 and "".join(member_ids).isascii():  # in ASCII a character is a byte
-            start = f"{head}{len(_PREFIX) + sizes.pop()}\r\n{_PREFIX}"
-            packed = start + (tail + start).join(member_ids) + tail
-        else:
-            packed = "".join(
-                [
-                    f"{head}{len(_PREFIX) + len(member_id.encode())}\r\n{_PREFIX}{member_id}{tail}"
-                    for member_id in member_ids
-                ]
-            )
-        return packed.encode()
+def _mget(member_ids: Sequence[str]) -> bytes:
+    """The packed command, by hand: hiredis takes longer.
+
+    Ids of one length, as most are, have the same bytes in between: then all are packed by one join.
+    """
+    if len(member_ids) == 1:
+        raw = member_ids[0].encode()
+        return _MGET_ONE % (len(_PREFIX) + len(raw), raw)
+    sizes = set(map(len, member_ids))
+    if len(sizes) == 1 and "".join(member_ids).isascii():  # in ASCII a character is a byte
+        start = f"${len(_PREFIX) + sizes.pop()}\r\n{_PREFIX}"
+        keys = start + ("\r\n" + start).join(member_ids) + "\r\n"
+    else:
+        keys = "".join([
+            f"${len(_PREFIX) + len(member_id.encode())}\r\n{_PREFIX}{member_id}\r\n" for member_id in member_ids
+        ])  # fmt: skip
+    return f"*{2 + len(member_ids)}\r\n{_MGET}{keys}".encode()
 
 
 def _as_dict(flat: Sequence[bytes]) -> Mapping[bytes, bytes]:
@@ -139,57 +137,66 @@ def _as_dict(flat: Sequence[bytes]) -> Mapping[bytes, bytes]:
 class Request:
     """One round trip for some members, as packed commands."""
 
-    __slots__ = ("_small", "copy", "member_ids", "n_replies", "payload")
+    __slots__ = ("_copy", "_member_ids", "_n_small", "_small", "n_replies", "payload")
 
     def __init__(self, member_ids: Sequence[str], copy: Copy | None) -> None:
-        """Without a copy there are no fields to ask for: then only the small keys are read."""
-        self.copy = copy
-        self.member_ids: Sequence[str] = member_ids if copy is not None else ()
-        self._small = small, n_small = _WHOLE if copy is None else copy.lacks()
-        members = copy.hmget(member_ids) if copy is not None else b""
-        self.payload = b"".join((_GET_EPOCH, small, members, _GET_EPOCH))
-        self.n_replies = len(self.member_ids) + n_small + 2
+        self._copy = copy
+        self._member_ids = member_ids
+        self._small, self._n_small = _WHOLE if copy is None else copy.lacks()
+        n, size = len(member_ids), MEMBERS_PER_CALL
+        if n <= size:
+            self.payload = self._small + _mget(member_ids)
+            self.n_replies = self._n_small + 1
+        else:
+            parts = [member_ids[start : start + size] for start in range(0, n, size)]
+            self.payload = b"".join((self._small, *map(_mget, parts)))
+            self.n_replies = self._n_small + len(parts)
 
     def pieces(self) -> list[Piece]:
-        """The same for a cluster, each key's node asked for itself: replies in the same order.
+        """The same for a cluster, each key's node asked for itself; `gathered` reads the replies.
 
-        The members lie on other nodes than the epoch, so its two readings don't enclose them in time there: a node that
-        came back empty is found out when its writer notices (docs/decisions/0009).
+        The members lie on other nodes than the epoch, which is read before and after them there. That doesn't enclose
+        them: a node that came back empty is found out when its writer notices (docs/decisions/0009).
         """
-        small, n_small = self._small
-        pieces = [Piece(keyspace.EPOCH, _GET_EPOCH + small, 1 + n_small)]
-        if self.copy is not None:
-            for member_id in self.member_ids:
-                key = keyspace.member_key(member_id.encode())
-                pieces.append(Piece(key, self.copy.hmget((member_id,))))
-        pieces.append(Piece(keyspace.EPOCH, _GET_EPOCH))
-        return pieces
+        first = Piece(keyspace.EPOCH, self._small, self._n_small) if self._n_small else _EPOCH
+        keys = [keyspace.member_key(member_id.encode()) for member_id in self._member_ids]
+        return [first, *[Piece(key, pack_command((b"GET", key))) for key in keys], _EPOCH]
 
-    def newer_copy(self, replies: Sequence[Any], where: object) -> Copy | None:
-        """The copy to keep from now on, None: the same. Raises LookupUnavailable, KeyspaceError."""
-        if ReplyError in map(type, replies):
-            error = next(reply for reply in replies if isinstance(reply, ReplyError))
-            raise LookupUnavailable(explain(error, where)) from error
-        epoch = _epoch_of(replies)
-        _, n_small = self._small
+    def gathered(self, found: Sequence[Sequence[Any]], where: object) -> list[Any]:
+        """The replies to `pieces` as a single server gives them. Raises LookupUnavailable."""
+        first, *members, [after] = found
+        rows = [row for [row] in members]
+        _check(rows, where)
+        return [*(first if self._n_small else ()), [after if first[0] == after else None, *rows]]
+
+    def read(self, replies: Sequence[Any], where: object) -> tuple[Copy | None, list[Answer] | None]:
+        """The copy to keep from now on, None: the same; and the answers, None: ask again, by that copy.
+
+        Raises LookupUnavailable, KeyspaceError.
+        """
+        _check(replies, where)
+        copy, n_small, calls = self._copy, self._n_small, replies[self._n_small :]
+        epoch = calls[0][0]
+        if len(replies) > 1 and any(call[0] != epoch for call in calls):
+            epoch = None
+        newer: Copy | None = None
         if n_small:
-            return Copy(replies[1 : 1 + n_small], self.copy, epoch)
-        assert self.copy is not None  # noqa: S101  (without one the small keys are read; narrows the type)
-        return None if epoch is None or epoch == self.copy.epoch else self.copy.outlived()
-
-    def answers(self, replies: Sequence[Any], newer: Copy | None) -> list[Answer] | None:
-        """The answers; None if the members must be asked again: for other fields, or by a copy of one moment."""
-        meta = self.copy.meta if self.copy is not None else None
-        if newer is not None:
-            if meta is None or not newer.is_settled or newer.meta.fields != meta.fields:
-                return None
-            meta = newer.meta
-        assert meta is not None  # noqa: S101  (one of the two copies exists; narrows the type)
-        reading = Reading(meta, _epoch_of(replies) is not None, time.time_ns() // 1_000_000)
-        return list(map(Answer, self.member_ids, replies[1 + self._small[1] : -1], repeat(reading)))
+            epoch = epoch if replies[0] == epoch else None
+            newer = copy = Copy(replies[1:n_small], copy, epoch)
+        elif epoch is not None and copy is not None and epoch != copy.epoch:
+            newer = copy = copy.outlived()
+        assert copy is not None  # noqa: S101  (without one the small keys are read; narrows the type)
+        if newer is not None and not newer.is_settled:
+            return newer, None
+        reading = Reading(copy.meta, epoch is not None, time.time_ns() // 1_000_000)
+        rows = calls[0][1:] if len(calls) == 1 else [row for call in calls for row in call[1:]]
+        return newer, list(map(Answer, self._member_ids, rows, repeat(reading)))
 
 
-def _epoch_of(replies: Sequence[Any]) -> bytes | None:
-    """The epoch that was there before and after; None: not the same, or none."""
-    before, after = replies[0], replies[-1]
-    return before if before == after else None
+_EPOCH = Piece(keyspace.EPOCH, _GET_EPOCH)
+
+
+def _check(replies: Sequence[Any], where: object) -> None:
+    if ReplyError in map(type, replies):
+        error = next(reply for reply in replies if isinstance(reply, ReplyError))
+        raise LookupUnavailable(explain(error, where)) from error

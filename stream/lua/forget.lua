@@ -6,14 +6,13 @@ local ttl_s, only_if_held = ARGV[1], ARGV[2] == '1'
 local judged = {0, 0, 0}
 for i = 1, #KEYS do
   local key, pos = KEYS[i], ARGV[2 + i]
-  local old = call('HGET', key, 'pos')
-  if not only_if_held or (old and sub(old, -5) ~= ':gone') then
+  local old = call('GET', key)
+  local is_held = old and sub(old, 1, 1) ~= '|' and sub(old, -5) ~= ':gone'
+  if is_held or not only_if_held then
     local verdict = judge(old, pos)
     judged[verdict + 1] = judged[verdict + 1] + 1
     if verdict == 0 then
-      call('DEL', key)
-      call('HSET', key, 'pos', pos)
-      call('EXPIRE', key, ttl_s)
+      call('SET', key, pos, 'EX', ttl_s)
     end
   end
 end

@@ -1,16 +1,18 @@
 -- Writes one field, a list's, of many members. There is no position to compare: the rows of a list never change.
 -- KEYS: members' keys. ARGV: the field, then its value for each key. Returns which keys were refused (from 1): they are
 -- tombstones, and a list that was uploaded before the member was deleted must not bring it back.
-local call, sub = redis.call, string.sub
+local call = redis.call
 local field = ARGV[1]
 local refused = {}
 for i = 1, #KEYS do
   local key = KEYS[i]
-  local pos = call('HGET', key, 'pos')
-  if pos and sub(pos, -5) == ':gone' then
+  local old = call('GET', key) or ''
+  if sub(old, -5) == ':gone' then
     refused[#refused + 1] = i
   else
-    call('HSET', key, field, ARGV[1 + i])
+    local row = without(old, field)
+    if not find(row, '||', 1, true) then row = row .. '|' end
+    call('SET', key, row .. '|' .. field .. '=' .. ARGV[1 + i])
   end
 end
 return refused

@@ -25,6 +25,8 @@ _ADVICE = {
     "WRONGPASS": "it refuses user or password: correct them in the URL, or the user with ACL SETUSER",
     "NOPERM": "the ACL user lacks a permission: compare it with docs/redis.md",
 }
+_FAULT = "this is no outage but a fault: report it with this message"
+_FOREIGN = "another program wrote this key: give memberstream a database of its own"
 
 
 class ReplyError(Exception):
@@ -60,7 +62,7 @@ def new_reader() -> hiredis.Reader:
 def explain(error: Exception, where: object) -> str:
     """What happened at `where`, ending with the next action."""
     if isinstance(error, ReplyError):
-        advice = _ADVICE.get(error.code, "this is no outage but a fault: report it with this message")
+        advice = _ADVICE.get(error.code) or (_FOREIGN if error.code == "WRONGTYPE" else _FAULT)
         return f"Redis at {where} answered {error}. Next: {advice}."
     if isinstance(error, TimedOut):
         return f"Redis at {where}: {error}. Next: see SLOWLOG and load there, and the network in between."

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.position import position_of, split_position
-from stream.keyspace import TOMBSTONE_TTL_S, member_key, membership_field, parse_position
+from stream.keyspace import POS, TOMBSTONE_TTL_S, member_key, membership_field, parse_position, parse_row
 from stream.projection import Deletion, PartitionMismatch, Projection, Update
 
 FIELDS = (membership_field("repeat_buyer", 1), membership_field("buying_style", 2))
@@ -29,6 +29,10 @@ def expected(change: Update | Deletion) -> dict[bytes, bytes]:
     until = b"" if change.valid_until_ms is None else b"%d" % change.valid_until_ms
     pos = b"%d:3:%d:%d:%b" % (epoch, offset, change.as_of_ms, until)
     return {b"pos": pos, **dict(zip(change.fields, [b"%d:%d" % held for held in change.memberships], strict=True))}
+
+
+def held(client: redis.Redis, member: bytes) -> dict[bytes, bytes]:
+    return parse_row(client.get(member_key(member)))
 
 
 @pytest.fixture
@@ -81,16 +85,15 @@ def test_the_highest_position_wins_and_no_reader_sees_it_fall(
         with redis.Redis.from_url(redis_url) as sampler:
             while not stop.is_set():
                 for member in members:
-                    pos = sampler.hget(member_key(member), "pos")
-                    if pos is not None:
-                        epoch, _, offset, as_of_ms, _ = parse_position(pos)
+                    if (row := sampler.get(member_key(member))) is not None:
+                        epoch, _, offset, as_of_ms, _ = parse_position(parse_row(row)[POS])
                         assert (epoch, offset, as_of_ms) >= last[member]
                         last[member] = (epoch, offset, as_of_ms)
 
     asyncio.run(main())
     for member in members:
         made = [c for batch in changes for c in batch if c.member_id == member]
-        found = client.hgetall(member_key(member))
+        found = held(client, member)
         assert found == (expected(max(made, key=lambda c: (c.position, c.as_of_ms))) if made else {})
 
 
@@ -101,11 +104,11 @@ async def test_lower_positions_are_refused_and_counted_and_equal_ones_repeat(
     async with Projection(redis_url) as projection:
         assert await projection.write(3, [update(b"m", 9, 50)]) == 0
         assert await projection.write(3, [update(b"m", 9, 49), update(b"m", 8, 99), update(b"n", 1)]) == 2
-        client.hset(member_key(b"m"), FIELDS[0], "damaged")
+        client.append(member_key(b"m"), "damaged")
         assert await projection.write(3, [update(b"m", 9, 50)]) == 0
-        assert client.hgetall(member_key(b"m")) == expected(update(b"m", 9, 50))
+        assert held(client, b"m") == expected(update(b"m", 9, 50))
         assert await projection.write(3, [update(b"m", 9, 51, 77), update(b"m", 10, 1)]) == 0
-        assert client.hgetall(member_key(b"m")) == expected(update(b"m", 10, 1))
+        assert held(client, b"m") == expected(update(b"m", 10, 1))
 
 
 async def test_offsets_of_many_digits_compare_as_numbers(redis_url: str, client: redis.Redis) -> None:
@@ -115,7 +118,7 @@ async def test_offsets_of_many_digits_compare_as_numbers(redis_url: str, client:
         for offset in (9, 10, 99_999_999_999, top - 1, top):
             assert await projection.write(3, [update(b"m", offset)]) == 0
         assert await projection.write(3, [update(b"m", top - 1), update(b"m", 10)]) == 2
-    assert client.hgetall(member_key(b"m")) == expected(update(b"m", top))
+    assert held(client, b"m") == expected(update(b"m", top))
 
 
 async def test_a_higher_epoch_wins_whatever_the_partition(redis_url: str, client: redis.Redis) -> None:
@@ -125,7 +128,7 @@ async def test_a_higher_epoch_wins_whatever_the_partition(redis_url: str, client
         await projection.write(1, [update(b"m", 500)])
         assert await projection.write(3, [later]) == 0
         assert await projection.write(1, [update(b"m", 501), Deletion(b"m", 502, 9_000)]) == 2
-    assert client.hgetall(member_key(b"m")) == expected(later)
+    assert held(client, b"m") == expected(later)
 
 
 async def test_a_tombstone_keeps_a_stale_writer_out_and_ends(redis_url: str, client: redis.Redis) -> None:
@@ -133,11 +136,11 @@ async def test_a_tombstone_keeps_a_stale_writer_out_and_ends(redis_url: str, cli
     async with Projection(redis_url) as projection:
         await projection.write(3, [update(b"m", 5)])
         assert await projection.write(3, [Deletion(b"m", 6, 2_000)]) == 0
-        assert client.hgetall(member_key(b"m")) == {b"pos": b"0:3:6:2000:gone"}
+        assert held(client, b"m") == {b"pos": b"0:3:6:2000:gone"}
         assert TOMBSTONE_TTL_S - 5 <= client.ttl(member_key(b"m")) <= TOMBSTONE_TTL_S
         assert await projection.write(3, [update(b"m", 5, 9_999)]) == 1
         assert await projection.write(3, [Deletion(b"m", 4, 9_999)]) == 1
-        assert client.hgetall(member_key(b"m")) == {b"pos": b"0:3:6:2000:gone"}
+        assert held(client, b"m") == {b"pos": b"0:3:6:2000:gone"}
 
 
 async def test_a_delete_of_long_ago_removes_who_is_held_and_makes_no_tombstone_anew(
@@ -147,12 +150,12 @@ async def test_a_delete_of_long_ago_removes_who_is_held_and_makes_no_tombstone_a
     deleted, listed = Deletion(b"m", 6, 0, only_if_held=True), {b"buyers@1": b"2:9"}
     async with Projection(redis_url) as projection:
         assert await projection.write(3, [deleted]) == 0
-        assert client.hgetall(member_key(b"m")) == {}
+        assert held(client, b"m") == {}
         await projection.enlist(b"buyers@1", [(b"m", b"2:9")])
         assert await projection.write(3, [deleted]) == 0
-        assert client.hgetall(member_key(b"m")) == listed
+        assert held(client, b"m") == listed
         assert await projection.write(3, [update(b"m", 5), deleted, update(b"n", 7)._replace(member_id=b"n")]) == 0
-        assert client.hgetall(member_key(b"m")) == {b"pos": b"0:3:6:0:gone"}
+        assert held(client, b"m") == {b"pos": b"0:3:6:0:gone"}
         client.expire(member_key(b"m"), 100)
         assert await projection.write(3, [deleted]) == 0
         assert client.ttl(member_key(b"m")) <= 100
@@ -169,7 +172,7 @@ async def test_a_member_that_comes_back_replaces_its_tombstone_whole(
         await projection.write(3, [update(b"m", 5)])
         await projection.write(3, [Deletion(b"m", 6, 2_000)])
         assert await projection.write(3, [again]) == 0
-    assert client.hgetall(member_key(b"m")) == expected(again)
+    assert held(client, b"m") == expected(again)
     assert client.ttl(member_key(b"m")) == -1
 
 
@@ -177,8 +180,8 @@ async def test_deletion_and_update_of_one_member_in_one_write(redis_url: str, cl
     """The later position wins whatever the order in the list."""
     async with Projection(redis_url) as projection:
         await projection.write(3, [Deletion(b"m", 6, 1), update(b"m", 7), update(b"n", 7), Deletion(b"n", 8, 1)])
-    assert client.hgetall(member_key(b"m")) == expected(update(b"m", 7))
-    assert client.hgetall(member_key(b"n")) == expected(Deletion(b"n", 8, 1))
+    assert held(client, b"m") == expected(update(b"m", 7))
+    assert held(client, b"n") == expected(Deletion(b"n", 8, 1))
 
 
 async def test_another_partitions_member_is_left_alone_and_stops_the_writer(
@@ -191,12 +194,12 @@ async def test_another_partitions_member_is_left_alone_and_stops_the_writer(
             await projection.write(1, [update(b"m", 500), update(b"n", 500)])
         with pytest.raises(PartitionMismatch):
             await projection.write(1, [Deletion(b"m", 500, 1)])
-    assert client.hgetall(member_key(b"m")) == expected(update(b"m", 5))
-    assert client.hget(member_key(b"n"), "pos") == b"0:1:500:1000:"
+    assert held(client, b"m") == expected(update(b"m", 5))
+    assert held(client, b"n")[POS] == b"0:1:500:1000:"
 
 
 async def test_large_writes_travel_in_short_calls(redis_url: str, client: redis.Redis) -> None:
-    """No call holds more members than the measured bound, whatever the number of fields; all arrive."""
+    """No call holds more members than the measured bound; all arrive, with however many fields."""
     client.config_resetstat()
     async with Projection(redis_url) as projection:
         updates = [update(b"m%d" % i, i) for i in range(1_000)]
@@ -208,16 +211,66 @@ async def test_large_writes_travel_in_short_calls(redis_url: str, client: redis.
         assert await projection.write(3, [Deletion(b"m%d" % i, 2_000, 1) for i in range(50)]) == 0
         assert await projection.write(3, []) == 0
     assert client.dbsize() == 1_003
-    assert client.hlen(member_key(b"w2")) == 401
+    assert len(held(client, b"w2")) == 401
 
 
-async def test_members_of_one_write_have_the_same_fields(redis_url: str) -> None:
-    """A mixed write is our bug; it must not store values under the wrong names."""
+async def test_each_member_of_a_write_has_its_own_fields(redis_url: str, client: redis.Redis) -> None:
+    """Nothing is stored under another's names; what a row held of other versions before is gone with the write."""
+    other = update(b"n", 2)._replace(fields=FIELDS[1:], memberships=[(1, 2)])
     async with Projection(redis_url) as projection:
-        with pytest.raises(ValueError, match="expected fields"):
-            await projection.write(
-                3, [update(b"m", 1), update(b"n", 2)._replace(fields=FIELDS[1:], memberships=[(1, 2)])]
-            )
+        await projection.write(3, [update(b"n", 1)])
+        await projection.write(3, [update(b"m", 1), other, update(b"o", 2)])
+    assert held(client, b"m") == expected(update(b"m", 1))
+    assert held(client, b"n") == expected(other)
+    assert held(client, b"o") == expected(update(b"o", 2))
+
+
+_LISTED = st.tuples(st.just("list"), st.integers(0, 3), st.integers(0, 9))
+_DROPPED = st.tuples(st.just("drop"), st.integers(0, 3), st.just(0))
+_WRITTEN = st.tuples(st.just("write"), st.just(0), st.integers(0, 9))
+_DELETED = st.tuples(st.just("delete"), st.just(0), st.integers(0, 9))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.one_of(_LISTED, _DROPPED, _WRITTEN, _DELETED), max_size=12))
+def test_lists_and_scores_share_a_row_and_leave_each_other_alone(
+    redis_url: str, client: redis.Redis, steps: list[tuple[str, int, int]]
+) -> None:
+    """Against a model of the row: position and scores from the highest position, and each list's own value.
+
+    A tombstone takes all lists along and lets none in; names that begin alike aren't mixed up.
+    """
+    lists = [b"a@1", b"a@11", b"aa@1", b"b@1"]
+    member = uuid.uuid4().hex.encode()
+    scores: dict[bytes, bytes] = {}
+    listed: dict[bytes, bytes] = {}
+    last = -1
+
+    async def main() -> None:
+        nonlocal scores, last
+        async with Projection(redis_url) as projection:
+            for action, which, value in steps:
+                is_tombstone = scores.get(POS, b"").endswith(b":gone")
+                change = Deletion(member, value, 1) if action == "delete" else update(member, value, 1)
+                if action == "list":
+                    refused = await projection.enlist(lists[which], [(member, b"%d:7" % value)])
+                    assert refused == ([member] if is_tombstone else [])
+                    if not is_tombstone:
+                        listed[lists[which]] = b"%d:7" % value
+                elif action == "drop":
+                    await projection.drop([member], [lists[which]])
+                    listed.pop(lists[which], None)
+                else:
+                    refused_writes = await projection.write(3, [change])
+                    assert refused_writes == (value < last)
+                    if value >= last:
+                        scores, last = expected(change), value
+                        if action == "delete":
+                            listed.clear()
+                assert held(client, member) == scores | listed
+                assert client.exists(member_key(member)) == bool(scores or listed)
+
+    asyncio.run(main())
 
 
 async def test_partitions_written_at_once_share_a_connection(redis_url: str, client: redis.Redis) -> None:
