@@ -34,13 +34,13 @@ from typing import Any
 import redis
 
 from bench import job
+from bench.lookups import as_hashes
 from bench.results_file import about, machine, save, table
 from bench.rig import Rig, Servers, Worker, pin, servers
 from bench.scaling import READY, changes, documents, pool
 from bench.steady import KAFKA_LINGER_MS, PROBES, probe_id
 from models.model import Model
 from models.model_file import parse
-from stream.keyspace import member_key
 from stream.lookup import Lookup
 from stream.publishing import Publishing
 
@@ -212,7 +212,8 @@ def _look_ups(url: str, ids: list[str], goes_on: Any) -> dict[str, float]:
     ours: list[float] = []
     theirs: list[float] = []
     clock = time.perf_counter_ns
-    keys = [member_key(member_id.encode()) for member_id in ids]
+    as_hashes(url, ids)
+    keys = [f"hash:{member_id}" for member_id in ids]
     with Lookup(url) as client, redis.Redis.from_url(url) as plain:
         i = 0
         while i % 50 or goes_on():

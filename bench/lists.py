@@ -131,12 +131,10 @@ def wrong(rig: Rig, rows: dict[str, int], name: str) -> int:
     """Promote nothing, read everything: how many members Redis doesn't have as the file has them."""
     members, n = list(rows), 0
     for start in range(0, len(members), 10_000):
-        pipeline = rig.redis.pipeline(transaction=False)
         some = members[start : start + 10_000]
-        for member in some:
-            pipeline.hget(f"ms:member:{member}", f"{name}@1")
-        found = pipeline.execute()
-        n += sum(v is None or int(v.split(b":")[0]) != rows[m] for m, v in zip(some, found, strict=True))
+        found = rig.redis.mget([f"ms:member:{member}" for member in some])
+        marker = b"|%b@1=%%d:" % name.encode()
+        n += sum(marker % rows[member] not in (row or b"") for member, row in zip(some, found, strict=True))
     return n
 
 

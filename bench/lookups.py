@@ -31,8 +31,8 @@ import redis.asyncio
 from hiredis import pack_command
 
 from bench.results_file import about, machine, save, table
-from stream.embedded import EmbeddedValkey
 from stream import keyspace
+from stream.embedded import EmbeddedValkey
 from stream.keyspace import Announcement, Beacon, PublishedModel, member_key, membership_field, parse_row
 from stream.lookup import Answer, AsyncLookup, Lookup
 from stream.projection import Projection, Update

@@ -15,13 +15,13 @@ import redis
 from aiokafka.partitioner import murmur2
 
 from bench.job import ACTIVITY, PARTITIONS, STYLE, change, score_many
-from stream.keyspace import member_key, membership_field, parse_membership, parse_position
+from stream.keyspace import POS, member_key, membership_field, parse_membership, parse_position, parse_row
 
 Event = tuple[bytes, bytes]
 Fields = Sequence[bytes | None]  # both clusters and the position, as Redis holds them
-FIELDS = (membership_field(ACTIVITY, 1), membership_field(STYLE, 1), b"pos")
+FIELDS = (membership_field(ACTIVITY, 1), membership_field(STYLE, 1), POS)
 TAIL = 50
-READ = 2_000  # members in one pipeline of the check
+READ = 2_000  # members in one MGET of the check
 
 
 def partition_of(member: bytes) -> int:
@@ -93,9 +93,7 @@ class Check:
         members, wrong = list(members), []
         for start in range(0, len(members), READ):
             part = members[start : start + READ]
-            pipeline = self.client.pipeline(transaction=False)
-            for member in part:
-                pipeline.hmget(member_key(member), FIELDS)
-            found = pipeline.execute()
+            rows = map(parse_row, self.client.mget([member_key(member) for member in part]))
+            found = [[row.get(field) for field in FIELDS] for row in rows]
             wrong += [m for m, fields in zip(part, found, strict=True) if not is_right(fields, self.ends[m])]
         return wrong

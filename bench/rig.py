@@ -31,7 +31,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bench.measured_kafka import MeasuredKafka
 from models.model_file import parse
 from stream.embedded import EmbeddedValkey
-from stream.keyspace import EPOCH, member_key, parse_position
+from stream.keyspace import EPOCH, POS, member_key, parse_position, parse_row
 from stream.publishing import Publishing
 from stream.server_process import ServerProcess, free_port
 from stream.settings import Settings, to_environment
@@ -41,6 +41,12 @@ Event = tuple[bytes, bytes]
 BATCH_BYTES = 500_000
 PATIENCE_S = 600.0
 _HERTZ = os.sysconf("SC_CLK_TCK")
+
+
+def _offset_in(row: bytes | None) -> int:
+    """The offset of a member's row; -1 of none."""
+    pos = parse_row(row).get(POS)
+    return -1 if pos is None else parse_position(pos).offset
 
 
 def partition_of(member_id: bytes, partitions: int) -> int:
@@ -229,17 +235,17 @@ class Rig:
         pipeline = self.redis.pipeline(transaction=False)
         pipeline.exists(EPOCH)
         for member_id, _ in self.last.values():
-            pipeline.hget(member_key(member_id), "pos")
-        is_whole, *positions = pipeline.execute()
+            pipeline.get(member_key(member_id))
+        is_whole, *rows = pipeline.execute()
         return bool(is_whole) and all(
-            value is not None and parse_position(value).offset >= offset
-            for value, (_, offset) in zip(positions, self.last.values(), strict=True)
+            _offset_in(row) >= offset for row, (_, offset) in zip(rows, self.last.values(), strict=True)
         )
 
     def is_any_applied(self) -> bool:
         """Whether Redis shows the last record of some partition."""
-        found = [(self.redis.hget(member_key(member_id), "pos"), offset) for member_id, offset in self.last.values()]
-        return any(value is not None and parse_position(value).offset >= offset for value, offset in found)
+        return any(
+            _offset_in(self.redis.get(member_key(member_id))) >= offset for member_id, offset in self.last.values()
+        )
 
     async def applied(self) -> float:
         """Wait until all that was sent is in Redis; returns time.perf_counter() of that moment."""

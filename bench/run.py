@@ -4,7 +4,7 @@ Laws:
 1. The clock starts with the first record consumed: the contender prints `FIRST <time.time_ns()>`.
 2. It ends when Redis shows the last 50 members of each partition, provided that all members are right then; else when
    those that were missing are.
-3. Watching costs the machine little: four HMGETs every 10 ms until the end is near.
+3. Watching costs the machine little: one MGET of four every 10 ms until the end is near.
 4. CPU is user and system of the contender and its children between these two moments, read from /proc.
 """
 

@@ -31,7 +31,7 @@ KEYSPACE: tuple[Entry, ...] = (
     Entry(
         "ms:member:<member_id>",
         "string",
-        (Field("", "<pos>&#124;<model>@<version>=<cluster>:<since_ms>…", "the member's row: see below"),),
+        (Field("", "<pos>\\|<model>@<version>=<cluster>:<since_ms>…", "the member's row: see below"),),
         "worker (write.lua, list.lua, forget.lua)",
         "look-ups",
         "for ever; a tombstone 24 h",

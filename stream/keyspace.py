@@ -4,10 +4,10 @@ Laws:
 - Everything is readable text in UTF-8; numbers are decimal integers, times are Unix milliseconds.
 - Offsets and times stay below 2**53: the guard compares them inside Redis, where numbers are doubles.
 - The small keys share the hash tag `{meta}`, so that a Redis Cluster keeps them in one slot.
-- A member's row is one string: `pos`, then `|<model>@<version>=<cluster>:<since_ms>` of each computed version, then, of a
-  member that is on uploaded lists, another `|` and the same of these. So a writer of computed versions replaces what
-  stands before the lists as it is, and a reader finds a version by the text between `|` and `=` (`marker`). None of
-  these characters is allowed in a model's name.
+- A member's row is one string: `pos`, then `|<model>@<version>=<cluster>:<since_ms>` of each computed version, then, of
+  a member that is on uploaded lists, another `|` and the same of these. So a writer of computed versions replaces what
+  stands before `||` and needn't read it, and a reader finds a version by the text from `|` to `=` (`marker`). Neither
+  is allowed in a model's name.
 - Pure: bytes in, frozen values out. No Redis client is imported here.
 """
 
@@ -186,8 +186,9 @@ def parse_membership(value: bytes) -> tuple[int, int]:
 
 def format_position(position: Position) -> bytes:
     """`<epoch>:<partition>:<offset>:<as_of_ms>:<valid_until_ms>`."""
-    *rest, valid_until_ms = position
-    return b"%d:%d:%d:%d:%b" % (*rest, b"" if valid_until_ms is None else b"%d" % valid_until_ms)
+    epoch, partition, offset, as_of_ms, valid_until_ms = position
+    until = b"" if valid_until_ms is None else b"%d" % valid_until_ms
+    return b"%d:%d:%d:%d:%b" % (epoch, partition, offset, as_of_ms, until)
 
 
 def format_tombstone(position: Position) -> bytes:

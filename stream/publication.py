@@ -52,7 +52,7 @@ class Publication:
 
     Attributes:
         plan: computes their predictors, each distinct one once.
-        fields: fields of a member's hash in Redis, one per model version.
+        fields: fields of a member's row in Redis, one per model version.
         keys: keys of the same model versions in a member's state.
         fingerprint: 8 bytes as an integer that change with any model's content and with the sets of versions.
         offset: how much of the models' log is in it: all steps up to here.

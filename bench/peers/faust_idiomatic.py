@@ -39,14 +39,9 @@ async def apply(stream: faust.StreamT) -> None:
         member, message = event.key, event.message
         document = documents[member] = change(documents.get(member), event.value)  # assigned: this logs the change
         activity, style = score_many([document])
-        await client.hset(
-            f"ms:member:{member.decode()}",
-            mapping={
-                f"{ACTIVITY}@1": activity[0],
-                f"{STYLE}@1": style[0],
-                "pos": f"{message.partition}:{message.offset}:{event.value['at']}",
-            },
-        )
+        position = f"{message.partition}:{message.offset}:{event.value['at']}"
+        row = f"{position}|{ACTIVITY}@1={activity[0]}|{STYLE}@1={style[0]}"
+        await client.set(f"ms:member:{member.decode()}", row)
 
 
 if __name__ == "__main__":

@@ -13,5 +13,5 @@ def write(client: redis.Redis, rows: dict[str, tuple[dict[str, Any], str]]) -> N
     pipe = client.pipeline(transaction=False)
     for member, activity, style, (_, position) in zip(rows, activities, styles, rows.values(), strict=True):
         key = f"ms:member:{member}"
-        pipe.hset(key, mapping={f"{ACTIVITY}@1": activity, f"{STYLE}@1": style, "pos": position})
+        pipe.set(key, f"{position}|{ACTIVITY}@1={activity}|{STYLE}@1={style}")
     pipe.execute()

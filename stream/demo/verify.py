@@ -13,7 +13,7 @@ import redis
 
 from stream.demo.history import History
 from stream.demo.oracle import recompute_all
-from stream.keyspace import Position, parse_position
+from stream.keyspace import POS, Position, member_key, parse_membership, parse_position, parse_row, split_field
 
 _CHUNK = 1_000
 
@@ -69,15 +69,13 @@ def verify(url: str, histories: dict[str, History], at_ms: int | None = None) ->
 def _read(url: str, member_ids: Sequence[str]) -> dict[str, tuple[Position, dict[str, int]]]:
     """Return the position and the clusters of the members that are there."""
     found: dict[str, tuple[Position, dict[str, int]]] = {}
-    with redis.Redis.from_url(url, decode_responses=True) as client:
+    with redis.Redis.from_url(url) as client:
         for start in range(0, len(member_ids), _CHUNK):
             part = member_ids[start : start + _CHUNK]
-            pipeline = client.pipeline(transaction=False)
-            for member_id in part:
-                pipeline.hgetall(f"ms:member:{member_id}")
-            for member_id, fields in zip(part, pipeline.execute(), strict=True):
+            rows = client.mget([member_key(member_id.encode()) for member_id in part])
+            for member_id, fields in zip(part, map(parse_row, rows), strict=True):
                 if fields:
-                    position = parse_position(fields.pop("pos").encode())
-                    clusters = {name.split("@")[0]: int(value.split(":")[0]) for name, value in fields.items()}
+                    position = parse_position(fields.pop(POS))
+                    clusters = {split_field(field)[0]: parse_membership(held)[0] for field, held in fields.items()}
                     found[member_id] = position, clusters
     return found

@@ -2,10 +2,11 @@
 
 The status, first rule that applies:
 1. `rebuilding`: the epoch is absent, or changed between the reads. What is found is right; something may be missing.
-2. `unknown member`: no row, or a tombstone. Said only when the epoch was there when the member was read, so never because Redis had been emptied. (No `pos`, but a live list: the member has no
-   document and is on that list. Nothing about it can grow old: `current`.)
-3. `rebuilding`, too: a computed model's live version isn't in the member's row; it is still being computed.
-   (Who has none of a list isn't on it.)
+2. `unknown member`: no row, or a tombstone. Said only when the epoch was there when the member was read, so never
+   because Redis had been emptied. (No `pos`, but a live list: the member has no document and is on that list. Nothing
+   about it can grow old: `current`.)
+3. `rebuilding`, too: a computed model's live version isn't in the member's row; it is still being computed. (Who isn't
+   on a list has none of it.)
 4. `stale`: the member's partition has no beacon, or one written more than 30 s ago (its worker is dead or cut off);
    or `valid_until` has passed by the system's own clock = beacon.clock_ms + (now − beacon.written_ms).
 5. `current`.

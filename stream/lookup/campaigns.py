@@ -20,7 +20,7 @@ from stream.lookup.holdout import Holdouts, Seen
 
 # Combinations of clusters under all models that have campaigns; what is forgotten is worked out again.
 _OFFERS = 1_024
-# Members whose last answer is remembered: 3 MB with a few campaigns, 15 MB if each member is offered a hundred and fifty.
+# Members whose last answer is remembered: 3 MB with a few campaigns, 15 MB if each is offered a hundred and fifty.
 _MEMBERS = 10_000
 _EVER = float("inf")
 

@@ -140,17 +140,17 @@ class Request:
     __slots__ = ("_copy", "_member_ids", "_n_small", "_small", "n_replies", "payload")
 
     def __init__(self, member_ids: Sequence[str], copy: Copy | None) -> None:
-        self._copy = copy
-        self._member_ids = member_ids
-        self._small, self._n_small = _WHOLE if copy is None else copy.lacks()
+        small, n_small = _WHOLE if copy is None else copy.lacks()
         n, size = len(member_ids), MEMBERS_PER_CALL
         if n <= size:
-            self.payload = self._small + _mget(member_ids)
-            self.n_replies = self._n_small + 1
+            self.payload = small + _mget(member_ids)
+            self.n_replies = n_small + 1
         else:
             parts = [member_ids[start : start + size] for start in range(0, n, size)]
-            self.payload = b"".join((self._small, *map(_mget, parts)))
-            self.n_replies = self._n_small + len(parts)
+            self.payload = b"".join((small, *map(_mget, parts)))
+            self.n_replies = n_small + len(parts)
+        self._copy, self._member_ids = copy, member_ids
+        self._small, self._n_small = small, n_small
 
     def pieces(self) -> list[Piece]:
         """The same for a cluster, each key's node asked for itself; `gathered` reads the replies.

@@ -34,7 +34,16 @@ from models.plan import Plan
 from models.position import split_position
 from models.timestamps import FOREVER
 from stream.bookkeeping import APPLIED, decode_progress
-from stream.keyspace import BEACONS, EPOCH, MEMBER_PREFIX, is_tombstone, parse_beacon, parse_membership, parse_position
+from stream.keyspace import (
+    BEACONS,
+    EPOCH,
+    MEMBER_PREFIX,
+    is_tombstone,
+    parse_beacon,
+    parse_membership,
+    parse_position,
+    parse_row,
+)
 from stream.publishing import Publishing
 
 _SHOWN = 12  # problems told of one check; the rest is a number
@@ -308,14 +317,15 @@ def wrong_in_redis(
     for start in range(0, len(keys), 5_000):
         pipeline = client.pipeline(transaction=False)
         for key in keys[start : start + 5_000]:
-            pipeline.hgetall(MEMBER_PREFIX + key)
-        for key, held in zip(keys[start : start + 5_000], pipeline.execute(), strict=True):
-            why = _wrong_hash(held, members[key], epoch, was_emptied)
+            pipeline.get(MEMBER_PREFIX + key)
+        for key, row in zip(keys[start : start + 5_000], pipeline.execute(), strict=True):
+            held = parse_row(row)
+            why = _wrong_row(held, members[key], epoch, was_emptied)
             if why:
                 yield f"Redis: {key!r}: {why}; it holds {held}, expected {_brief_truth(members[key])}"
 
 
-def _wrong_hash(held: dict[bytes, bytes], truth: Truth, epoch: int, was_emptied: bool) -> str:
+def _wrong_row(held: dict[bytes, bytes], truth: Truth, epoch: int, was_emptied: bool) -> str:
     is_forgotten = truth.document is None and truth.version < 0
     if not held:  # a tombstone that Redis has lost isn't made anew
         needs_no_tombstone = truth.document is None and (was_emptied or (is_forgotten and truth.offset < 0))

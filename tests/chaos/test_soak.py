@@ -28,7 +28,7 @@ from servers import COMPACTED, ApacheKafka, Broker, RedisServer, create_topic
 
 from bench import job
 from models.member import decode as decode_state
-from stream.keyspace import member_key, membership_field, parse_membership
+from stream.keyspace import member_key, membership_field, parse_membership, parse_row
 from stream.server_process import ServerProcess
 
 pytestmark = [pytest.mark.long, pytest.mark.kafka, pytest.mark.redis_server]
@@ -163,10 +163,9 @@ def thirds(values: Sequence[float]) -> list[float]:
 
 def wrong_in_redis(crew: Crew, documents: list[dict[str, Any]]) -> list[int]:
     """Return the members whose clusters in Redis aren't those of their documents."""
-    pipeline = crew.system.redis.pipeline(transaction=False)
-    for i in range(len(documents)):
-        pipeline.hmget(member_key(job.member_id(i)), membership_field(job.ACTIVITY, 1), membership_field(job.STYLE, 1))
-    held = [tuple(parse_membership(value)[0] for value in values) for values in pipeline.execute()]
+    rows = map(parse_row, crew.system.redis.mget([member_key(job.member_id(i)) for i in range(len(documents))]))
+    fields = membership_field(job.ACTIVITY, 1), membership_field(job.STYLE, 1)
+    held = [tuple(parse_membership(row[field])[0] for field in fields) for row in rows]
     expected = zip(*job.score_many(documents), strict=True)
     return [i for i, (found, right) in enumerate(zip(held, expected, strict=True)) if found != right]
 

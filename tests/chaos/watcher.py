@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 
 import redis
 
-from stream.keyspace import BEACONS, is_tombstone, member_key, parse_beacon, parse_position
+from stream.keyspace import BEACONS, POS, is_tombstone, member_key, parse_beacon, parse_position, parse_row
 
 _EVERY_S = 0.01
 _SAMPLE = 150
@@ -69,11 +69,11 @@ class Watcher:
         chosen = self._chance.sample(self._member_ids, min(_SAMPLE, len(self._member_ids)))
         pipeline = self._client.pipeline(transaction=False)
         for member_id in chosen:
-            pipeline.hget(member_key(member_id), "pos")
+            pipeline.get(member_key(member_id))
         pipeline.hgetall(BEACONS)
         *held, beacons = pipeline.execute()
-        for member_id, pos in zip(chosen, held, strict=True):
-            self._judge(member_id, pos)
+        for member_id, row in zip(chosen, held, strict=True):
+            self._judge(member_id, parse_row(row).get(POS))
         now = {partition: parse_beacon(value).next_offset for partition, value in beacons.items()}
         for partition, before in self._beacons.items():
             if now.get(partition, -1) < before:

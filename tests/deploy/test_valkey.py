@@ -80,7 +80,8 @@ def test_nobody_can_do_more(port: int, user: str, command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["HSET ms:member:a pos x", "DEL ms:member:a", "EVALSHA x 0", "SET ms:{meta}:epoch 1"]
+    "command",
+    ["SET ms:member:a x", "HSET ms:{meta}:live m 1", "DEL ms:member:a", "EVALSHA x 0", "SET ms:{meta}:epoch 1"],
 )
 def test_a_reader_cannot_write(port: int, command: str) -> None:
     """The reader's user has reading commands only."""

@@ -35,11 +35,13 @@ from stream.keyspace import (
     BEACONS,
     EPOCH,
     MEMBER_PREFIX,
+    POS,
     Position,
     is_tombstone,
     member_key,
     parse_beacon,
     parse_position,
+    parse_row,
 )
 from stream.publishing import Publishing
 from stream.server_process import ServerProcess, free_port
@@ -221,8 +223,9 @@ class System:
         clocks = {int(p): parse_beacon(value).clock_ms for p, value in self.redis.hgetall(BEACONS).items()}
         pipeline = self.redis.pipeline(transaction=False)
         for key in self.redis.scan_iter(MEMBER_PREFIX + b"*", count=5_000):
-            pipeline.hget(key, "pos")
-        held = [parse_position(value) for value in pipeline.execute() if value and not is_tombstone(value)]
+            pipeline.get(key)
+        rows = [parse_row(row) for row in pipeline.execute() if row and not is_tombstone(row)]
+        held = [parse_position(row[POS]) for row in rows if POS in row]
         return not any(pos.valid_until_ms and pos.valid_until_ms <= clocks.get(pos.partition, 0) for pos in held)
 
     async def applied(self, timeout_s: float = PATIENCE_S) -> None:
@@ -268,16 +271,14 @@ class System:
     # -- Redis and metrics ------------------------------------------------------------------------------------------
 
     def held(self, member_id: str) -> dict[str, str]:
-        """Return a member's hash."""
-        return {k.decode(): v.decode() for k, v in self.redis.hgetall(member_key(member_id.encode())).items()}
+        """Return a member's row."""
+        return {k.decode(): v.decode() for k, v in parse_row(self.redis.get(member_key(member_id.encode()))).items()}
 
     def positions(self, member_ids: Sequence[str]) -> dict[str, Position]:
         """Return the positions of those of the members that Redis holds."""
-        pipeline = self.redis.pipeline(transaction=False)
-        for member_id in member_ids:
-            pipeline.hget(member_key(member_id.encode()), "pos")
-        replies = zip(member_ids, pipeline.execute(), strict=True)
-        return {member_id: parse_position(value) for member_id, value in replies if value is not None}
+        rows = self.redis.mget([member_key(member_id.encode()) for member_id in member_ids]) if member_ids else []
+        found = zip(member_ids, map(parse_row, rows), strict=True)
+        return {member_id: parse_position(row[POS]) for member_id, row in found if POS in row}
 
     def scrape(self) -> str:
         """Return what the worker's Prometheus endpoint says."""

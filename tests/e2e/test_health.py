@@ -213,7 +213,7 @@ async def test_rebuild_on_demand(pair: Pair, install: Install) -> None:
     await system.applied()
     right = system.held("m1")
     system.redis.delete("ms:member:m1")
-    system.redis.hset("ms:member:m2", "level@1", "9:0")
+    system.redis.set("ms:member:m2", system.redis.get("ms:member:m2").partition(b"|")[0] + b"|level@1=9:0")
     refused = await asyncio.to_thread(lambda: rebuild(system))  # nobody there to answer
     assert refused.returncode == 1
     assert not system.held("m1")

@@ -16,7 +16,7 @@ from e2e.system import Install, Pair, Sent, System, event
 from models.timestamps import DAY_MS, format_ms
 from stream.demo.history import N_MEMBERS, Change, changes, day_ms, histories
 from stream.demo.oracle import recompute_all
-from stream.keyspace import member_key, parse_position
+from stream.keyspace import member_key, parse_position, parse_row
 
 #: The first days, while customers join; the days around the last one's joining; within the history, long after its end.
 SOME = ("1997-01-02", "1997-01-03", "1997-04-02", "1997-04-03", "1997-04-04", "1998-03-01", "1998-07-02", "2000-02-29")
@@ -83,11 +83,9 @@ def clock_members(n_partitions: int) -> list[bytes]:
 
 
 def read(system: System, member_ids: Sequence[str]) -> list[dict[str, str]]:
-    """Return members' hashes."""
-    pipeline = system.redis.pipeline(transaction=False)
-    for member_id in member_ids:
-        pipeline.hgetall(member_key(member_id.encode()))
-    return [{k.decode(): v.decode() for k, v in fields.items()} for fields in pipeline.execute()]
+    """Return members' rows."""
+    rows = system.redis.mget([member_key(member_id.encode()) for member_id in member_ids])
+    return [{k.decode(): v.decode() for k, v in parse_row(row).items()} for row in rows]
 
 
 def are_due(held: Sequence[dict[str, str]], now_ms: int) -> bool:

@@ -23,12 +23,8 @@ def first_events() -> list[Sent]:
 
 
 def everything(system: System) -> dict[str, dict[str, str]]:
-    """Return all members' hashes."""
-    pipeline = system.redis.pipeline(transaction=False)
-    for member_id in IDS:
-        pipeline.hgetall(f"ms:member:{member_id}")
-    replies = zip(IDS, pipeline.execute(), strict=True)
-    return {member_id: {k.decode(): v.decode() for k, v in fields.items()} for member_id, fields in replies}
+    """Return all members' rows."""
+    return {member_id: system.held(member_id) for member_id in IDS}
 
 
 async def watch(lookup: Lookup, found: set[Status]) -> None:

@@ -112,7 +112,7 @@ async def test_a_worker_waits_for_redis(
 async def test_an_error_that_waiting_cannot_cure_stops_the_worker(system: System) -> None:
     """Two installations in one Redis: exit status 1, the log says what to do, the event isn't committed; once that is
     put right, a restart applies it."""
-    system.redis.hset("ms:member:m", mapping={"pos": "0:7:1:1:", "level@1": "1:1"})
+    system.redis.set("ms:member:m", "0:7:1:1:|level@1=1:1")
     await system.send([Sent(b"m", event("replace", document={"x": 1}))])
     for _ in range(2):  # a restart alone must not get over it
         status, output = await run(system, {})

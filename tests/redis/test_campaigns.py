@@ -105,10 +105,11 @@ def test_what_is_seen_is_what_the_rules_say(world: World, times: list[int]) -> N
     """Each member at each time, forwards and backwards: every campaign judged on its own by the rules of
     docs/campaigns.md, whatever was asked of the same copy before."""
     flat = [part for c in world.campaigns for part in (c.id.encode(), format_campaign(c))]
-    campaigns = Campaigns(flat, {"a": 1, "b": 2})
+    campaigns = Campaigns(flat, {"a": b"|a@1=", "b": b"|b@2="})
     for now_ms in times:
         for member, a, b in world.members:
-            row = (b"0:0:1:1:", *[None if cluster is None else b"%d:7" % cluster for cluster in (a, b)])
+            held = [b"|%b=%d:7" % pair for pair in ((b"a@1", a), (b"b@2", b)) if pair[1] is not None]
+            row = b"".join((b"0:0:1:1:", *held))
             offered = sorted(
                 c.id
                 for c in world.campaigns
@@ -123,16 +124,20 @@ def test_what_is_seen_is_what_the_rules_say(world: World, times: list[int]) -> N
             assert campaigns.seen_by(member, row, now_ms) == (visible, held_out)
 
 
-def test_many_combinations_of_clusters_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is forgotten is worked out again, the same."""
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of combinations of clusters and of members; what is forgotten is worked out again, the same."""
     monkeypatch.setattr("stream.lookup.campaigns._OFFERS", 2)
-    campaigns = Campaigns([part for c in THREE for part in (c.id.encode(), format_campaign(c))], {"activity": 0})
+    monkeypatch.setattr("stream.lookup.campaigns._MEMBERS", 3)
+    flat = [part for c in THREE for part in (c.id.encode(), format_campaign(c))]
+    campaigns = Campaigns(flat, {"activity": b"|activity@1="})
     for _ in range(2):
         for cluster in (1, 2, 3, 4):
             seen = (f"for-{cluster}",) if cluster < 4 else ()
-            assert campaigns.seen_by("m", (b"%d:7" % cluster,), 0) == (seen, ())
+            for member in ("m", f"m{cluster}", "m"):
+                assert campaigns.seen_by(member, b"0:0:1:1:|activity@1=%d:7" % cluster, 0) == (seen, ())
     assert campaigns._period is not None
     assert len(campaigns._period.offers) <= 2
+    assert len(campaigns._seen) <= 3
 
 
 @pytest.mark.parametrize("campaign", [PublishedCampaign("c", "m", (1, 20), 0, 2**52, 10_000, True), THREE[0]])
@@ -154,25 +159,27 @@ def test_a_malformed_campaign_says_what_was_expected_and_found(value: bytes) -> 
         parse_campaign(b"c", value)
 
 
+ROW = b"1:0:1:1:"
+
+
 def replies(known: Any, live: Any, campaigns: Any, known_after: Any, epoch: bytes | None = b"1") -> list[Any]:
     """What a whole reading of the small keys and a member without memberships give."""
-    return [epoch, known, live, [], [], campaigns, known_after, [None, None], epoch]
+    return [epoch, known, live, [], [], campaigns, known_after, [epoch, ROW]]
 
 
 def test_a_copy_read_across_a_change_is_not_used() -> None:
     """`known` differs on the two sides of what it speaks for: the members are asked again, with all small keys."""
     live = [b"activity", b"1"]
-    first = Copy([b"1", live, [], [], [], b"1"], None, b"1")
-    request = Request(["m"], None)
-    assert request.answers([], first) is None  # a first look-up only reads the small keys
-    torn = Copy([b"1", live, [], [], [b"c", b"{}"], b"2"], first, b"1")
+    torn, found = Request(["m"], None).read(replies(b"1", live, [], b"2"), "here")
+    assert found is None
     request = Request(["m"], torn)
     assert request.payload.count(b"HGETALL") == 4
-    newer = request.newer_copy(replies(b"2", live, [], b"3"), "here")
+    torn, found = request.read(replies(b"2", live, [], b"3"), "here")
+    assert found is None
+    newer, found = Request(["m"], torn).read(replies(b"3", live, [], b"3"), "here")
     assert newer is not None
-    assert request.answers(replies(b"2", live, [], b"3"), newer) is None
-    newer = request.newer_copy(replies(b"3", live, [], b"3"), "here")
-    assert request.answers(replies(b"3", live, [], b"3"), newer) is not None
+    assert found is not None
+    assert Request(["m"], newer).payload.count(b"HGETALL") == 0
 
 
 @pytest.mark.parametrize("known", [b"1", None])
@@ -190,20 +197,42 @@ def test_while_redis_is_filled_nothing_is_taken_for_unchanged(
 
 def test_what_was_read_before_the_epoch_is_not_used_under_it() -> None:
     """Redis was empty a moment ago: without live versions every member would look like one in no cluster."""
-    live = [b"activity", b"1"]
     empty = Copy([None, [], [], [], [], None], None, None)
     request = Request(["m"], empty)
-    filling, whole = [None, [None], None], [b"1", [b"1:0:1:1:"], b"1"]
-    assert request.newer_copy(filling, "here") is None
-    [answer] = request.answers(filling, None) or []
-    assert answer.status is Status.REBUILDING
-    newer = request.newer_copy(whole, "here")
-    assert request.answers(whole, newer) is None
+    newer, found = request.read([[None, None]], "here")
+    assert newer is None
+    assert found is not None
+    assert found[0].status is Status.REBUILDING
+    newer, found = request.read([[b"1", ROW]], "here")
+    assert found is None
     request = Request(["m"], newer)
     assert request.payload.count(b"HGETALL") == 4
-    newer = request.newer_copy(replies(b"1", live, [], b"1"), "here")
-    assert request.answers(replies(b"1", live, [], b"1"), newer) is None  # now there is a field to ask for
-    assert b"activity@1" in Request(["m"], newer).payload
+    newer, found = request.read(replies(b"1", [b"activity", b"1"], [], b"1"), "here")
+    assert newer is not None
+    assert found is not None
+    assert found[0].status is Status.REBUILDING  # its row lacks the live version
+
+
+@pytest.mark.parametrize("epochs", [(b"1", b"2"), (None, b"1"), (b"1", None)])
+def test_two_epochs_are_none(epochs: tuple[bytes | None, bytes | None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the small keys and with the members; or with the members of two calls."""
+    first, second = epochs
+    known = [b"1", [], [], [], [], b"1"]
+    newer, found = Request(["m"], None).read([first, *known, [second, None]], "here")
+    assert newer is not None
+    assert newer.epoch is None
+    assert found is not None
+    assert found[0].status is Status.REBUILDING
+    monkeypatch.setattr(exchange, "MEMBERS_PER_CALL", 2)
+    request = Request(["a", "b", "c"], Copy(known, None, b"1"))
+    assert request.n_replies == 2
+    _, found = request.read([[first, None, None], [second, ROW]], "here")
+    assert found is not None
+    assert [answer.status for answer in found] == [Status.REBUILDING] * 3
+    _, found = request.read([[b"1", None, None], [b"1", b"1:0:1:1:gone"]], "here")
+    assert found is not None
+    assert [answer.member_id for answer in found] == ["a", "b", "c"]
+    assert [answer.status for answer in found] == [Status.UNKNOWN] * 3
 
 
 # -- on servers -------------------------------------------------------------------------------------------------------

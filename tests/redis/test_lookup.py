@@ -104,23 +104,26 @@ def test_an_emptied_redis_is_noticed_by_the_next_look_up(redis_url: str) -> None
 
 
 def test_an_answer_read_across_a_rebuild_is_not_trusted(redis_url: str) -> None:
-    """The epoch before and after must be the same one."""
+    """The copy of the small keys ends with its epoch."""
     asyncio.run(fill(redis_url))
     with Lookup(redis_url) as lookup:
         lookup.get("m-1")
-        request = exchange.Request(["m-1"], lookup._copy)
-        row = [None, None, None, None]
-        for before, after, status in [
-            (b"1", b"1", "unknown member"), (b"1", b"2", "rebuilding"), (b"1", None, "rebuilding"),
-            (None, b"2", "rebuilding"), (None, None, "rebuilding"),
-        ]:  # fmt: skip
-            answers = request.answers([before, row, after], None)
-            assert answers is not None
-            assert answers[0].status == status
+        copy = lookup._copy
+    assert copy is not None
+    request = exchange.Request(["m-1"], copy)
+    for epoch, status in [(copy.epoch, "unknown member"), (None, "rebuilding")]:
+        newer, answers = request.read([[epoch, None]], "here")
+        assert newer is None
+        assert answers is not None
+        assert answers[0].status == status
+    newer, answers = request.read([[b"2", None]], "here")
+    assert newer is not None
+    assert answers is None  # the members are asked again, with all the small keys
+    assert exchange.Request(["m-1"], newer).payload.count(b"HGETALL") == 4
 
 
 def test_a_promotion_reaches_readers_within_the_second(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One write to `live` switches; a client with an old copy asks again for the new version's field."""
+    """One write to `live` switches; a client with an old copy reads all small keys and asks again."""
     asyncio.run(fill(redis_url))
 
     async def asynchronous() -> int | None:
@@ -130,7 +133,7 @@ def test_a_promotion_reaches_readers_within_the_second(redis_url: str, monkeypat
             return (await lookup.get("m-1")).cluster("repeat_buyer")
 
     with Lookup(redis_url) as lookup, redis.Redis.from_url(redis_url) as admin:
-        admin.hset("ms:member:m-1", "repeat_buyer@2", "7:8")
+        admin.append("ms:member:m-1", "|repeat_buyer@2=7:8")
         assert lookup.get("m-1").cluster("repeat_buyer") == 1
         admin.hset("ms:{meta}:live", "repeat_buyer", 2)
         assert lookup.get("m-1").cluster("repeat_buyer") == 1
@@ -282,13 +285,22 @@ async def test_closing_ends_look_ups_under_way() -> None:
             await asyncio.wait_for(task, 5)
 
 
-def test_errors_of_the_server_are_told(redis_url: str) -> None:
-    """A foreign key in place of a member's hash, and foreign text in place of a beacon."""
+def test_errors_of_the_server_are_told(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A foreign key in place of a small one, and foreign text in place of a row and a beacon."""
     asyncio.run(fill(redis_url))
     with redis.Redis.from_url(redis_url) as admin:
-        admin.set("ms:member:string", "x")
-        with Lookup(redis_url) as lookup, pytest.raises(LookupUnavailable, match=r"WRONGTYPE.*Next: "):
-            lookup.get("string")
+        admin.set("ms:member:foreign", "x|repeat_buyer@1=1:2|buying_style@4=1:2")
+        admin.set("ms:member:other", "x")
+        with Lookup(redis_url) as lookup:
+            for wrong in (lambda: lookup.get("foreign").status, lambda: lookup.get("other").offset):
+                with pytest.raises(KeyspaceError, match="found b'x'"):
+                    wrong()
+            admin.rename("ms:{meta}:known", "kept")
+            admin.hset("ms:{meta}:known", "1", "1")
+            monkeypatch.setattr(exchange, "META_TTL_S", -1.0)
+            with pytest.raises(LookupUnavailable, match=r"WRONGTYPE.*Next: "):
+                lookup.get("m-1")
+            admin.rename("kept", "ms:{meta}:known")
         admin.hset("ms:{meta}:beacons", "0", "soon")
     with Lookup(redis_url) as lookup, pytest.raises(KeyspaceError, match="found b'soon'"):
         lookup.get("m-1")

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from proxy import CountingProxy
 
 from stream.keyspace import membership_field
-from stream.projection import CALL_COST, MEMBER_COST, Projection, Update
+from stream.projection import MEMBERS_PER_CALL, Projection, Update
 
 FIELDS = (membership_field("m", 1), membership_field("n", 1))
 
@@ -17,11 +17,11 @@ def updates(prefix: str, n: int) -> list[Update]:
 
 async def test_one_call_under_way(redis_url: str) -> None:
     """As many round trips as calls, also when two partitions write at once."""
-    per_call = CALL_COST // (len(FIELDS) + MEMBER_COST)
     async with CountingProxy(urlsplit(redis_url).port or 0) as proxy, Projection(proxy.url) as projection:
         await projection.ping()
         proxy.round_trips = 0
         await asyncio.gather(
-            projection.write(0, updates("a", 5 * per_call)), projection.write(1, updates("b", 5 * per_call))
+            projection.write(0, updates("a", 5 * MEMBERS_PER_CALL)),
+            projection.write(1, updates("b", 5 * MEMBERS_PER_CALL)),
         )
         assert proxy.round_trips == 10

@@ -99,11 +99,11 @@ if how == "ends":
 ends = {ends!r}
 for i, (member, (activity, style, *pos)) in enumerate(ends.items()):
     late = i == 0 and how != "right"
-    fields = {{"activity@1": activity, "style@1": 9 if late else style, "pos": "%d:%d:%d" % tuple(pos)}}
-    client.hset(b"ms:member:" + member, mapping=fields)
+    client.set(b"ms:member:" + member, "%d:%d:%d|activity@1=%d|style@1=%d" % (*pos, activity, 9 if late else style))
 if how == "late":
     time.sleep(0.5)
-    client.hset(b"ms:member:" + next(iter(ends)), "style@1", next(iter(ends.values()))[1])
+    member, (activity, style, *pos) = next(iter(ends.items()))
+    client.set(b"ms:member:" + member, "%d:%d:%d|activity@1=%d|style@1=%d" % (*pos, activity, style))
 time.sleep(60)
 """
 

@@ -1,4 +1,6 @@
 import java.net.URI;
+import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import redis.clients.jedis.Jedis;
@@ -16,20 +18,18 @@ public class Lookup {
       Response<Map<String, String>> live = pipeline.hgetAll("ms:{meta}:live");
       Response<Map<String, String>> models = pipeline.hgetAll("ms:{meta}:models");
       Response<Map<String, String>> beacons = pipeline.hgetAll("ms:{meta}:beacons");
-      Response<Map<String, String>> hash = pipeline.hgetAll("ms:member:" + member);
-      Response<String> after = pipeline.get("ms:{meta}:epoch");
+      Response<List<String>> found = pipeline.mget("ms:{meta}:epoch", "ms:member:" + member);
       pipeline.sync();
 
-      String pos = hash.get().get("pos");
-      if (pos != null && pos.endsWith(":gone")) {
-        pos = null;
-      }
-      boolean complete = before.get() != null && before.get().equals(after.get());
+      String row = found.get().get(1);
+      String pos = row == null || row.startsWith("|") || row.endsWith(":gone") ? null : row.split("\\|")[0];
+      Map<String, String> held = held(row);
+      boolean complete = before.get() != null && before.get().equals(found.get().get(0));
       boolean listed = false;
       boolean scored = true;
       for (Map.Entry<String, String> version : live.get().entrySet()) {
         String field = version.getKey() + "@" + version.getValue();
-        boolean there = hash.get().containsKey(field);
+        boolean there = held.containsKey(field);
         if (models.get().getOrDefault(field, "").startsWith("{\"type\":\"list\"")) {
           listed |= there;
         } else {
@@ -43,12 +43,24 @@ public class Lookup {
       }
       new TreeMap<>(live.get()).forEach((model, version) -> {
         String field = model + "@" + version;
-        String value = hash.get().get(field);
+        String value = held.get(field);
         if (value != null) {
           System.out.println(field + ": " + value.replace(":", " since "));
         }
       });
     }
+  }
+
+  /** Of a member's row: model@version to cluster:since_ms. */
+  static Map<String, String> held(String row) {
+    Map<String, String> held = new HashMap<>();
+    for (String part : row == null ? new String[0] : row.split("\\|")) {
+      int equals = part.indexOf('=');
+      if (equals > 0) {
+        held.put(part.substring(0, equals), part.substring(equals + 1));
+      }
+    }
+    return held;
   }
 
   static String status(

@@ -19,7 +19,7 @@ public class Visible {
       Pipeline pipeline = redis.pipelined();
       Response<Map<String, String>> live = pipeline.hgetAll("ms:{meta}:live");
       Response<Map<String, String>> campaigns = pipeline.hgetAll("ms:{meta}:campaigns"); // keep until known changes
-      Response<Map<String, String>> hash = pipeline.hgetAll("ms:member:" + member);
+      Response<String> row = pipeline.get("ms:member:" + member);
       pipeline.sync();
 
       long now = System.currentTimeMillis();
@@ -27,12 +27,13 @@ public class Visible {
         String id = entry.getKey();
         JSONObject campaign = new JSONObject(entry.getValue());
         String model = campaign.getString("model");
-        String membership = hash.get().get(model + "@" + live.get().get(model));
-        if (membership == null || !campaign.getString("state").equals("enabled")
+        String marker = "|" + model + "@" + live.get().get(model) + "=";
+        int at = row.get() == null ? -1 : row.get().indexOf(marker);
+        if (at < 0 || !campaign.getString("state").equals("enabled")
             || now < campaign.optLong("from", Long.MIN_VALUE) || now >= campaign.optLong("until", Long.MAX_VALUE)) {
           continue;
         }
-        int cluster = Integer.parseInt(membership.split(":")[0]);
+        int cluster = Integer.parseInt(row.get().substring(at + marker.length()).split(":")[0]);
         if (campaign.getJSONArray("clusters").toList().contains(cluster)) {
           boolean isHeldOut = draw(id, member) * 10_000 < campaign.getLong("holdout") << 32;
           System.out.println(isHeldOut ? "held out: " + id : id);

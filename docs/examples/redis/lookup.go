@@ -33,21 +33,28 @@ func main() {
 	live := pipe.HGetAll(ctx, "ms:{meta}:live")
 	models := pipe.HGetAll(ctx, "ms:{meta}:models")
 	beacons := pipe.HGetAll(ctx, "ms:{meta}:beacons")
-	hash := pipe.HGetAll(ctx, "ms:member:"+member)
-	after := pipe.Get(ctx, "ms:{meta}:epoch")
+	found := pipe.MGet(ctx, "ms:{meta}:epoch", "ms:member:"+member)
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		log.Fatal(err)
 	}
 
-	pos := hash.Val()["pos"]
+	epoch, _ := found.Val()[0].(string) // nil: there is none
+	row, _ := found.Val()[1].(string)
+	pos, memberships, _ := strings.Cut(row, "|")
 	if strings.HasSuffix(pos, ":gone") {
 		pos = ""
 	}
-	complete := before.Val() != "" && before.Val() == after.Val()
+	held := map[string]string{}
+	for _, membership := range strings.Split(memberships, "|") {
+		if field, value, ok := strings.Cut(membership, "="); ok {
+			held[field] = value
+		}
+	}
+	complete := before.Val() != "" && before.Val() == epoch
 	listed, scored := false, true
 	for model, version := range live.Val() {
 		field := model + "@" + version
-		_, ok := hash.Val()[field]
+		_, ok := held[field]
 		if strings.HasPrefix(models.Val()[field], `{"type":"list"`) {
 			listed = listed || ok
 		} else {
@@ -62,7 +69,7 @@ func main() {
 	var lines []string
 	for model, version := range live.Val() {
 		field := model + "@" + version
-		if value, ok := hash.Val()[field]; ok {
+		if value, ok := held[field]; ok {
 			cluster, since, _ := strings.Cut(value, ":")
 			lines = append(lines, fmt.Sprintf("%s: %s since %s", field, cluster, since))
 		}

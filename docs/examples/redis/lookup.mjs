@@ -7,29 +7,30 @@ const client = createClient({ url, disableClientInfo: true });
 client.on("error", (error) => console.error(String(error)));
 await client.connect();
 
-const [before, live, models, beacons, hash, after] = await Promise.all([
+const [before, live, models, beacons, [epoch, row]] = await Promise.all([
   client.get("ms:{meta}:epoch"),
   client.hGetAll("ms:{meta}:live"),
   client.hGetAll("ms:{meta}:models"),
   client.hGetAll("ms:{meta}:beacons"),
-  client.hGetAll(`ms:member:${member}`),
-  client.get("ms:{meta}:epoch"),
+  client.mGet(["ms:{meta}:epoch", `ms:member:${member}`]),
 ]);
 client.destroy();
 
-const pos = hash.pos?.endsWith(":gone") ? undefined : hash.pos;
-const complete = before !== null && before === after;
+const [head, ...memberships] = (row ?? "").split("|");
+const pos = head === "" || head.endsWith(":gone") ? undefined : head;
+const held = Object.fromEntries(memberships.map((membership) => membership.split("=")));
+const complete = before !== null && before === epoch;
 const fields = Object.keys(live).map((model) => `${model}@${live[model]}`).sort();
 const isList = (field) => models[field]?.startsWith('{"type":"list"');
-const listed = fields.some((field) => isList(field) && hash[field] !== undefined);
-const scored = fields.every((field) => isList(field) || hash[field] !== undefined);
+const listed = fields.some((field) => isList(field) && held[field] !== undefined);
+const scored = fields.every((field) => isList(field) || held[field] !== undefined);
 console.log(`status: ${status(complete, listed, scored, pos, beacons)}`);
 if (pos !== undefined) {
   const [, partition, offset] = pos.split(":");
   console.log(`position: ${partition}:${offset}`);
 }
 for (const field of fields) {
-  if (hash[field] !== undefined) console.log(`${field}: ${hash[field].replace(":", " since ")}`);
+  if (held[field] !== undefined) console.log(`${field}: ${held[field].replace(":", " since ")}`);
 }
 
 function status(complete, listed, scored, pos, beacons) {

@@ -4,16 +4,18 @@ set -eu
 member=$1 url=${2:-redis://127.0.0.1:6379/0}
 redis() { redis-cli -u "$url" --no-auth-warning "$@"; }
 
-epoch=$(redis GET 'ms:{meta}:epoch')
-pos=$(redis HGET "ms:member:$member" pos)
+found=$(redis MGET 'ms:{meta}:epoch' "ms:member:$member")
+epoch=$(echo "$found" | sed -n 1p) row=$(echo "$found" | sed -n 2p)
+pos=${row%%|*}
 case $pos in *:gone) pos= ;; esac
+held() { echo "$row" | tr '|' '\n' | sed -n "s/^$1=//p"; }
 partition=${pos#*:} partition=${partition%%:*}
 beacon=$(redis HGET 'ms:{meta}:beacons' "${partition:-none}")
 now=$(date +%s%3N)
 fields=$(redis HGETALL 'ms:{meta}:live' | paste -d@ - - | LC_ALL=C sort)
 listed='' unscored=''
 for field in $fields; do
-  value=$(redis HGET "ms:member:$member" "$field")
+  value=$(held "$field")
   case $(redis HGET 'ms:{meta}:models' "$field") in
     '{"type":"list"'*) listed=$listed$value ;;
     *) [ -n "$value" ] || unscored=$field ;;
@@ -21,7 +23,7 @@ for field in $fields; do
 done
 
 status=current
-if [ -z "$epoch" ] || [ "$epoch" != "$(redis GET 'ms:{meta}:epoch')" ]; then
+if [ -z "$epoch" ]; then
   status=rebuilding
 elif [ -z "$pos" ]; then
   [ -n "$listed" ] || status='unknown member'
@@ -40,6 +42,6 @@ echo "status: $status"
 offset=${pos#*:*:}
 [ -z "$pos" ] || echo "position: $partition:${offset%%:*}"
 for field in $fields; do
-  value=$(redis HGET "ms:member:$member" "$field")
+  value=$(held "$field")
   [ -z "$value" ] || echo "$field: ${value%%:*} since ${value#*:}"
 done

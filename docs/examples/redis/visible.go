@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log"
 	"maps"
@@ -43,8 +44,8 @@ func main() {
 	ctx, pipe := context.Background(), client.Pipeline()
 	live := pipe.HGetAll(ctx, "ms:{meta}:live")
 	campaigns := pipe.HGetAll(ctx, "ms:{meta}:campaigns") // a service keeps them until ms:{meta}:known changes
-	hash := pipe.HGetAll(ctx, "ms:member:"+member)
-	if _, err := pipe.Exec(ctx); err != nil {
+	row := pipe.Get(ctx, "ms:member:"+member)
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		log.Fatal(err)
 	}
 
@@ -54,7 +55,7 @@ func main() {
 		if err := json.Unmarshal([]byte(campaigns.Val()[id]), &c); err != nil {
 			log.Fatal(err)
 		}
-		membership, known := hash.Val()[c.Model+"@"+live.Val()[c.Model]]
+		_, membership, known := strings.Cut(row.Val(), "|"+c.Model+"@"+live.Val()[c.Model]+"=")
 		if !known || c.State != "enabled" || c.From != nil && now < *c.From || c.Until != nil && now >= *c.Until {
 			continue
 		}

@@ -7,17 +7,17 @@ const client = createClient({ url, disableClientInfo: true });
 client.on("error", (error) => console.error(String(error)));
 await client.connect();
 
-const [live, campaigns, hash] = await Promise.all([
+const [live, campaigns, row] = await Promise.all([
   client.hGetAll("ms:{meta}:live"),
   client.hGetAll("ms:{meta}:campaigns"), // a service keeps them until ms:{meta}:known changes
-  client.hGetAll(`ms:member:${member}`),
+  client.get(`ms:member:${member}`),
 ]);
 client.destroy();
 
 const now = Date.now();
 for (const id of Object.keys(campaigns).sort()) {
   const { model, clusters, from, until, holdout, state } = JSON.parse(campaigns[id]);
-  const membership = hash[`${model}@${live[model]}`];
+  const [, membership] = (row ?? "").split(`|${model}@${live[model]}=`);
   if (state !== "enabled" || (from !== null && now < from) || (until !== null && now >= until)) continue;
   if (membership === undefined || !clusters.includes(Number(membership.split(":")[0]))) continue;
   console.log(draw(id, member) * 10_000 < holdout * 2 ** 32 ? `held out: ${id}` : id);

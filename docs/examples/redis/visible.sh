@@ -12,10 +12,11 @@ draw() {
 }
 
 now=$(date +%s%3N)
+row=$(redis GET "ms:member:$member")
 redis HGETALL 'ms:{meta}:campaigns' | paste - - | LC_ALL=C sort | while IFS='	' read -r campaign json; do
   model=$(echo "$json" | jq -r .model)
   version=$(redis HGET 'ms:{meta}:live' "$model")
-  membership=$(redis HGET "ms:member:$member" "$model@$version")
+  membership=$(echo "$row" | tr '|' '\n' | sed -n "s/^$model@$version=//p")
   if [ -n "$membership" ] && echo "$json" | jq -e --argjson now "$now" --argjson cluster "${membership%%:*}" '
     .state == "enabled" and .from <= $now and (.until == null or $now < .until)
     and (.clusters | index($cluster) != null)' >/dev/null # in jq null is below every number
