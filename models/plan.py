@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +89,8 @@ class Plan:
             model.label: np.array([self._positions[model.label][name] for name in model.inputs], dtype=np.intp)
             for model in self.models
         }
+        steps_of = np.repeat(np.arange(len(self.steps)), [step.stop - step.start for step in self.steps])
+        self._feeding = {label: frozenset(steps_of[columns].tolist()) for label, columns in self._inputs.items()}
         text = "\n".join((f"semantics {_SEMANTICS}", *self._known))
         digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
         self.id = int.from_bytes(digest, "little")
@@ -142,6 +144,10 @@ class Plan:
         """Return the columns of x that are the model's inputs, (n_inputs,)."""
         return self._inputs[model.label]
 
+    def is_fed(self, model: Model, steps: Collection[int]) -> bool:
+        """Return whether one of the steps gives the model an input."""
+        return not self._feeding[model.label].isdisjoint(steps)
+
     def positions(self, model: Model) -> dict[str, int]:
         """Return column name → column of x, for all columns of the model's predictors."""
         return self._positions[model.label]
@@ -163,8 +169,8 @@ class Plan:
         documents: Sequence[Any],
         now_ms: Sequence[int],
         touched: Sequence[Iterable[Path]],
-    ) -> None:
-        """Bring rows evaluated at earlier times up to `now_ms`, in place.
+    ) -> Collection[int]:
+        """Bring rows evaluated at earlier times up to `now_ms`, in place; return the steps that were evaluated.
 
         Args:
             x: (n, n_columns); until: (n, n_clocks).
@@ -187,6 +193,7 @@ class Plan:
         everyone = Rows(slice(None), documents, now_ms, scratches, x, until)
         for index in sorted(of_step):
             self.steps[index].evaluate(_some(everyone, of_step[index]))
+        return of_step.keys()
 
     def _touched_by(self, paths: frozenset[Path]) -> tuple[int, ...]:
         choice = self._choices.get(paths)

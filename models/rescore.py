@@ -8,7 +8,7 @@ as_of_ms, bit for bit, however many members were rescored together; `since_ms` m
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def rescore_many(plan: Plan, members: Sequence[Member], now_ms: Sequence[int]) -
         return changes
     for member, now in zip(members, now_ms, strict=True):
         member.as_of_ms = max(member.as_of_ms, now)
-    x, until = _update(plan, members)
+    x, until, evaluated = _update(plan, members)
     valid_until = until.min(axis=1).tolist() if plan.n_clocks else [FOREVER] * len(members)
     x_bytes, until_bytes = x.tobytes(), until.tobytes()
     width, until_width = 8 * plan.n_columns, 8 * plan.n_clocks
@@ -45,7 +45,10 @@ def rescore_many(plan: Plan, members: Sequence[Member], now_ms: Sequence[int]) -
     for member in members:
         if not member.memberships.keys() <= keys:  # a model that is no longer published
             member.memberships = {key: held for key, held in member.memberships.items() if key in keys}
+    are_scored = all(len(member.memberships) == len(keys) for member in members)
     for model in plan.models:
+        if are_scored and not plan.is_fed(model, evaluated):
+            continue  # what it was scored by is what it was
         index = model.scorer.score_many(x.take(plan.inputs(model), axis=1)).index
         key, clusters = model.key, model.cluster_ids[index]
         held = np.array([member.memberships.get(key, _NONE)[0] for member in members])
@@ -97,18 +100,21 @@ def _rows(plan: Plan, x_rows: Sequence[bytes], until_rows: Sequence[bytes]) -> t
     return x, np.frombuffer(bytearray(b"".join(until_rows)), dtype=np.int64).reshape(n, plan.n_clocks)
 
 
-def _update(plan: Plan, members: Sequence[Member]) -> tuple[Floats, Times]:
-    """Return x and until of the members at their as_of_ms, from the stored rows where those are this plan's."""
+def _update(plan: Plan, members: Sequence[Member]) -> tuple[Floats, Times, Collection[int]]:
+    """Return x and until of the members at their as_of_ms, from the stored rows where those are this plan's.
+
+    Also the steps that were evaluated.
+    """
     blank_x, blank_until = bytes(8 * plan.n_columns), bytes(8 * plan.n_clocks)
     are_stored = [member.plan_id == plan.id and bool(member.x) for member in members]
     x_rows = [member.x if stored else blank_x for member, stored in zip(members, are_stored, strict=True)]
     until_rows = [member.until if stored else blank_until for member, stored in zip(members, are_stored, strict=True)]
     x, until = _rows(plan, x_rows, until_rows)
-    plan.update(
+    evaluated = plan.update(
         x,
         until,
         [member.document for member in members],
         [member.as_of_ms for member in members],
         [member.touched if stored else EVERYTHING for member, stored in zip(members, are_stored, strict=True)],
     )
-    return x, until
+    return x, until, evaluated
