@@ -1,8 +1,9 @@
 """A member's state: document, position, version, memberships and cached predictors, and its bytes.
 
-Format: u8 schema · i64 written_at (little-endian) · then, in schema 2, a MessagePack array of the stored attributes of
+Format: u8 schema · i64 written_at (little-endian) · then, in schema 3, a MessagePack array of the stored attributes of
 `Member` in their order. `written_at` is the position that the whole partition had reached when this was written; by it
 recovery knows what a stale worker has written (stream/state_store.py).
+Schema 2, still read, has x and until of all models in the place of `rows`: they are evaluated anew.
 Schema 1, still read: struct "<BqqqqQHHH" (schema, the member's position, version, as_of_ms, valid_until_ms, plan id,
 numbers of memberships, columns of x, columns of until) · memberships "<Qiq" · x · until · the document as JSON, empty
 for a deleted member.
@@ -23,7 +24,7 @@ from models.plan import EVERYTHING
 from models.position import NOWHERE
 from models.timestamps import FOREVER
 
-SCHEMA = 2
+SCHEMA = 3
 _PREFIX = struct.Struct("<Bq")
 _HEADER_1 = struct.Struct("<BqqqqQHHH")
 _MEMBERSHIP_1 = struct.Struct("<Qiq")
@@ -46,9 +47,10 @@ class Member(msgspec.Struct, array_like=True, gc=False):
         as_of_ms: the `now` of the last scoring.
         document: None once deleted; the position and the version remain, so that a late event is known as one.
         memberships: model key → (cluster id, since_ms).
-        plan_id: of the plan that made x and until; another plan evaluates from scratch.
-        x: float64 columns as bytes; until: int64 ms as bytes.
-        touched: paths changed since x was evaluated; not stored.
+        plan_id: the scoring_id of the plan that made memberships and rows.
+        rows: id of a part of a plan → its row: float64 columns of x, then int64 columns of until, ms. What is needed
+            latest stands last; a part that has none is evaluated from scratch when it is needed.
+        touched: paths changed since the rows were evaluated; not stored.
         document_bytes: upper estimate of the document's size as JSON; not stored.
     """
 
@@ -59,8 +61,7 @@ class Member(msgspec.Struct, array_like=True, gc=False):
     document: dict[str, Any] | None = None
     memberships: dict[int, tuple[int, int]] = {}
     plan_id: int = 0
-    x: bytes = b""
-    until: bytes = b""
+    rows: dict[int, bytes] = {}
     touched: set[Path] = set()
     document_bytes: int = 0
 
@@ -69,7 +70,7 @@ class Member(msgspec.Struct, array_like=True, gc=False):
         self.document = None
         self.as_of_ms = 0
         self.memberships = {}
-        self.plan_id, self.x, self.until = 0, b"", b""
+        self.plan_id, self.rows = 0, {}
         self.valid_until_ms = FOREVER
         self.touched = set(EVERYTHING)
         self.document_bytes = 0
@@ -80,10 +81,10 @@ _unpack = msgspec.msgpack.Decoder(Member).decode
 
 
 def encode(member: Member, written_at: int) -> bytes:
-    """Return the member's bytes in schema 2, as written when its partition has reached the position `written_at`."""
+    """Return the member's bytes in schema 3, as written when its partition has reached the position `written_at`."""
     m = member
     return _PREFIX.pack(SCHEMA, written_at) + _pack(
-        (m.position, m.version, m.as_of_ms, m.valid_until_ms, m.document, m.memberships, m.plan_id, m.x, m.until)
+        (m.position, m.version, m.as_of_ms, m.valid_until_ms, m.document, m.memberships, m.plan_id, m.rows)
     )
 
 
@@ -96,10 +97,12 @@ def decode(data: bytes) -> Member:
     try:
         if data[0] == SCHEMA:
             member = _unpack(data[_PREFIX.size :])
+        elif data[0] == 2:
+            member = _decode_2(data)
         elif data[0] == 1:
             member = _decode_1(data)
         else:
-            raise StateError(f"member state: expected schema {SCHEMA} or 1, found {data[0]}")
+            raise StateError(f"member state: expected a schema up to {SCHEMA}, found {data[0]}")
     except (IndexError, struct.error, msgspec.MsgspecError, orjson.JSONDecodeError) as error:
         raise StateError(f"member state: damaged bytes ({error})") from None
     member.document_bytes = len(data)
@@ -132,15 +135,32 @@ def valid_until_of(data: bytes) -> int:
         raise StateError(f"member state: damaged bytes ({error})") from None
 
 
+class _Member2(msgspec.Struct, array_like=True, gc=False):
+    """The attributes of schema 2 that are still of use; the decoder skips the rest."""
+
+    position: int
+    version: int
+    as_of_ms: int
+    valid_until_ms: int
+    document: dict[str, Any] | None
+    memberships: dict[int, tuple[int, int]]
+
+
+_unpack_2 = msgspec.msgpack.Decoder(_Member2).decode
+
+
+def _decode_2(data: bytes) -> Member:
+    m = _unpack_2(memoryview(data)[_PREFIX.size :])
+    return Member(m.position, m.version, m.as_of_ms, m.valid_until_ms, m.document, m.memberships)
+
+
 def _decode_1(data: bytes) -> Member:
-    _, offset, version, as_of_ms, valid_until_ms, plan_id, n_memberships, n_x, n_until = _HEADER_1.unpack_from(data)
+    _, offset, version, as_of_ms, valid_until_ms, _, n_memberships, n_x, n_until = _HEADER_1.unpack_from(data)
     start = _HEADER_1.size
     end = start + n_memberships * _MEMBERSHIP_1.size
     memberships = {key: (cluster, since) for key, cluster, since in _MEMBERSHIP_1.iter_unpack(data[start:end])}
-    until_start = end + 8 * n_x
-    document_start = until_start + 8 * n_until
+    document_start = end + 8 * (n_x + n_until)
     if len(data) < document_start:
         raise StateError(f"member state: expected at least {document_start} bytes, found {len(data)}")
     document = orjson.loads(data[document_start:]) if len(data) > document_start else None
-    x, until = data[end:until_start], data[until_start:document_start]
-    return Member(offset, version, as_of_ms, valid_until_ms, document, memberships, plan_id, x, until)
+    return Member(offset, version, as_of_ms, valid_until_ms, document, memberships)

@@ -5,6 +5,8 @@ Laws:
 - After `update`, x and until are bit for bit what a full evaluation of the document at that time gives, however they
   came about (incremental equals full); a row depends on its own document and time alone (single equals batch).
 - Cost of an update: the touched and the due predictors, not all.
+- A plan falls into parts, models that share no predictor. What concerns one part costs the others nothing, and a model
+  that comes or goes leaves the rows of the other parts what they are.
 - A step takes all rows that need it at once; steps run in the order of definition, so operands come first.
 """
 
@@ -12,9 +14,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +31,7 @@ from models.source import Reading
 from models.timestamps import FOREVER
 
 Times = npt.NDArray[np.int64]
+T = TypeVar("T")
 EVERYTHING: frozenset[Path] = frozenset({()})  # the touched paths of a replaced document
 # A producer may touch ever new paths, and many at once: the choice of steps is remembered for the usual few, and that
 # memory is emptied rather than bounded finely.
@@ -73,8 +77,9 @@ class Plan:
     """Evaluates the predictors of a list of models.
 
     Attributes:
-        models: the published models, in the given order.
-        id: 8 bytes as an integer; equal for equal steps in equal order, so stored rows of x can be used again.
+        models: the published models, in the given order; keys: theirs.
+        id: 8 bytes as an integer; equal for equal steps in equal order, so stored rows can be used again.
+        scoring_id: the same, equal if also the models are.
         n_columns: columns of x; n_clocks: columns of until.
     """
 
@@ -89,15 +94,44 @@ class Plan:
             model.label: np.array([self._positions[model.label][name] for name in model.inputs], dtype=np.intp)
             for model in self.models
         }
-        steps_of = np.repeat(np.arange(len(self.steps)), [step.stop - step.start for step in self.steps])
-        self._feeding = {label: frozenset(steps_of[columns].tolist()) for label, columns in self._inputs.items()}
-        text = "\n".join((f"semantics {_SEMANTICS}", *self._known))
-        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-        self.id = int.from_bytes(digest, "little")
+        self.keys = frozenset(model.key for model in self.models)
+        self.id = _digest(f"semantics {_SEMANTICS}", *self._known)
+        self.scoring_id = _digest(str(self.id), *self._positions)
         self._all = tuple(range(len(self.steps)))
-        self._choices: dict[frozenset[Path], tuple[int, ...]] = {EVERYTHING: self._all}
+        self._choices: dict[frozenset[Path], tuple[int, ...]] = {}
         self._due = [i for i, step in enumerate(self.steps) if step.clock >= 0]  # clock → its step
         self._at, self._within = _index(self.steps)
+        self._concerned: dict[frozenset[Path], tuple[Plan, ...]] = {}
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a stored row: x and until, eight a column."""
+        return 8 * (self.n_columns + self.n_clocks)
+
+    @cached_property
+    def parts(self) -> tuple[Plan, ...]:
+        """The plan cut into plans of models that share predictors, directly or through others."""
+        groups: list[tuple[set[int], list[Model]]] = []
+        for model in self.models:
+            columns = set(self._positions[model.label].values())
+            akin = [group for group in groups if not columns.isdisjoint(group[0])]
+            groups = [group for group in groups if group not in akin]
+            together = [earlier for _, models in akin for earlier in models]
+            groups.append((columns.union(*[taken for taken, _ in akin]), [*together, model]))
+        return (self,) if len(groups) == 1 else tuple([Plan(together) for _, together in groups])
+
+    @cached_property
+    def moving(self) -> tuple[Plan, ...]:
+        """The parts in which time changes something."""
+        return tuple([part for part in self.parts if part.n_clocks])
+
+    def concerned(self, touched: frozenset[Path]) -> tuple[Plan, ...]:
+        """Return the parts to be looked at after changes at these paths: those that read one, and the moving ones."""
+        found = self._concerned.get(touched)
+        if found is None:
+            found = tuple([part for part in self.parts if part.n_clocks or part._touched_by(touched)])
+            _remember(self._concerned, touched, found)
+        return found
 
     def _columns_of(self, model: Model) -> dict[str, int]:
         """Add the model's predictors; return column name → column of x."""
@@ -144,10 +178,6 @@ class Plan:
         """Return the columns of x that are the model's inputs, (n_inputs,)."""
         return self._inputs[model.label]
 
-    def is_fed(self, model: Model, steps: Collection[int]) -> bool:
-        """Return whether one of the steps gives the model an input."""
-        return not self._feeding[model.label].isdisjoint(steps)
-
     def positions(self, model: Model) -> dict[str, int]:
         """Return column name → column of x, for all columns of the model's predictors."""
         return self._positions[model.label]
@@ -169,8 +199,8 @@ class Plan:
         documents: Sequence[Any],
         now_ms: Sequence[int],
         touched: Sequence[Iterable[Path]],
-    ) -> Collection[int]:
-        """Bring rows evaluated at earlier times up to `now_ms`, in place; return the steps that were evaluated.
+    ) -> None:
+        """Bring rows evaluated at earlier times up to `now_ms`, in place.
 
         Args:
             x: (n, n_columns); until: (n, n_clocks).
@@ -193,7 +223,6 @@ class Plan:
         everyone = Rows(slice(None), documents, now_ms, scratches, x, until)
         for index in sorted(of_step):
             self.steps[index].evaluate(_some(everyone, of_step[index]))
-        return of_step.keys()
 
     def _touched_by(self, paths: frozenset[Path]) -> tuple[int, ...]:
         choice = self._choices.get(paths)
@@ -205,11 +234,19 @@ class Plan:
             for n in range(len(path)):
                 chosen.update(self._at.get(path[:n], ()))
         choice = tuple(sorted(chosen))
-        if len(paths) <= _MAX_REMEMBERED_PATHS:
-            if len(self._choices) >= _MAX_REMEMBERED_CHOICES:
-                self._choices = {EVERYTHING: self._all}
-            self._choices[paths] = choice
+        _remember(self._choices, paths, choice)
         return choice
+
+
+def _remember(known: dict[frozenset[Path], T], paths: frozenset[Path], what: T) -> None:
+    if len(paths) <= _MAX_REMEMBERED_PATHS:
+        if len(known) >= _MAX_REMEMBERED_CHOICES:
+            known.clear()
+        known[paths] = what
+
+
+def _digest(*lines: str) -> int:
+    return int.from_bytes(hashlib.blake2b("\n".join(lines).encode(), digest_size=8).digest(), "little")
 
 
 def _some(everyone: Rows, wanted: Sequence[int]) -> Rows:

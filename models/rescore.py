@@ -1,22 +1,32 @@
 """Document → predictors → scores → clusters: bring members' memberships up to date, many at once.
 
-Laws: afterwards each member's x, until and clusters are those of a from-scratch evaluation of its document at its
+Laws: afterwards each member's rows and clusters are those of a from-scratch evaluation of its document at its
 as_of_ms, bit for bit, however many members were rescored together; `since_ms` moves only when the cluster does. Until
 `valid_until_ms` the clusters hold if no event comes; that is when the first predictor changes or, looked ahead, later.
+
+Cost: a part of the plan that no change touches and no time moves isn't looked at. With many models its row isn't even
+kept: each byte of a member's state goes to changelog and disk with every write.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from models.member import Member
+from models.model import Model
+from models.path import Path
 from models.plan import EVERYTHING, Plan, Times
 from models.scorer import Floats, Indices
 from models.timestamps import FOREVER
 
+#: Bytes of a member's rows, of all parts together, that are kept without being needed by the latest changes.
+KEPT_BYTES = 512
 _NONE = (-1,)  # no cluster: ids begin at 0
 
 
@@ -27,30 +37,53 @@ def rescore_many(plan: Plan, members: Sequence[Member], now_ms: Sequence[int]) -
         Model label → how many of the members changed their cluster under it (a first membership counts).
     """
     changes: Counter[str] = Counter()
-    if not members:
-        return changes
+    needed: defaultdict[Plan, list[Member]] = defaultdict(list)
+    concerned, scoring_id = plan.concerned, plan.scoring_id
     for member, now in zip(members, now_ms, strict=True):
-        member.as_of_ms = max(member.as_of_ms, now)
-    x, until, evaluated = _update(plan, members)
-    valid_until = until.min(axis=1).tolist() if plan.n_clocks else [FOREVER] * len(members)
-    x_bytes, until_bytes = x.tobytes(), until.tobytes()
-    width, until_width = 8 * plan.n_columns, 8 * plan.n_clocks
-    for i, member in enumerate(members):
-        member.x = x_bytes[i * width : (i + 1) * width]
-        member.until = until_bytes[i * until_width : (i + 1) * until_width]
-        member.valid_until_ms = valid_until[i]
-        member.plan_id = plan.id
-        member.touched = set()
-    keys = {model.key for model in plan.models}
+        if now > member.as_of_ms:
+            member.as_of_ms = now
+        member.valid_until_ms = FOREVER
+        parts = concerned(frozenset(member.touched))
+        if member.plan_id != scoring_id:
+            _adopt(plan, member)
+            parts = tuple([part for part in plan.parts if part in parts or not _is_scored(part, member)])
+        for part in parts:
+            needed[part].append(member)
+    for part, some in needed.items():
+        changes += _rescore_part(part, some)
+    if sum(part.row_bytes for part in plan.parts) > KEPT_BYTES:
+        for member in members:
+            _trim(plan, member)
     for member in members:
-        if not member.memberships.keys() <= keys:  # a model that is no longer published
-            member.memberships = {key: held for key, held in member.memberships.items() if key in keys}
-    are_scored = all(len(member.memberships) == len(keys) for member in members)
-    for model in plan.models:
-        if are_scored and not plan.is_fed(model, evaluated):
-            continue  # what it was scored by is what it was
-        index = model.scorer.score_many(x.take(plan.inputs(model), axis=1)).index
-        key, clusters = model.key, model.cluster_ids[index]
+        member.touched.clear()
+    return changes
+
+
+def _adopt(plan: Plan, member: Member) -> None:
+    """Leave of an earlier plan's memberships and rows what this one has, too."""
+    member.plan_id = plan.scoring_id
+    member.memberships = {key: held for key, held in member.memberships.items() if key in plan.keys}
+    parts = {part.id for part in plan.parts}
+    member.rows = {part_id: row for part_id, row in member.rows.items() if part_id in parts}
+
+
+def _is_scored(part: Plan, member: Member) -> bool:
+    return part.id in member.rows and part.keys <= member.memberships.keys()
+
+
+def _rescore_part(part: Plan, members: Sequence[Member]) -> Counter[str]:
+    rows = [member.rows.pop(part.id, b"") for member in members]  # it comes back as the last
+    table = _Table.of(part, rows)
+    touched = [member.touched if row else EVERYTHING for member, row in zip(members, rows, strict=True)]
+    table.advance([member.document for member in members], [member.as_of_ms for member in members], touched)
+    for member, row in zip(members, table.rows(), strict=True):
+        member.rows[part.id] = row
+    if part.n_clocks:
+        for member, end_ms in zip(members, table.until.min(axis=1).tolist(), strict=True):
+            member.valid_until_ms = min(member.valid_until_ms, end_ms)
+    changes: Counter[str] = Counter()
+    for model in part.models:
+        key, clusters = model.key, model.cluster_ids[table.index(model)]
         held = np.array([member.memberships.get(key, _NONE)[0] for member in members])
         changed = np.flatnonzero(held != clusters)
         for i, cluster in zip(changed.tolist(), clusters[changed].tolist(), strict=True):
@@ -58,6 +91,18 @@ def rescore_many(plan: Plan, members: Sequence[Member], now_ms: Sequence[int]) -
         if len(changed):
             changes[model.label] += len(changed)
     return changes
+
+
+def _trim(plan: Plan, member: Member) -> None:
+    """Drop rows, those first that weren't needed for longest; what changes have just needed or time moves stays."""
+    n_bytes = sum(map(len, member.rows.values()))
+    if n_bytes <= KEPT_BYTES:
+        return
+    touched = frozenset(member.touched)
+    kept = {part.id for part in (plan.moving if () in touched else plan.concerned(touched))}
+    for part_id in list(member.rows):
+        if part_id not in kept and n_bytes > KEPT_BYTES:
+            n_bytes -= len(member.rows.pop(part_id))
 
 
 def look_ahead(plan: Plan, members: Sequence[Member], n_moments: Sequence[int]) -> None:
@@ -69,52 +114,67 @@ def look_ahead(plan: Plan, members: Sequence[Member], n_moments: Sequence[int]) 
     """
     moving = [i for i, member in enumerate(members) if member.valid_until_ms < FOREVER]
     ahead, left = [members[i] for i in moving], np.array([n_moments[i] for i in moving])
-    x, until = _rows(plan, [member.x for member in ahead], [member.until for member in ahead])
-    held, rows = _clusters(plan, x), np.arange(len(ahead))
-    while len(rows):
-        ends_ms = until[rows].min(axis=1)
-        goes_on = (ends_ms < FOREVER) & (left[rows] > 0)
-        for i, end_ms in zip(rows[~goes_on].tolist(), ends_ms[~goes_on].tolist(), strict=True):
+    tables = [_Table.of(part, [member.rows[part.id] for member in ahead]) for part in plan.moving]
+    held, places = _clusters(tables, len(ahead)), np.arange(len(ahead))
+    while len(places):
+        ends_ms = np.min([table.until[places].min(axis=1) for table in tables], axis=0)
+        goes_on = (ends_ms < FOREVER) & (left[places] > 0)
+        for i, end_ms in zip(places[~goes_on].tolist(), ends_ms[~goes_on].tolist(), strict=True):
             ahead[i].valid_until_ms = end_ms
-        rows, times = rows[goes_on], ends_ms[goes_on].tolist()
-        later_x, later_until = x[rows], until[rows]
-        plan.update(later_x, later_until, [ahead[i].document for i in rows], times, [()] * len(rows))
-        stays = (_clusters(plan, later_x) == held[rows]).all(axis=1)
+        places, times = places[goes_on], ends_ms[goes_on].tolist()
+        later = [table.take(places) for table in tables]
+        for table in later:
+            table.advance([ahead[i].document for i in places], times, [()] * len(places))
+        stays = (_clusters(later, len(places)) == held[places]).all(axis=1)
         for k in np.flatnonzero(~stays).tolist():
-            ahead[rows[k]].valid_until_ms = times[k]
-        rows = rows[stays]
-        x[rows], until[rows] = later_x[stays], later_until[stays]
-        left[rows] -= 1
+            ahead[places[k]].valid_until_ms = times[k]
+        places = places[stays]
+        for table, moved in zip(tables, later, strict=True):
+            table.cells[places] = moved.cells[stays]
+        left[places] -= 1
 
 
-def _clusters(plan: Plan, x: Floats) -> Indices:
-    """Return, (n, n_models), each row's cluster under each model, as the index in the model's list."""
-    scores = [model.scorer.score_many(x.take(plan.inputs(model), axis=1)).index for model in plan.models]
-    return np.stack(scores, axis=1) if scores else np.zeros((len(x), 0), dtype=np.intp)
+def _clusters(tables: Sequence[_Table], n: int) -> Indices:
+    """Return, (n, n_models), each row's cluster under each of the tables' models, as the index in the model's list."""
+    found = [table.index(model) for table in tables for model in table.part.models]
+    return np.stack(found, axis=1) if found else np.zeros((n, 0), dtype=np.intp)
 
 
-def _rows(plan: Plan, x_rows: Sequence[bytes], until_rows: Sequence[bytes]) -> tuple[Floats, Times]:
-    """Return stored rows as arrays of their own."""
-    n = len(x_rows)
-    x = np.frombuffer(bytearray(b"".join(x_rows))).reshape(n, plan.n_columns)
-    return x, np.frombuffer(bytearray(b"".join(until_rows)), dtype=np.int64).reshape(n, plan.n_clocks)
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The rows of one part for several members. `cells`: (n, n_columns + n_clocks), x and the bits of until."""
 
+    part: Plan
+    cells: Floats
 
-def _update(plan: Plan, members: Sequence[Member]) -> tuple[Floats, Times, Collection[int]]:
-    """Return x and until of the members at their as_of_ms, from the stored rows where those are this plan's.
+    @staticmethod
+    def of(part: Plan, rows: Sequence[bytes]) -> _Table:
+        """Return stored rows as a table of its own; an empty one is not yet evaluated."""
+        blank = bytes(part.row_bytes)
+        cells = np.frombuffer(bytearray(b"".join([row or blank for row in rows])))
+        return _Table(part, cells.reshape(len(rows), part.n_columns + part.n_clocks))
 
-    Also the steps that were evaluated.
-    """
-    blank_x, blank_until = bytes(8 * plan.n_columns), bytes(8 * plan.n_clocks)
-    are_stored = [member.plan_id == plan.id and bool(member.x) for member in members]
-    x_rows = [member.x if stored else blank_x for member, stored in zip(members, are_stored, strict=True)]
-    until_rows = [member.until if stored else blank_until for member, stored in zip(members, are_stored, strict=True)]
-    x, until = _rows(plan, x_rows, until_rows)
-    evaluated = plan.update(
-        x,
-        until,
-        [member.document for member in members],
-        [member.as_of_ms for member in members],
-        [member.touched if stored else EVERYTHING for member, stored in zip(members, are_stored, strict=True)],
-    )
-    return x, until, evaluated
+    @property
+    def x(self) -> Floats:
+        return self.cells[:, : self.part.n_columns]
+
+    @property
+    def until(self) -> Times:
+        return self.cells.view(np.int64)[:, self.part.n_columns :]
+
+    def take(self, places: npt.NDArray[np.intp]) -> _Table:
+        """Return some of the rows, as a copy."""
+        return _Table(self.part, self.cells[places])
+
+    def advance(self, documents: Sequence[Any], now_ms: Sequence[int], touched: Sequence[Iterable[Path]]) -> None:
+        """As Plan.update."""
+        self.part.update(self.x, self.until, documents, now_ms, touched)
+
+    def rows(self) -> list[bytes]:
+        """Return the rows as they are stored."""
+        data, width = self.cells.tobytes(), self.part.row_bytes
+        return [data[i * width : (i + 1) * width] for i in range(len(self.cells))]
+
+    def index(self, model: Model) -> Indices:
+        """Return, (n,), each row's cluster under a model of the part, as the index in the model's list."""
+        return model.scorer.score_many(self.x.take(self.part.inputs(model), axis=1)).index

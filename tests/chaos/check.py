@@ -151,19 +151,20 @@ def replay(
 
 def scored(
     plan: Plan, documents: Sequence[Any], times: Sequence[int]
-) -> list[tuple[bytes, bytes, int, dict[str, int]]]:
-    """Return of each document x, until, when the first predictor changes, and the clusters by the models' labels."""
+) -> list[tuple[dict[int, bytes], int, dict[str, int]]]:
+    """Return of each document its rows, when the first predictor changes, and the clusters by the models' labels."""
     x, until = plan.evaluate_many(documents, times)
     ends = until.min(axis=1).tolist() if plan.n_clocks else [FOREVER] * len(documents)
+    rows: list[dict[int, bytes]] = [{} for _ in documents]
+    for part in plan.parts:
+        for its, *cells in zip(rows, *part.evaluate_many(documents, times), strict=True):
+            its[part.id] = b"".join(row.tobytes() for row in cells)
     clusters: list[dict[str, int]] = [{} for _ in documents]
     for model in plan.models:
         index = model.scorer.score_many(x.take(plan.inputs(model), axis=1)).index
         for its, cluster in zip(clusters, model.cluster_ids[index].tolist(), strict=True):
             its[model.label] = cluster
-    return [
-        (x_row.tobytes(), until_row.tobytes(), end_ms, its)
-        for x_row, until_row, end_ms, its in zip(x, until, ends, clusters, strict=True)
-    ]
+    return list(zip(rows, ends, clusters, strict=True))
 
 
 def evaluate(members: Iterable[Truth], models: Sequence[Model], clocks: dict[int, int]) -> None:
@@ -173,7 +174,7 @@ def evaluate(members: Iterable[Truth], models: Sequence[Model], clocks: dict[int
     if not living:
         return
     found = scored(plan, [m.document for m in living], [clocks[m.partition] for m in living])
-    for member, (_, _, end_ms, clusters) in zip(living, found, strict=True):
+    for member, (_, end_ms, clusters) in zip(living, found, strict=True):
         member.plan, member.clock_ms = plan, clocks[member.partition]
         member.valid_until_ms, member.clusters = end_ms, clusters
 
@@ -382,17 +383,16 @@ def _wrong_state(stored: bytes | None, truth: Truth, epoch: int) -> str:
     member = decode_state(stored)
     if split_position(member.position) != (epoch, truth.offset):
         return "position"
-    x, until = b"", b""
+    rows: dict[int, bytes] = {}
     if truth.document is not None:
-        [(x, until, _, _)] = scored(truth.plan, [truth.document], [member.as_of_ms])
+        [(rows, _, _)] = scored(truth.plan, [truth.document], [member.as_of_ms])
     found = {
         "document": _canonical(member.document),
         "version": member.version,
         "as_of": truth.as_of_ms <= member.as_of_ms <= truth.clock_ms,
         "valid_until": truth.hold_until(member.valid_until_ms),
         "clusters": {key: cluster for key, (cluster, _) in member.memberships.items()},
-        "x": member.x,
-        "until": member.until,
+        "rows": member.rows,
     }
     expected = {
         "document": _canonical(truth.document),
@@ -400,8 +400,7 @@ def _wrong_state(stored: bytes | None, truth: Truth, epoch: int) -> str:
         "as_of": True,
         "valid_until": True,
         "clusters": {key_of(label): cluster for label, cluster in truth.clusters.items()},
-        "x": x,
-        "until": until,
+        "rows": rows,
     }
     return ", ".join(name for name in found if found[name] != expected[name])
 

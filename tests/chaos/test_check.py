@@ -52,9 +52,10 @@ async def test_the_check_finds_each_kind_of_damage(
 
     older = earlier[member_id]
     other = decode(last[member_id])
-    other.x = bytes([other.x[0] ^ 1]) + other.x[1:]
+    [(part, row)] = other.rows.items()
+    other.rows[part] = bytes([row[0] ^ 1]) + row[1:]
     await changelog_damage(system, member_id, last[member_id], older, "changelog.*: position; ")
-    await changelog_damage(system, member_id, last[member_id], encode(other, 0), ": x;")
+    await changelog_damage(system, member_id, last[member_id], encode(other, 0), ": rows;")
     await changelog_damage(system, gone[0], last[gone[0]], older, "position" if last[gone[0]] else "not forgotten")
     await changelog_damage(system, b"stranger", None, older, "whom no event named")
     disk = on_disk(worker.data_dir, 0)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from core import worlds
 
+from models.member import Member
 from models.model_file import parse
 from models.plan import Plan
 
@@ -15,6 +17,20 @@ NOW = worlds.BASE_MS
 def plan_of(*definitions: dict[str, Any]) -> Plan:
     """Return a plan of predictors given as in a file."""
     return Plan([parse(worlds.one_predictor_file(list(definitions)))])
+
+
+def rows_of(plan: Plan, document: Any, now_ms: int) -> dict[int, bytes]:
+    """Return the rows that a fresh evaluation of a document gives: id of a part → its row."""
+    found = {}
+    for part in Plan(plan.models).parts:
+        x, until = part.evaluate_many([document], [now_ms])
+        found[part.id] = x.tobytes() + until.tobytes()
+    return found
+
+
+def x_of(plan: Plan, member: Member) -> Any:
+    """Return the stored x of a plan of one model, (n_columns,)."""
+    return np.frombuffer(member.rows[plan.id][: 8 * plan.n_columns])
 
 
 def value_of(definition: dict[str, Any], document: Any, now_ms: int = NOW) -> Any:

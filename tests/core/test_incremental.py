@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pytest
 from core import worlds
+from core.evaluation import rows_of, x_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,7 +48,7 @@ def numbered(history: History) -> list[tuple[int, list[tuple[int, ChangeEvent]]]
 
 @given(two_models, worlds.histories)
 def test_incremental_equals_full_at_every_prefix(models: tuple[Model, Model], history: History) -> None:
-    """After each batch, through encoded state, x, until and clusters are those of a fresh evaluation."""
+    """After each batch, through encoded state, rows and clusters are those of a fresh evaluation."""
     plan = Plan(models)
     state, now_ms = encode(Member(), 0), worlds.BASE_MS
     for advance, events in numbered(history):
@@ -55,9 +57,8 @@ def test_incremental_equals_full_at_every_prefix(models: tuple[Model, Model], hi
         apply_all(member, events)
         if member.document is not None:
             rescore_many(plan, [member], [now_ms])
-            x, until = Plan(models).evaluate_many([member.document], [now_ms])
-            assert member.x == x.tobytes()
-            assert member.until == until.tobytes()
+            x, _ = Plan(models).evaluate_many([member.document], [now_ms])
+            assert member.rows == rows_of(plan, member.document, now_ms)
             assert member.valid_until_ms > now_ms
             for model in models:
                 index = model.scorer.score_many(x.take(plan.inputs(model), axis=1)).index[0]
@@ -77,8 +78,7 @@ def test_time_alone_keeps_incremental_equal_to_full(
     for advance in advances:
         now_ms += advance
         rescore_many(plan, [member], [now_ms])
-        x, until = plan.evaluate_many([member.document], [now_ms])
-        assert (member.x, member.until) == (x.tobytes(), until.tobytes())
+        assert member.rows == rows_of(plan, member.document, now_ms)
 
 
 @given(two_models, st.lists(worlds.histories, min_size=2, max_size=4), st.integers(0, 20 * DAY_MS))
@@ -94,9 +94,7 @@ def test_members_rescored_together_are_as_alone(
         there = [member for member in members if member.document is not None]
         now_ms = worlds.BASE_MS + turn * advance_ms
         rescore_many(plan, there, [now_ms] * len(there))
-        x, until = Plan(models).evaluate_many([member.document for member in there], [now_ms] * len(there))
-        assert [member.x for member in there] == [row.tobytes() for row in x]
-        assert [member.until for member in there] == [row.tobytes() for row in until]
+        assert [member.rows for member in there] == [rows_of(plan, member.document, now_ms) for member in there]
 
 
 def test_only_what_is_touched_or_due_is_evaluated() -> None:
@@ -110,9 +108,10 @@ def test_only_what_is_touched_or_due_is_evaluated() -> None:
     members = [Member(document={"a": i, "l": [{"t": now_ms - i * DAY_MS // 4}]}) for i in range(3)]
     rescore_many(plan, members, [now_ms] * 3)
     apply_one(members[0], 0, ChangeEvent(Op.PATCH, now_ms, body={"a": 7}))
-    members[1].x = np.array([5.0, 5.0]).tobytes()  # would be put right if it were evaluated
+    row = members[1].rows[plan.id]
+    members[1].rows[plan.id] = np.array([5.0, 5.0]).tobytes() + row[16:]  # would be put right if it were evaluated
     rescore_many(plan, members, [now_ms + DAY_MS // 2] * 3)
-    assert [np.frombuffer(member.x).tolist() for member in members] == [[1, 7], [5, 5], [0, 2]]
+    assert [x_of(plan, member).tolist() for member in members] == [[1, 7], [5, 5], [0, 2]]
 
 
 @given(worlds.models(), worlds.histories)
@@ -156,14 +155,14 @@ def test_recreated_member_is_a_fresh_one(model: Model, before: History, after: H
     old, fresh = Member(), Member()
     apply_all(old, [e for _, batch in numbered(before) for e in batch])
     apply_one(old, 1_000, ChangeEvent(Op.DELETE, worlds.BASE_MS))
-    assert (old.document, old.memberships, old.x, old.until) == (None, {}, b"", b"")
+    assert (old.document, old.memberships, old.rows) == (None, {}, {})
     later = [(2_000 + i, event) for i, event in enumerate(unversioned)]
     assert apply_all(old, later) == apply_all(fresh, later)
     assert old.document == fresh.document
     if old.document is not None:
         rescore_many(plan, [old], [worlds.BASE_MS])
         rescore_many(plan, [fresh], [worlds.BASE_MS])
-        assert (old.x, old.until, old.memberships) == (fresh.x, fresh.until, fresh.memberships)
+        assert (old.rows, old.memberships) == (fresh.rows, fresh.memberships)
 
 
 @given(two_models, worlds.histories, worlds.histories)
@@ -177,9 +176,85 @@ def test_state_of_another_plan_is_evaluated_anew(models: tuple[Model, Model], on
     rescore_many(old, [member], [worlds.BASE_MS])
     member = decode(encode(member, 0))
     rescore_many(new, [member], [worlds.BASE_MS + 1])
-    x, until = new.evaluate_many([member.document], [worlds.BASE_MS + 1])
-    assert (member.x, member.until) == (x.tobytes(), until.tobytes())
+    assert member.rows == rows_of(new, member.document, worlds.BASE_MS + 1)
     assert list(member.memberships) == [models[1].key]
+
+
+@given(two_models, worlds.histories)
+def test_a_wide_plan_keeps_few_rows_and_gives_the_same(models: tuple[Model, Model], history: History) -> None:
+    """Rows that are dropped and made again change nothing; those that are there are right; what moves stays."""
+    plan = Plan(models)
+    state, now_ms = encode(Member(), 0), worlds.BASE_MS
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("models.rescore.KEPT_BYTES", 0)
+        for advance, events in numbered(history):
+            now_ms += advance
+            member = decode(state)
+            apply_all(member, events)
+            if member.document is not None:
+                rescore_many(plan, [member], [now_ms])
+                assert member.rows.items() <= rows_of(plan, member.document, now_ms).items()
+                assert {part.id for part in plan.moving} <= member.rows.keys()
+                fresh = Member(document=member.document)
+                rescore_many(Plan(models), [fresh], [now_ms])
+                assert {k: c for k, (c, _) in member.memberships.items()} == {
+                    k: c for k, (c, _) in fresh.memberships.items()
+                }
+                assert member.valid_until_ms == fresh.valid_until_ms
+            state = encode(member, 0)
+
+
+def part(name: str, *paths: str, version: int = 1) -> Model:
+    """Return a model of predictors that are called and read what `paths` say."""
+    definition = worlds.one_predictor_file([{"name": path, "path": path, "missing": 0} for path in paths])
+    return parse(definition | {"name": name, "version": version})
+
+
+def test_models_that_share_a_predictor_are_one_part() -> None:
+    """Directly or through others, wherever they stand; a plan of one part is that part."""
+    a, b, ab, c = part("a", "a"), part("b", "b"), part("ab", "a", "b"), part("c", "c")
+    assert [[m.name for m in p.models] for p in Plan([a, c, b]).parts] == [["a"], ["c"], ["b"]]
+    assert [[m.name for m in p.models] for p in Plan([a, c, b, ab]).parts] == [["c"], ["a", "b", "ab"]]
+    assert Plan([]).parts == ()
+    plan = Plan([a, ab])
+    assert plan.parts == (plan,)
+
+
+def test_a_part_that_nothing_concerns_is_left_alone() -> None:
+    """Neither its row nor its cluster is looked at, whatever it is; a new model is scored, and nobody else."""
+    a, b = part("a", "a"), part("b", "b")
+    plan = Plan([a, b])
+    member = Member(document={"a": 1, "b": 1})
+    assert rescore_many(plan, [member], [1]) == {"a@1": 1, "b@1": 1}
+    wrong = np.array([9.0]).tobytes()
+    member.rows[plan.parts[1].id] = wrong
+    member.memberships[b.key] = (7, 7)
+    apply_one(member, 0, ChangeEvent(Op.PATCH, 2, body={"a": 2}))
+    rescore_many(plan, [member], [2])
+    assert (member.rows[plan.parts[1].id], member.memberships[b.key]) == (wrong, (7, 7))
+    assert np.frombuffer(member.rows[plan.parts[0].id]).tolist() == [2.0]
+    same_predictors, other = part("a", "a", version=2), part("c", "c")
+    for models in ([a, b, other], [a, b, other, same_predictors], [b, same_predictors]):
+        plan = Plan(models)
+        assert rescore_many(plan, [member], [3]).keys() <= {"c@1", "a@2"}
+        assert member.memberships.keys() == {m.key for m in models}
+        assert member.rows.keys() == {p.id for p in plan.parts}
+        assert (member.rows[Plan([b]).id], member.memberships[b.key]) == (wrong, (7, 7))
+
+
+def test_what_was_needed_last_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the bound the row goes that wasn't needed for longest; a whole document needs none in particular."""
+    models = [part(name, name) for name in "abcd"]
+    plan = Plan(models)
+    ids = {name: Plan([model]).id for name, model in zip("abcd", models, strict=True)}
+    monkeypatch.setattr("models.rescore.KEPT_BYTES", 16)
+    member = Member(document={})
+    rescore_many(plan, [member], [1])
+    assert list(member.rows) == [ids["c"], ids["d"]]
+    for offset, (patch, kept) in enumerate((("a", "da"), ("d", "ad"), ("b", "db"), ("abc", "abc"), ("", "bc"))):
+        apply_one(member, offset, ChangeEvent(Op.PATCH, 2, body=dict.fromkeys(patch, 1)))
+        rescore_many(plan, [member], [2])
+        assert list(member.rows) == [ids[name] for name in kept]
 
 
 def test_since_moves_only_when_the_cluster_does() -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from core import worlds
+from core.evaluation import x_of
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.compose import ColumnTransformer
@@ -106,7 +107,7 @@ def worker_says(plan: Plan, history: list[Record], member_id: str, at_ms: int, b
     if member.document is None:
         return None
     rescore_many(plan, [member], [at_ms])
-    return member.x
+    return x_of(plan, member).tobytes()
 
 
 @given(worlds.models(), histories, rows, bys)

@@ -28,9 +28,10 @@ def scored(plan: Plan, document: dict[str, Any], now_ms: int) -> Member:
     return member
 
 
-def outcome(member: Member) -> tuple[bytes, dict[int, int]]:
+def outcome(plan: Plan, member: Member) -> tuple[list[bytes], dict[int, int]]:
     """Return x and the clusters."""
-    return member.x, {key: cluster for key, (cluster, _) in member.memberships.items()}
+    x = [member.rows[part.id][: 8 * part.n_columns] for part in plan.parts]
+    return x, {key: cluster for key, (cluster, _) in member.memberships.items()}
 
 
 @given(two_models, worlds.documents, moments)
@@ -45,7 +46,7 @@ def test_nothing_changes_before_the_end_of_validity(models: tuple[Model, Model],
         end_ms = now_ms + 1_000 * DAY_MS
     for at_ms in {end_ms - 1, now_ms + (end_ms - now_ms) // 2, min(now_ms + 1, end_ms - 1)}:
         later = scored(plan, document, at_ms)
-        assert outcome(later) == outcome(member)
+        assert outcome(plan, later) == outcome(plan, member)
         assert later.valid_until_ms == member.valid_until_ms
 
 
@@ -66,13 +67,13 @@ def test_timers_agree_with_a_recomputation_at_every_instant(
                 break
             due_ms = member.valid_until_ms
             assert before_ms < due_ms
-            assert outcome(member) == outcome(scored(plan, document, due_ms - 1))
+            assert outcome(plan, member) == outcome(plan, scored(plan, document, due_ms - 1))
             ends.append(due_ms)
             rescore_many(plan, [member], [due_ms])
-            assert outcome(member) == outcome(scored(plan, document, due_ms))
+            assert outcome(plan, member) == outcome(plan, scored(plan, document, due_ms))
         else:  # a clock of seconds: not every tick of days
             rescore_many(plan, [member], [now_ms])
-        assert outcome(member) == outcome(scored(plan, document, now_ms))
+        assert outcome(plan, member) == outcome(plan, scored(plan, document, now_ms))
     assert ends == sorted(set(ends))
 
 
@@ -124,22 +125,22 @@ def test_looking_ahead_skips_only_what_changes_no_cluster(
     finds the same clusters; at the end another one, or as many moments were looked at as was said."""
     plan = Plan([model, MOVING])
     members = [scored(plan, document, now_ms) for document in documents]
-    before = [outcome(member) for member in members]
+    before = [outcome(plan, member) for member in members]
     ahead = [n + i for i in range(len(members))]
     look_ahead(plan, members, ahead)
-    assert [outcome(member) for member in members] == before
+    assert [outcome(plan, member) for member in members] == before
     for member, document, n_moments in zip(members, documents, ahead, strict=True):
-        _, clusters = outcome(member)
+        _, clusters = outcome(plan, member)
         walked, passed = scored(plan, document, now_ms), 0
         while walked.valid_until_ms < member.valid_until_ms:
             passed += 1
             for at_ms in (walked.valid_until_ms - 1, walked.valid_until_ms):
                 walked = scored(plan, document, at_ms)
-                assert outcome(walked)[1] == clusters
+                assert outcome(plan, walked)[1] == clusters
         assert walked.valid_until_ms == member.valid_until_ms
         assert passed <= n_moments
         if member.valid_until_ms < FOREVER and passed < n_moments:
-            assert outcome(scored(plan, document, member.valid_until_ms))[1] != clusters
+            assert outcome(plan, scored(plan, document, member.valid_until_ms))[1] != clusters
 
 
 @given(two_models, worlds.documents, moments, st.integers(0, 90 * DAY_MS))
@@ -155,7 +156,7 @@ def test_a_timer_that_comes_late_catches_up(
     late_ms += member.valid_until_ms
     rescore_many(plan, [member], [late_ms])
     fresh = scored(plan, document, late_ms)
-    assert outcome(member) == outcome(fresh)
+    assert outcome(plan, member) == outcome(plan, fresh)
     assert member.valid_until_ms == fresh.valid_until_ms
 
 

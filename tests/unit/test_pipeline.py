@@ -87,7 +87,7 @@ def outcome(disk: Disk) -> dict[bytes, Any]:
         if not key.startswith(b"\0"):
             member = decode(value)
             clusters = {model: cluster for model, (cluster, _) in member.memberships.items()}
-            found[key] = member.document, member.position, member.version, member.as_of_ms, clusters, member.x
+            found[key] = member.document, member.position, member.version, member.as_of_ms, clusters, member.rows
     for key, held in disk.redis.items():
         if held.memberships is not None:  # a tombstone's position may be that of a later event that was ignored
             in_redis = {name: cluster for name, (cluster, _) in held.memberships.items()}

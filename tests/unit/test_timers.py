@@ -45,14 +45,14 @@ def clusters(member: Member) -> dict[int, int]:
 
 def check(disk: Disk) -> None:
     """Everybody's clusters are those of a recomputation at the partition's clock, and at each moment at which a
-    predictor changes until the end of validity; x is of the last scoring; Redis says the same as the state."""
+    predictor changes until the end of validity; rows are of the last scoring; Redis says the same as the state."""
     clock_ms = decode_progress(disk.state().get(APPLIED)).clock_ms
     found = set()
     for key, value in disk.state().items():
         if not key.startswith(b"\0") and (member := decode(value)).document is not None:
             found.add(key)
             now = scratch(member.document, clock_ms)
-            assert member.x == scratch(member.document, member.as_of_ms).x
+            assert member.rows == scratch(member.document, member.as_of_ms).rows
             assert clusters(member) == clusters(now)
             assert member.valid_until_ms > clock_ms
             while now.valid_until_ms < member.valid_until_ms:
