@@ -142,13 +142,9 @@ class Request:
     def __init__(self, member_ids: Sequence[str], copy: Copy | None) -> None:
         small, n_small = _WHOLE if copy is None else copy.lacks()
         n, size = len(member_ids), MEMBERS_PER_CALL
-        if n <= size:
-            self.payload = small + _mget(member_ids)
-            self.n_replies = n_small + 1
-        else:
-            parts = [member_ids[start : start + size] for start in range(0, n, size)]
-            self.payload = b"".join((small, *map(_mget, parts)))
-            self.n_replies = n_small + len(parts)
+        calls = [member_ids] if n <= size else [member_ids[start : start + size] for start in range(0, n, size)]
+        self.payload = b"".join((small, *map(_mget, calls)))
+        self.n_replies = n_small + len(calls)
         self._copy, self._member_ids = copy, member_ids
         self._small, self._n_small = small, n_small
 
@@ -166,7 +162,7 @@ class Request:
         """The replies to `pieces` as a single server gives them. Raises LookupUnavailable."""
         first, *members, [after] = found
         rows = [row for [row] in members]
-        _check(rows, where)
+        _check([*first, *rows, after], where)
         return [*(first if self._n_small else ()), [after if first[0] == after else None, *rows]]
 
     def read(self, replies: Sequence[Any], where: object) -> tuple[Copy | None, list[Answer] | None]:
