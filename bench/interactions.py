@@ -114,7 +114,7 @@ async def measure(n_members: int, n: int, rounds: int) -> dict[str, Any]:
             patches = pool("patch")
             try:
                 for round_ in range(rounds):
-                    await rig.send(changes(n_members, n, patches, round_))
+                    await rig.send(changes(range(n_members), n, patches, round_))
                     results["documents"].append(await drain(rig, worker, n))
                     print("documents", results["documents"][-1], flush=True)
                     events = list(interactions(n_members, n, round_))

@@ -78,7 +78,7 @@ async def load(rig: Rig, n_members: int) -> Worker:
 
 async def backlog(rig: Rig, worker: Worker, n_members: int, n: int) -> None:
     """Send n patches while the worker is stopped (for less than its session timeout), and let it go."""
-    events = list(changes(n_members, n, pool("patch"), 3))
+    events = list(changes(range(n_members), n, pool("patch"), 3))
     worker.pause()
     await rig.send(events)
     worker.resume()

@@ -2,7 +2,7 @@
 
     python bench/redis_contract.py [URL]       (URL: a server of its own; it is emptied)
 
-Method. 10,000 members with 24-character ids, 2 or 6 model fields, one partition, overwritten 9 times in writes of
+Method. 10,000 members with 24-character ids, 2, 6 or 20 model versions, one partition, overwritten 9 times in writes of
 1,000; microseconds per call are the server's own (INFO commandstats), and the best round counts: other processes on the
 cores can only add. One machine, noisy: read the ratios. Look-ups: bench/lookups.py.
 """
@@ -38,11 +38,11 @@ def _updates(fields: list[bytes], offset: int, ids: list[str]) -> list[Update]:
 
 async def writes(url: str) -> None:
     admin = redis.Redis.from_url(url, decode_responses=True)
-    print("fields  cost/call  members/call  µs/call  µs/member  members/s")
-    for n_fields in (2, 6):
+    print("versions  members/call  µs/call  µs/member  members/s")
+    for n_fields in (2, 6, 20):
         fields = [membership_field(f"model_number_{i}", 1) for i in range(n_fields)]
-        for cost in (100, 200, 400, 2000):
-            projection_module.CALL_COST = cost
+        for size in (10, 20, 40, 200):
+            projection_module.MEMBERS_PER_CALL = size
             admin.flushall()
             async with Projection(url) as projection:
                 per_call, per_member, rate = [], [], []
@@ -61,8 +61,7 @@ async def writes(url: str) -> None:
                         per_call.append(stats["usec_per_call"])
                         per_member.append(stats["usec"] / MEMBERS)
                         rate.append(MEMBERS / took)
-            size = cost // (n_fields + projection_module.MEMBER_COST)
-            print(f"{n_fields:6}  {cost:9}  {size:12}  {min(per_call):7.0f}  {min(per_member):9.2f}  {max(rate):9,.0f}")
+            print(f"{n_fields:8}  {size:12}  {min(per_call):7.0f}  {min(per_member):9.2f}  {max(rate):9,.0f}")
     admin.close()
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ def _tree(pid: int) -> list[int]:
     found = [pid]
     for parent in found:
         for thread in Path(f"/proc/{parent}/task").glob("*/children"):
-            found += [int(child) for child in thread.read_text().split()]
+            with suppress(FileNotFoundError, ProcessLookupError):  # threads come and go
+                found += [int(child) for child in thread.read_text().split()]
     return found
 
 

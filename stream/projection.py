@@ -23,10 +23,11 @@ from stream import keyspace
 from stream.keyspace import Announcement, Beacon, Position, Scored
 from stream.wire import AsyncCluster, AsyncWire, Paced, Piece, ReplyError, WireError, explain, parse_url
 
-# A call may occupy Redis for 200 µs; longer ones are felt in look-ups' p99. A member costs the server 2 to 4 µs, more
-# on busy cores, and hardly more with many fields. Method and numbers: `bench/redis_contract.py` (INFO commandstats) and
-# docs/redis.md, "What it costs".
-MEMBERS_PER_CALL = 20
+# A look-up may have to wait for a call. A member costs the server 4 to 5 µs, hardly more with many versions. Beside a
+# busy worker the p99 of look-ups was 2.2 to 2.3 times the idle one with 10 members in a call, 2.7 to 3.1 with 20; with
+# 12 the worker was 2 to 3% slower than with 20. Method and numbers: `bench/redis_contract.py`, docs/redis.md, "What it
+# costs", `bench/latency.py`.
+MEMBERS_PER_CALL = 14
 # Calls go one at a time (stream.wire.Paced). Beside a worker at saturation, the p99 of look-ups on Valkey's core was
 # 1,470 µs with whole batches sent at once, 375 µs with two calls under way, 290 µs with one, 105 µs when idle; the
 # worker's events/s and CPU stayed what they were (`python -m bench.latency`).

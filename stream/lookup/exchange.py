@@ -142,9 +142,11 @@ class Request:
     def __init__(self, member_ids: Sequence[str], copy: Copy | None) -> None:
         small, n_small = _WHOLE if copy is None else copy.lacks()
         n, size = len(member_ids), MEMBERS_PER_CALL
-        calls = [member_ids] if n <= size else [member_ids[start : start + size] for start in range(0, n, size)]
-        self.payload = b"".join((small, *map(_mget, calls)))
-        self.n_replies = n_small + len(calls)
+        if n <= size:
+            self.payload, self.n_replies = small + _mget(member_ids), n_small + 1
+        else:
+            calls = [_mget(member_ids[start : start + size]) for start in range(0, n, size)]
+            self.payload, self.n_replies = b"".join((small, *calls)), n_small + len(calls)
         self._copy, self._member_ids = copy, member_ids
         self._small, self._n_small = small, n_small
 
@@ -171,11 +173,11 @@ class Request:
         Raises LookupUnavailable, KeyspaceError.
         """
         _check(replies, where)
-        copy, n_small, calls = self._copy, self._n_small, replies[self._n_small :]
-        epoch = calls[0][0]
-        if len(replies) > 1 and any(call[0] != epoch for call in calls):
-            epoch = None
-        newer: Copy | None = None
+        copy, n_small, newer = self._copy, self._n_small, None
+        epoch, *rows = replies[n_small]
+        for call in replies[n_small + 1 :]:
+            epoch = epoch if call[0] == epoch else None
+            rows += call[1:]
         if n_small:
             epoch = epoch if replies[0] == epoch else None
             newer = copy = Copy(replies[1:n_small], copy, epoch)
@@ -185,7 +187,6 @@ class Request:
         if newer is not None and not newer.is_settled:
             return newer, None
         reading = Reading(copy.meta, epoch is not None, time.time_ns() // 1_000_000)
-        rows = calls[0][1:] if len(calls) == 1 else [row for call in calls for row in call[1:]]
         return newer, list(map(Answer, self._member_ids, rows, repeat(reading)))
 
 
