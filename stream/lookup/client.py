@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from stream.lookup.answer import Answer, Visible
-from stream.lookup.exchange import Copy, LookupUnavailable, Request
+from stream.lookup.exchange import NOTHING, Copy, LookupUnavailable, Request, mget
 from stream.wire import ConnectionLost, ReplyError, SyncCluster, SyncWire, WireError, explain, parse_url
 
 
@@ -28,6 +28,14 @@ class Lookup:
 
     def get(self, member_id: str) -> Answer:
         """One member, one round trip."""
+        copy = self._copy
+        if copy is not None and self._cluster is None and copy.lacks() is NOTHING:
+            try:
+                [reply] = self._call(mget((member_id,)), 1)
+            except (WireError, ReplyError) as error:
+                raise LookupUnavailable(explain(error, self._endpoint)) from error
+            if (answer := copy.answer(member_id, reply)) is not None:
+                return answer
         return self.get_many((member_id,))[0]
 
     def get_many(self, member_ids: Sequence[str]) -> list[Answer]:
@@ -48,7 +56,7 @@ class Lookup:
 
     def visible(self, member_id: str) -> Visible:
         """The campaigns that one member sees, and the status; one round trip."""
-        return self.get_many((member_id,))[0].visible
+        return self.get(member_id).visible
 
     def visible_many(self, member_ids: Sequence[str]) -> list[Visible]:
         """As `visible`, for many members; one round trip."""
@@ -61,7 +69,9 @@ class Lookup:
     def _exchange(self, request: Request) -> list[Any]:
         if self._cluster is not None:
             return request.gathered(self._cluster.call(request.pieces()), self._endpoint)
-        payload, n_replies = request.payload, request.n_replies
+        return self._call(request.payload, request.n_replies)
+
+    def _call(self, payload: bytes, n_replies: int) -> list[Any]:
         while self._idle:
             try:
                 wire = self._idle.pop()

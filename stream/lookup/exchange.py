@@ -46,7 +46,7 @@ _LIVE, _BEACONS, _MODELS, _CAMPAIGNS = [
 ]
 _SMALL = (_GET_EPOCH + _GET_KNOWN + _LIVE + _BEACONS, 4)
 _WHOLE = (_GET_EPOCH + _GET_KNOWN + _LIVE + _BEACONS + _MODELS + _CAMPAIGNS + _GET_KNOWN, 7)
-_NOTHING = (b"", 0)
+NOTHING = (b"", 0)
 _PREFIX = keyspace.MEMBER_PREFIX.decode()
 _MGET = f"$4\r\nMGET\r\n${len(keyspace.EPOCH)}\r\n{keyspace.EPOCH.decode()}\r\n"
 _MGET_ONE = b"*3\r\n" + _MGET.encode() + b"$%d\r\n" + keyspace.MEMBER_PREFIX + b"%b\r\n"
@@ -96,6 +96,12 @@ class Copy:
         else:
             self.meta = parse_meta(_as_dict(live), _as_dict(models), _as_dict(beacons), campaigns)
 
+    def answer(self, member_id: str, reply: Any) -> Answer | None:
+        """The usual case of `Request.read`: the reply to one member's `mget`, by this copy; None: not to be read so."""
+        if type(reply) is not list or reply[0] is None or reply[0] != self.epoch:
+            return None
+        return Answer(member_id, reply[1], Reading(self.meta, True, time.time_ns() // 1_000_000))
+
     def outlived(self) -> "Copy":
         """The same, but nothing goes by it before it is read again: its epoch has ended."""
         other = copy(self)
@@ -106,13 +112,13 @@ class Copy:
         """What of the small keys is to be read again, and how many replies that gives."""
         age_s = time.monotonic() - self._read_at_s
         if self.is_settled and age_s <= META_TTL_S:
-            return _NOTHING
+            return NOTHING
         is_whole = self._known is not None and self._read_at_s + age_s - self._whole_at_s <= WHOLE_TTL_S
         return _SMALL if is_whole else _WHOLE
 
 
-def _mget(member_ids: Sequence[str]) -> bytes:
-    """The packed command, by hand: hiredis takes longer.
+def mget(member_ids: Sequence[str]) -> bytes:
+    """MGET of the epoch and the members, packed, by hand: hiredis takes longer.
 
     Ids of one length, as most are, have the same bytes in between: then all are packed by one join.
     """
@@ -143,9 +149,9 @@ class Request:
         small, n_small = _WHOLE if copy is None else copy.lacks()
         n, size = len(member_ids), MEMBERS_PER_CALL
         if n <= size:
-            self.payload, self.n_replies = small + _mget(member_ids), n_small + 1
+            self.payload, self.n_replies = small + mget(member_ids), n_small + 1
         else:
-            calls = [_mget(member_ids[start : start + size]) for start in range(0, n, size)]
+            calls = [mget(member_ids[start : start + size]) for start in range(0, n, size)]
             self.payload, self.n_replies = b"".join((small, *calls)), n_small + len(calls)
         self._copy, self._member_ids = copy, member_ids
         self._small, self._n_small = small, n_small
