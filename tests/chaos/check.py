@@ -71,7 +71,7 @@ class Truth:
         """Return whether a predictor changes at a moment, and from the clock until then no cluster does."""
         changes_ms = self.valid_until_ms
         while changes_ms < end_ms:
-            [(_, _, later_ms, clusters)] = scored(self.plan, [self.document], [changes_ms])
+            [(_, later_ms, clusters)] = scored(self.plan, [self.document], [changes_ms])
             if clusters != self.clusters:
                 return False
             changes_ms = later_ms
