@@ -104,11 +104,14 @@ class Rounds:
 
     async def staff(self, n: int) -> None:
         """See to it that n workers run and are at work."""
-        while len(self.crew.running) > n:
-            self.someone().stop()
-        while len(self.crew.running) < n:
-            self.another().start()
-        await self.crew.ready()
+        while True:
+            while len(self.crew.running) > n:
+                self.someone().stop()
+            while len(self.crew.running) < n:
+                self.another().start()
+            await self.crew.ready()
+            if len(self.crew.running) == n:
+                return  # else one had just ended, as a stale worker does, and is back
 
     async def send_slowly(self) -> None:
         start = time.monotonic()
