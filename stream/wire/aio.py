@@ -49,6 +49,11 @@ class Link(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # asyncio's promise; uvloop's is no instance of it
         self.alive = True
 
+    @property
+    def is_idle(self) -> bool:
+        """No reply is awaited."""
+        return not self._pending
+
     def send(self, payload: bytes, n_replies: int, done: Done) -> None:
         """Queues a call. `done` may run before this returns only when the connection is already gone."""
         if self._transport is None or not self.alive:

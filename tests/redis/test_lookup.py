@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from announcing import announcing
 from proxy import CountingProxy
 from servers import RedisServer
 
+from stream import keyspace
 from stream.keyspace import Beacon, KeyspaceError, PublishedModel, membership_field
 from stream.lookup import Answer, AsyncLookup, Lookup, LookupUnavailable, exchange
 from stream.projection import Deletion, Projection, Update
@@ -272,6 +274,41 @@ def test_a_server_that_does_not_answer_is_left_in_time() -> None:
 
         asyncio.run(asynchronous())
         assert time.monotonic() - start < 2
+
+
+async def test_what_befalls_a_look_up_that_goes_alone(own_redis: Callable[..., RedisServer]) -> None:
+    """A connection that breaks is made anew, unnoticed; a missing epoch, a silent server and the end of the client are
+    told as to others."""
+    server = own_redis()
+    await fill(server.url)
+    lookup = AsyncLookup(server.url, timeout_s=0.3)
+    await lookup.get("m-1")
+    with redis.Redis.from_url(server.url) as admin:
+        admin.client_kill_filter(_type="normal", skipme=True)  # the loop has had no turn to notice
+        assert (await lookup.get("m-1")).status == "current"
+        admin.delete(keyspace.EPOCH.decode())
+        assert (await lookup.get("m-1")).status == "rebuilding"
+        await fill(server.url)
+        assert (await lookup.get("m-1")).status == "current"
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        start = time.monotonic()
+        with pytest.raises(LookupUnavailable, match=r"no answer within 0.3 s.*Next: "):
+            await lookup.get("m-1")
+        assert time.monotonic() - start < 0.55  # not asked twice
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    await lookup.get("m-1")
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        task = asyncio.create_task(lookup.get("m-1"))
+        await asyncio.sleep(0.05)
+        await lookup.close()
+        with pytest.raises(LookupUnavailable, match="the client was closed"):
+            await task
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
 
 
 async def test_closing_ends_look_ups_under_way() -> None:
