@@ -12,8 +12,9 @@ Imports neither Faust nor NumPy, only hiredis and the standard library; a test p
 """
 
 from stream.lookup.aio import AsyncLookup
-from stream.lookup.answer import Answer, Membership, Status, Visible
+from stream.lookup.answer import Answer
 from stream.lookup.client import Lookup
 from stream.lookup.exchange import LookupUnavailable
+from stream.lookup.values import Membership, Status, Visible
 
 __all__ = ["Answer", "AsyncLookup", "Lookup", "LookupUnavailable", "Membership", "Status", "Visible"]

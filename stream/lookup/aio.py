@@ -10,8 +10,9 @@ from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from stream.lookup.answer import Answer, Visible
+from stream.lookup.answer import Answer
 from stream.lookup.exchange import NOTHING, Copy, LookupUnavailable, Request, mget
+from stream.lookup.values import Visible
 from stream.wire import AsyncCluster, AsyncWire, ConnectionLost, Link, ReplyError, WireError, explain, parse_url
 
 

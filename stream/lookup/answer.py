@@ -16,7 +16,6 @@ making all values for all of them costs more than the round trip.
 """
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -25,50 +24,11 @@ import msgspec
 from stream import keyspace
 from stream.keyspace import Beacon, Position, cluster_in
 from stream.lookup.campaigns import Campaigns
-
-
-class Status(StrEnum):
-    """How far an answer can be relied on; equal to its text."""
-
-    CURRENT = "current"
-    STALE = "stale"
-    REBUILDING = "rebuilding"
-    UNKNOWN = "unknown member"
-
+from stream.lookup.values import LiveModel, Membership, Status, Visible
 
 # Python 3.11 takes a tenth of a microsecond to find a member of an enum.
 _CURRENT, _STALE, _REBUILDING, _UNKNOWN = Status
-
-
-class Membership(NamedTuple):
-    """A member's cluster under a model's live version, since when (ms). `name` is None if the model names none."""
-
-    model: str
-    version: int
-    cluster: int
-    name: str | None
-    since_ms: int
-
-
-class LiveModel(NamedTuple):
-    """A model as readers see it: its live version, what its membership follows in a row, its clusters' names."""
-
-    model: str
-    version: int
-    marker: bytes
-    names: Mapping[int, str]
-
-
-class Visible(NamedTuple):
-    """The campaigns that a member sees, and those from which it is held out; ids in order.
-
-    They go by the clusters that are known, whatever the status: `stale` by the last ones, `rebuilding` by those that
-    are there already (what is told is right, something may be missing), `unknown member` by none.
-    """
-
-    campaigns: tuple[str, ...]
-    held_out: tuple[str, ...]
-    status: Status
+_EVER = float("inf")
 
 
 class Meta(NamedTuple):
@@ -169,34 +129,47 @@ class Answer(msgspec.Struct, frozen=True, eq=False, gc=False):
     @property
     def visible(self) -> Visible:
         """The campaigns that the member sees, by the clusters that are known and the reader's clock."""
-        reading = self._reading
-        campaigns, held_out = reading.meta.campaigns.seen_by(self.member_id, self._row or b"", reading.now_ms)
-        return Visible(campaigns, held_out, self.status)
+        reading, row = self._reading, self._row
+        period = reading.meta.campaigns.at(reading.now_ms)
+        told = period.told.get(self.member_id)
+        if told is not None and told[0] == row and reading.complete:
+            _, partition, until_ms, visible = told
+            clock_ms = reading.clock_ms(partition)
+            if clock_ms is not None and clock_ms < until_ms:
+                return visible
+        status, partition, until_ms = self._standing()
+        visible = Visible(*period.seen_by(self.member_id, row or b""), status)
+        if row and partition and status is _CURRENT:
+            period.remember(self.member_id, (row, partition, until_ms, visible))
+        return visible
 
     @property
     def status(self) -> Status:
         """See the rules at the top of this file."""
+        return self._standing()[0]
+
+    def _standing(self) -> tuple[Status, bytes, float]:
+        """The status, and on what `current` hangs: which partition's beacon, and until when by its clock."""
         reading, row = self._reading, self._row
         if not reading.complete:
-            return _REBUILDING
+            return _REBUILDING, b"", 0
         if row is None:
-            return _UNKNOWN
+            return _UNKNOWN, b"", 0
         pos = row.partition(b"|")[0]
         if not pos:
-            return _CURRENT if any(marker in row for marker in reading.meta.listed) else _UNKNOWN
+            return (_CURRENT if any(marker in row for marker in reading.meta.listed) else _UNKNOWN), b"", 0
         try:
             _, partition, _, _, until = pos.split(b":")
             if until == b"gone":
-                return _UNKNOWN
+                return _UNKNOWN, b"", 0
             for marker in reading.meta.scored:
                 if row.find(marker) < 0:  # `in` takes twice as long: it tries bytes as a number first
-                    return _REBUILDING
-            clock_ms = reading.clock_ms(partition)
-            is_valid = clock_ms is not None and (not until or int(until) > clock_ms)
+                    return _REBUILDING, b"", 0
+            clock_ms, until_ms = reading.clock_ms(partition), int(until) if until else _EVER
         except ValueError:
             keyspace.parse_position(pos)  # says what is wrong
             raise
-        return _CURRENT if is_valid else _STALE
+        return (_CURRENT if clock_ms is not None and clock_ms < until_ms else _STALE), partition, until_ms
 
     @property
     def _position(self) -> Position | None:

@@ -6,8 +6,8 @@ A member sees a campaign, in any language (docs/campaigns.md), if
 3. the member isn't held out (stream/lookup/holdout.py).
 
 Between two dates of any campaign all members of the same clusters are offered the same, so what they are offered is
-worked out once; only holdouts are each member's own. What a row gave is remembered: a page asks for one member again
-and again, campaign by campaign.
+worked out once; only holdouts are each member's own. What a current member was told is remembered: a page asks for one
+member again and again, campaign by campaign.
 """
 
 from bisect import bisect_right
@@ -17,18 +17,23 @@ from collections.abc import Mapping, Sequence
 from stream import keyspace
 from stream.keyspace import PublishedCampaign
 from stream.lookup.holdout import Holdouts, Seen
+from stream.lookup.values import Visible
+
+#: What a current member was told; it is told the same while its row is the same, a beacon of the partition is fresh and
+#: its clock has not reached the time (ms): row, partition, time, what was told.
+Told = tuple[bytes, bytes, float, Visible]
 
 # Combinations of clusters under all models that have campaigns; what is forgotten is worked out again.
 _OFFERS = 1_024
-# Members whose last answer is remembered: 3 MB with a few campaigns, 15 MB if each is offered a hundred and fifty.
+# Members whose last answer is remembered: 4 MB with a few campaigns, 18 MB if each is offered a hundred and fifty.
 _MEMBERS = 10_000
 _EVER = float("inf")
 
 
-class _Period:
+class Period:
     """A time in which no campaign begins or ends."""
 
-    __slots__ = ("begin_ms", "end_ms", "markers", "offers", "shown")
+    __slots__ = ("_markers", "_offers", "_shown", "begin_ms", "end_ms", "told")
 
     def __init__(
         self,
@@ -38,16 +43,41 @@ class _Period:
         markers: Mapping[str, bytes],
     ) -> None:
         self.begin_ms, self.end_ms = begin_ms, end_ms
-        self.shown: defaultdict[tuple[str, int], list[PublishedCampaign]] = defaultdict(list)
+        self.told: dict[str, Told] = {}
+        self._shown: defaultdict[tuple[str, int], list[PublishedCampaign]] = defaultdict(list)
         for campaign in campaigns:
             from_ms = -_EVER if campaign.from_ms is None else campaign.from_ms
             until_ms = _EVER if campaign.until_ms is None else campaign.until_ms
             if from_ms <= begin_ms and end_ms <= until_ms:
                 for cluster in campaign.clusters:
-                    self.shown[campaign.model, cluster].append(campaign)
-        models = sorted({model for model, _ in self.shown})
-        self.markers = [(model, markers[model]) for model in models if model in markers]
-        self.offers: dict[tuple[bytes, ...], Holdouts] = {}
+                    self._shown[campaign.model, cluster].append(campaign)
+        models = sorted({model for model, _ in self._shown})
+        self._markers = [(model, markers[model]) for model in models if model in markers]
+        self._offers: dict[tuple[bytes, ...], Holdouts] = {}
+
+    def seen_by(self, member_id: str, row: bytes) -> Seen:
+        """What a member sees. Raises KeyspaceError: a membership isn't written as it should be."""
+        clusters = tuple([row.partition(marker)[2].partition(b":")[0] for _, marker in self._markers])  # cluster_in
+        return (self._offers.get(clusters) or self._offer(clusters, row)).of(member_id)
+
+    def remember(self, member_id: str, told: Told) -> None:
+        """To be found in `told`."""
+        if len(self.told) >= _MEMBERS:
+            self.told = {}
+        self.told[member_id] = told
+
+    def _offer(self, clusters: tuple[bytes, ...], row: bytes) -> Holdouts:
+        offered: list[PublishedCampaign] = []
+        held = keyspace.parse_row(row)
+        for model, marker in self._markers:
+            if (value := held.get(marker[1:-1])) is not None:
+                offered += self._shown.get((model, keyspace.parse_membership(value)[0]), ())
+        offered.sort()
+        if len(self._offers) >= _OFFERS:
+            self._offers = {}
+        offer = Holdouts([campaign.id for campaign in offered], [campaign.holdout for campaign in offered])
+        self._offers[clusters] = offer
+        return offer
 
 
 class Campaigns:
@@ -56,57 +86,25 @@ class Campaigns:
     Threads may share it: working something out twice does no harm.
     """
 
-    __slots__ = ("_flat", "_markers", "_period", "_periods", "_seen")
+    __slots__ = ("_flat", "_markers", "_period", "_periods")
 
     def __init__(self, flat: Sequence[bytes], markers: Mapping[str, bytes]) -> None:
         """`flat`: of HGETALL; `markers`: model → what its live version's membership follows in a member's row."""
         self._flat, self._markers = flat, markers
         self._periods: tuple[Sequence[float], Sequence[PublishedCampaign]] | None = None
-        self._period: _Period | None = None
-        self._seen: dict[str, tuple[_Period, bytes, Seen]] = {}
+        self._period: Period | None = None
 
-    def seen_by(self, member_id: str, row: bytes, now_ms: int) -> Seen:
-        """Return what a member sees at a time.
-
-        Raises:
-            KeyspaceError: a campaign or a membership isn't written as it should be.
-        """
+    def at(self, now_ms: int) -> Period:
+        """The period of a time. Raises KeyspaceError: a campaign isn't written as it should be."""
         period = self._period
         if period is None or not period.begin_ms <= now_ms < period.end_ms:
-            period = self._period = self._period_at(now_ms)
-        known = self._seen.get(member_id)
-        if known is not None and known[0] is period and known[1] == row:
-            return known[2]
-        clusters = tuple([row.partition(marker)[2].partition(b":")[0] for _, marker in period.markers])  # cluster_in
-        offer = period.offers.get(clusters) or self._offer(period, clusters, row)
-        seen = offer.of(member_id)
-        if len(self._seen) >= _MEMBERS:
-            self._seen = {}
-        self._seen[member_id] = period, row, seen
-        return seen
-
-    def _period_at(self, now_ms: int) -> _Period:
-        if self._periods is None:
-            self._periods = self._parse()
-        dates, enabled = self._periods
-        at = bisect_right(dates, now_ms)
-        return _Period(dates[at - 1], dates[at], enabled, self._markers)
+            dates, enabled = self._periods = self._periods or self._parse()
+            place = bisect_right(dates, now_ms)
+            period = self._period = Period(dates[place - 1], dates[place], enabled, self._markers)
+        return period
 
     def _parse(self) -> tuple[Sequence[float], Sequence[PublishedCampaign]]:
         parsed = [keyspace.parse_campaign(*pair) for pair in zip(self._flat[::2], self._flat[1::2], strict=True)]
         enabled = sorted(campaign for campaign in parsed if not campaign.is_paused)
         dates = {date for campaign in enabled for date in (campaign.from_ms, campaign.until_ms) if date is not None}
         return sorted({-_EVER, _EVER, *dates}), enabled
-
-    def _offer(self, period: _Period, clusters: tuple[bytes, ...], row: bytes) -> Holdouts:
-        offered: list[PublishedCampaign] = []
-        held = keyspace.parse_row(row)
-        for model, marker in period.markers:
-            if (value := held.get(marker[1:-1])) is not None:
-                offered += period.shown.get((model, keyspace.parse_membership(value)[0]), ())
-        offered.sort()
-        if len(period.offers) >= _OFFERS:
-            period.offers = {}
-        offer = Holdouts([campaign.id for campaign in offered], [campaign.holdout for campaign in offered])
-        period.offers[clusters] = offer
-        return offer

@@ -4,7 +4,8 @@ import pytest
 
 from stream import keyspace
 from stream.keyspace import Beacon, KeyspaceError, Position, PublishedModel
-from stream.lookup.answer import Answer, Membership, Meta, Reading, Status, parse_meta
+from stream.lookup.answer import Answer, Meta, Reading, parse_meta
+from stream.lookup.values import Membership, Status
 
 NOW = 1_700_000_100_000
 LIVE = {b"repeat_buyer": b"2", b"buying_style": b"1"}

@@ -1,0 +1,45 @@
+"""The values of which answers are made."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Status(StrEnum):
+    """How far an answer can be relied on; equal to its text."""
+
+    CURRENT = "current"
+    STALE = "stale"
+    REBUILDING = "rebuilding"
+    UNKNOWN = "unknown member"
+
+
+class Membership(NamedTuple):
+    """A member's cluster under a model's live version, since when (ms). `name` is None if the model names none."""
+
+    model: str
+    version: int
+    cluster: int
+    name: str | None
+    since_ms: int
+
+
+class LiveModel(NamedTuple):
+    """A model as readers see it: its live version, what its membership follows in a row, its clusters' names."""
+
+    model: str
+    version: int
+    marker: bytes
+    names: Mapping[int, str]
+
+
+class Visible(NamedTuple):
+    """The campaigns that a member sees, and those from which it is held out; ids in order.
+
+    They go by the clusters that are known, whatever the status: `stale` by the last ones, `rebuilding` by those that
+    are there already (what is told is right, something may be missing), `unknown member` by none.
+    """
+
+    campaigns: tuple[str, ...]
+    held_out: tuple[str, ...]
+    status: Status
