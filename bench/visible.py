@@ -32,7 +32,7 @@ from hiredis import pack_command
 from bench.lookups import DAY_MS, MODELS, Times, as_hashes, fill, percentiles
 from bench.results_file import about, machine, save, table
 from stream.embedded import EmbeddedValkey
-from stream.keyspace import Announcement, PublishedCampaign, PublishedModel
+from stream.keyspace import Announcement, Beacon, PublishedCampaign, PublishedModel
 from stream.lookup import AsyncLookup, Lookup, campaigns
 from stream.projection import Projection
 from stream.wire import AsyncWire, SyncWire, parse_url
@@ -43,6 +43,13 @@ MIXTURES = {"nobody held out": 0, "10% from a fifth": 5, "10% from all": 1}
 N_CAMPAIGNS = 500
 N_MEMBERS = 1_000
 EACH = 3_000  # calls of a turn
+
+
+async def beat(url: str) -> None:
+    """As a living worker does: without it all members were stale after 30 s."""
+    now_ms = time.time_ns() // 1_000_000
+    async with Projection(url) as projection:
+        await projection.beacon({0: Beacon(N_MEMBERS, now_ms, now_ms)})
 
 
 async def announce(url: str, offset: int, every: int) -> None:
@@ -95,6 +102,7 @@ async def in_turns_async(
 async def contenders(url: str, members: Iterator[str], rounds: int) -> dict[str, list[Times]]:
     """Blocking or asyncio → the times of each contender."""
     found: dict[str, list[Times]] = {}
+    await beat(url)
 
     def hgetall(member: str) -> bytes:
         return pack_command((b"HGETALL", b"hash:" + member.encode()))

@@ -48,14 +48,15 @@ class Reading(msgspec.Struct, frozen=True, eq=False):
     complete: bool
     now_ms: int
 
-    def clock_ms(self, partition: bytes) -> int | None:
-        """The system's own clock of a partition, as `pos` has it; None: its worker is dead or cut off."""
+    def by_clock(self, partition: bytes, until_ms: float) -> Status:
+        """Rules 4 and 5: of a member of a partition (as `pos` has it) whose clusters hold until a time."""
         beacon = self.meta.beacons.get(partition)
         if beacon is None:
-            return None
+            return _STALE
         # A reader's clock that is behind the worker's makes the beacon look as if from the future: age 0.
         age_ms = max(0, self.now_ms - beacon.written_ms)
-        return beacon.clock_ms + age_ms if age_ms <= keyspace.BEACON_STALE_MS else None
+        is_current = age_ms <= keyspace.BEACON_STALE_MS and beacon.clock_ms + age_ms < until_ms
+        return _CURRENT if is_current else _STALE
 
 
 # A live version that nobody has described: as if computed, without names.
@@ -134,12 +135,11 @@ class Answer(msgspec.Struct, frozen=True, eq=False, gc=False):
         told = period.told.get(self.member_id)
         if told is not None and told[0] == row and reading.complete:
             _, partition, until_ms, visible = told
-            clock_ms = reading.clock_ms(partition)
-            if clock_ms is not None and clock_ms < until_ms:
-                return visible
+            status = reading.by_clock(partition, until_ms)
+            return visible if status is visible.status else visible._replace(status=status)
         status, partition, until_ms = self._standing()
         visible = Visible(*period.seen_by(self.member_id, row or b""), status)
-        if row and partition and status is _CURRENT:
+        if row and partition:
             period.remember(self.member_id, (row, partition, until_ms, visible))
         return visible
 
@@ -149,7 +149,7 @@ class Answer(msgspec.Struct, frozen=True, eq=False, gc=False):
         return self._standing()[0]
 
     def _standing(self) -> tuple[Status, bytes, float]:
-        """The status, and on what `current` hangs: which partition's beacon, and until when by its clock."""
+        """The status, and on what it hangs if it is `current` or `stale`: which partition's clock, and until when."""
         reading, row = self._reading, self._row
         if not reading.complete:
             return _REBUILDING, b"", 0
@@ -165,11 +165,11 @@ class Answer(msgspec.Struct, frozen=True, eq=False, gc=False):
             for marker in reading.meta.scored:
                 if row.find(marker) < 0:  # `in` takes twice as long: it tries bytes as a number first
                     return _REBUILDING, b"", 0
-            clock_ms, until_ms = reading.clock_ms(partition), int(until) if until else _EVER
+            until_ms = int(until) if until else _EVER
         except ValueError:
             keyspace.parse_position(pos)  # says what is wrong
             raise
-        return (_CURRENT if clock_ms is not None and clock_ms < until_ms else _STALE), partition, until_ms
+        return reading.by_clock(partition, until_ms), partition, until_ms
 
     @property
     def _position(self) -> Position | None:

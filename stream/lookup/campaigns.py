@@ -6,8 +6,8 @@ A member sees a campaign, in any language (docs/campaigns.md), if
 3. the member isn't held out (stream/lookup/holdout.py).
 
 Between two dates of any campaign all members of the same clusters are offered the same, so what they are offered is
-worked out once; only holdouts are each member's own. What a current member was told is remembered: a page asks for one
-member again and again, campaign by campaign.
+worked out once; only holdouts are each member's own. What a member was told is remembered: a page asks for one member
+again and again, campaign by campaign.
 """
 
 from bisect import bisect_right
@@ -19,8 +19,7 @@ from stream.keyspace import PublishedCampaign
 from stream.lookup.holdout import Holdouts, Seen
 from stream.lookup.values import Visible
 
-#: What a current member was told; it is told the same while its row is the same, a beacon of the partition is fresh and
-#: its clock has not reached the time (ms): row, partition, time, what was told.
+#: What a member was told, by which row, and on which partition's clock and until when (ms) its status hangs.
 Told = tuple[bytes, bytes, float, Visible]
 
 # Combinations of clusters under all models that have campaigns; what is forgotten is worked out again.

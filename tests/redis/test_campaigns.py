@@ -145,7 +145,7 @@ def test_what_was_told_is_told_again_only_while_it_holds() -> None:
     assert told(row, Reading(meta, True, 5)) is first
     assert told(row, Reading(meta, False, 5)) == (("for-2",), (), "rebuilding")
     assert told(row, Reading(meta._replace(beacons={}), True, 5)) == (("for-2",), (), "stale")
-    assert told(row, Reading(meta, True, 5)) == first
+    assert told(row, Reading(meta, True, 5)) is first
     assert told(row, Reading(meta, True, 6)) == (("for-2",), (), "stale")
     assert told(row, Reading(meta, True, 8)) == ((), (), "stale")
     assert told(row, Reading(meta, True, 5)) == first
