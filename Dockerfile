@@ -9,6 +9,7 @@ COPY requirements.txt ./
 RUN /opt/memberstream/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes \
     --only-binary :all: --requirement requirements.txt
 COPY pyproject.toml README.md LICENSE ./
+COPY memberstream memberstream
 COPY models models
 COPY stream stream
 # The list also serves `memberstream local` and the build of the project itself: the embedded servers and the build

@@ -5,8 +5,10 @@ UV ?= uv
 PIP := .venv/bin/python -m pip --quiet --disable-pip-version-check --cache-dir .cache/pip
 RUN := .venv/.run.stamp
 DEV := .venv/.dev.stamp
+# Tests of one file mostly go to one process, which shares what they set up; who has none left takes from the others.
+MANY := -n auto --dist worksteal --durations=10
 
-.PHONY: demo test proof lint lock clean bench
+.PHONY: demo quick core unit test proof lint style types types-of-tests docs package lock clean bench
 
 # Real input through a real worker, about a minute. JSON=1: one JSON object as the last line.
 demo: $(RUN)
@@ -18,20 +20,58 @@ bench: $(RUN)
 	@.venv/bin/python -m bench.throughput $(if $(ONLY),--only "$(ONLY)") $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(if $(EVENTS_SCALE),--scale $(EVENTS_SCALE)) $(if $(JSON),--json)
 
-# The core first, its every branch covered; then the rest, mostly waiting for servers, side by side.
-test: lint
-	.venv/bin/python -m pytest tests/core -n 2 --cov=models --cov-report=term:skip-covered
-	.venv/bin/python -m pytest -n 3 --ignore=tests/core -m "not long" --durations=10
+# What needs no server: style, types and contracts; the core, its every branch covered; the rest of the units. Two at a
+# time, and each shows its output when it is done.
+quick: $(DEV)
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync style types types-of-tests core unit
 
-# What takes minutes, on Apache Kafka 4 and redis-server: kill -9, outages and stale workers under load.
+core:
+	.venv/bin/python -m pytest tests/core -m "not long" --cov=memberstream.models --cov-report=term:skip-covered --durations=10
+
+unit:
+	.venv/bin/python -m pytest tests/unit --durations=10
+
+# And what waits for servers, more processes than cores: tests/conftest.py.
+test: quick
+	.venv/bin/python -m pytest $(MANY) --ignore=tests/core --ignore=tests/unit -m "not long"
+
+# What takes minutes: kill -9, outages and stale workers under load, on Apache Kafka 4 and redis-server; and each law on
+# many random examples.
 proof: $(DEV)
-	.venv/bin/python -m pytest -m long -n 2 --durations=10
+	.venv/bin/python -m pytest $(MANY) -m "long or hypothesis" --hypothesis-profile=many
 
 lint: $(DEV)
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync style types types-of-tests
+
+style:
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
-	.venv/bin/mypy
+	.venv/bin/typos
 	.venv/bin/lint-imports
+
+# mypy forgets what it knows when its options change: tests, with theirs, have a cache of their own.
+types:
+	.venv/bin/mypy
+
+types-of-tests:
+	MYPYPATH=.:tests:tests/kafka:tests/redis .venv/bin/mypy --cache-dir .mypy_cache/tests --explicit-package-bases \
+		--implicit-reexport --allow-untyped-calls --no-warn-unreachable tests
+
+# The documentation site, in site/. Strict: a broken link or anchor, or a request to another host, fails it.
+docs: $(DEV)
+	.venv/bin/python -m website.build
+
+# Wheels and sdists of both distributions, in dist/; then the demo from the wheel, in an empty environment.
+package: $(DEV)
+	rm -rf dist .cache/package
+	.venv/bin/python -m hatchling build -d dist
+	cd clients/python && ../../.venv/bin/python -m hatchling build -d ../../dist
+	$(PYTHON) -m venv .cache/package
+	.cache/package/bin/python -m pip install --quiet --disable-pip-version-check --cache-dir .cache/pip \
+		--require-hashes --only-binary :all: -r requirements.txt
+	.cache/package/bin/python -m pip install --quiet --disable-pip-version-check --no-deps dist/*.whl
+	.cache/package/bin/python -m pip check
+	cd .cache/package && bin/memberstream demo
 
 # What the worker, `memberstream local` and the demo need; wheels only, so that nothing is compiled.
 $(RUN): requirements.txt pyproject.toml
@@ -56,4 +96,4 @@ lock:
 		--constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
 clean:
-	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	rm -rf .venv .cache site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

@@ -27,18 +27,18 @@ from bench import job
 from bench.results_file import about, machine, save, table
 from bench.rig import Event, Rig, Servers, Worker, servers
 from bench.scaling import READY, changes, documents, pool
-from models.campaigns import Terms
-from stream.campaigning import Campaigning
-from stream.counts import read
-from stream.topics import create_topic
+from memberstream.models.terms import Terms
+from memberstream.stream.authoring.campaigning import Campaigning
+from memberstream.stream.kafka.topics import create_topic
+from memberstream.stream.projection.count_reader import read
 
 CAMPAIGNS = ("for-all", "second", "third")
 
 
 def interactions(n_members: int, n: int, seed: int) -> Iterator[Event]:
-    """Interactions of random members, over an hour until now."""
+    """Interactions of random members, over some minutes from now on: all are scored by then."""
     dice = random.Random(seed)
-    begin_ms = time.time_ns() // 1_000_000 - 3_600_000
+    begin_ms = time.time_ns() // 1_000_000
     kinds = ("impression", "impression", "click", "purchase")
     sent: list[Event] = []
     for i in range(n):
@@ -46,7 +46,7 @@ def interactions(n_members: int, n: int, seed: int) -> Iterator[Event]:
             yield dice.choice(sent[-1_000:])
             continue
         kind = kinds[i % 4]
-        fields: dict[str, Any] = {"kind": kind, "id": f"{seed}-{i:020}", "at": begin_ms + i * 3_600_000 // n}
+        fields: dict[str, Any] = {"kind": kind, "id": f"{seed}-{i:020}", "at": begin_ms + i * 240_000 // n}
         fields |= (
             {"value": dice.randrange(10_000) / 100} if kind == "purchase" else {"campaign": dice.choice(CAMPAIGNS)}
         )
@@ -108,7 +108,7 @@ async def measure(n_members: int, n: int, rounds: int) -> dict[str, Any]:
                 terms = Terms(job.ACTIVITY, clusters, holdout=1_000 if name == CAMPAIGNS[0] else 0)
                 await Campaigning(rig.settings, "bench").set(name, terms)
             counting = Counting(on, rig)
-            await create_topic(on.kafka.bootstrap, counting.settings.topic, counting.partitions)
+            await create_topic(counting.settings.kafka, counting.settings.topic, counting.partitions)
             counter = counting.worker("interactions", "worker")
             sent: set[bytes] = set()
             patches = pool("patch")
@@ -144,7 +144,8 @@ def text(results: dict[str, Any]) -> list[str]:
     return [
         "## Interactions beside documents",
         "",
-        "`python -m bench.interactions` (its head says the method). " + about(results),
+        "`python -m bench.interactions` (its head says the method).",
+        about(results),
         "",
         f"{results['records']:,} records a round, {results['members']:,} members, medians of "
         f"{len(results['documents'])} rounds.",

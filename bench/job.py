@@ -126,7 +126,8 @@ def merge(document: dict[str, Any], patch: dict[str, Any]) -> None:
 def change(document: dict[str, Any] | None, event: dict[str, Any]) -> dict[str, Any]:
     """Return a member's document after an event; the old one may have been changed in place."""
     if event["op"] == "replace":
-        return event["document"]
+        whole: dict[str, Any] = event["document"]
+        return whole
     document = {} if document is None else document
     merge(document, event["patch"])
     return document

@@ -39,10 +39,10 @@ from bench.results_file import about, machine, save, table
 from bench.rig import Rig, Servers, Worker, pin, servers
 from bench.scaling import READY, changes, documents, pool
 from bench.steady import KAFKA_LINGER_MS, PROBES, probe_id
-from models.model import Model
-from models.model_file import parse
-from stream.lookup import Lookup
-from stream.publishing import Publishing
+from memberstream.models.model import Model
+from memberstream.models.model_file import parse
+from memberstream.stream.authoring.publishing import Publishing
+from memberstream.stream.lookup import Lookup
 
 WARM_UP_S = 12.0
 SUSTAINED_S = 8.0
@@ -172,8 +172,8 @@ async def freshness(
     cpu_s, watched_s = worker.cpu_s() - cpu_before, time.perf_counter() - watched_at
     after = {name: worker.metrics(f"memberstream_{name}") for name in names}
     by_member: dict[str, list[tuple[int, float]]] = {}
-    for member_id, offset, at in changed:
-        by_member.setdefault(member_id, []).append((offset, at))
+    for member_id, offset, seen_at in changed:
+        by_member.setdefault(member_id, []).append((offset, seen_at))
     ages_ms, missed = [], 0
     for member_id, offset, due_s in sent["probes"]:
         if due_s < sent["start_s"] + WARM_UP_S:
@@ -281,11 +281,11 @@ async def measure(*, is_small: bool, seconds: float) -> dict[str, Any]:
             results["look_ups"] = {"free": await look_ups(rig, worker, n_members, n, seconds / 4)}
             print(results["look_ups"]["free"], flush=True)
             if len(everywhere := os.sched_getaffinity(0)) > 1:
-                first, second, *_ = ({core} for core in sorted(everywhere))
-                pin(on.valkey.pid, first)
-                pin(os.getpid(), first)
-                pin(on.kafka.pid, second)
-                pin(worker.pid, second)
+                one, other, *_ = ({core} for core in sorted(everywhere))
+                pin(on.valkey.pid, one)
+                pin(os.getpid(), one)
+                pin(on.kafka.pid, other)
+                pin(worker.pid, other)
                 results["look_ups"]["pinned"] = await look_ups(rig, worker, n_members, n, seconds / 4)
                 print(results["look_ups"]["pinned"], flush=True)
     return results
@@ -297,7 +297,8 @@ def text(results: dict[str, Any]) -> list[str]:
     return [
         "## Freshness, and look-ups beside a busy worker",
         "",
-        "`python -m bench.latency` (its head says the method). " + about(results),
+        "`python -m bench.latency` (its head says the method).",
+        about(results),
         "",
         f"Backlog: {results['backlog_events_per_s']:,.0f} events/s. Saturation, the highest steady rate it keeps "
         f"up with, is {results['sustained_events_per_s']:,.0f}.",

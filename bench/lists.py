@@ -31,10 +31,10 @@ from bench.results_file import about, machine, save, table
 from bench.rig import Rig, Servers, servers
 from bench.run import cpu_s
 from bench.scaling import READY
-from stream.lookup import Lookup
-from stream.projection import ROWS_PER_CALL
-from stream.publishing import Publishing
-from stream.settings import to_environment
+from memberstream.stream.authoring.publishing import Publishing
+from memberstream.stream.lookup import Lookup
+from memberstream.stream.projection.calls import ROWS_PER_CALL
+from memberstream.stream.settings import to_environment
 
 ROUNDS = 3
 IDLE_S = 5.0
@@ -92,7 +92,7 @@ async def upload(on: Servers, rig: Rig, file: Path, name: str) -> dict[str, floa
     pids = {"worker": worker.pid, "broker": on.kafka.pid or 0, "store": on.valkey.pid or 0}
     before = {of: cpu_s(pid) for of, pid in pids.items()}
     environment = {**os.environ, **to_environment(rig.settings)}
-    command = [sys.executable, "-m", "stream.cli", "clusters", "upload", name, str(file), "--wait"]
+    command = [sys.executable, "-m", "memberstream", "clusters", "upload", name, str(file), "--wait"]
     wall, began = time.time(), time.perf_counter()
     uploader_cpu_s, uploader_mb = await asyncio.to_thread(_run, command, environment)
     seconds = time.perf_counter() - began
@@ -216,4 +216,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

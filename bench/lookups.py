@@ -21,7 +21,6 @@ import argparse
 import asyncio
 import os
 import socket
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -31,11 +30,19 @@ import redis.asyncio
 from hiredis import pack_command
 
 from bench.results_file import about, machine, save, table
-from stream import keyspace
-from stream.embedded import EmbeddedValkey
-from stream.keyspace import Announcement, Beacon, PublishedModel, member_key, membership_field, parse_row
-from stream.lookup import Answer, AsyncLookup, Lookup
-from stream.projection import Projection, Update
+from memberstream.stream.keyspace import formats as keyspace
+from memberstream.stream.keyspace.formats import (
+    Announcement,
+    Beacon,
+    PublishedModel,
+    member_key,
+    membership_field,
+    parse_row,
+)
+from memberstream.stream.local.embedded import EmbeddedValkey
+from memberstream.stream.lookup import Answer, AsyncLookup, Lookup
+from memberstream.stream.projection.members import Update
+from memberstream.stream.projection.projection import Projection
 
 MODELS = ("repeat_buyer", "buying_style", "spender")
 FIELDS = [membership_field(model, 1) for model in MODELS]
@@ -57,18 +64,18 @@ async def fill(url: str, n: int) -> list[str]:
     members = ids(n)
     async with Projection(url) as projection:
         models = tuple(PublishedModel(m, 1, "logistic", {1: "low", 2: "mid", 3: "high"}) for m in MODELS)
-        await projection.announce(Announcement(0, models, dict.fromkeys(MODELS, 1)))
-        token = await projection.begin(0)
+        await projection.readers.announce(Announcement(0, models, dict.fromkeys(MODELS, 1)))
+        token = await projection.build.begin(0)
         for start in range(0, n, 1_000):
-            await projection.write(0, [
+            await projection.members.write(0, [
                 Update(
                     member.encode(), start + i, now_ms, now_ms + DAY_MS,
                     tuple(FIELDS), [(1 + (i + k) % 3, now_ms - 60_000) for k in range(len(FIELDS))],
                 )
                 for i, member in enumerate(members[start : start + 1_000])
             ])  # fmt: skip
-        await projection.beacon({0: Beacon(n, now_ms, now_ms)})
-        await projection.finish(0, token, 1, now_ms)
+        await projection.build.beacon({0: Beacon(n, now_ms, now_ms)})
+        await projection.build.finish(0, token, 1, now_ms)
     return members
 
 
@@ -205,7 +212,7 @@ async def contenders(url: str, members: list[str], scale: int) -> dict[str, Pair
             lambda m: aclient.hgetall(f"hash:{m}"), alookup.get, members, 20 // min(scale, 10)
         )
     await pool.disconnect()
-    mget = [("MGET", keyspace.EPOCH, *[member_key(m.encode()) for m in hundred])]
+    mget: list[tuple[str | bytes, ...]] = [("MGET", keyspace.EPOCH, *[member_key(m.encode()) for m in hundred])]
     found["100, bare / MGET bare"] = (
         bare(url, [("MGET", *plain)], 20, 100 // scale),
         bare(url, mget, 20, 100 // scale),
@@ -255,7 +262,8 @@ def text(results: dict[str, Any]) -> list[str]:
     return [
         "## Look-ups against redis-py",
         "",
-        "`python -m bench.lookups` (its head says the method). " + about(results),
+        "`python -m bench.lookups` (its head says the method).",
+        about(results),
         "p50 / p99, µs:",
         "",
         *table(("client and server on", "ours / redis-py's", "redis-py", "ours", "ratio"), rows),
@@ -274,4 +282,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream.server_process import check_free
+from memberstream.stream.local.server_process import check_free
 from tests.kafka.broker import ApacheKafka, Installation
 
 # Made for a quick start: C1 alone, the serial collector, a class archive that fits only them, half the heap.
@@ -10,7 +10,7 @@ _NOT_HERE = ("-Xmx", "-XX:TieredStopAtLevel", "-XX:+UseSerialGC", "-XX:SharedArc
 _INSTEAD = ("-Xms1g", "-Xmx1g", "-XX:+UseG1GC")
 
 
-class MeasuredKafka(ApacheKafka):
+class MeasuredKafka(ApacheKafka):  # type: ignore[misc]
     """All compilers, G1 and a heap of 1 GB, as Kafka's own start script has it."""
 
     def spawn(self) -> None:

@@ -1,7 +1,7 @@
 """What Redis must show when the job is done, and how a run is checked against it: every member, every field.
 
 A peer's member is right with the clusters of its final document and `pos` = <partition>:<offset>:<time of the change>
-of its last record. memberstream's says more in its own format (stream/keyspace.py): the same is compared.
+of its last record. memberstream's says more in its own format (stream/keyspace/formats.py): the same is compared.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ import redis
 from aiokafka.partitioner import murmur2
 
 from bench.job import ACTIVITY, PARTITIONS, STYLE, change, score_many
-from stream.keyspace import POS, member_key, membership_field, parse_membership, parse_position, parse_row
+from memberstream.stream.keyspace.formats import (
+    POS,
+    member_key,
+    membership_field,
+    parse_membership,
+    parse_position,
+    parse_row,
+)
 
 Event = tuple[bytes, bytes]
 Fields = Sequence[bytes | None]  # both clusters and the position, as Redis holds them
@@ -26,7 +33,7 @@ READ = 2_000  # members in one MGET of the check
 
 def partition_of(member: bytes) -> int:
     """Where Kafka's own producers send a key."""
-    return (murmur2(member) & 0x7FFFFFFF) % PARTITIONS
+    return int(murmur2(member) & 0x7FFFFFFF) % PARTITIONS
 
 
 class End(NamedTuple):
@@ -93,7 +100,8 @@ class Check:
         members, wrong = list(members), []
         for start in range(0, len(members), READ):
             part = members[start : start + READ]
-            rows = map(parse_row, self.client.mget([member_key(member) for member in part]))
+            held: Any = self.client.mget([member_key(member) for member in part])
+            rows = map(parse_row, held)
             found = [[row.get(field) for field in FIELDS] for row in rows]
             wrong += [m for m, fields in zip(part, found, strict=True) if not is_right(fields, self.ends[m])]
         return wrong

@@ -13,9 +13,9 @@ import time
 
 import redis
 
-from stream import projection as projection_module
-from stream.keyspace import membership_field
-from stream.projection import Projection, Update
+from memberstream.stream.keyspace.formats import membership_field
+from memberstream.stream.projection.members import Update
+from memberstream.stream.projection.projection import Projection
 
 MEMBERS = 10_000
 WRITE = 1_000
@@ -42,9 +42,9 @@ async def writes(url: str) -> None:
     for n_fields in (2, 6, 20):
         fields = [membership_field(f"model_number_{i}", 1) for i in range(n_fields)]
         for size in (10, 20, 40, 200):
-            projection_module.MEMBERS_PER_CALL = size
             admin.flushall()
             async with Projection(url) as projection:
+                projection.members.per_call = size
                 per_call, per_member, rate = [], [], []
                 for turn in range(ROUNDS + 1):
                     offset = turn * MEMBERS
@@ -54,7 +54,7 @@ async def writes(url: str) -> None:
                     admin.config_resetstat()
                     start = time.perf_counter()
                     for batch in batches:
-                        await projection.write(0, batch)
+                        await projection.members.write(0, batch)
                     took = time.perf_counter() - start
                     stats = admin.info("commandstats")["cmdstat_evalsha"]
                     if turn:  # the first round creates the members, the others overwrite them

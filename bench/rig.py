@@ -1,7 +1,7 @@
 """A worker process between Apache Kafka and Valkey, for the measurements of latency and scaling.
 
 Laws:
-1. Everything is the real thing: `python -m stream.cli worker` as a process of its own, set up by Settings alone.
+1. Everything is the real thing: `python -m memberstream worker` as a process of its own, set up by Settings alone.
 2. A measurement ends when Redis shows the position of the last record of every partition, not when a counter says so.
 3. CPU is what the kernel booked on the worker (user and system), so that other processes on the cores change it little.
 4. Rigs on the same servers don't see each other: each has its own topic, group, directory; Redis is emptied.
@@ -29,13 +29,13 @@ from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.measured_kafka import MeasuredKafka
-from models.model_file import parse
-from stream.embedded import EmbeddedValkey
-from stream.keyspace import EPOCH, POS, member_key, parse_position, parse_row
-from stream.publishing import Publishing
-from stream.server_process import ServerProcess, free_port
-from stream.settings import Settings, to_environment
-from stream.topics import create_topic
+from memberstream.models.model_file import parse
+from memberstream.stream.authoring.publishing import Publishing
+from memberstream.stream.kafka.topics import create_topic
+from memberstream.stream.keyspace.formats import EPOCH, POS, member_key, parse_position, parse_row
+from memberstream.stream.local.embedded import EmbeddedValkey
+from memberstream.stream.local.server_process import ServerProcess, free_port
+from memberstream.stream.settings import Settings, to_environment
 
 Event = tuple[bytes, bytes]
 BATCH_BYTES = 500_000
@@ -84,7 +84,7 @@ class Servers:
         self._rigs += 1
         rig = Rig(self, f"bench-{self._rigs}", partitions)
         rig.redis.flushall()
-        await create_topic(self.kafka.bootstrap, rig.settings.topic, partitions)
+        await create_topic(rig.settings.kafka, rig.settings.topic, partitions)
         await Publishing(rig.settings, "bench").install(parse(dict(model)) for model in models)
         try:
             async with AIOKafkaProducer(
@@ -117,7 +117,7 @@ class Worker:
         """Launch it, if asked for on these cores only; returns before it is ready."""
         self.directory.mkdir(parents=True, exist_ok=True)
         others = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSTREAM_")}
-        command = [sys.executable, "-m", "stream.cli", *self.command]
+        command = [sys.executable, "-m", "memberstream", *self.command]
         self.process.spawn(command, cwd=self.directory, env=others | to_environment(self.settings))
         if cores is not None:
             os.sched_setaffinity(self.pid, cores)

@@ -21,7 +21,7 @@ from typing import Any
 from bench.contenders import HERE, ROOT, Contender
 from bench.outcome import Check
 from bench.rig import Servers
-from stream.server_process import ServerProcess
+from memberstream.stream.local.server_process import ServerProcess
 
 START_LIMIT_S = 120.0
 RUN_LIMIT_S = 900.0

@@ -249,7 +249,8 @@ def text(results: dict[str, Any]) -> list[str]:
     lines = [
         "## Scaling, recovery, memory",
         "",
-        "`python -m bench.scaling --million` (its head says the method). " + about(results),
+        "`python -m bench.scaling --million` (its head says the method).",
+        about(results),
         "",
         *table(
             (
@@ -275,8 +276,8 @@ def text(results: dict[str, Any]) -> list[str]:
         ),
         "",
         f"Recovery of {recovered['members']:,} members from the changelog on an empty disk: "
-        f"{recovered['recovered_s']:.2f} s from the assignment until batches may come; "
-        f"highest memory {recovered['VmHWM']:.0f} MB.",
+        f"{recovered['recovered_s']:.2f} s from the assignment until batches may come.",
+        f"Highest memory {recovered['VmHWM']:.0f} MB.",
         "",
         *table(
             ("predictors", "models", "CPU µs per patch", "against 12"),
@@ -286,17 +287,14 @@ def text(results: dict[str, Any]) -> list[str]:
             ],
         ),
         "",
-        "Only what is touched is evaluated, and only of what was touched lately are values kept. A further model costs",
-        "what its cluster takes in state, changelog and Redis.",
+        "A worker evaluates only what a change touches, and keeps only values of what was touched lately.",
+        "A further model costs what its cluster takes in state, changelog and Redis.",
         "",
         f"Two workers on two partitions each against one on four: {rate['2'] / rate['1']:.2f} × "
-        f"({rate['2']:,.0f} against {rate['1']:,.0f} events/s, medians of 3)."
-        + (
-            ""
-            if cores >= ENOUGH_CORES
-            else f" With {cores} cores for broker, Valkey and workers together this says nothing about scaling."
-        ),
+        f"({rate['2']:,.0f} against {rate['1']:,.0f} events/s, medians of 3).",
     ]
+    if cores < ENOUGH_CORES:
+        lines.append(f"With {cores} cores for broker, Valkey and workers together this says nothing about scaling.")
     return lines
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.contenders import Contender, pins
 from bench.results_file import machine
-from stream.embedded import valkey_binary
+from memberstream.stream.local.embedded import valkey_binary
 from tests.kafka.broker import HERE as KAFKA
 
 _OURS = ("memberstream", "faust-streaming", "aiokafka", "numpy", "orjson", "msgspec", "hiredis", "rocksdict")

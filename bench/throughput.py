@@ -49,7 +49,7 @@ def in_short(error: Exception) -> str:
 async def fill(servers: Servers, events: list[Event], ends: dict[bytes, End]) -> str:
     """Send the events to a new topic, each member to the partition that Kafka's producers choose; return its name."""
     async with servers.rig([], job.PARTITIONS) as rig:
-        rig.partition = partition_of  # as Kafka's own producers choose it
+        rig.partition = partition_of  # type: ignore[method-assign, assignment]  # as Kafka's own producers choose it
         await rig.send(events)
         for partition, (member, offset) in rig.last.items():
             if ends[member][2:4] != (partition, offset):

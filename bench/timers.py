@@ -165,7 +165,8 @@ def text(results: dict[str, Any]) -> list[str]:
     return [
         "## Timers: everybody due at once",
         "",
-        "`python -m bench.timers` (its head says the method). " + about(results),
+        "`python -m bench.timers` (its head says the method).",
+        about(results),
         "",
         *table(
             ("", "memory, MB", "local state, MB"),
@@ -180,7 +181,8 @@ def text(results: dict[str, Any]) -> list[str]:
         f"{some['cpu_us_per_member']:.0f} µs of the worker's CPU a member, at most {some['peak_mb']:.0f} MB.",
         "",
         f"{load['members']:,} due at once beside {load['rate']:,} events/s: caught up in {load['took_s']:.0f} s on "
-        f"{load['worker_cores']:.2f} cores. Freshness p50 / p99 before: {load['before_p50_ms']:.1f} / "
+        f"{load['worker_cores']:.2f} cores.",
+        f"Freshness p50 / p99 before: {load['before_p50_ms']:.1f} / "
         f"{load['before_p99_ms']:.1f} ms; meanwhile: {load['during_p50_ms']:.1f} / {load['during_p99_ms']:.1f} ms "
         f"({load['during_p99_ms'] / load['before_p99_ms']:.1f} × the p99).",
     ]

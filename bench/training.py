@@ -28,8 +28,8 @@ import orjson
 
 from bench.results_file import about, machine, table
 from fitting.fit_cdnow import REPEAT_BUYER
-from models.training import Record, TrainingMatrix, from_history
-from stream.demo import history
+from memberstream.models.training import Record, TrainingMatrix, from_history
+from memberstream.stream.demo import history
 
 FIRST, LAST = history.day_ms("1997-01-01"), history.day_ms("1998-07-01")
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import cycle, product
@@ -31,11 +30,13 @@ from hiredis import pack_command
 
 from bench.lookups import DAY_MS, MODELS, Times, as_hashes, fill, percentiles
 from bench.results_file import about, machine, save, table
-from stream.embedded import EmbeddedValkey
-from stream.keyspace import Announcement, Beacon, PublishedCampaign, PublishedModel
-from stream.lookup import AsyncLookup, Lookup, campaigns
-from stream.projection import Projection
-from stream.wire import AsyncWire, SyncWire, parse_url
+from memberstream.stream.keyspace.formats import Announcement, Beacon, PublishedCampaign, PublishedModel
+from memberstream.stream.local.embedded import EmbeddedValkey
+from memberstream.stream.lookup import AsyncLookup, Lookup, campaigns
+from memberstream.stream.projection.projection import Projection
+from memberstream.stream.wire.aio import AsyncWire
+from memberstream.stream.wire.endpoint import parse_url
+from memberstream.stream.wire.sync import SyncWire
 
 CONTENDERS = ("redis-py", "our wire", "visible")
 #: What is held out → one campaign of so many has a holdout; 0: none has.
@@ -49,7 +50,7 @@ async def beat(url: str) -> None:
     """As a living worker does: without it all members were stale after 30 s."""
     now_ms = time.time_ns() // 1_000_000
     async with Projection(url) as projection:
-        await projection.beacon({0: Beacon(N_MEMBERS, now_ms, now_ms)})
+        await projection.build.beacon({0: Beacon(N_MEMBERS, now_ms, now_ms)})
 
 
 async def announce(url: str, offset: int, every: int) -> None:
@@ -68,7 +69,7 @@ async def announce(url: str, offset: int, every: int) -> None:
     )
     models = tuple(PublishedModel(m, 1, "logistic", {1: "low", 2: "mid", 3: "high"}) for m in MODELS)
     async with Projection(url) as projection:
-        await projection.announce(Announcement(offset, models, dict.fromkeys(MODELS, 1), campaigns))
+        await projection.readers.announce(Announcement(offset, models, dict.fromkeys(MODELS, 1), campaigns))
 
 
 def in_turns(calls: Sequence[Callable[[str], object]], members: Iterator[str], rounds: int, each: int) -> list[Times]:
@@ -105,7 +106,7 @@ async def contenders(url: str, members: Iterator[str], rounds: int) -> dict[str,
     await beat(url)
 
     def hgetall(member: str) -> bytes:
-        return pack_command((b"HGETALL", b"hash:" + member.encode()))
+        return bytes(pack_command((b"HGETALL", b"hash:" + member.encode())))
 
     wire = SyncWire(parse_url(url), "bench", 1.0)
     with Lookup(url) as lookup, redis.Redis.from_url(url) as client:
@@ -171,7 +172,8 @@ def text(results: dict[str, Any]) -> list[str]:
     return [
         "## Campaigns: `visible` against HGETALL",
         "",
-        "`python -m bench.visible` (its head says the method). " + about(results),
+        "`python -m bench.visible` (its head says the method).",
+        about(results),
         "p50 / p99, µs:",
         "",
         *table((*head, "× redis-py", "× our wire"), rows),
@@ -190,4 +192,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.model_file import parse
-from models.plan import Plan
-from stream.demo import history
-from stream.demo.history import History
+from memberstream.models.model_file import parse
+from memberstream.models.plan import Plan
+from memberstream.stream.demo import history
+from memberstream.stream.demo.history import Customer
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
@@ -44,7 +44,7 @@ class Sample:
 
 
 @cache
-def all_histories() -> dict[str, History]:
+def all_histories() -> dict[str, Customer]:
     """Return every member's full history, read once."""
     return history.histories()
 
@@ -73,7 +73,7 @@ def sample(predictors: Sequence[dict[str, Any]], inputs: Sequence[str], days: Se
     return Sample(np.concatenate(x), np.array(bought))
 
 
-def buys_within_horizon(member: History, as_of_ms: int) -> bool:
+def buys_within_horizon(member: Customer, as_of_ms: int) -> bool:
     """Return whether a purchase lies in (as-of, as-of + 90 days]."""
     return any(as_of_ms < at_ms <= as_of_ms + HORIZON_MS for at_ms, _, _ in member.purchases)
 

@@ -21,11 +21,11 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from fitting.cdnow_sample import Booleans, Floats, all_histories, buys_within_horizon, is_held_out, sample
 from fitting.fit_cdnow import CUT_OFF, REPEAT_BUYER, TARGET, TRAINING_DAYS
-from models.model import Model
-from models.model_file import load
-from models.plan import Plan
-from models.scorer import Indices
-from stream.demo import history, oracle
+from memberstream.models.model import Model
+from memberstream.models.model_file import load
+from memberstream.models.plan import Plan
+from memberstream.models.scorer import Indices
+from memberstream.stream.demo import history, oracle
 
 DOCS = Path(__file__).parents[1] / "docs"
 N_BOOTSTRAP = 1_000
@@ -114,8 +114,9 @@ def repeat_buyer_report() -> tuple[str, list[tuple[float, float]]]:
     slope, offset = _recalibration(probability, bought)
     rows += [
         "",
-        f"Mean probability {probability.mean():.3f}, observed {bought.mean():.3f}. A logistic regression of what "
-        f"happened on eta has slope {slope:.2f} and intercept {offset:.2f} (1 and 0 would be perfect).",
+        f"Mean probability {probability.mean():.3f}, observed {bought.mean():.3f}.",
+        f"A logistic regression of what happened on eta has slope {slope:.2f} and intercept {offset:.2f} "
+        "(1 and 0 would be perfect).",
         "",
         "| tenth of customers by probability | predicted | observed |",
         "|---|---|---|",

@@ -24,8 +24,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from fitting.cdnow_sample import Floats, all_histories, is_held_out, sample
-from models.model_file import parse
-from stream.demo import history, oracle
+from memberstream.models.model_file import parse
+from memberstream.stream.demo import history, oracle
 
 TARGET = Path(__file__).parents[1] / "stream" / "demo" / "models"
 CUT_OFF = "1998-04-01"

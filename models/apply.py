@@ -1,9 +1,10 @@
 """Change event → document: what one event does to one member's state.
 
 Laws:
-- Replaying changes nothing: an event at or below the member's position is REPLAYED, whatever it says.
-- Older changes nothing: an event whose version is at or below the member's is IGNORED.
-- A deleted member is forgotten whole; what is created after it starts from nothing.
+- A replayed event changes nothing: at or below the member's position it is REPLAYED, whatever it says.
+- An older event changes nothing: if its version is at or below the member's, it is IGNORED.
+- A deleted member is forgotten whole. If it is created again, it starts from nothing.
+- FORGET drops all that is known of a member here, its version too. REWRITE changes nothing, like a replay.
 - An event that can't be applied raises `BadEvent` and leaves the member as it was.
 """
 
@@ -13,16 +14,32 @@ from enum import StrEnum
 
 import orjson
 
-from models.document import NotAList, append, merge_patch
-from models.event import DELETE, MAX_VALUE_BYTES, PATCH, REPLACE, BadEvent, ChangeEvent, Reason
-from models.member import Member
-from models.plan import EVERYTHING
+from memberstream.models.document import NotAList, append, merge_patch
+from memberstream.models.event import (
+    DELETE,
+    FORGET,
+    MAX_VALUE_BYTES,
+    PATCH,
+    REPLACE,
+    REWRITE,
+    BadEvent,
+    ChangeEvent,
+    Reason,
+)
+from memberstream.models.member import Member, document_size
+from memberstream.models.plan import EVERYTHING
+from memberstream.models.position import NOWHERE
 
+# Most paths that are looked at one by one. If an event touches more, all predictors are evaluated. That costs less than
+# to ask, for each of 100,000 paths and for every part of the plan, which predictors read it.
+MAX_TOUCHED = 256
+_STATE_GROWTH = 3  # a number of 4 bytes in JSON, `1.5,`, takes 9 in a state, the worst case
+_BESIDE_BYTES = 65_536  # of a state beside its document: memberships, some 30 bytes each; rows go if there is no room
 _MAX_GROWTH = 4  # orjson writes `9e15` (4 bytes and a comma) as `9000000000000000.0` (18 and a comma), the worst case
 
 
 class Outcome(StrEnum):
-    """What became of an event; with `dead_letter` the values of the metric's label."""
+    """What became of an event. These values, and `dead_letter`, are those of the metric's label."""
 
     APPLIED = "applied"
     IGNORED_VERSION = "ignored_version"
@@ -32,15 +49,23 @@ class Outcome(StrEnum):
 _APPLIED, _IGNORED_VERSION, _REPLAYED = Outcome  # as in models/event.py
 
 
-def apply_one(member: Member, position: int, event: ChangeEvent, size_bytes: int = 0) -> Outcome:
+def fitting(state_bytes: int) -> int:
+    """Return the size of a document, as JSON, that surely fits into a state of so many bytes."""
+    return max(0, min(MAX_VALUE_BYTES, (state_bytes - _BESIDE_BYTES) // _STATE_GROWTH))
+
+
+def apply_one(
+    member: Member, position: int, event: ChangeEvent, size_bytes: int = 0, fitting_bytes: int = MAX_VALUE_BYTES
+) -> Outcome:
     """Apply one event to a member in place; a member never seen is `Member()`.
 
     Args:
         position: of the event in the member's partition (models/position.py).
         size_bytes: length of the event's record, to bound the document's growth.
+        fitting_bytes: a document of this size surely fits into its state. By default, every document that is allowed.
 
     Raises:
-        BadEvent: UNKNOWN_MEMBER, NOT_A_LIST or TOO_LARGE; the member is as before, but for paths in `touched`.
+        BadEvent: UNKNOWN_MEMBER, NOT_A_LIST or TOO_LARGE. The member is as before; `touched` may have more paths.
     """
     if position <= member.position:
         return _REPLAYED
@@ -48,15 +73,20 @@ def apply_one(member: Member, position: int, event: ChangeEvent, size_bytes: int
         return _IGNORED_VERSION
     if event.op is DELETE:
         member.forget()
+    elif event.op is REWRITE:
+        return _REPLAYED
+    elif event.op is FORGET:
+        member.forget()
+        member.version = NOWHERE
     else:
-        _change(member, event, size_bytes)
+        _change(member, event, size_bytes, fitting_bytes)
     member.position = position
     if event.version is not None:
         member.version = event.version
     return _APPLIED
 
 
-def _change(member: Member, event: ChangeEvent, size_bytes: int) -> None:
+def _change(member: Member, event: ChangeEvent, size_bytes: int, fitting_bytes: int) -> None:
     document, touched = member.document, member.touched
     if event.op is REPLACE:
         changed = event.body
@@ -78,8 +108,14 @@ def _change(member: Member, event: ChangeEvent, size_bytes: int) -> None:
             raise BadEvent(
                 Reason.NOT_A_LIST, "path: expected a list or nothing at this path of the document, found another value"
             ) from None
-    if document_bytes > MAX_VALUE_BYTES:  # an upper estimate: only now is measuring worth its time
+    if len(touched) > MAX_TOUCHED:
+        touched.clear()
+        touched |= EVERYTHING
+    if document_bytes > fitting_bytes:  # an upper estimate: only now is measuring worth its time
         document_bytes = len(orjson.dumps(changed))
         if document_bytes > MAX_VALUE_BYTES:
             raise BadEvent(Reason.TOO_LARGE, f"expected the document to stay within {MAX_VALUE_BYTES} bytes")
+        room = _STATE_GROWTH * fitting_bytes
+        if document_bytes > fitting_bytes and document_size(changed) > room:
+            raise BadEvent(Reason.TOO_LARGE, f"expected the document to stay within the {room} bytes of its state")
     member.document, member.document_bytes = changed, document_bytes

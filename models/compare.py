@@ -1,9 +1,9 @@
 """Two versions over the same members: where they agree, who would move, how the probabilities shift.
 
 Laws:
-- A tally is a sum over members: their order and how they are cut into slices change nothing, the samples included.
-- Members agree when both versions give them the cluster of the same id. One that a version says nothing of (it isn't on
-  a list) is counted apart and is no flip.
+- A tally is a sum over members. Neither their order nor the slices they come in change it, nor its samples.
+- A member agrees if both versions give it the cluster of the same id. A member of whom a version says nothing (it isn't
+  on a list) is counted apart and is no flip.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from zlib import crc32
 
 import numpy as np
 
-from models.model import Cluster
-from models.scorer import Floats, Indices
+from memberstream.models.model import Cluster
+from memberstream.models.scorer import Floats, Indices
 
 N_BINS = 10  # deciles of the old probabilities, as scorecards use
 NOTHING = -1  # the index of a member that a version says nothing of
@@ -67,12 +67,12 @@ class Comparison:
     """A finished tally.
 
     Attributes:
-        matrix: (n_old + 1, n_new + 1) members by old and new cluster, in the order of the files; last row and column:
-            of whom a version says nothing.
-        n_both: members that both versions give a cluster; n_agree: the same one.
+        matrix: (n_old + 1, n_new + 1) members by old and new cluster, in the order of the files. In the last row and
+            column stand members of whom a version says nothing.
+        n_both: members to whom both versions give a cluster; n_agree: to whom they give the same one.
         flips: the most frequent first.
         shifts: of the probabilities that both versions have.
-        samples: for each kind of flip in that order, some members (whatever was handed in of them).
+        samples: for each kind of flip, in that order, some members (what was handed in about them).
     """
 
     old: tuple[Cluster, ...]

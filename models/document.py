@@ -1,21 +1,22 @@
 """How a change acts on a member document, and which paths it touched.
 
-Laws: a change returns a new document and leaves the old one as it was (unchanged parts are shared, not copied);
-`touched` names every path whose value may differ; a path that is not on, above or below a touched one is unchanged.
+Laws:
+- A change returns a new document and leaves the old one as it was. Unchanged parts are shared, not copied.
+- `touched` names every path whose value may differ. A path that isn't on, above or below a touched one is unchanged.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from models.path import Path
+from memberstream.models.path import Path
 
 Document = dict[str, Any]
 MAX_DEPTH = 64  # orjson writes at most 254 levels; patches and appends add at most MAX_SEGMENTS to this
 
 
 class NotAList(ValueError):
-    """An append names a path whose value is there and is not a list, or that leads through something not an object."""
+    """An append names a path whose value is there and isn't a list, or whose way leads through no object."""
 
 
 def merge_patch(target: Any, patch: Any, touched: set[Path], at: Path = ()) -> Any:
@@ -45,7 +46,7 @@ def merge_patch(target: Any, patch: Any, touched: set[Path], at: Path = ()) -> A
 
 
 def append(document: Document, path: Path, value: Any, touched: set[Path]) -> Document:
-    """Return `document` with `value` at the end of the list at `path`; what is missing or null on the way is created.
+    """Return `document` with `value` at the end of the list at `path`. What is missing or null on the way is created.
 
     Raises:
         NotAList: the value at `path` is no list, or the path leads through a value that is no object.

@@ -1,4 +1,4 @@
-"""Elements of a list: which of them count at a time, found once per document for all predictors that ask alike.
+"""Elements of a list: which of them count at a time. Found once per document for all predictors that ask the same.
 
 Laws:
 - An element whose time lies after `now_ms` is not there yet. A window of w ms holds the elements with
@@ -13,16 +13,16 @@ from collections.abc import Callable
 from itertools import compress
 from typing import Any, NamedTuple
 
-from models.path import Path, getter
-from models.timestamps import FOREVER, parse_ms
-from models.where import Condition, matcher
+from memberstream.models.path import Path, getter
+from memberstream.models.timestamps import FOREVER, parse_ms
+from memberstream.models.where import Condition, matcher
 
 Scratch = dict[Any, Any]  # what the predictors share in evaluating one document at one time: function → what it found
 Shared = dict[str, Any]  # what the predictors of a plan share: definition → function
 
 
 class Elements(NamedTuple):
-    """The elements of a list that count, their times (none where no time is asked for), and until when that holds."""
+    """The elements of a list that count; their times (none if no time is asked for); until when this holds."""
 
     elements: list[Any]
     times: list[int]
@@ -35,10 +35,10 @@ Select = Callable[[Any, int, Scratch], Elements]  # (document, now_ms, scratch) 
 def compile_selection(
     path: Path, time: Path | None, where: tuple[Condition, ...], window_ms: int | None, shared: Shared
 ) -> Select:
-    """Return the function that finds the elements of the list at `path`; anything but a list is an empty one.
+    """Return the function that finds the elements of the list at `path`. Anything else counts as an empty list.
 
     With `time`, elements without a valid point in time at that path are left out. `shared`: what the plan has compiled
-    already; equal definitions give the same function, which looks once per document.
+    already. Equal definitions give the same function, which looks once per document.
     """
     whole = (path, time, where)
     pool = shared.setdefault(repr(whole), _compile_pool(*whole))  # repr keeps 1 and true apart, equality doesn't
@@ -52,7 +52,7 @@ def compile_selection(
 
 
 def once(find: Select) -> Select:
-    """Return `find`, looking only once in one evaluation of one document, however many predictors ask."""
+    """Return `find` so that it looks only once in an evaluation of a document, however many predictors ask."""
 
     def select(document: Any, now_ms: int, scratch: Scratch) -> Elements:
         found: Elements | None = scratch.get(select)
@@ -64,7 +64,7 @@ def once(find: Select) -> Select:
 
 
 def _compile_pool(path: Path, time: Path | None, where: tuple[Condition, ...]) -> Callable[[Any, Scratch], Elements]:
-    """Return a function that finds all elements that meet the conditions, at whatever time."""
+    """Return a function that finds all elements that meet the conditions, whatever their time."""
     get_list = getter(path)
     get_time = getter(time) if time is not None else None
     matches = matcher(where) if where else None

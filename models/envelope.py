@@ -1,8 +1,8 @@
-"""The envelope of a change event as types: what is surely right, read in one pass without asking field by field.
+"""The envelope of a change event as types: a well-formed one is read in one pass, without asking field by field.
 
-Laws: only a well-formed envelope is returned; of everything else nothing is said (None). Documents, patches and
-appended values are left as JSON text here and read by orjson, like every document everywhere: two readers of JSON
-differ in numbers beyond 64 bits.
+Laws: only a well-formed envelope is returned; for anything else the answer is None, without a reason. Documents,
+patches and appended values stay JSON text here, and orjson reads them, like every document everywhere: two readers of
+JSON differ in numbers beyond 64 bits.
 """
 
 from __future__ import annotations

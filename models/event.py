@@ -1,11 +1,13 @@
 """Change events: the envelope of topic `member-docs`, parsed once, here, into `ChangeEvent`.
 
-Laws: `decode` returns a valid event or raises `BadEvent`; nothing else escapes it, whatever the bytes. The text of a
-`BadEvent` names the path, what was expected and the *type* that was found, never a value: values are personal data.
-The format is described for producers in docs/events.md.
+Laws:
+- `decode` returns a valid event or raises `BadEvent`. Nothing else escapes it, whatever the bytes.
+- The text of a `BadEvent` names the path, what was expected and the *type* that was found. It never holds a value:
+  values are personal data.
 
-Reading an envelope by types is faster than asking field by field: `read_typed` (models/envelope.py) takes what is
-surely right, and `_parse` judges the rest, with its reasons. Where both give an event, it is the same.
+docs/events.md describes the format for producers. Reading an envelope by types is faster than asking field by field. So
+`read_typed` (models/envelope.py) takes well-formed ones, and `_parse` judges the rest and gives reasons. Where both
+give an event, it is the same.
 """
 
 from __future__ import annotations
@@ -16,10 +18,10 @@ from typing import Any
 import msgspec
 import orjson
 
-from models.document import MAX_DEPTH, depth
-from models.envelope import MAX_VERSION, Append, Patch, Replace, read_typed
-from models.path import Path, parse_path
-from models.timestamps import parse_ms
+from memberstream.models.document import MAX_DEPTH, depth
+from memberstream.models.envelope import MAX_VERSION, Append, Patch, Replace, read_typed
+from memberstream.models.path import Path, parse_path
+from memberstream.models.timestamps import parse_ms
 
 MAX_KEY_BYTES = 512  # a member id is part of a Redis key and of every index entry
 MAX_VALUE_BYTES = 900_000  # a document must fit one changelog record below Kafka's default of 1 MiB
@@ -36,8 +38,16 @@ class Op(StrEnum):
     DELETE = "delete"
 
 
-# Python 3.11 takes a tenth of a microsecond to find a member of an enum: too long for what each event asks for.
+class Order(StrEnum):
+    """An operator's command: what it does to the data that a partition holds of a member (models/command.py)."""
+
+    FORGET = "forget"
+    REWRITE = "rewrite"
+
+
+# To find a member of an enum takes Python 3.11 a tenth of a microsecond: too long for something that each event needs.
 REPLACE, PATCH, APPEND, DELETE = Op
+FORGET, REWRITE = Order
 
 
 class Reason(StrEnum):
@@ -59,13 +69,16 @@ class Reason(StrEnum):
     MEMBER_ID_MISMATCH = "member_id_mismatch"
     UNKNOWN_MEMBER = "unknown_member"
     NOT_A_LIST = "not_a_list"
+    NOT_WHOLE = "not_whole"  # of a topic that keeps only the last record of a key
+    SKIPPED = "skipped"  # by an operator, whatever it is
+    WRONG_PARTITION = "wrong_partition"
 
 
 class BadEvent(ValueError):
     """An event that its producer must correct; it goes whole to the dead-letter topic.
 
     Attributes:
-        reason: the kind: a `Reason`, or of an interaction a `Refusal` (models/interaction.py).
+        reason: a `Reason`; for an interaction a `Refusal` (models/interaction.py).
         detail: path, expected and found type; free of personal data.
     """
 
@@ -80,13 +93,13 @@ class ChangeEvent(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         at_ms: when the change happened, ms since the epoch.
-        version: the producer's number for this member's change, or None; older or equal ones are ignored.
+        version: the producer's number for this member's change, or None. An older or equal one is ignored.
         body: the document (replace), the merge patch (patch), the new element (append), None (delete).
         path: the list that an append adds to.
         create: whether a patch or append may start an unknown member from an empty document.
     """
 
-    op: Op
+    op: Op | Order
     at_ms: int
     version: int | None = None
     body: Any = None
@@ -137,7 +150,7 @@ def decode(key: bytes | None, value: bytes | None, timestamp_ms: int, now_ms: in
 
 
 def decode_value(member_id: str, value: bytes | None, timestamp_ms: int, now_ms: int) -> ChangeEvent:
-    """Return what `decode` does, of a record whose key has been read: one key has many records."""
+    """Do what `decode` does, for a record whose key has been read already: one key has many records."""
     if value is None:
         return ChangeEvent(DELETE, min(timestamp_ms, now_ms))  # a wrong clock must not stop a delete
     if len(value) > MAX_VALUE_BYTES:
@@ -192,7 +205,8 @@ def _parse(envelope: dict[str, Any], member_id: str, timestamp_ms: int, now_ms: 
     if known is None:
         if "op" not in envelope:
             raise BadEvent(Reason.MISSING_FIELD, f"op: expected one of {', '.join(Op)}, found nothing")
-        raise BadEvent(Reason.UNKNOWN_OP, f"op: expected one of {', '.join(Op)}, found another {kind(name)}")
+        found = "another text" if isinstance(name, str) else kind(name)
+        raise BadEvent(Reason.UNKNOWN_OP, f"op: expected one of {', '.join(Op)}, found {found}")
     op, allowed = known
     if not envelope.keys() <= allowed:
         raise BadEvent(Reason.UNKNOWN_FIELD, f"expected only the fields {', '.join(sorted(allowed))} with op {op}")

@@ -1,7 +1,7 @@
 """Examples: what the trainer saw travels in the model file, and whoever loads the file must reproduce it.
 
-Law: a model whose examples this code doesn't reproduce — predictors and probability within 1e-12, the cluster exactly —
-is refused: a converted model that isn't the trained model is a known plague.
+Law: a model is refused if this code doesn't reproduce its examples: predictors and probability within 1e-12, the
+cluster exactly. So a conversion that isn't the trained model never reaches a worker.
 """
 
 from __future__ import annotations
@@ -10,18 +10,26 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from models.model import Example, Model
-from models.plan import Plan
-from models.problems import Node, Problem
-from models.timestamps import parse_ms
+from memberstream.models.model import Example, Model
+from memberstream.models.plan import Plan
+from memberstream.models.problems import MAX_PROBLEMS, Node, Problem
+from memberstream.models.timestamps import parse_ms
 
 TOLERANCE = 1e-12
+#: Of one file. A few dozen prove a conversion; each is evaluated by every worker that loads the model.
+MAX_EXAMPLES = 10_000
+_TOGETHER = 100  # evaluated at a time: memory
 
 
-def parse_examples(node: Node, columns: set[str] | None, cluster_ids: Sequence[int] | None) -> tuple[Example, ...]:
-    """Return the examples that could be read; `columns` and `cluster_ids` None: they are not known for sure."""
+def parse_examples(
+    node: Node, columns: set[str] | None, cluster_ids: Sequence[int] | None, most: int | None = MAX_EXAMPLES
+) -> tuple[Example, ...]:
+    """Return the examples that could be read. `columns` and `cluster_ids` are None if they aren't known for sure.
+
+    `most`: None if the examples are the author's own documents, which don't travel in a file.
+    """
     examples = []
-    elements = node.array("a list of examples") if node.value != [] else ()
+    elements = node.array("a list of examples", most=most) if node.value != [] else ()
     for element in elements:
         if not element.object({"document", "at", "cluster"}, {"predictors", "probability"}):
             continue
@@ -59,17 +67,23 @@ def _probability(node: Node | None) -> float | tuple[float, ...] | None:
 
 
 def verify(model: Model) -> list[Problem]:
-    """Return how the model's examples differ from what this code computes for them; empty when all reproduce."""
-    if not model.examples:
-        return []
-    plan = Plan([model])
-    documents = [example.document for example in model.examples]
-    x, _ = plan.evaluate_many(documents, [example.at_ms for example in model.examples])
+    """Return how the examples differ from what this code computes for them; empty if all are reproduced."""
+    plan, problems = Plan([model]), list[Problem]()
+    for start in range(0, len(model.examples), _TOGETHER):
+        _verify(problems, plan, model, start)
+        if len(problems) >= MAX_PROBLEMS:
+            break
+    return problems
+
+
+def _verify(problems: list[Problem], plan: Plan, model: Model, start: int) -> None:
+    examples = model.examples[start : start + _TOGETHER]
+    documents = [example.document for example in examples]
+    x, _ = plan.evaluate_many(documents, [example.at_ms for example in examples])
     scores = model.scorer.score_many(x.take(plan.inputs(model), axis=1))
     positions = plan.positions(model)
-    problems: list[Problem] = []
-    for i, example in enumerate(model.examples):
-        path = f"examples[{i}]"
+    for i, example in enumerate(examples):
+        path = f"examples[{start + i}]"
         for name, expected in (example.predictors or {}).items():
             _compare(problems, f"{path}.predictors.{name}", float(x[i, positions[name]]), expected)
         if example.probability is not None:
@@ -78,7 +92,6 @@ def verify(model: Model) -> list[Problem]:
         cluster = model.clusters[int(scores.index[i])].id
         if cluster != example.cluster:
             problems.append(Problem(f"{path}.cluster", f"cluster {cluster}, as computed here", str(example.cluster)))
-    return problems
 
 
 def _compare(problems: list[Problem], path: str, computed: Any, stated: Any) -> None:

@@ -1,4 +1,8 @@
-"""Scores and explanations of one document, for people: what `model score` and `explain` print."""
+"""Scores and explanations of one document, for people: what `model score` and `explain` print.
+
+Law: contributions add up. Columns that come from the same origins (models/origins.py) are one part, whose contribution
+is their sum: the categories of a one-hot, a number and its square.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.model import Cluster, Model
-from models.plan import Plan
-from models.scorer import GaussianMixture, KMeans, Logistic, Multinomial, Scores
-from models.timestamps import FOREVER
+from memberstream.models.model import Cluster, Model
+from memberstream.models.origins import Raw, origins, roots
+from memberstream.models.plan import Plan
+from memberstream.models.predictor import Predictor, Source
+from memberstream.models.raw_words import words
+from memberstream.models.scorer import GaussianMixture, KMeans, Logistic, Multinomial, Scores
+from memberstream.models.timestamps import FOREVER
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """All columns that come from the same origins.
+
+    Attributes:
+        predictors: names of those whose columns they are. of: names of what these read, if that is more than one thing.
+        value: the raw value; None: missing, or of several origins. words: as people say it; "" of several origins.
+        columns: names of the scorer's inputs.
+        contribution: the sum of the columns' contributions.
+    """
+
+    predictors: tuple[str, ...]
+    of: tuple[str, ...]
+    value: Raw
+    words: str
+    columns: tuple[str, ...]
+    contribution: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,18 +45,20 @@ class Explanation:
 
     Attributes:
         predictors: input column → value.
-        contributions: input column → coef × x, for logistic; for multinomial the cluster's minus the runner-up's; for
-            k-means the runner-up's squared distance minus the cluster's; for a Gaussian mixture the cluster's minus the
-            runner-up's log density of the column given the columns before it (chain rule, Bishop 2006, sections 1.2
-            and 2.3.1): with the weights' log ratio they add up to the difference in eta, and where covariances are
-            diagonal the order doesn't matter. Positive: speaks for the cluster.
-        eta: logit-scale linear predictor; a list per cluster for multinomial and, log(weight × density), for a Gaussian
-            mixture; None for k-means.
+        contributions: input column → what it contributes; a positive number speaks for the cluster.
+            Logistic: coef × x. Multinomial: the cluster's coef × x minus the runner-up's. k-means: the runner-up's
+            squared distance minus the cluster's. Gaussian mixture: the log density of the column given the columns
+            before it, the cluster's minus the runner-up's (chain rule, Bishop 2006, sections 1.2 and 2.3.1). With the
+            weights' log ratio these add up to the difference in eta. If covariances are diagonal, the columns' order
+            doesn't matter.
+        parts: the same, summed over the columns that come from the same origins.
+        eta: logit-scale linear predictor. Multinomial: a list per cluster. Gaussian mixture: log(weight × density), a
+            list per cluster. k-means: None.
         probability: of the positive class, or a list per cluster; None for k-means.
         distances: to each centroid, k-means only.
-        next_cluster: the cluster nearest to being given instead; None where there is one cluster only.
-        distance_to_next: what separates the two: logistic, in eta, to the nearest threshold; multinomial and Gaussian
-            mixture, in eta; k-means, difference of the two distances.
+        next_cluster: the cluster that the member would get next; None if there is one cluster only.
+        distance_to_next: what separates the two. Logistic: in eta, to the nearest threshold. Multinomial and Gaussian
+            mixture: in eta. k-means: the difference of the two distances.
         valid_until_ms: until when nothing changes by itself; None: for ever.
     """
 
@@ -38,6 +66,7 @@ class Explanation:
     cluster: Cluster
     predictors: dict[str, float]
     contributions: dict[str, float]
+    parts: tuple[Part, ...]
     eta: float | list[float] | None
     probability: float | list[float] | None
     distances: list[float] | None
@@ -46,21 +75,28 @@ class Explanation:
     valid_until_ms: int | None
 
 
-def explain_one(model: Model, document: dict[str, Any], now_ms: int) -> Explanation:
-    """Return the explanation of one document at `now_ms`."""
+def explain_one(model: Model, document: dict[str, Any], now_ms: int, *, against: int | None = None) -> Explanation:
+    """Return the explanation of one document at `now_ms`.
+
+    Args:
+        against: id of the cluster to set the member's against, in contributions; None, or none that is: the runner-up.
+    """
     plan = Plan([model])
     x, until = plan.evaluate_many([document], [now_ms])
     x = x.take(plan.inputs(model), axis=1)
     scores = model.scorer.score_many(x)
     here = int(scores.index[0])
     other, distance = _next(model, scores, here)
-    contributions = _contributions(model, x[0], here, other)
+    rivals = [i for i, cluster in enumerate(model.clusters) if cluster.id == against and i != here]
+    rival = rivals[0] if rivals else other
+    contributions = dict(zip(model.inputs, _contributions(model, x[0], here, rival), strict=True))
     valid_until_ms = int(until.min(initial=FOREVER))
     return Explanation(
         model=model.label,
         cluster=model.clusters[here],
         predictors=dict(zip(model.inputs, x[0].tolist(), strict=True)),
-        contributions=dict(zip(model.inputs, contributions, strict=True)),
+        contributions=contributions,
+        parts=_parts(model, contributions, document, now_ms),
         eta=None if scores.eta is None else scores.eta[0].tolist(),
         probability=None if scores.probability is None else scores.probability[0].tolist(),
         distances=None if scores.distances is None else scores.distances[0].tolist(),
@@ -119,6 +155,30 @@ def _contributions(model: Model, x: Any, here: int, other: int | None) -> list[f
         row = x[None, :]
         return (scorer.log_densities(row, here)[0] - scorer.log_densities(row, other)[0]).tolist()  # type: ignore[no-any-return]
     return ((x - scorer.centroids[other]) ** 2 - (x - scorer.centroids[here]) ** 2).tolist()  # type: ignore[no-any-return]
+
+
+def _parts(model: Model, contributions: dict[str, float], document: Any, now_ms: int) -> tuple[Part, ...]:
+    of, by_source = roots(model.predictors), {origin.source: origin for origin in origins(model.predictors)}
+    found: dict[frozenset[Source], list[Predictor]] = {}
+    for predictor in model.predictors:
+        if not contributions.keys().isdisjoint(predictor.columns):
+            found.setdefault(of[predictor.name], []).append(predictor)
+    parts = []
+    for sources, predictors in found.items():
+        read = [origin for source, origin in by_source.items() if source in sources]
+        columns = tuple(column for p in predictors for column in p.columns if column in contributions)
+        value = read[0].read(document, now_ms) if len(read) == 1 else None
+        parts.append(
+            Part(
+                tuple(predictor.name for predictor in predictors),
+                tuple(origin.name for origin in read) if len(read) > 1 else (),
+                value,
+                words(read[0], value) if len(read) == 1 else "",
+                columns,
+                math.fsum(contributions[column] for column in columns),
+            )
+        )
+    return tuple(parts)
 
 
 def _logit(probability: float) -> float:

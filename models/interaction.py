@@ -1,8 +1,8 @@
 """Interactions: the envelope of topic `member-interactions`, parsed once, here, into `Interaction`.
 
-Laws: `decode` returns a valid interaction or raises `BadEvent`; nothing else escapes it, whatever the bytes. The text
+Laws: `decode` returns a valid interaction or raises `BadEvent`. Nothing else escapes it, whatever the bytes. The text
 of a `BadEvent` names the path, what was expected and the *type* that was found, never a value.
-The format is described for producers in docs/interactions.md.
+docs/interactions.md describes the format for producers.
 """
 
 from __future__ import annotations
@@ -15,26 +15,27 @@ from typing import Any
 import msgspec
 import orjson
 
-from models.campaigns import is_id
-from models.counts import EXPOSED, SWITCHED
-from models.event import FUTURE_TOLERANCE_MS, BadEvent, decode_key
-from models.event import kind as kind_of
-from models.timestamps import parse_ms
+from memberstream.models.counts import EXPOSED, SWITCHED
+from memberstream.models.event import FUTURE_TOLERANCE_MS, BadEvent, decode_key
+from memberstream.models.event import kind as kind_of
+from memberstream.models.terms import is_id
+from memberstream.models.timestamps import parse_ms
 
 IMPRESSION = "impression"
-#: Producers' own words, and reserved for what is counted besides.
+#: Words for what is counted besides; producers can't use them as kinds.
 RESERVED = (EXPOSED, SWITCHED)
-MAX_INTERACTION_BYTES = 10_000  # the fields that count take some 300; the rest is `meta`, read by nobody here
+MAX_INTERACTION_BYTES = 10_000  # the other fields take some 300; the rest is for `meta`, which nobody reads here
 MAX_ID_CHARACTERS = 64  # a UUID has 36, a SHA-256 in hexadecimal digits 64; each is kept for the horizon
+MAX_TOKEN_CHARACTERS = 100
 MAX_VALUE = 1e12  # squares of it, a million times added, are still far from what a float can hold
 _KIND = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-_FIELDS = ("campaign", "kind", "id", "at", "value", "member_id", "meta")
+_FIELDS = ("campaign", "kind", "id", "at", "value", "token", "member_id", "meta")
 
 
 class Refusal(StrEnum):
     """Why an interaction isn't counted: the `reason` header of its dead letter and the label of the metric.
 
-    (`bad_key` is of models/event.py, which reads the key.)
+    (`bad_key` is defined in models/event.py, which reads the key.)
     """
 
     BAD_KEY = "bad_key"
@@ -46,22 +47,28 @@ class Refusal(StrEnum):
     WRONG_TYPE = "wrong_type"
     BAD_ID = "bad_id"
     BAD_VALUE = "bad_value"
+    BAD_TOKEN = "bad_token"
     BAD_TIME = "bad_time"
     FUTURE_TIME = "future_time"
     MEMBER_ID_MISMATCH = "member_id_mismatch"
     UNKNOWN_KIND = "unknown_kind"
     UNKNOWN_CAMPAIGN = "unknown_campaign"
+    NOT_RUNNING = "not_running"
     NOT_TARGETED = "not_targeted"
+    UNKNOWN_CLUSTER = "unknown_cluster"
     TOO_LATE = "too_late"
     TOO_MANY = "too_many"
+    SKIPPED = "skipped"  # by an operator, whatever it is
 
 
 class Interaction(msgspec.Struct, frozen=True, gc=False):
-    """What a member did, or was due to be shown.
+    """What a member did, or what was to be shown to the member.
 
     Attributes:
         campaign: None: it counts for every campaign that the member has been exposed to.
         value: of a purchase, say; None: it has none.
+        sent_ms: the record's timestamp.
+        token: of an impression, what the look-up told (models/token.py).
     """
 
     kind: str
@@ -69,6 +76,8 @@ class Interaction(msgspec.Struct, frozen=True, gc=False):
     at_ms: int
     campaign: str | None = None
     value: float | None = None
+    sent_ms: int = 0
+    token: str | None = None
 
 
 class _Envelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -77,6 +86,7 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     campaign: str | None = None
     at: int | float | str | None = None
     value: float | None = None
+    token: str | None = None
     member_id: str | None = None
     meta: Any = None
 
@@ -85,14 +95,14 @@ _read = msgspec.json.Decoder(_Envelope).decode
 
 
 def is_kind(name: str) -> bool:
-    """Return whether a kind of interaction may be called so."""
+    """Return whether this may be the name of a kind of interaction."""
     return _KIND.fullmatch(name) is not None and name not in RESERVED
 
 
 def decode(
     key: bytes | None, value: bytes | None, timestamp_ms: int, now_ms: int, kinds: Collection[str]
 ) -> Interaction | None:
-    """Return the interaction of a Kafka record; None of one without a value: the member is to be forgotten.
+    """Return the interaction of a Kafka record. None if the record has no value: the member is to be forgotten.
 
     Args:
         timestamp_ms: the record's timestamp, the time of an envelope without `at`.
@@ -120,12 +130,14 @@ def decode(
     if found.campaign is None and found.kind == IMPRESSION:
         raise BadEvent(Refusal.MISSING_FIELD, "campaign: expected the campaign of the impression, found nothing")
     if found.campaign is not None and not is_id(found.campaign):
-        raise BadEvent(Refusal.UNKNOWN_CAMPAIGN, "campaign: expected the id of a campaign, found another text")
+        raise BadEvent(Refusal.UNKNOWN_CAMPAIGN, "campaign: expected a campaign's id, found another text")
+    if found.token is not None and len(found.token) > MAX_TOKEN_CHARACTERS:
+        raise BadEvent(Refusal.BAD_TOKEN, f"token: expected at most {MAX_TOKEN_CHARACTERS} characters, found more")
     number = found.value
     if number is not None and not abs(number) <= MAX_VALUE:
         raise BadEvent(Refusal.BAD_VALUE, f"value: expected a number of at most {MAX_VALUE:g}, found a larger one")
     at_ms = _time(found.at, timestamp_ms, now_ms)
-    return Interaction(found.kind, found.id, at_ms, found.campaign, number)
+    return Interaction(found.kind, found.id, at_ms, found.campaign, number, timestamp_ms, found.token)
 
 
 def _time(at: int | float | str | None, timestamp_ms: int, now_ms: int) -> int:
@@ -151,7 +163,7 @@ def _judge(value: bytes) -> BadEvent:
     for field in ("kind", "id"):
         if field not in envelope:
             return BadEvent(Refusal.MISSING_FIELD, f"{field}: expected a text, found nothing")
-    for field in ("kind", "id", "campaign", "member_id"):
+    for field in ("kind", "id", "campaign", "token", "member_id"):
         given = envelope.get(field)
         if not isinstance(given, str) and (given is not None or field in ("kind", "id")):
             return BadEvent(Refusal.WRONG_TYPE, f"{field}: expected a text, found {kind_of(given)}")

@@ -1,9 +1,11 @@
-"""An uploaded list as a model version: who is in which cluster, as its author says it; nothing is computed.
+"""An uploaded list as a model version: its author says who is in which cluster; nothing is computed.
 
-Laws: a list's rows lie in the lists' topic (stream/list_rows.py) under a prefix that holds the upload's token, so the
-rows of an upload that was never published are read by nobody. Its definition in the models' log names the clusters and
-says where the rows begin and end: in which topic, and where in each of its partitions. A model file is never a list:
-`model_file.parse` refuses the type.
+Laws:
+- A list's rows lie in the lists' topic (stream/lists/rows.py) under a prefix that holds the upload's token. So nobody
+  reads the rows of an upload that was never published.
+- Its definition in the models' log names the clusters. It also says in which topic the rows are, and where in each
+  partition they begin and end.
+- A model file is never a list: `model_file.parse` refuses the type.
 """
 
 from __future__ import annotations
@@ -12,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.model import Cluster, label
-from models.model_file import FORMAT, MAX_VERSION, parse_clusters, parse_name
-from models.problems import ModelFileError, Node
+from memberstream.models.definition import LIST
+from memberstream.models.model import Cluster, label
+from memberstream.models.model_file import FORMAT, MAX_VERSION, parse_clusters, parse_name
+from memberstream.models.problems import ModelFileError, Node
 
-TYPE = "list"
 _OFFSETS = 2**53
 
 
@@ -26,11 +28,11 @@ class ListVersion:
 
     Attributes:
         token: of the upload.
-        since_ms: when it was uploaded, which is since when its members are in their clusters.
-        first: partition of the lists' topic → offset at which its rows begin, or before.
+        since_ms: when it was uploaded; its members are in their clusters since then.
+        first: partition of the lists' topic → an offset at which its rows begin, or one before that.
         end: partition → the offset after its last row.
         n_rows: as uploaded.
-        topic_id: of the topic that the rows were written to, in hexadecimal; "" where the broker gives topics none.
+        topic_id: of the topic with the rows, in hexadecimal; "" if the broker gives topics no id.
     """
 
     name: str
@@ -51,7 +53,7 @@ class ListVersion:
 
     @property
     def prefix(self) -> bytes:
-        """What the keys of its rows begin with, up to a zero byte; then comes the member id."""
+        """The beginning of the keys of its rows. A zero byte and the member id follow."""
         return f"{self.label}/{self.token}".encode()
 
     def has_rows_in(self, partition: int) -> bool:
@@ -66,7 +68,7 @@ class ListVersion:
             "version": self.version,
             "description": self.description,
             "model": {
-                "type": TYPE,
+                "type": LIST,
                 "token": self.token,
                 "since_ms": self.since_ms,
                 "first": list(self.first),
@@ -76,12 +78,6 @@ class ListVersion:
             },
             "clusters": [{"id": cluster.id, "name": cluster.name} for cluster in self.clusters],
         }
-
-
-def is_list(definition: Mapping[str, Any]) -> bool:
-    """Return whether a published definition is a list's."""
-    model = definition.get("model")
-    return isinstance(model, dict) and model.get("type") == TYPE
 
 
 def parse_list(definition: Any) -> ListVersion:
@@ -102,8 +98,8 @@ def parse_list(definition: Any) -> ListVersion:
     model = root.child("model")
     if not model.object({"type", "token", "since_ms", "first", "end", "n_rows"}, {"topic_id"}):
         raise ModelFileError(problems)
-    if model.value["type"] != TYPE:
-        model.child("type").problem(TYPE)
+    if model.value["type"] != LIST:
+        model.child("type").problem(LIST)
     token = model.child("token").text()
     since_ms = model.child("since_ms").integer(0, _OFFSETS, "a time in ms")
     first = _offsets(model.child("first"))
@@ -118,7 +114,7 @@ def parse_list(definition: Any) -> ListVersion:
 
 
 def name_clusters(ids: Sequence[int], names: Mapping[int, str]) -> tuple[Cluster, ...]:
-    """Return the clusters of a list's ids, ascending; one without a name is called by its number."""
+    """Return the clusters of a list's ids, ascending. A cluster without a name is called by its number."""
     return tuple(Cluster(cluster, names.get(cluster, str(cluster))) for cluster in sorted(ids))
 
 

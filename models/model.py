@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.predictor import Predictor
-from models.scorer import Scorer
+from memberstream.models.predictor import Predictor
+from memberstream.models.scorer import Scorer
 
 
 @dataclass(frozen=True, slots=True)

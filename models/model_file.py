@@ -12,17 +12,22 @@ from typing import Any
 
 import orjson
 
-from models.document import MAX_DEPTH, depth
-from models.examples import parse_examples, verify
-from models.model import Cluster, Example, Model
-from models.predictor_file import parse_predictors
-from models.problems import ModelFileError, Node, Problem
-from models.scorer_file import parse_scorer
+from memberstream.models.definition import is_name
+from memberstream.models.document import MAX_DEPTH, depth
+from memberstream.models.examples import parse_examples, verify
+from memberstream.models.model import Cluster, Example, Model
+from memberstream.models.predictor_file import parse_predictors
+from memberstream.models.problems import ModelFileError, Node, Problem
+from memberstream.models.scorer_file import parse_scorer
 
 FORMAT = 1
 MAX_CLUSTER_ID = 2**31 - 1
 MAX_VERSION = 2**31 - 1
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+MAX_BYTES = 8 << 20  # a record of the models' log; a file of 4,096 columns and ten classes has about 1 MB
+MAX_TOML_BYTES = 1 << 20  # for writing by hand; its reader takes ten times as long as JSON's
+MAX_CLUSTERS = 1_000
+MAX_NAME_CHARACTERS, MAX_DESCRIPTION_CHARACTERS = 1_000, 100_000
+_TOKEN = re.compile(r"""[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|\S""")
 _REQUIRED = {"format", "name", "version", "predictors", "model", "clusters"}
 _OPTIONAL = {"description", "examples", "$schema"}
 
@@ -33,19 +38,37 @@ def load(data: bytes, *, is_toml: bool = False) -> Model:
     Raises:
         ModelFileError: not JSON or TOML, or with problems; lists all of them.
     """
+    most = MAX_TOML_BYTES if is_toml else MAX_BYTES
+    if len(data) > most:
+        raise ModelFileError([Problem("", f"at most {most} bytes", str(len(data)))])
     try:
         # TOML goes through JSON: dates become texts, and there is nothing in a definition that JSON can't carry.
-        definition = orjson.loads(orjson.dumps(tomllib.loads(data.decode())) if is_toml else data)
+        definition = orjson.loads(orjson.dumps(_read_toml(data.decode())) if is_toml else data)
     except (ValueError, TypeError, RecursionError) as error:
         raise ModelFileError([Problem("", "TOML" if is_toml else "JSON", str(error))]) from None
     return parse(definition)
+
+
+def _read_toml(text: str) -> Any:
+    """Return what a TOML text says. Raises ValueError.
+
+    A dotted key of n parts takes tomllib n² steps: minutes for one of 100 KB. So long chains are looked for first.
+    """
+    parts, before = 0, ""
+    for match in _TOKEN.finditer(text):
+        token = match[0]
+        parts = parts + 1 if token == "." or before == "." else 0
+        if parts > 2 * MAX_DEPTH:
+            raise ValueError(f"expected keys of at most {MAX_DEPTH} parts")
+        before = token
+    return tomllib.loads(text)
 
 
 def parse(definition: Any) -> Model:
     """Return the model of a decoded file.
 
     Raises:
-        ModelFileError: with all problems of the file; wrong examples are looked at once the rest is right.
+        ModelFileError: with all problems of the file. Examples are looked at once the rest is right.
     """
     problems: list[Problem] = []
     root = Node(definition, "", problems)
@@ -58,15 +81,15 @@ def parse(definition: Any) -> Model:
     name = parse_name(root.get("name"))
     version = _integer(root.get("version"), 1, MAX_VERSION, "a version")
     description_node = root.get("description")
-    description = description_node.text() if description_node else ""
+    description = description_node.text(most=MAX_DESCRIPTION_CHARACTERS) if description_node else ""
     predictors_node = root.get("predictors")
     before = len(problems)
     predictors = parse_predictors(predictors_node) if predictors_node else ()
     columns = [column for predictor in predictors for column in predictor.columns]
-    are_complete = len(problems) == before  # else a column that seems missing is only another problem's echo
+    are_complete = len(problems) == before  # otherwise a column that seems to be missing is only another problem's echo
     before = len(problems)
     clusters_node = root.get("clusters")
-    clusters = parse_clusters(clusters_node) if clusters_node else ()
+    clusters = parse_clusters(clusters_node, is_bounded=True) if clusters_node else ()
     cluster_ids = [c.id for c in clusters] if clusters_node and len(problems) == before else None
     model_node = root.get("model")
     n_clusters = len(clusters) or None
@@ -93,7 +116,7 @@ def _format(node: Node | None) -> None:
 def parse_name(node: Node | None) -> str | None:
     """Return the name of a model, or None after noting what is wrong with it."""
     name = node.text() if node else None
-    if node and name is not None and not _NAME.fullmatch(name):
+    if node and name is not None and not is_name(name):
         node.problem("a name of at most 64 small letters, digits and _ that starts with a letter")
     return name
 
@@ -102,15 +125,19 @@ def _integer(node: Node | None, low: int, high: int, expected: str) -> int | Non
     return node.integer(low, high, expected) if node else None
 
 
-def parse_clusters(node: Node) -> tuple[Cluster, ...]:
-    """Return as many clusters as the list has elements; what is wrong with one is noted."""
+def parse_clusters(node: Node, *, is_bounded: bool = False) -> tuple[Cluster, ...]:
+    """Return as many clusters as the list has elements. Problems are noted.
+
+    Args:
+        is_bounded: whether to bound their number and names. For a list the command that uploaded it has done so.
+    """
     clusters: list[Cluster] = []
     names: set[str] = set()
-    for element in node.array("a list of clusters"):
+    for element in node.array("a list of clusters", most=MAX_CLUSTERS if is_bounded else None):
         element.object({"id", "name"})
         cluster_id = _integer(element.get("id"), 0, MAX_CLUSTER_ID, "a cluster id")
         name_node = element.get("name")
-        name = name_node.text() if name_node else None
+        name = name_node.text(most=MAX_NAME_CHARACTERS if is_bounded else None) if name_node else None
         if clusters and cluster_id is not None and cluster_id <= clusters[-1].id:
             element.child("id").problem("ids that ascend")
         if name_node and name is not None and (not name or name in names):
@@ -124,7 +151,8 @@ def _check_unused(predictors: Node, inputs: tuple[str, ...], definition: dict[st
     """Note predictors that reach neither the scorer nor another predictor: nearly always a forgotten input."""
     elements = definition["predictors"]
     used = {name for element in elements for kind in ("ratio", "product") for name in element.get(kind, ())}
+    used |= {column.partition("=")[0] for column in inputs}  # no name has a `=`, a category may
     for index, element in enumerate(elements):
         name = element["name"]
-        if name not in used and not any(i == name or i.startswith(f"{name}=") for i in inputs):
+        if name not in used:
             predictors.child(index).problem("a predictor that inputs, a ratio or a product use", f"unused {name!r}")

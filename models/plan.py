@@ -2,12 +2,12 @@
 
 Laws:
 - Predictors with equal definitions, in whatever models and under whatever names, are one step and share their columns.
-- After `update`, x and until are bit for bit what a full evaluation of the document at that time gives, however they
-  came about (incremental equals full); a row depends on its own document and time alone (single equals batch).
-- Cost of an update: the touched and the due predictors, not all.
-- A plan falls into parts, models that share no predictor. What concerns one part costs the others nothing, and a model
-  that comes or goes leaves the rows of the other parts what they are.
-- A step takes all rows that need it at once; steps run in the order of definition, so operands come first.
+- Incremental equals full: after `update`, x and until are bit for bit what a full evaluation of the document at that
+  time gives. Single equals batch: a row depends only on its own document and time.
+- An update costs the touched and the due predictors, not all.
+- A plan falls into parts. Models of two parts share no predictor. What concerns one part costs the others nothing. A
+  model that comes or goes leaves the rows of the other parts as they are.
+- A step takes all rows that need it at once. Steps run in the order of definition, so operands come first.
 """
 
 from __future__ import annotations
@@ -22,27 +22,31 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from models.elements import Scratch, Shared
-from models.model import Model
-from models.path import Path
-from models.predictor import Combination, Predictor, compile_combination, moves
-from models.scorer import Floats
-from models.source import Reading
-from models.timestamps import FOREVER
+from memberstream.models.elements import Scratch, Shared
+from memberstream.models.model import Model
+from memberstream.models.path import Path
+from memberstream.models.predictor import Combination, Predictor, compile_combination, moves
+from memberstream.models.scorer import Floats
+from memberstream.models.source import Reading
+from memberstream.models.steps import Steps, finish
+from memberstream.models.timestamps import FOREVER
 
 Times = npt.NDArray[np.int64]
 T = TypeVar("T")
 EVERYTHING: frozenset[Path] = frozenset({()})  # the touched paths of a replaced document
-# A producer may touch ever new paths, and many at once: the choice of steps is remembered for the usual few, and that
-# memory is emptied rather than bounded finely.
+# A producer may touch new paths again and again, and many at once. So the choice of steps is remembered only for a few
+# paths. When that memory is full, it is emptied.
 _MAX_REMEMBERED_CHOICES = 10_000
 _MAX_REMEMBERED_PATHS = 8
-_SEMANTICS = 1  # raised when the same definition begins to give other numbers: stored rows are then evaluated anew
+# Predictors evaluated without a pause: some ten microseconds for an ordinary member, some 10 ms for the longest lists.
+_AT_ONCE = 4
+# To be raised when the same definition begins to give other numbers: stored rows are then evaluated anew.
+_SEMANTICS = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """The rows that one step is evaluated for: `at` in x and until, and what they are of."""
+class Documents:
+    """The rows for which one step is evaluated: where they stand in x and until (`at`), their documents and times."""
 
     at: slice | npt.NDArray[np.intp]
     documents: Sequence[Any]
@@ -53,10 +57,10 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Slot:
     """One distinct predictor: how to evaluate it and where its columns and its `until` stand."""
 
-    read_many: Callable[[Rows], Reading]
+    read_many: Callable[[Documents], Reading]
     columns_many: Callable[[Sequence[Any]], list[Any]]
     start: int
     stop: int
@@ -64,7 +68,7 @@ class Step:
     reads: frozenset[Path]  # its own and its operands'
     clock: int  # column of `until`, or -1 when no passing of time changes it
 
-    def evaluate(self, rows: Rows) -> None:
+    def evaluate(self, rows: Documents) -> None:
         """Write the step's columns and until of these rows."""
         values, until_ms = self.read_many(rows)
         columns = self.columns_many(values)
@@ -79,13 +83,13 @@ class Plan:
     Attributes:
         models: the published models, in the given order; keys: theirs.
         id: 8 bytes as an integer; equal for equal steps in equal order, so stored rows can be used again.
-        scoring_id: the same, equal if also the models are.
+        scoring_id: likewise, but equal only if the models are equal, too.
         n_columns: columns of x; n_clocks: columns of until.
     """
 
     def __init__(self, models: Sequence[Model]) -> None:
         self.models = tuple(models)
-        self.steps: list[Step] = []
+        self.steps: list[Slot] = []
         self.n_columns = self.n_clocks = 0
         self._shared: Shared = {}
         self._known: dict[str, int] = {}  # definition → index of its step
@@ -126,7 +130,7 @@ class Plan:
         return tuple([part for part in self.parts if part.n_clocks])
 
     def concerned(self, touched: frozenset[Path]) -> tuple[Plan, ...]:
-        """Return the parts to be looked at after changes at these paths: those that read one, and the moving ones."""
+        """Return the parts to look at after changes at these paths: the parts that read one, and the moving ones."""
         found = self._concerned.get(touched)
         if found is None:
             found = tuple([part for part in self.parts if part.n_clocks or part._touched_by(touched)])
@@ -154,7 +158,7 @@ class Plan:
             clocks = [step.clock for step in (a, b) if step.clock >= 0]
             combine = compile_combination(source)
 
-            def read_many(rows: Rows) -> Reading:
+            def read_many(rows: Documents) -> Reading:
                 values = combine(rows.x[rows.at, a.start].tolist(), rows.x[rows.at, b.start].tolist())
                 return values, rows.until[rows.at][:, clocks].min(axis=1, initial=FOREVER).tolist() if clocks else []
 
@@ -163,7 +167,7 @@ class Plan:
         else:
             read = source.compile(self._shared)
 
-            def read_many(rows: Rows) -> Reading:
+            def read_many(rows: Documents) -> Reading:
                 return read(rows.documents, rows.now_ms, rows.scratches)
 
             reads, is_moving = predictor.reads, moves(source)
@@ -171,7 +175,7 @@ class Plan:
         self.n_clocks += is_moving
         columns_many = predictor.compile_transforms()
         place = slice(start, self.n_columns) if predictor.is_one_hot else start
-        self.steps.append(Step(read_many, columns_many, start, self.n_columns, place, reads, clock))
+        self.steps.append(Slot(read_many, columns_many, start, self.n_columns, place, reads, clock))
         return len(self.steps) - 1
 
     def inputs(self, model: Model) -> npt.NDArray[np.intp]:
@@ -206,6 +210,17 @@ class Plan:
             x: (n, n_columns); until: (n, n_clocks).
             touched: per row the paths that changed since it was evaluated; EVERYTHING for a row not yet evaluated.
         """
+        finish(self.updating(x, until, documents, now_ms, touched))
+
+    def updating(
+        self,
+        x: Floats,
+        until: Times,
+        documents: Sequence[Any],
+        now_ms: Sequence[int],
+        touched: Sequence[Iterable[Path]],
+    ) -> Steps[None]:
+        """Do what `update` does, some predictors at a time."""
         needed: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)  # choice of steps → its rows
         for i, paths in enumerate(touched):
             needed[self._touched_by(frozenset(paths))].append(i)
@@ -220,9 +235,11 @@ class Plan:
             for i, clock in zip(*(axis.tolist() for axis in due.nonzero()), strict=True):
                 of_step[self._due[clock]].append(i)
         scratches: list[Scratch] = [{} for _ in documents]
-        everyone = Rows(slice(None), documents, now_ms, scratches, x, until)
-        for index in sorted(of_step):
+        everyone = Documents(slice(None), documents, now_ms, scratches, x, until)
+        for n, index in enumerate(sorted(of_step), 1):
             self.steps[index].evaluate(_some(everyone, of_step[index]))
+            if not n % _AT_ONCE:
+                yield
 
     def _touched_by(self, paths: frozenset[Path]) -> tuple[int, ...]:
         choice = self._choices.get(paths)
@@ -249,12 +266,12 @@ def _digest(*lines: str) -> int:
     return int.from_bytes(hashlib.blake2b("\n".join(lines).encode(), digest_size=8).digest(), "little")
 
 
-def _some(everyone: Rows, wanted: Sequence[int]) -> Rows:
-    """Return the wanted of all rows; one may be wanted more than once."""
+def _some(everyone: Documents, wanted: Sequence[int]) -> Documents:
+    """Return the rows that are wanted; one may be wanted more than once."""
     if len(wanted) == len(everyone.documents) == len(set(wanted)):
         return everyone
     documents, now_ms, scratches = everyone.documents, everyone.now_ms, everyone.scratches
-    return Rows(
+    return Documents(
         np.array(wanted, dtype=np.intp),
         [documents[i] for i in wanted],
         [now_ms[i] for i in wanted],
@@ -264,7 +281,7 @@ def _some(everyone: Rows, wanted: Sequence[int]) -> Rows:
     )
 
 
-def _index(steps: Sequence[Step]) -> tuple[dict[Path, list[int]], dict[Path, list[int]]]:
+def _index(steps: Sequence[Slot]) -> tuple[dict[Path, list[int]], dict[Path, list[int]]]:
     """Return path → the steps that read just that path, and path → those that read it or something inside it."""
     at: defaultdict[Path, list[int]] = defaultdict(list)
     within: defaultdict[Path, list[int]] = defaultdict(list)
@@ -277,7 +294,7 @@ def _index(steps: Sequence[Step]) -> tuple[dict[Path, list[int]], dict[Path, lis
 
 
 def _definition(predictor: Predictor, local: dict[str, int]) -> str:
-    """Return a text equal for predictors of one plan that compute the same: the definition without its name."""
+    """Return a text that is equal for predictors of one plan that compute the same: the definition without its name."""
     source: Any = predictor.source
     if isinstance(source, Combination):
         source = (source.operation, *(local[name] for name in source.operands))

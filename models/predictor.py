@@ -1,10 +1,11 @@
 """Predictors: source → aggregate → transforms → one or more columns of `x`.
 
 Laws:
-- Evaluating never raises and never yields a number beyond ±1e100: a raw value that is missing, null, of the wrong
-  type, or that the transforms can't take, becomes the declared `missing` value, proven to pass when the file is read.
-- A predictor's columns depend only on the document at the paths in `reads` and on the time; with the document as it
-  is they hold until `until_ms`.
+- Evaluating never raises and never yields a number beyond ±1e100. A raw value that is missing, null, of the wrong type,
+  or that the transforms can't take, becomes the declared `missing` value. Reading the file has proven that this value
+  passes the transforms.
+- A predictor's columns depend only on the time and on the document at the paths in `reads`. While the document stays as
+  it is, they hold until `until_ms`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.path import Path
-from models.source import Elapsed, ListAggregate, Value
-from models.transform import Category, OneHot, Transform
+from memberstream.models.path import Path
+from memberstream.models.source import Elapsed, ListAggregate, Value
+from memberstream.models.transform import Category, OneHot, Transform
 
 # (raw values or None) → per value its number or, after a one-hot, its tuple of numbers
 ColumnsMany = Callable[[Sequence[Any]], list[Any]]
@@ -42,7 +43,7 @@ class Predictor:
     Attributes:
         name: unique in its model file.
         source: where the raw value comes from.
-        missing: the raw value in place of one that can't be used; None only before a one-hot (all its columns 0).
+        missing: the raw value in place of one that can't be used. None only before a one-hot: all columns are 0.
         transforms: applied in order; a one-hot comes last.
     """
 
@@ -104,7 +105,7 @@ class Predictor:
                 return fallback
 
         def numbers_many(values: Sequence[Any]) -> list[Any]:
-            """A pass per transform over all values, which is faster; if it fails for one, each by itself."""
+            """Transform all values, a pass per transform, which is faster. If that fails for one, each by itself."""
             try:
                 numbers: list[Any] = [missing if value is None else value for value in values]
                 for step in steps:
@@ -117,7 +118,7 @@ class Predictor:
 
 
 def compile_combination(source: Combination) -> Callable[[Sequence[float], Sequence[float]], list[float | None]]:
-    """Return a function (a of each row, b of each row) → a / b or a × b, None where it isn't a finite number."""
+    """Return a function (a of each row, b of each row) → a / b or a × b; None if that isn't a finite number."""
     if source.operation == "product":
         return lambda a, b: [_finite(left * right) for left, right in zip(a, b, strict=True)]
     return lambda a, b: [_finite(left / right) if right else None for left, right in zip(a, b, strict=True)]
@@ -128,5 +129,5 @@ def _finite(value: float) -> float | None:
 
 
 def moves(source: Source) -> bool:
-    """Return whether a source's value can change by the mere passing of time; of a combination its operands decide."""
+    """Return whether a source's value can change by time alone. A combination's operands decide that, not it."""
     return not isinstance(source, Combination) and source.moves

@@ -10,16 +10,19 @@ import re
 from itertools import pairwise
 from typing import Any, get_args
 
-from models.path import Path, parse_path
-from models.predictor import Combination, Predictor, Source
-from models.problems import Node
-from models.source import RESOLUTION_MS, Aggregate, Elapsed, ListAggregate, Value
-from models.timestamps import DAY_MS
-from models.transform import Bins, Category, Clip, Log1p, OneHot, Scale, Transform
-from models.where import ORDERINGS, Condition
+from memberstream.models.path import Path, parse_path
+from memberstream.models.predictor import Combination, Predictor, Source
+from memberstream.models.problems import Node
+from memberstream.models.source import RESOLUTION_MS, Aggregate, Elapsed, ListAggregate, Value
+from memberstream.models.timestamps import DAY_MS
+from memberstream.models.transform import Bins, Category, Clip, Log, Log1p, OneHot, Scale, Sqrt, Transform
+from memberstream.models.where import ORDERINGS, Condition
 
 MAX_COLUMNS = 4_096  # 32 KiB of every member's state, which shares one changelog record with the document
 MAX_WINDOW_DAYS = 36_500
+MAX_TRANSFORMS = 32  # of one predictor, each evaluated for each member
+MAX_CONDITIONS = 64  # of one predictor, each asked of each element of a list
+MAX_OPERANDS = 10_000  # of one `in`: they are looked up, not compared one by one
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,99}")
 _AGGREGATES = get_args(Aggregate)
 _COMBINATIONS = ("ratio", "product")
@@ -30,6 +33,7 @@ EMPTY_IS_ZERO = (
     "decayed_count",
     "product",
 )  # their missing value has an obvious default, 0
+_PLAIN_TRANSFORMS: dict[str, Transform] = {"log1p": Log1p(), "log": Log(), "sqrt": Sqrt()}
 _OPTIONAL = {"missing", "transforms"}
 _LIST_FIELDS = {"value", "time", "window_days", "where"}
 _CLOCK_FIELDS = {"resolution", "utc_offset_minutes"}
@@ -37,8 +41,9 @@ _CLOCK_FIELDS = {"resolution", "utc_offset_minutes"}
 
 def parse_predictors(node: Node) -> tuple[Predictor, ...]:
     """Return the predictors that could be read; every problem is noted on the way."""
-    earlier: dict[str, Predictor | None] = {}  # None: has problems of its own, so nothing is said of who names it
-    for element in node.array("a list of predictors"):
+    # None: it has problems of its own, so predictors that name it aren't judged
+    earlier: dict[str, Predictor | None] = {}
+    for element in node.array("a list of predictors", most=MAX_COLUMNS):
         predictor = _predictor(element, earlier)
         name = element.get("name")
         if name is not None and isinstance(name.value, str):
@@ -168,6 +173,9 @@ def _where(node: Node | None) -> tuple[Condition, ...]:
         return ()
     if not node.value:
         node.problem("at least one condition")
+    if len(node.value) > MAX_CONDITIONS:
+        node.problem(f"at most {MAX_CONDITIONS} conditions", str(len(node.value)))
+        return ()
     for key in node.value:
         test = node.child(key)
         try:
@@ -194,7 +202,7 @@ def _comparison(node: Node, path: Path, comparison: Any) -> Condition:
     if comparison == "exists":
         operand = node.boolean()
     elif comparison == "in":
-        for one in (elements := list(node.array("a list of texts, numbers or booleans"))):
+        for one in (elements := list(node.array("a list of texts, numbers or booleans", most=MAX_OPERANDS))):
             if not isinstance(one.value, (str, int, float, bool)):
                 one.problem("a text, a number, true or false")
         operand = tuple(one.value for one in elements)
@@ -233,7 +241,7 @@ def _transforms(node: Node) -> tuple[Transform, ...]:
     if given is None:
         return ()
     transforms: list[Transform] = []
-    elements = list(given.array("a list of transforms")) if given.value != [] else []
+    elements = list(given.array("a list of transforms", most=MAX_TRANSFORMS)) if given.value != [] else []
     for index, element in enumerate(elements):
         transform = _transform(element)
         if isinstance(transform, OneHot) and index != len(elements) - 1:
@@ -246,11 +254,11 @@ def _transforms(node: Node) -> tuple[Transform, ...]:
 
 
 def _transform(node: Node) -> Transform | None:
-    kinds = ("log1p", "clip", "scale", "bins", "one_hot")
-    if node.value == "log1p":
-        return Log1p()
-    if not isinstance(node.value, dict) or len(node.value) != 1 or next(iter(node.value)) not in kinds[1:]:
-        node.problem('"log1p" or an object with one key of clip, scale, bins, one_hot')
+    if isinstance(node.value, str) and node.value in _PLAIN_TRANSFORMS:
+        return _PLAIN_TRANSFORMS[node.value]
+    kinds = ("clip", "scale", "bins", "one_hot")
+    if not isinstance(node.value, dict) or len(node.value) != 1 or next(iter(node.value)) not in kinds:
+        node.problem('"log1p", "log", "sqrt" or an object with one key of clip, scale, bins, one_hot')
         return None
     (name,) = node.value
     inner = node.child(name)
@@ -286,7 +294,7 @@ def _clip(node: Node) -> Clip | None:
 
 def _one_hot(node: Node) -> OneHot | None:
     before = len(node.problems)
-    elements = list(node.array("a list of categories"))
+    elements = list(node.array("a list of categories", most=MAX_COLUMNS))
     are_texts = bool(elements) and isinstance(elements[0].value, str)
     categories: list[Category | None] = [
         e.text("a text like the first category")

@@ -1,16 +1,20 @@
 """Reading a model file: every problem at once, each with its path, what was expected and what was found.
 
-Law: reading never stops at a problem. A `Node` asked for what it isn't notes that and answers None, and its reader goes
-on with what there is; only when the whole file has been read is the list of problems looked at.
+Law: reading doesn't stop at a problem, only at the thousandth. Ask a `Node` for a number when it holds a text: it notes
+the problem and answers None, and its reader goes on. The list is looked at when the whole file has been read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.predictor import LIMIT
+from memberstream.models.predictor import LIMIT
+
+_SHOWN = 40  # names in a message
+#: Problems that are listed. Nobody reads more, and a file of megabytes may have millions.
+MAX_PROBLEMS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,14 @@ class Node:
         self.value, self.path, self.problems = value, path, problems
 
     def problem(self, expected: str, found: str | None = None) -> None:
-        """Note that this value isn't what it should be."""
-        self.problems.append(Problem(self.path, expected, describe(self.value) if found is None else found))
+        """Note that this value isn't what it should be. Raises ModelFileError: there are too many problems."""
+        self._note(self.path, expected, describe(self.value) if found is None else found)
+
+    def _note(self, path: str, expected: str, found: str) -> None:
+        self.problems.append(Problem(path, expected, found))
+        if len(self.problems) >= MAX_PROBLEMS:
+            self.problems.append(Problem("", f"fewer than {MAX_PROBLEMS} problems", "more: the rest wasn't read"))
+            raise ModelFileError(self.problems)
 
     def child(self, key: str | int) -> Node:
         """Return the value at a key or index, which must be there."""
@@ -54,20 +64,23 @@ class Node:
             self.problem("an object")
             return False
         for key in sorted(required - self.value.keys()):
-            self.problems.append(Problem(f"{self.path}.{key}".lstrip("."), "a value", "nothing"))
+            self._note(f"{self.path}.{key}".lstrip("."), "a value", "nothing")
         for key in sorted(map(str, self.value.keys() - required - optional)):
             allowed = ", ".join(sorted(required | optional))
-            self.problems.append(Problem(f"{self.path}.{key}".lstrip("."), f"one of {allowed}", "an unknown field"))
+            self._note(f"{self.path}.{key}".lstrip("."), f"one of {allowed}", "an unknown field")
         return True
 
     def get(self, key: str) -> Node | None:
         """Return the value at a key of an object, or None where the object or the key is missing."""
         return self.child(key) if isinstance(self.value, dict) and key in self.value else None
 
-    def array(self, expected: str = "a list", length: int | None = None) -> Iterator[Node]:
-        """Yield the elements; notes a value that is no list, or one of another length."""
+    def array(self, expected: str = "a list", length: int | None = None, most: int | None = None) -> Iterator[Node]:
+        """Yield the elements. Notes a value that isn't a list or has another length. Of more than `most`: none."""
         if not isinstance(self.value, list):
             self.problem(expected)
+            return
+        if most is not None and len(self.value) > most:
+            self.problem(f"at most {most} elements", str(len(self.value)))
             return
         if length is not None and len(self.value) != length:
             self.problem(f"{expected}, {length} in all", str(len(self.value)))
@@ -76,10 +89,14 @@ class Node:
         for index in range(len(self.value)):
             yield self.child(index)
 
-    def text(self, expected: str = "a text") -> str | None:
-        if isinstance(self.value, str):
+    def text(self, expected: str = "a text", most: int | None = None) -> str | None:
+        """Return a text of at most so many characters, or None after noting that it isn't one."""
+        if not isinstance(self.value, str):
+            self.problem(expected)
+        elif most is not None and len(self.value) > most:
+            self.problem(f"{expected} of at most {most} characters", f"{len(self.value)}")
+        else:
             return self.value
-        self.problem(expected)
         return None
 
     def boolean(self) -> bool | None:
@@ -107,13 +124,25 @@ class Node:
 
     def numbers(self, length: int | None = None, expected: str = "a list of numbers") -> list[float] | None:
         """Return a list of finite numbers, or None after noting every element that isn't one."""
+        given = self.value
+        if type(given) is list and given and len(given) == (length or len(given)) and all(map(_is_number, given)):
+            return list(map(float, given))  # a mixture has millions of them
         before = len(self.problems)
         values = [element.number() for element in self.array(expected, length)]
         return None if len(self.problems) > before else [v for v in values if v is not None]
 
 
+def _is_number(value: Any) -> bool:
+    return type(value) in (float, int) and -LIMIT <= value <= LIMIT
+
+
+def some_of(names: Sequence[str]) -> str:
+    """Return names for a message: a few in full, of many only the first."""
+    return ", ".join(names) if len(names) <= _SHOWN else f"{', '.join(names[:_SHOWN])} … ({len(names)} in all)"
+
+
 def describe(value: Any) -> str:
-    """Return a value as it would stand in a file, shortened."""
+    """Return a value as it stands in a file, shortened."""
     if isinstance(value, dict):
         return "an object" if value else "an empty object"
     if isinstance(value, list):

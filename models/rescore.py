@@ -1,11 +1,14 @@
 """Document → predictors → scores → clusters: bring members' memberships up to date, many at once.
 
-Laws: afterwards each member's rows and clusters are those of a from-scratch evaluation of its document at its
-as_of_ms, bit for bit, however many members were rescored together; `since_ms` moves only when the cluster does. Until
-`valid_until_ms` the clusters hold if no event comes; that is when the first predictor changes or, looked ahead, later.
+Laws:
+- Afterwards each member's rows and clusters are those of a from-scratch evaluation of its document at its as_of_ms, bit
+  for bit, however many members were rescored together.
+- `since_ms` moves only when the cluster does. What was before is remembered for a while (models/past.py).
+- Until `valid_until_ms` the clusters hold if no event comes. That is the moment at which the first predictor changes.
+  If the worker has looked ahead, it is later.
 
 Cost: a part of the plan that no change touches and no time moves isn't looked at. With many models its row isn't even
-kept: each byte of a member's state goes to changelog and disk with every write.
+kept, because each byte of a member's state goes to changelog and disk with every write.
 """
 
 from __future__ import annotations
@@ -18,14 +21,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.member import Member
-from models.model import Model
-from models.path import Path
-from models.plan import EVERYTHING, Plan, Times
-from models.scorer import Floats, Indices
-from models.timestamps import FOREVER
+from memberstream.models import past
+from memberstream.models.member import Member
+from memberstream.models.model import Model
+from memberstream.models.path import Path
+from memberstream.models.plan import EVERYTHING, Plan, Times
+from memberstream.models.scorer import Floats, Indices
+from memberstream.models.steps import Steps, finish
+from memberstream.models.timestamps import FOREVER
 
-#: Bytes of a member's rows, of all parts together, that are kept without being needed by the latest changes.
+#: Bytes of a member's rows, all parts together, that are kept although the latest changes didn't need them.
 KEPT_BYTES = 512
 _NONE = (-1,)  # no cluster: ids begin at 0
 
@@ -36,6 +41,11 @@ def rescore_many(plan: Plan, members: Sequence[Member], now_ms: Sequence[int]) -
     Returns:
         Model label → how many of the members changed their cluster under it (a first membership counts).
     """
+    return finish(rescoring(plan, members, now_ms))
+
+
+def rescoring(plan: Plan, members: Sequence[Member], now_ms: Sequence[int]) -> Steps[Counter[str]]:
+    """Do what `rescore_many` does, some predictors or a model at a time."""
     changes: Counter[str] = Counter()
     needed: defaultdict[Plan, list[Member]] = defaultdict(list)
     concerned, scoring_id = plan.concerned, plan.scoring_id
@@ -50,17 +60,19 @@ def rescore_many(plan: Plan, members: Sequence[Member], now_ms: Sequence[int]) -
         for part in parts:
             needed[part].append(member)
     for part, some in needed.items():
-        changes += _rescore_part(part, some)
+        changes += yield from _rescoring_part(part, some)
     if sum(part.row_bytes for part in plan.parts) > KEPT_BYTES:
         for member in members:
             _trim(plan, member)
     for member in members:
         member.touched.clear()
+        if member.past:
+            member.past = past.kept(member.past, member.memberships, member.as_of_ms)
     return changes
 
 
 def _adopt(plan: Plan, member: Member) -> None:
-    """Leave of an earlier plan's memberships and rows what this one has, too."""
+    """Keep of an earlier plan's memberships and rows those that this plan has, too."""
     member.plan_id = plan.scoring_id
     member.memberships = {key: held for key, held in member.memberships.items() if key in plan.keys}
     parts = {part.id for part in plan.parts}
@@ -71,11 +83,13 @@ def _is_scored(part: Plan, member: Member) -> bool:
     return part.id in member.rows and part.keys <= member.memberships.keys()
 
 
-def _rescore_part(part: Plan, members: Sequence[Member]) -> Counter[str]:
+def _rescoring_part(part: Plan, members: Sequence[Member]) -> Steps[Counter[str]]:
     rows = [member.rows.pop(part.id, b"") for member in members]  # it comes back as the last
     table = _Table.of(part, rows)
     touched = [member.touched if row else EVERYTHING for member, row in zip(members, rows, strict=True)]
-    table.advance([member.document for member in members], [member.as_of_ms for member in members], touched)
+    yield from table.advancing(
+        [member.document for member in members], [member.as_of_ms for member in members], touched
+    )
     for member, row in zip(members, table.rows(), strict=True):
         member.rows[part.id] = row
     if part.n_clocks:
@@ -87,14 +101,18 @@ def _rescore_part(part: Plan, members: Sequence[Member]) -> Counter[str]:
         held = np.array([member.memberships.get(key, _NONE)[0] for member in members])
         changed = np.flatnonzero(held != clusters)
         for i, cluster in zip(changed.tolist(), clusters[changed].tolist(), strict=True):
-            members[i].memberships |= {key: (cluster, members[i].as_of_ms)}
+            member = members[i]
+            if key in member.memberships:
+                member.past = past.moved(member.past, key, member.memberships[key])
+            member.memberships |= {key: (cluster, member.as_of_ms)}
         if len(changed):
             changes[model.label] += len(changed)
+        yield
     return changes
 
 
 def _trim(plan: Plan, member: Member) -> None:
-    """Drop rows, those first that weren't needed for longest; what changes have just needed or time moves stays."""
+    """Drop rows, the longest unused first. Rows that changes have just needed, or that time moves, stay."""
     n_bytes = sum(map(len, member.rows.values()))
     if n_bytes <= KEPT_BYTES:
         return
@@ -106,16 +124,21 @@ def _trim(plan: Plan, member: Member) -> None:
 
 
 def look_ahead(plan: Plan, members: Sequence[Member], n_moments: Sequence[int]) -> None:
-    """Move the end of validity of members that were just rescored behind moments at which no cluster changes.
+    """Extend the validity of members that were just rescored, past moments at which no cluster changes.
 
     Args:
-        n_moments: per member, at how many of the next moments at which predictors change it is looked at, at most.
-            Its validity ends at the first at which a cluster changes, else at the one that wasn't looked at.
+        n_moments: per member, how many of the next moments at which predictors change are looked at, at most. Validity
+            ends at the first at which a cluster changes, or else at the first that wasn't looked at.
     """
+    finish(looking_ahead(plan, members, n_moments))
+
+
+def looking_ahead(plan: Plan, members: Sequence[Member], n_moments: Sequence[int]) -> Steps[None]:
+    """Do what `look_ahead` does, some predictors or a model at a time."""
     moving = [i for i, member in enumerate(members) if member.valid_until_ms < FOREVER]
     ahead, left = [members[i] for i in moving], np.array([n_moments[i] for i in moving])
     tables = [_Table.of(part, [member.rows[part.id] for member in ahead]) for part in plan.moving]
-    held, places = _clusters(tables, len(ahead)), np.arange(len(ahead))
+    held, places = (yield from _clusters(tables, len(ahead))), np.arange(len(ahead))
     while len(places):
         ends_ms = np.min([table.until[places].min(axis=1) for table in tables], axis=0)
         goes_on = (ends_ms < FOREVER) & (left[places] > 0)
@@ -124,8 +147,8 @@ def look_ahead(plan: Plan, members: Sequence[Member], n_moments: Sequence[int]) 
         places, times = places[goes_on], ends_ms[goes_on].tolist()
         later = [table.take(places) for table in tables]
         for table in later:
-            table.advance([ahead[i].document for i in places], times, [()] * len(places))
-        stays = (_clusters(later, len(places)) == held[places]).all(axis=1)
+            yield from table.advancing([ahead[i].document for i in places], times, [()] * len(places))
+        stays = ((yield from _clusters(later, len(places))) == held[places]).all(axis=1)
         for k in np.flatnonzero(~stays).tolist():
             ahead[places[k]].valid_until_ms = times[k]
         places = places[stays]
@@ -134,9 +157,13 @@ def look_ahead(plan: Plan, members: Sequence[Member], n_moments: Sequence[int]) 
         left[places] -= 1
 
 
-def _clusters(tables: Sequence[_Table], n: int) -> Indices:
-    """Return, (n, n_models), each row's cluster under each of the tables' models, as the index in the model's list."""
-    found = [table.index(model) for table in tables for model in table.part.models]
+def _clusters(tables: Sequence[_Table], n: int) -> Steps[Indices]:
+    """Return each row's cluster under each of the tables' models, (n, n_models), as an index into the model's list."""
+    found = []
+    for table in tables:
+        for model in table.part.models:
+            found.append(table.index(model))
+            yield
     return np.stack(found, axis=1) if found else np.zeros((n, 0), dtype=np.intp)
 
 
@@ -149,7 +176,7 @@ class _Table:
 
     @staticmethod
     def of(part: Plan, rows: Sequence[bytes]) -> _Table:
-        """Return stored rows as a table of its own; an empty one is not yet evaluated."""
+        """Return stored rows as a new table. An empty row isn't evaluated yet."""
         blank = bytes(part.row_bytes)
         cells = np.frombuffer(bytearray(b"".join([row or blank for row in rows])))
         return _Table(part, cells.reshape(len(rows), part.n_columns + part.n_clocks))
@@ -166,9 +193,11 @@ class _Table:
         """Return some of the rows, as a copy."""
         return _Table(self.part, self.cells[places])
 
-    def advance(self, documents: Sequence[Any], now_ms: Sequence[int], touched: Sequence[Iterable[Path]]) -> None:
-        """As Plan.update."""
-        self.part.update(self.x, self.until, documents, now_ms, touched)
+    def advancing(
+        self, documents: Sequence[Any], now_ms: Sequence[int], touched: Sequence[Iterable[Path]]
+    ) -> Steps[None]:
+        """As Plan.updating."""
+        return self.part.updating(self.x, self.until, documents, now_ms, touched)
 
     def rows(self) -> list[bytes]:
         """Return the rows as they are stored."""
@@ -176,5 +205,5 @@ class _Table:
         return [data[i * width : (i + 1) * width] for i in range(len(self.cells))]
 
     def index(self, model: Model) -> Indices:
-        """Return, (n,), each row's cluster under a model of the part, as the index in the model's list."""
+        """Return each row's cluster under a model of the part, (n,), as an index into the model's list."""
         return model.scorer.score_many(self.x.take(self.part.inputs(model), axis=1)).index

@@ -4,8 +4,8 @@ Laws:
 - A row's result depends on that row alone, bit for bit: every reduction runs along one row, in an order fixed by the
   number of columns. (BLAS' gemv and gemm differ in the last bit, so no `@`.)
 - Ties go to the cluster that stands first in the file; ids ascend there, so it is the lowest id.
-- Nothing overflows: columns and parameters lie within ±1e100 (models.predictor.LIMIT, models.problems), and the
-  Cholesky factors of a mixture, which are squared after a product, within ±1e40 (models.scorer_file).
+- Nothing overflows. Columns and parameters lie within ±1e100 (models.predictor.LIMIT, models.problems). The Cholesky
+  factors of a mixture lie within ±1e40 (models.scorer_file), because they are squared after a product.
 - Formulas and parameter shapes are scikit-learn's: LogisticRegression (binary, multinomial), KMeans, GaussianMixture.
 """
 
@@ -13,19 +13,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
+ThresholdRule = Literal[">", ">="]
+_SIDES: dict[str, Literal["left", "right"]] = {">": "left", ">=": "right"}  # numpy.searchsorted's
 _HALF_LOG_2PI = math.log(2 * math.pi) / 2
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a scorer says of n rows; what doesn't apply to its type is None.
+    """A scorer's results for n rows. What doesn't apply to its type is None.
 
     Attributes:
         index: (n,) index of the cluster in the file's list.
@@ -63,18 +65,22 @@ def softmax(eta: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Logistic:
-    """Probability of the positive class, cut into bands: the cluster is the number of thresholds *below* it."""
+    """Probability of the positive class, cut into bands: the cluster is the number of thresholds that it has passed.
+
+    A probability p passes a threshold t if p > t or, by the other rule, if p >= t.
+    """
 
     type: ClassVar[str] = "logistic"
     coef: Floats  # (n_columns,)
     intercept: float
     thresholds: Floats  # (n_clusters - 1,), ascending, inside (0, 1)
+    threshold_rule: ThresholdRule = ">"
 
     def score_many(self, x: Floats) -> Scores:
         """Return the scores of x (n, n_columns)."""
         eta = linear(x, self.coef, self.intercept)
         probability = expit(eta)
-        return Scores(self.thresholds.searchsorted(probability, side="left"), eta, probability)
+        return Scores(self.thresholds.searchsorted(probability, side=_SIDES[self.threshold_rule]), eta, probability)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +116,14 @@ class KMeans:
 class GaussianMixture:
     """The most probable of several normal distributions; probabilities are its responsibilities.
 
-    A component's precision matrix is U Uᵀ with U upper triangular, and y = (x - mean) U has independent standard
-    normal elements: y_j is x_j, standardised given the columns before it (scikit-learn's `precisions_cholesky_`).
+    A component's precision matrix is U Uᵀ with U upper triangular (scikit-learn's `precisions_cholesky_`). Then
+    y = (x - mean) U has independent standard normal elements: y_j is x_j, standardised given the columns before it.
     """
 
     type: ClassVar[str] = "gaussian_mixture"
     weights: Floats  # (n_clusters,), above 0
     means: Floats  # (n_clusters, n_columns)
-    factors: Floats  # the U, (n_clusters, n_columns, n_columns); if all are diagonal their diagonals: a dimension less
+    factors: Floats  # the U, (n_clusters, n_columns, n_columns); of diagonal ones the diagonals: a dimension less
 
     def score_many(self, x: Floats) -> Scores:
         """Return the scores of x (n, n_columns)."""
@@ -126,7 +132,7 @@ class GaussianMixture:
         return Scores(eta.argmax(axis=1), eta, softmax(eta))
 
     def log_densities(self, x: Floats, component: int) -> Floats:
-        """Return, (n, n_columns), log p(x_j | x_1 … x_j-1) under a component; a row's sum is its log density there."""
+        """Return log p(x_j | x_1 … x_j-1) under a component, (n, n_columns). The sum of a row is its log density."""
         centred = np.subtract(x, self.means[component], order="C")
         factor = self.factors[component]
         if factor.ndim == 1:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from models.problems import Node
-from models.scorer import GaussianMixture, KMeans, Logistic, Multinomial, Scorer
+from memberstream.models.problems import Node, some_of
+from memberstream.models.scorer import GaussianMixture, KMeans, Logistic, Multinomial, Scorer, ThresholdRule
 
+MAX_PRODUCTS = 20_000_000  # multiplications a member: some 20 ms; ten classes over 4,096 columns take 40,960
 MAX_FACTOR = 1e40  # (2e100 × 1e40 × 4,096 columns)² × 4,096 columns is far from overflowing
-_WEIGHTS_TOLERANCE = 1e-6  # of their sum: single precision's rounding passes, a forgotten component doesn't
+_WEIGHTS_TOLERANCE = 1e-6  # of their sum: rounding in single precision passes, a forgotten component doesn't
 
 
 def parse_scorer(
@@ -20,7 +21,7 @@ def parse_scorer(
     """Return the scorer's inputs and, unless something is wrong with it, the scorer.
 
     Args:
-        columns: the predictors' columns; `are_complete`: none is missing because of a problem already noted.
+        columns: the predictors' columns. `are_complete`: no column is missing because of a problem already noted.
         n_clusters: None: not known for sure.
     """
     kind_node = node.get("type")
@@ -38,9 +39,10 @@ def parse_scorer(
     inputs_node = node.get("inputs")
     if inputs_node is not None:
         named = [(element, element.text()) for element in inputs_node.array("a list of column names")]
+        known = set(columns)
         for element, name in named:
-            if are_complete and name is not None and name not in columns:
-                element.problem(f"a column of the predictors: {', '.join(columns)}")
+            if are_complete and name is not None and name not in known:
+                element.problem(f"a column of the predictors: {some_of(columns)}")
         inputs = tuple(name or "" for _, name in named)
         if len(set(inputs)) < len(inputs):
             inputs_node.problem("column names that differ from one another")
@@ -50,14 +52,18 @@ def parse_scorer(
 
 
 def _logistic(node: Node, n_inputs: int | None, n_clusters: int | None) -> Scorer | None:
-    node.object({"type", "coef", "intercept", "thresholds"}, {"inputs"})
+    node.object({"type", "coef", "intercept", "thresholds"}, {"inputs", "threshold_rule"})
     coef_node, intercept_node = node.get("coef"), node.get("intercept")
     coef = coef_node.numbers(n_inputs, "one number for each input") if coef_node else None
     intercept = intercept_node.number() if intercept_node else None
     thresholds = _thresholds(node.get("thresholds"), n_clusters)
+    rule_node = node.get("threshold_rule")
+    rule: Any = rule_node.value if rule_node else ">"  # the only one in files older than the field
+    if rule_node and rule not in get_args(ThresholdRule):
+        rule_node.problem('">" or ">="')
     if coef is None or intercept is None or thresholds is None:
         return None
-    return Logistic(np.array(coef), intercept, np.array(thresholds))
+    return Logistic(np.array(coef), intercept, np.array(thresholds), rule)
 
 
 def _thresholds(node: Node | None, n_clusters: int | None) -> list[float] | None:
@@ -99,6 +105,10 @@ def _gaussian_mixture(node: Node, n_inputs: int | None, n_clusters: int | None) 
     factors = _factors(factors_node, kind, n_inputs, n_clusters) if kind_node and factors_node else None
     if weights is None or means is None or factors is None:
         return None
+    n_products = len(means) * len(means[0]) ** 2
+    if kind in ("full", "tied") and n_products > MAX_PRODUCTS:
+        node.problem(f"at most {MAX_PRODUCTS} as clusters × inputs²", str(n_products))
+        return None
     shape = np.shape(means) if kind in ("diag", "spherical") else (*np.shape(means), len(means[0]))
     return GaussianMixture(np.array(weights), np.array(means), np.broadcast_to(factors, shape))
 
@@ -113,7 +123,7 @@ def _weights(node: Node | None, n_clusters: int | None) -> list[float] | None:
 
 
 def _factors(node: Node, kind: Any, n_inputs: int | None, n_clusters: int | None) -> Any:
-    """Return the factors as they stand, (n_clusters, 1) for spherical; None where a problem was noted."""
+    """Return the factors as they stand; (n_clusters, 1) for spherical. None if a problem was noted."""
     before = len(node.problems)
     found: Any
     if kind == "full":
@@ -130,7 +140,7 @@ def _factors(node: Node, kind: Any, n_inputs: int | None, n_clusters: int | None
 
 
 def _triangle(node: Node, n_inputs: int | None) -> list[Any]:
-    """Return the rows of an upper triangular matrix with a positive diagonal, noting what it isn't."""
+    """Return the rows of an upper triangular matrix with a positive diagonal; notes where it isn't one."""
     rows = []
     for i, row in enumerate(node.array("one row for each input", n_inputs)):
         values = row.numbers(n_inputs, "one number for each input")

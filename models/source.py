@@ -1,14 +1,14 @@
 """Sources: how a predictor takes its raw value from a document at a time, and until when that value holds.
 
 Laws:
-- Reading never raises, whatever JSON a document is. It gives a value or None ("missing, null or wrongly typed") and
-  until_ms: while now_ms ≤ t < until_ms and the document stays, reading it at t gives the same value. `until_ms` is
-  FOREVER when no passing of time changes it.
-- Many documents at once give what each one alone does.
+- Reading never raises, whatever JSON a document is. It gives a value, or None if it is missing, null or of the wrong
+  type; and `until_ms`. While now_ms ≤ t < until_ms and the document stays, reading it at t gives the same value.
+  `until_ms` is FOREVER if time alone never changes the value.
+- Many documents at once give what each one gives alone.
 - A list element whose time lies after `now_ms` is not there yet. A window of w days holds the elements with
   now - w < time ≤ now: an element leaves at exactly time + w.
-- Sums are math.fsum's: exact, then rounded once, so they don't depend on the order of the elements. One that overflows
-  on the way is missing.
+- Sums are math.fsum's: exact, then rounded once. So they don't depend on the order of the elements. A sum that
+  overflows on the way is missing.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from models.elements import Elements, Scratch, Select, Shared, compile_selection, once
-from models.path import Path, getter, getter_many
-from models.timestamps import DAY_MS, FOREVER, parse_ms
-from models.where import Condition
+from memberstream.models.elements import Elements, Scratch, Select, Shared, compile_selection, once
+from memberstream.models.path import Path, getter, getter_many
+from memberstream.models.timestamps import DAY_MS, FOREVER, parse_ms
+from memberstream.models.where import Condition
 
 Read = Callable[[Any, int, Scratch], tuple[Any, int]]  # (document, now_ms, scratch) → (value or None, until_ms)
 Reading = tuple[list[Any], list[int]]  # values or None, and until when each holds, ms; empty: for ever
-# (documents, now_ms of each, scratch of each) → values and untils of all
+# (documents, now_ms of each, scratch of each) → all values, and until when each holds
 ReadMany = Callable[[Sequence[Any], Sequence[int], Sequence[Scratch]], Reading]
 RESOLUTION_MS = {"days": DAY_MS, "hours": 3_600_000, "seconds": 1_000}
 Aggregate = Literal["count", "sum", "mean", "min", "max", "last", "distinct", "days_since", "decayed_count"]
@@ -74,9 +74,10 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Elapsed:
-    """Days since the point in time at a path: both floored to the resolution (in a UTC offset), then subtracted.
+    """Days since the point in time at a path. Both times are floored to the resolution (in a UTC offset) and
+    subtracted.
 
-    With resolution days it counts the midnights passed. A time in the future is missing until it arrives.
+    With resolution days it counts the midnights that have passed. A time in the future is missing until it arrives.
     """
 
     path: Path
@@ -177,7 +178,7 @@ def each(read: Read) -> ReadMany:
 
 
 def _last(select: Select, value_of: Callable[[Any], Any]) -> Read:
-    """The element with the latest time; of equal times (or none) the one that stands last in the list."""
+    """The element with the latest time; of equal times, or without times, the one that stands last in the list."""
 
     def read(document: Any, now_ms: int, scratch: Scratch) -> tuple[Any, int]:
         elements, times, until_ms = select(document, now_ms, scratch)
@@ -239,7 +240,7 @@ def _mean(values: list[float]) -> float | None:
 
 
 def _scalar(value: Any) -> Any:
-    """Return a hashable stand-in for a JSON text, number or boolean that keeps 1 and true apart; None for the rest."""
+    """Return something hashable for a JSON text, number or boolean; 1 and true stay different. None for the rest."""
     if isinstance(value, bool):
         return "bool", value
     return value if isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value)) else None

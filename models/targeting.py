@@ -1,23 +1,24 @@
-"""Do campaigns and models fit: which clusters a campaign names that the version readers use doesn't have.
+"""Do campaigns and models fit? Which clusters does a campaign name that the live version doesn't have?
 
-A campaign goes by cluster ids, whatever the version: a version keeps their meaning, or campaigns are changed with it.
+A campaign goes by cluster ids, whatever the version. So a new version keeps the ids' meaning, or campaigns are changed
+with it.
 """
 
 from __future__ import annotations
 
-from models.campaigns import Terms
-from models.model import label
-from models.registry import Registry
+from memberstream.models.model import label
+from memberstream.models.registry import Registry
+from memberstream.models.terms import Terms
 
 
 def clusters_of(registry: Registry, name: str, version: int | None) -> dict[int, str]:
     """Return cluster id → name of a published version; empty without one."""
     entry = None if version is None else registry.versions.get(label(name, version))
-    return {} if entry is None else {cluster["id"]: cluster["name"] for cluster in entry.definition["clusters"]}
+    return {} if entry is None else dict(entry.definition.clusters)
 
 
 def misfit(registry: Registry, campaign_id: str, terms: Terms) -> str:
-    """Return why nobody can be in a campaign's clusters, or in some of them, as models are now; "" if they fit."""
+    """Return why nobody can now be in some or all of a campaign's clusters; "" if campaign and model fit."""
     live = registry.live.get(terms.model)
     if live is None:
         known = ", ".join(registry.live) or "none yet"
@@ -36,12 +37,12 @@ def misfit(registry: Registry, campaign_id: str, terms: Terms) -> str:
 
 
 def listed(clusters: dict[int, str]) -> str:
-    """Return clusters for a message."""
+    """Return clusters as text for a message."""
     return ", ".join(f"{cluster} {name}" for cluster, name in clusters.items())
 
 
 def stranded(registry: Registry, name: str, version: int) -> list[str]:
-    """Return the campaigns that name clusters which the live version of a model has and another version hasn't."""
+    """Return the campaigns that would lose clusters: the live version of a model has them, another version hasn't."""
     lost = clusters_of(registry, name, registry.live.get(name)).keys() - clusters_of(registry, name, version).keys()
     return sorted(
         campaign.id

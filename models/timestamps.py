@@ -1,7 +1,8 @@
 """Points in time, as whole milliseconds since 1970-01-01T00:00Z.
 
-A point in time in a document or an event is an ISO 8601 string (`1997-01-31`, `2026-03-01T09:30:00Z`; a date is its
-midnight, no offset means UTC) or a number of milliseconds since the epoch, the unit of Kafka and JavaScript.
+A point in time in a document or an event is an ISO 8601 string: `1997-01-31`, `2026-03-01T09:30:00Z`. A date stands for
+its midnight; without an offset it is in UTC. Or it is a number of milliseconds since 1970, the unit of Kafka and
+JavaScript.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 DAY_MS = 86_400_000
-FOREVER = 2**62  # later than any point in time; the `until` of a value that no passing of time changes
+FOREVER = 2**62  # later than any point in time; the `until` of a value that time alone never changes
 MIN_MS, MAX_MS = -62_135_596_800_000, 253_402_300_799_999  # the years 1 to 9999
 _LONGEST_ISO = 64  # a full one has 42 characters; longer texts would only fill the cache
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,8 +1,8 @@
 """Transforms: what happens to a predictor's raw number (or category) before it becomes a column of `x`.
 
-Laws: a transform is a pure function of one number, evaluated with Python's float arithmetic and libm, so one document
-and a million give the same bits. It may fail (log of a negative number); the predictor then takes its `missing` value.
-Formulas are scikit-learn's: `scale` is StandardScaler's (v - mean) / sd, `bins` is numpy.digitize.
+Laws: a transform is a pure function of one number, evaluated with Python's float arithmetic and libm. So one document
+and a million give the same bits. A transform may fail (log of a negative number). Then the predictor takes its
+`missing` value. Formulas are scikit-learn's: `scale` is StandardScaler's (v - mean) / sd, `bins` is numpy.digitize.
 """
 
 from __future__ import annotations
@@ -22,6 +22,22 @@ class Log1p:
 
     def compile(self) -> Callable[[float], float]:
         return math.log1p
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """log(v); fails for v ≤ 0."""
+
+    def compile(self) -> Callable[[float], float]:
+        return math.log
+
+
+@dataclass(frozen=True, slots=True)
+class Sqrt:
+    """The square root of v; fails for v < 0."""
+
+    def compile(self) -> Callable[[float], float]:
+        return math.sqrt
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +77,7 @@ class Bins:
 
 @dataclass(frozen=True, slots=True)
 class OneHot:
-    """One column per category, 1.0 where the value equals it and 0.0 elsewhere; other values give zeros only.
+    """One column per category: 1.0 if the value equals it, else 0.0. Any other value gives zeros only.
 
     Categories are all texts or all numbers. A number written as a boolean counts as 0 or 1.
     """
@@ -89,4 +105,4 @@ class OneHot:
         return columns_of
 
 
-Transform = Log1p | Clip | Scale | Bins | OneHot
+Transform = Log1p | Log | Sqrt | Clip | Scale | Bins | OneHot

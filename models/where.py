@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from models.path import Path, getter
+from memberstream.models.path import Path, getter
 
 Comparison = Literal["eq", "in", "gt", "gte", "lt", "lte", "exists"]
 ORDERINGS: dict[str, Callable[[Any, Any], bool]] = {
@@ -36,7 +36,8 @@ class Condition:
         if self.comparison == "eq":
             return lambda element: _equal(get(element), operand)
         if self.comparison == "in":
-            return lambda element: any(_equal(get(element), one) for one in operand)
+            known = {(isinstance(one, bool), one) for one in operand}  # however many there are
+            return lambda element: _is_among(get(element), known)
         compare = ORDERINGS[self.comparison]
 
         def ordered(element: Any) -> bool:
@@ -52,6 +53,10 @@ def matcher(conditions: tuple[Condition, ...]) -> Callable[[Any], bool]:
     if len(tests) == 1:
         return tests[0]
     return lambda element: all(test(element) for test in tests)
+
+
+def _is_among(value: Any, known: set[tuple[bool, Any]]) -> bool:
+    return isinstance(value, (str, int, float)) and (isinstance(value, bool), value) in known
 
 
 def _equal(value: Any, operand: Any) -> bool:

@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import asyncio
 
-from stream.count_projection import CountProjection
-from stream.faust_batch import StartError
-from stream.health import Vitals
-from stream.interaction_metrics import InteractionMetrics
-from stream.interactions import Counted, Interactions
-from stream.lookup import AsyncLookup
-from stream.metrics import WorkerGauges
-from stream.models_log import ModelsLog, ModelsLogError
-from stream.patience import Patience
-from stream.service import KAFKA_WAIT_S, new_app, run_service, vitals_of, wall_ms
-from stream.settings import Settings
-from stream.standing import Standing
-from stream.watchdog import Watchdog
+from memberstream.stream.faust_batch import StartError
+from memberstream.stream.interactions.batch import OUTCOMES
+from memberstream.stream.interactions.pipeline import STAGES, Interactions
+from memberstream.stream.interactions.standing import Standing
+from memberstream.stream.lookup import AsyncLookup
+from memberstream.stream.partition.dead_letters import DeadLetters
+from memberstream.stream.partition.report import Report
+from memberstream.stream.process.interaction_metrics import InteractionMetrics
+from memberstream.stream.process.service import (
+    KAFKA_WAIT_S,
+    MODELS,
+    REDIS,
+    SURROUNDINGS,
+    new_app,
+    new_supervisor,
+    run_service,
+    vitals_of,
+    wall_ms,
+)
+from memberstream.stream.process.vitals import Vitals
+from memberstream.stream.process.watchdog import Watchdog
+from memberstream.stream.process.worker_metrics import WorkerGauges
+from memberstream.stream.projection.patience import Patience
+from memberstream.stream.projection.projection import CountProjection
+from memberstream.stream.projection.surroundings import Surroundings
+from memberstream.stream.registry.follower import Follower
+from memberstream.stream.registry.log import ModelsLog, ModelsLogError
+from memberstream.stream.settings import Settings
 
 #: Of the data directory: a worker of member documents may use the same.
 DIRECTORY = "interactions"
-# Longer than a reader's: nobody waits for the answer, and what takes longer is an outage (stream/projection.py).
+SKIP_COMMAND = "memberstream events skip --interactions"
+# Longer than a reader's: nobody waits for the answer, and what takes longer is an outage (projection/calls.py).
 LOOKUP_TIMEOUT_S = 5.0
 
 
@@ -30,58 +46,76 @@ def run_interaction_worker(settings: Settings) -> int:
     Raises:
         StartError: Kafka, the topic, the data directory or the metrics' port isn't as it must be.
     """
-    models_log = ModelsLog(settings.kafka_bootstrap, settings.models_topic, settings.replication_factor, KAFKA_WAIT_S)
+    models_log = ModelsLog(settings.kafka, settings.models_topic, settings.replication_factor, KAFKA_WAIT_S)
     try:
         registry = asyncio.run(models_log.read())
     except ModelsLogError as error:
         raise StartError(str(error)) from None
+    follower = Follower(models_log, registry)
     app = new_app(
         settings,
         settings.interaction_group,
         settings.interactions_topic,
         settings.data_dir / DIRECTORY,
         {settings.interaction_dead_letter_topic: {}},
+        SKIP_COMMAND,
+        compaction_advice="each interaction counts",
     )
-    state, patience, batches = app.partition_state, Patience(), 0
+    projection = CountProjection(settings.redis_url)
+    surroundings = Surroundings(projection.calls, wall_ms)
+    state, tasks, patience, batches = app.partition_state, new_supervisor(), Patience(), 0
 
     def vitals() -> Vitals:
-        return vitals_of(app, patience.problem, batches)
+        finished = batches + interactions.pace.breaths
+        return vitals_of(app, tasks, follower.lost, patience.problem, surroundings.problems, finished)
 
     watchdog = Watchdog(vitals, lambda: app.event_loop, settings.stall_limit_s)
     metrics = InteractionMetrics(
         WorkerGauges(
-            lag=app.lag,
+            lag=app.source.lag,
             standby_lag=app.standby_lag,
-            members=lambda: {p: state.approximate_count(p) for p in app.assigned_partitions},
+            members=lambda: {p: state.approximate_count(p) for p in app.owned.partitions},
             vitals=vitals,
             checks=watchdog.readyz,
             stalls=lambda: watchdog.stalls,
             rebalances=lambda: app.rebalances,
-            refused_writes=lambda: handler.refused_writes,
-        )
+            task_restarts=lambda: dict(tasks.restarts),
+            refused_writes=lambda: interactions.refused_writes,
+            redis_round_trip_s=lambda: projection.calls.round_trip.seconds,
+            set_aside=lambda: registry.n_set_aside,
+        ),
+        OUTCOMES,
+        STAGES,
     )
 
-    def on_batch(counted: Counted) -> None:
+    def on_batch(report: Report) -> None:
         nonlocal batches
         batches += 1
-        metrics.on_batch(counted)
+        metrics.on_batch(report)
 
     async def changed() -> None:
         """Nobody needs to be told: the campaigns are read from the registry."""
 
-    app.handler = handler = Interactions(
-        settings,
-        registry,
-        app,
-        state,
-        Standing(AsyncLookup(settings.redis_url, timeout_s=LOOKUP_TIMEOUT_S), patience),
-        CountProjection(settings.redis_url),
-        patience,
-        lambda: app.partition_count,
-        app.produce,
-        wall_ms,
-        on_batch,
+    interactions = Interactions(
+        settings=settings,
+        registry=registry,
+        until_known=follower.until_known,
+        topic=app.source,
+        holds=app.owned.holds,
+        state=state,
+        standing=Standing(AsyncLookup(settings.redis_url, timeout_s=LOOKUP_TIMEOUT_S), patience),
+        projection=projection,
+        patience=patience,
+        dead_letters=DeadLetters(
+            settings.interactions_topic, settings.interaction_dead_letter_topic, app.producing.letters, wall_ms
+        ),
+        wall_ms=wall_ms,
+        latest_ms=surroundings.latest_ms,
+        look=surroundings.look,
+        report=on_batch,
     )
-    app.add_background(handler.watch_redis)
-    app.add_background(lambda: models_log.follow(registry, changed))
-    return run_service(app, settings, metrics.registry, watchdog)
+    app.serve(interactions, interactions.handle)
+    tasks.keep(REDIS, interactions.watch_redis)
+    tasks.keep(SURROUNDINGS, surroundings.run)
+    tasks.keep(MODELS, lambda: follower.run(changed))
+    return run_service(app, settings, metrics.registry, watchdog, tasks)

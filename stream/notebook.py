@@ -1,12 +1,13 @@
 """What the commands do, as calls for a notebook: settings come from the environment, as everywhere.
 
-    from stream.notebook import publish, upload
+    from memberstream import publish, upload
 
     publish(file)                 # what models.export returned, or a path; waits until all members are scored
     publish(file, promote=True)   # and makes it live
     upload(frame.itertuples(index=False), name="buyers")   # members with their clusters, before there is a model
 
-A notebook has an event loop already, so each call runs in a thread with one of its own.
+A notebook has an event loop already, so each call runs in a thread with one of its own. In a notebook's cell a bar
+shows how far it is.
 """
 
 from __future__ import annotations
@@ -18,24 +19,30 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from models.model import Model
-from stream.change_history import History, topic_history
-from stream.comparing import Compared
-from stream.comparing import compare as compare_versions
-from stream.list_file import RawChunk, read_file, read_rows
-from stream.lists import Options, Outcome, Uploading
-from stream.model_source import read_model
-from stream.publishing import MAX_FLIPS, Publishing, this_user
-from stream.settings import from_environment
+from memberstream.models.model import Model
+from memberstream.models.model_file import parse
+from memberstream.models.training.given import is_table
+from memberstream.models.training.rows import to_ms
+from memberstream.stream.authoring.comparing import Compared
+from memberstream.stream.authoring.comparing import compare as compare_versions
+from memberstream.stream.authoring.publishing import MAX_FLIPS, Publishing
+from memberstream.stream.authoring.steps import this_user
+from memberstream.stream.authoring.uploading import Options, Uploaded, Uploading
+from memberstream.stream.files.history import History, topic_history
+from memberstream.stream.files.lists import RawChunk, read_file, read_rows
+from memberstream.stream.files.models import read_model
+from memberstream.stream.registry.refused import PublishError
+from memberstream.stream.settings import from_environment
+from memberstream.stream.terminal.cell import Cell
 
 if TYPE_CHECKING:
-    from models.export import ModelFile  # needs scikit-learn, which a worker's environment lacks
+    from memberstream.models.export import ModelFile  # needs scikit-learn, which a worker's environment lacks
 
 T = TypeVar("T")
 
 
 def publish(
-    model: Model | ModelFile | str | os.PathLike[str],
+    model: Model | ModelFile | Mapping[str, Any] | str | os.PathLike[str],
     *,
     wait: bool = True,
     promote: bool = False,
@@ -46,34 +53,74 @@ def publish(
 
     Returns cluster id → members; {} without waiting.
 
+    Args:
+        model: what an export returned, a Model, the definition as a dict, or the path of a model file.
+
     Raises:
         ModelFileError: with every problem of the file.
         PublishError: the version has other content, reads paths that no member has, or would move too many members.
         ModelsLogError, TopicUnreadable, RedisUnavailable: Kafka or Redis can't be reached.
     """
-    if isinstance(model, (str, os.PathLike)):
-        chosen = read_model(Path(model))
-    else:
-        chosen = model if isinstance(model, Model) else model.model
-    return _run(_publish(chosen, wait=wait, promote=promote, reason=reason, force=force))
+    cell = Cell("members scored")
+    return _run(_publish(_model(model), cell, wait=wait, promote=promote, reason=reason, force=force))
 
 
-async def _publish(model: Model, *, wait: bool, promote: bool, reason: str, force: bool) -> dict[int, int]:
+def _model(given: Any) -> Model:
+    """Return the model that was handed over. Raises PublishError: it is something else."""
+    if isinstance(given, (str, os.PathLike)):
+        return read_model(Path(given))
+    if isinstance(given, Mapping):
+        return parse(given)
+    chosen = getattr(given, "model", given)
+    if isinstance(chosen, Model):
+        return chosen
+    kind = "None" if given is None else type(given).__name__
+    raise PublishError(
+        f"expected a model file, found {kind}. Next: publish(from_estimator(fitted, …)), or the path of a file"
+    )
+
+
+async def _publish(model: Model, cell: Cell, *, wait: bool, promote: bool, reason: str, force: bool) -> dict[int, int]:
     publishing = _publishing()
-    await publishing.publish(model, reason=reason, force=force)
+    version = (await publishing.publish(model, reason=reason, force=force)).version
     sizes: dict[int, int] = {}
     if wait or (promote and not force):
-        async for _ in publishing.wait((await publishing.registry()).versions[model.label]):
-            pass
-        sizes = await publishing.sizes((await publishing.registry()).versions[model.label])
+        async for coverage in publishing.wait(version):
+            cell.show(coverage._repr_html_(), is_last=coverage.is_complete)
+        sizes = await publishing.sizes(version)
     if promote:
         await publishing.promote(model.name, model.version, reason=reason, force=force)
     return sizes
 
 
-def compare(new: str, old: str, *, n_samples: int = 2) -> Compared:
-    """Compare two published versions over all members: arguments and errors as stream.comparing.compare."""
-    return _run(compare_versions(_publishing(), new, old, n_samples=n_samples))
+def compare(
+    new: str | Model | ModelFile, old: str | Model | ModelFile, *, at: Any = None, n_samples: int = 2
+) -> Compared:
+    """Compare two published versions over all members.
+
+    Args:
+        new: NAME@VERSION, or NAME for its live version; or a published model itself.
+        old: the same, of the version to compare with.
+        at: as of when versions are computed, from the documents as they are now: ISO 8601, ms, a datetime with a zone,
+            or "list": when the uploaded list was uploaded. None: each member as of its last scoring.
+        n_samples: members shown for each kind of flip.
+
+    Raises:
+        PublishError: there is no such version, both are the same, or `at` is no time.
+        TopicUnreadable: no broker, or no worker has run yet.
+    """
+    at_ms: Any = at if at in (None, "list") else to_ms(at)
+    if at is not None and at_ms is None:
+        raise PublishError(
+            f"at: expected a time with its zone, found {at!r:.60}. Next: ISO 8601, ms, datetime(…, tzinfo=UTC), 'list'"
+        )
+    labels, cell = [_label(one) for one in (new, old)], Cell("members compared")
+    found = compare_versions(from_environment(os.environ), *labels, at_ms=at_ms, n_samples=n_samples, progress=cell)
+    return _run(found)
+
+
+def _label(given: Any) -> str:
+    return given if isinstance(given, str) else _model(given).label
 
 
 def upload(
@@ -87,28 +134,49 @@ def upload(
     promote: bool = False,
     max_flips: float = MAX_FLIPS,
     reason: str = "",
-) -> Outcome:
+) -> Uploaded:
     """Upload a list; return when it is a candidate that all workers have in Redis, or (`promote`) live.
 
     Args:
-        rows: pairs of member id and cluster, a mapping of one to the other, or the path of a CSV or Parquet file.
-        version, names, merge, skip_bad: as in stream.lists.Options.
+        rows: pairs of member id and cluster, a mapping of one to the other, a DataFrame with the columns member_id and
+            cluster, or the path of a CSV or Parquet file.
+        version: the list's version; None: the next free one.
+        names: cluster → name; a cluster without one is called by its number.
+        merge: label or name of the list whose rows are kept where the new ones say nothing of a member.
+        skip_bad: publish although rows were left out.
+        max_flips: with `promote`, the greatest share of members that may change their cluster.
 
     Raises:
         RowsRejected: some rows can't be taken; `.outcome.rejected` has the first of them.
         PublishError, ListRowsError, ModelsLogError, RedisUnavailable: as Uploading.upload; or promoting was refused.
     """
-    chunks = read_file(Path(rows)) if isinstance(rows, (str, os.PathLike)) else read_rows(rows)
+    chunks = read_file(Path(rows)) if isinstance(rows, (str, os.PathLike)) else read_rows(_pairs(rows))
     options = Options(name, version, "", names or {}, merge, skip_bad, reason)
-    return _run(_upload(chunks, options, promote, max_flips))
+    return _run(_upload(chunks, options, promote, max_flips, Cell("rows read")))
 
 
-async def _upload(chunks: Iterator[RawChunk], options: Options, promote: bool, max_flips: float) -> Outcome:
-    uploading = Uploading(from_environment(os.environ), this_user())
+def _pairs(rows: Any) -> Any:
+    """Return pairs, or a mapping, of what was handed over. Raises PublishError: it is neither."""
+    if is_table(rows):
+        if missing := sorted({"member_id", "cluster"}.difference(rows.columns)):
+            raise PublishError(f"rows: no column {' and no '.join(missing)}. Next: rename(columns={{…}})")
+        return zip(rows["member_id"], rows["cluster"], strict=True)
+    if not isinstance(rows, Iterable):
+        kind = "None" if rows is None else type(rows).__name__
+        raise PublishError(
+            f"rows: expected pairs of member id and cluster, found {kind}. Next: zip(member_ids, clusters)"
+        )
+    return rows
+
+
+async def _upload(
+    chunks: Iterator[RawChunk], options: Options, promote: bool, max_flips: float, cell: Cell
+) -> Uploaded:
+    uploading = Uploading(from_environment(os.environ), this_user(), on_progress=cell)
     publishing, outcome = uploading.publishing, await uploading.upload(chunks, options)
     entry = (await publishing.registry()).versions[outcome.label]
-    async for _ in publishing.wait(entry):
-        pass
+    async for coverage in publishing.wait(entry):
+        cell.show(coverage._repr_html_(), is_last=coverage.is_complete)
     if promote:
         await publishing.promote(entry.name, entry.version, reason=options.reason, max_flips=max_flips)
     return outcome
@@ -122,7 +190,7 @@ def change_history(member_ids: Iterable[str]) -> History:
     """
     configuration = from_environment(os.environ)
     keys = {member_id.encode() for member_id in member_ids}
-    return _run(topic_history(configuration.kafka_bootstrap, configuration.topic, keys))
+    return _run(topic_history(configuration.kafka, configuration.topic, keys, configuration.partitioner))
 
 
 def _publishing() -> Publishing:

@@ -12,13 +12,17 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from models.interaction import IMPRESSION, RESERVED, is_kind
-from models.position import MAX_EPOCH
-from models.timestamps import DAY_MS
-from stream.wire import parse_url
+from memberstream.models.interaction import IMPRESSION, RESERVED, is_kind
+from memberstream.models.placement import PARTITIONERS, Partitioner
+from memberstream.models.position import MAX_EPOCH
+from memberstream.models.timestamps import DAY_MS
+from memberstream.stream.kafka.clients import Kafka
+from memberstream.stream.partition.gaps import OnGap
+from memberstream.stream.wire.endpoint import parse_url
 
 Clock = Literal["wall", "event"]
 BrokerKind = Literal["kafka", "embedded"]
+CompactedSource = Literal["refuse", "whole_documents"]
 
 
 class SettingsError(ValueError):
@@ -108,38 +112,60 @@ class Settings:
     broker_kind: BrokerKind = _setting(
         "kafka",
         _choice("kafka", "embedded"),
-        "`embedded` for the broker of `memberstream local`, which refuses idempotent producers: a retry may then write "
-        "a changelog record twice, which stops the worker and is put right when it starts again",
+        "`embedded` for the broker of `memberstream local`, which refuses idempotent producers. A retry may then write "
+        "a changelog record twice: that stops the worker, and its next start puts it right",
     )
-    topic: str = _setting("member-docs", _text, "the change events; what can't be applied goes to <topic>.dead")
+    topic: str = _setting(
+        "member-docs", _text, "the topic of change events; what can't be applied goes to <topic>.dead"
+    )
+    partitioner: Partitioner = _setting(
+        "murmur2",
+        _choice(*PARTITIONERS),
+        "how producers choose a member's partition: `murmur2` as Java's client, `crc32` as librdkafka by default, "
+        "`fnv1a` as Sarama, `any` for another one. Events that lie elsewhere are refused (`wrong_partition`). With "
+        "`any` nothing is refused, and commands look into every partition",
+    )
+    on_gap: OnGap = _setting(
+        "stop",
+        _choice("stop", "continue"),
+        "what to do when records were removed from the topic before a worker read them. `stop` holds their partition "
+        "until somebody has decided, `continue` goes on behind them. A missing patch makes documents wrong for good",
+    )
+    compacted_source: CompactedSource = _setting(
+        "refuse",
+        _choice("refuse", "whole_documents"),
+        "what to do with a topic of change events that has cleanup.policy=compact. `refuse`: compaction drops patches "
+        "and appends unread. `whole_documents` takes the topic; events other than replace and delete are then dead "
+        "letters (`not_whole`)",
+    )
     topic_epoch: int = _setting(
         0,
         _whole(0, MAX_EPOCH),
-        "raised by one when the topic that the worker reads is created anew: docs/operations.md, "
+        "raise it by one when the topic that the worker reads is created anew: docs/operations.md, "
         '"A topic re-created or re-partitioned"',
     )
     interactions_topic: str = _setting(
         "member-interactions",
         _text,
-        "what members did about campaigns, counted by `memberstream interactions worker`; what can't be counted goes "
-        "to <topic>.dead",
+        "the topic of what members did about campaigns, counted by `memberstream interactions worker`; what can't be "
+        "counted goes to <topic>.dead",
     )
     interaction_kinds: tuple[str, ...] = _setting(
         (IMPRESSION, "click", "install", "purchase"),
         _kinds,
-        "the kinds that are counted, joined by commas; others are dead letters, so that a producer's mistake can't "
+        "the kinds that are counted, joined by commas. Others are dead letters: otherwise a producer's mistake could "
         "make ever more counts",
     )
     interaction_horizon_days: int = _setting(
         7,
         _whole(1, 365),
-        "how late an interaction may come, behind the latest of its partition, and for how long its id is remembered; "
-        "a week covers phones that were offline. Ids cost state: some 50 bytes each",
+        "how far an interaction may be behind the latest of its partition, and for how long its id is remembered. "
+        "A week covers phones that were offline. Ids cost state: some 50 bytes each",
     )
     group: str = _setting(
         "memberstream",
         _text,
-        "Kafka consumer group; also the prefix of changelog, models' log and lists' topic",
+        "Kafka consumer group; also the prefix of the names of changelog, models' log and lists' topic",
     )
     redis_url: str = _setting(
         "redis://127.0.0.1:6379/0",
@@ -153,30 +179,42 @@ class Settings:
     clock: Clock = _setting(
         "wall",
         _choice("wall", "event"),
-        "what `now` is when scoring: the wall clock, or (for replays of history) the time of the member's last event, "
-        "and of the partition's latest for members who fall due",
+        "what `now` is when scoring. `wall`: the wall clock. `event`, for replays of history: the time of the member's "
+        "last event, and for members who fall due the latest time of their partition",
     )
     replication_factor: int = _setting(
-        3, _whole(1, 9), "of the changelog and dead-letter topics; 3 survives the loss of a broker"
+        3, _whole(1, 9), "replicas of each topic that workers and commands create; 3 survive the loss of a broker"
     )
     standby_replicas: int = _setting(
-        0, _whole(0, 5), "workers that keep a warm copy of another's state; costs its disk"
+        0, _whole(0, 5), "how many workers keep a warm copy of another's state; each costs its disk"
     )
     session_timeout_s: float = _setting(
         10.0,
         _seconds(1, 300),
-        "after this long without a heartbeat a worker's partitions go to others; Kafka's minimum is 6",
+        "after so many seconds without a heartbeat a worker's partitions go to others; Kafka's minimum is 6",
     )
     stall_limit_s: float = _setting(
         120.0,
         _seconds(2, 86_400),
-        "a worker that has work, Kafka and Redis, and finishes nothing for this long ends, for its supervisor to start "
-        "it again; said aloud after a quarter of it. Twice the longest a rebalance may take",
+        "how long a worker may have work, Kafka and Redis, and finish nothing. Then it ends, and its supervisor starts "
+        "it again. After a quarter of that time it says so. Twice the longest that a rebalance may take",
     )
-    metrics_host: str = _setting("127.0.0.1", _text, "address of metrics and health; loopback, as metrics name models")
+    metrics_host: str = _setting(
+        "127.0.0.1", _text, "address of metrics and health; loopback, because metrics name models"
+    )
     metrics_port: int = _setting(
-        9464, _whole(0, 65535), "port of /metrics, /healthz and /readyz; 0: any free one, logged"
+        9464, _whole(0, 65535), "port of /metrics, /healthz and /readyz; 0: any free one, named in the log"
     )
+
+    @property
+    def kafka(self) -> Kafka:
+        """How to reach Kafka; makes all clients."""
+        return Kafka(self.kafka_bootstrap)
+
+    @property
+    def is_compaction_admitted(self) -> bool:
+        """Whether the topic of change events may be compacted, because it holds whole documents only."""
+        return self.compacted_source == "whole_documents"
 
     @property
     def dead_letter_topic(self) -> str:
@@ -199,8 +237,16 @@ class Settings:
         return f"{self.group}-models"
 
     @property
+    def findings_topic(self) -> str:
+        return f"{self.group}-findings"
+
+    @property
     def lists_topic(self) -> str:
         return f"{self.group}-lists"
+
+    @property
+    def skips_topic(self) -> str:
+        return f"{self.group}-skips"
 
     @property
     def changelog_topic(self) -> str:

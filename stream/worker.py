@@ -4,32 +4,58 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
-from stream import list_rows
-from stream.backfill import Backfill
-from stream.enlisting import Enlisting
-from stream.faust_batch import BatchApp, StartError
-from stream.forgetting import Forgetting
-from stream.health import Vitals
-from stream.locks import Locks
-from stream.metrics import Gauges, Metrics
-from stream.models_log import ModelsLog, ModelsLogError
-from stream.pipeline import Pipeline
-from stream.projection import Projection
-from stream.rebuild import Rebuild
-from stream.registrar import Registrar, describe
-from stream.report import BatchReport
-from stream.rescoring import Rescoring
-from stream.service import KAFKA_WAIT_S, new_app, run_service, vitals_of, wall_ms
-from stream.settings import Settings
-from stream.timers import MemberTimers
-from stream.turns import Turns
-from stream.watchdog import Watchdog
-from stream.writer import Writer
+from memberstream.models.definition import LIST
+from memberstream.stream.faust_batch import BatchApp, StartError
+from memberstream.stream.interactions.forgetting import Forgetting
+from memberstream.stream.lists import rows as list_rows
+from memberstream.stream.lists.enlisting import Enlisting
+from memberstream.stream.members.admission import Admission
+from memberstream.stream.members.backfill import Backfill
+from memberstream.stream.members.background import KINDS, Background
+from memberstream.stream.members.computing import Computing
+from memberstream.stream.members.level import Level
+from memberstream.stream.members.ownership import Ownership
+from memberstream.stream.members.pipeline import Pipeline
+from memberstream.stream.members.rebuild import Rebuild
+from memberstream.stream.members.redis_watch import RedisWatch
+from memberstream.stream.members.rescoring import Rescoring
+from memberstream.stream.members.roll_call import RollCall
+from memberstream.stream.members.sweep import Sweep
+from memberstream.stream.members.timers import MemberTimers
+from memberstream.stream.partition.dead_letters import DeadLetters
+from memberstream.stream.partition.locks import Locks
+from memberstream.stream.partition.report import Report
+from memberstream.stream.process.member_metrics import Gauges, MemberMetrics, ScoredVersion
+from memberstream.stream.process.service import (
+    KAFKA_WAIT_S,
+    MODELS,
+    REDIS,
+    SURROUNDINGS,
+    new_app,
+    new_supervisor,
+    run_service,
+    vitals_of,
+    wall_ms,
+)
+from memberstream.stream.process.vitals import Vitals
+from memberstream.stream.process.watchdog import Watchdog
+from memberstream.stream.projection.projection import Projection
+from memberstream.stream.projection.surroundings import Surroundings
+from memberstream.stream.projection.writer import Writer
+from memberstream.stream.registry.follower import Follower
+from memberstream.stream.registry.log import ModelsLog, ModelsLogError
+from memberstream.stream.registry.publication import Current
+from memberstream.stream.registry.registrar import Registrar, describe
+from memberstream.stream.settings import Settings, variable
+from memberstream.stream.tasks.supervisor import Supervisor
+from memberstream.stream.tasks.turns import Turns
 
 log = logging.getLogger(__name__)
+COMPACTION_SETTING = f"set {variable('compacted_source')}=whole_documents"
+SKIP_COMMAND = "memberstream events skip"
 
 
 def overdue_s(waiting: Iterable[tuple[int, int]]) -> float:
@@ -37,21 +63,46 @@ def overdue_s(waiting: Iterable[tuple[int, int]]) -> float:
     return max((max(0, wall_ms() - since_ms) / 1000 for _, since_ms in waiting), default=0.0)
 
 
+def scored_versions(current: Current) -> list[ScoredVersion]:
+    """Return the versions that members have clusters of."""
+    publication, live = current.publication, current.announcement.live
+    computed = [(model.name, model.version, model.scorer.type, True) for model in publication.models]
+    listed = [(version.name, version.version, LIST, False) for _, version in publication.lists.published]
+    return [ScoredVersion(*one, live.get(one[0]) == one[1]) for one in computed + listed]
+
+
 class Pulse:
     """Reads the vitals of a worker's parts; from any thread."""
 
-    def __init__(self, app: BatchApp, writer: Writer, rebuild: Rebuild, backfill: Backfill) -> None:
-        self._app, self._writer, self._rebuild, self._backfill = app, writer, rebuild, backfill
+    def __init__(
+        self,
+        app: BatchApp,
+        tasks: Supervisor,
+        follower: Follower,
+        surroundings: Surroundings,
+        writer: Writer,
+        rebuild: Rebuild,
+        backfill: Backfill,
+        roll_call: RollCall,
+        breaths: Callable[[], int],
+    ) -> None:
+        self._app, self._tasks, self._follower, self._surroundings = app, tasks, follower, surroundings
+        self._writer, self._rebuild, self._backfill = writer, rebuild, backfill
+        self._roll_call, self._breaths = roll_call, breaths  # of all computing: it goes on
         self.batches = 0
 
     def vitals(self) -> Vitals:
         """Return them as they are now."""
         return vitals_of(
             self._app,
+            self._tasks,
+            self._follower.lost,
             self._writer.problem,
-            self.batches + self._rebuild.written + self._backfill.scored,
+            self._surroundings.problems,
+            self.batches + self._rebuild.written + self._backfill.scored + self._breaths(),
             tuple(self._rebuild.remaining.items()),
             self._rebuild.written,
+            unscored={p: standing.unscored for p, standing in self._roll_call.standing.items()},
         )
 
 
@@ -61,91 +112,174 @@ def run_worker(settings: Settings) -> int:
     Raises:
         StartError: the models, Kafka, the topic, the data directory or the metrics' port isn't as it must be.
     """
-    registrar = _registrar(settings)
+    follower, registrar = _models(settings)
     current = registrar.current
-    lists = current.publication.lists
-    created: dict[str, dict[str, str]] = {settings.dead_letter_topic: {}}
-    if lists.published or lists.uploading:  # deleted, it holds up whoever deletes a member or writes Redis anew
-        created[settings.lists_topic] = list_rows.CONFIGS
-    app = new_app(settings, settings.group, settings.topic, settings.data_dir, created)
-    state = app.partition_state
+    app = _app(settings, current)
+    state, clock, locks, tasks = app.partition_state, settings.clock, Locks(), new_supervisor(*KINDS)
     projection = Projection(settings.redis_url)
-    writer = Writer(projection, settings.clock, wall_ms)
-    rescoring, locks = Rescoring(state, writer, settings.clock, wall_ms), Locks()
+    writer = Writer(projection, app.owned.holds, clock, wall_ms)
+    surroundings = Surroundings(projection.calls, wall_ms)
+    rescoring = Rescoring(state, writer, clock, wall_ms)
+
+    # A deleted member leaves the lists, and who counts interactions is told.
     enlisting = Enlisting(
         current,
         writer,
-        lambda: app.partition_count,
-        partial(list_rows.read, settings.kafka_bootstrap, settings.lists_topic),
-        partial(app.produce_rows, settings.lists_topic),
+        lambda: app.source.partition_count,
+        registrar.until_known,
+        partial(list_rows.read, settings.kafka, settings.lists_topic),
+        partial(app.producing.rows, settings.lists_topic),
     )
     forgetting = Forgetting(
         writer,
-        lambda: app.partitions_of(settings.interactions_topic),
-        partial(app.produce_rows, settings.interactions_topic),
+        lambda: app.producing.partitions_of(settings.interactions_topic),
+        partial(app.producing.rows, settings.interactions_topic),
     )
+
+    # Beside the batches.
     turns = Turns(lambda: pulse.batches)
-    rebuild = Rebuild(current, state, writer, rescoring, enlisting, lambda: app.partition_count)
+    sweep = Sweep(state, writer, lambda: app.source.partition_count)
+    level = Level(app.source, writer, rescoring)
+    rebuild = Rebuild(current, state, writer, rescoring, enlisting, sweep, level, lambda: app.source.partition_count)
     backfill = Backfill(current, state, writer, rescoring, enlisting, locks, turns)
     timers = MemberTimers(current, state, rescoring, locks, turns, lambda late_ms: metrics.on_rescored(late_ms))
-    pulse = Pulse(app, writer, rebuild, backfill)
-    watchdog = Watchdog(pulse.vitals, lambda: app.event_loop, settings.stall_limit_s)
-    metrics = Metrics(
+    roll_call = RollCall(current, state, rescoring, backfill.is_complete, locks, turns)
+    background = Background(
+        tasks=tasks,
+        locks=locks,
+        writer=writer,
+        rebuild=rebuild,
+        backfill=backfill,
+        timers=timers,
+        roll_call=roll_call,
+    )
+
+    # Partitions come and go, and models change.
+    admission = Admission(
+        topic=app.source,
+        state=state,
+        writer=writer,
+        epoch=settings.topic_epoch,
+        partitioner=settings.partitioner,
+        until_known=registrar.until_known,
+    )
+    ownership = Ownership(
+        current=current,
+        writer=writer,
+        admission=admission,
+        background=background,
+        locks=locks,
+        look=surroundings.look,
+    )
+    redis_watch = RedisWatch(
+        writer=writer,
+        background=background,
+        rebuild=rebuild,
+        backfill=backfill,
+        roll_call=roll_call,
+        lag=app.source.lag,
+        wall_ms=wall_ms,
+    )
+
+    # The path of events.
+    computing = Computing(
         current,
+        app.source,
+        state,
+        writer,
+        clock,
+        wall_ms,
+        settings.partitioner,
+        latest_ms=surroundings.latest_ms,
+        whole_only=settings.is_compaction_admitted,
+    )
+    pipeline = Pipeline(
+        locks=locks,
+        computing=computing,
+        dead_letters=DeadLetters(settings.topic, settings.dead_letter_topic, app.producing.letters, wall_ms),
+        enlisting=enlisting,
+        forgetting=forgetting,
+        state=state,
+        writer=writer,
+        wall_ms=wall_ms,
+        report=lambda report: on_batch(report),
+        on_written=background.on_batch,
+    )
+
+    # What others see of it.
+    paces = (computing.pace, rebuild.pace, backfill.pace, timers.pace, roll_call.pace)
+    pulse = Pulse(
+        *(app, tasks, follower, surroundings, writer, rebuild, backfill, roll_call),
+        breaths=lambda: sweep.looked_at + sum(pace.breaths for pace in paces),
+    )
+    watchdog = Watchdog(pulse.vitals, lambda: app.event_loop, settings.stall_limit_s)
+    metrics = MemberMetrics(
         Gauges(
-            lag=app.lag,
+            versions=lambda: scored_versions(current),
+            lag=app.source.lag,
             standby_lag=app.standby_lag,
-            members=lambda: {p: state.approximate_count(p) for p in app.assigned_partitions},
+            members=lambda: {p: state.approximate_count(p) for p in app.owned.partitions},
             vitals=pulse.vitals,
             checks=watchdog.readyz,
             stalls=lambda: watchdog.stalls,
             refused_writes=lambda: writer.refused,
+            foreign_writes=writer.foreign.total,
             rebalances=lambda: app.rebalances,
+            task_restarts=lambda: dict(tasks.restarts),
             backfill=lambda: (sum(backfill.remaining.values()), backfill.scored),
             refused_models=lambda: len(registrar.refused),
+            set_aside=lambda: follower.registry.n_set_aside,
             list_rows=lambda: (enlisting.written, enlisting.withdrawn),
-            timers=lambda: {p: state.timers_count(p) for p in app.assigned_partitions},
+            timers=lambda: {p: state.timers_count(p) for p in app.owned.partitions},
             due=lambda: sum(n for n, _ in tuple(timers.waiting.values())),
-            overdue_s=lambda: overdue_s(tuple(timers.waiting.values())) if settings.clock == "wall" else 0.0,
+            overdue_s=lambda: overdue_s(tuple(timers.waiting.values())) if clock == "wall" else 0.0,
             rescored=lambda: timers.rescored,
+            removed_rows=lambda: sweep.removed,
+            redis_rights_missing=lambda: sweep.problem is not None or surroundings.is_forbidden,
+            redis_round_trip_s=lambda: writer.round_trip_s,
+            clusters=roll_call.clusters,
+            roll_call=lambda: (roll_call.healed, roll_call.corrected),
         ),
     )
 
-    def on_batch(report: BatchReport) -> None:
+    def on_batch(report: Report) -> None:
         pulse.batches += 1
         metrics.on_batch(report)
 
-    pipeline = Pipeline(
+    app.serve(ownership, pipeline.handle)
+    tasks.keep(REDIS, redis_watch.run)
+    tasks.keep(SURROUNDINGS, surroundings.run)
+    tasks.keep(MODELS, lambda: registrar.run(ownership.adopt))
+    return run_service(app, settings, metrics.registry, watchdog, tasks)
+
+
+def _app(settings: Settings, current: Current) -> BatchApp:
+    lists = current.publication.lists
+    created: dict[str, dict[str, str]] = {settings.dead_letter_topic: {}}
+    if lists.published or lists.uploading:  # deleted, it holds up whoever deletes a member or writes Redis anew
+        created[settings.lists_topic] = list_rows.CONFIGS
+    return new_app(
         settings,
-        current,
-        app,
-        state,
-        writer,
-        rebuild,
-        backfill,
-        enlisting,
-        forgetting,
-        timers,
-        locks,
-        app.produce,
-        wall_ms,
-        on_batch,
+        settings.group,
+        settings.topic,
+        settings.data_dir,
+        created,
+        SKIP_COMMAND,
+        is_compaction_admitted=settings.is_compaction_admitted,
+        compaction_advice=f"or, if its producers send whole documents only, {COMPACTION_SETTING}",
     )
-    app.handler = pipeline
-    app.add_background(pipeline.watch_redis)
-    app.add_background(lambda: registrar.run(pipeline.adopt))
-    return run_service(app, settings, metrics.registry, watchdog)
 
 
-def _registrar(settings: Settings) -> Registrar:
-    """Return the worker's registrar, the models' log read and its models loaded."""
-    models_log = ModelsLog(settings.kafka_bootstrap, settings.models_topic, settings.replication_factor, KAFKA_WAIT_S)
+def _models(settings: Settings) -> tuple[Follower, Registrar]:
+    """Return who follows the models' log, which has been read, and the worker's registrar, its models loaded."""
+    models_log = ModelsLog(settings.kafka, settings.models_topic, settings.replication_factor, KAFKA_WAIT_S)
     try:
         registry = asyncio.run(models_log.read())
     except ModelsLogError as error:
         raise StartError(str(error)) from None
-    registrar = Registrar(models_log, registry)
+    follower = Follower(models_log, registry)
+    registrar = Registrar(follower)
     log.info("models: %s", describe(registry))
     if problems := registrar.refused_live():
         raise StartError("\n".join([*problems, "Next: update this worker, or promote another version"]))
-    return registrar
+    return follower, registrar

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stream.keyspace import Announcement, PublishedCampaign, PublishedModel
+from memberstream.stream.keyspace.formats import Announcement, PublishedCampaign, PublishedModel
 
 
 def announcing(

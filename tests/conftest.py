@@ -12,14 +12,32 @@ from pathlib import Path
 
 import pytest
 import redis
+from laws import choose_profile, leave_uncovered
+from order import longest_first
+from releases import Release, built
 from servers import ApacheKafka, Broker, KafkaMissing, RedisServer, missing
+from shared import shared
 
-from stream.embedded import EmbeddedKafka
-from stream.server_process import ServerError
+from memberstream.stream.local.embedded import EmbeddedKafka
+from memberstream.stream.local.server_process import ServerError
 
 BROKERS = [pytest.param("embedded"), pytest.param("apache", marks=pytest.mark.kafka)]
 SERVERS = ("tansu", "kafka.Kafka", "valkey-server", "redis-server")
 STORES = [pytest.param("valkey"), pytest.param("redis", marks=pytest.mark.redis_server)]
+
+choose_profile()
+
+
+@pytest.hookimpl(trylast=True)  # Hypothesis has marked its tests
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The laws aren't measured by coverage. What takes longest starts first."""
+    leave_uncovered(items)
+    items[:] = longest_first(items)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: three processes a core, as most tests wait for servers most of the time."""
+    return 3 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,14 +69,14 @@ def embedded_broker() -> Iterator[Broker]:
 
 @pytest.fixture(scope="session")
 def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """Apache Kafka 4, one node."""
-    server = ApacheKafka(tmp_path_factory.mktemp("kafka"))
+    """Apache Kafka 4, one node for the whole run: the processes of xdist share it."""
+    own = tmp_path_factory.getbasetemp()
+    run = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
     try:
-        server.start()
+        with shared(run / "shared-kafka", lambda: ApacheKafka(tmp_path_factory.mktemp("kafka"))) as bootstrap:
+            yield Broker("apache", bootstrap)
     except KafkaMissing as error:
         missing(str(error))
-    yield Broker("apache", server.bootstrap)
-    server.stop()
 
 
 @pytest.fixture(params=BROKERS)
@@ -119,3 +137,9 @@ def own_redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callab
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """The release before this one, ready to run."""
+    return built(tmp_path_factory.mktemp("before"))

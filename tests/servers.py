@@ -23,8 +23,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import for_code
 from broker import ApacheKafka, KafkaMissing, kafka_cluster
 
-from stream.embedded import valkey_binary
-from stream.server_process import ServerError, ServerProcess, check_free, free_port, redis_answers
+from memberstream.stream.local.embedded import valkey_binary
+from memberstream.stream.local.server_process import ServerError, ServerProcess, check_free, free_port, redis_answers
 
 __all__ = ["ApacheKafka", "Broker", "KafkaMissing", "RedisServer", "create_topic", "kafka_cluster", "missing"]
 

@@ -17,8 +17,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from servers import COMPACTED, ApacheKafka, Broker, RedisServer, create_topic, kafka_cluster, unique
 
-from stream.embedded import EmbeddedKafka, EmbeddedValkey
-from stream.server_process import ServerError, ServerProcess, free_port, kafka_brokers
+from memberstream.stream.local.embedded import EmbeddedKafka, EmbeddedValkey
+from memberstream.stream.local.server_process import ServerError, ServerProcess, free_port, kafka_brokers
 
 RECORDS = [(b"k%d" % i, b"v%d" % i) for i in range(100)]
 
@@ -33,7 +33,7 @@ async def consume(bootstrap: str, topic: str, count: int) -> list[tuple[bytes | 
     """The first `count` records of partition 0."""
     async with AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest") as consumer:
         consumer.assign([TopicPartition(topic, 0)])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return [((record := await consumer.getone()).key, record.value) for _ in range(count)]
 
 
@@ -65,7 +65,7 @@ async def test_a_group_of_two_shares_the_partitions_and_keeps_its_offsets(broker
             heartbeat_interval_ms=200,
         )
 
-    async with asyncio.timeout(40), member() as first:
+    async with asyncio.timeout(60), member() as first:
         while len(first.assignment()) < 4:
             await first.getmany(timeout_ms=50)
         async with member() as second:
@@ -173,7 +173,7 @@ def test_an_embedded_server_leaves_nothing_behind(
 @pytest.mark.parametrize("kind", ["EmbeddedKafka", "EmbeddedValkey"])
 def test_an_embedded_server_dies_with_a_killed_parent(kind: str, tmp_path: Path) -> None:
     """`kill -9` of `memberstream demo` leaves no broker and no store running."""
-    code = f"from stream.embedded import {kind}\nprint({kind}().start().pid, flush=True)\ninput()"
+    code = f"from memberstream.stream.local.embedded import {kind}\nprint({kind}().start().pid, flush=True)\ninput()"
     with subprocess.Popen(
         [sys.executable, "-c", code],
         stdin=subprocess.PIPE,

@@ -7,6 +7,7 @@ Form: docs "Consumer client" (aiokafka.readthedocs.io), getmany() with manual co
 import asyncio
 import os
 import time
+from typing import Any
 
 import orjson
 import redis
@@ -29,7 +30,7 @@ async def main() -> None:
         enable_auto_commit=False,
     )
     await consumer.start()
-    documents = {}
+    documents: dict[str, dict[str, Any]] = {}
     started = False
     commit = None
     while True:

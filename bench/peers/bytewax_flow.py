@@ -70,7 +70,7 @@ def member_of(message: KafkaSourceMessage) -> str:
     if not started:
         started = True
         print(f"FIRST {time.time_ns()}", flush=True)
-    return message.key.decode()
+    return str(message.key.decode())
 
 
 def dataflow() -> Dataflow:

@@ -6,6 +6,7 @@ Form: docs "Python Client" (docs.confluent.io), consume() with asynchronous comm
 
 import os
 import time
+from typing import Any
 
 import orjson
 import redis
@@ -28,7 +29,7 @@ def main() -> None:
         }
     )
     consumer.subscribe([os.environ["TOPIC"]])
-    documents = {}
+    documents: dict[str, dict[str, Any]] = {}
     started = False
     while True:
         messages = consumer.consume(BATCH, 0.1)
@@ -41,8 +42,8 @@ def main() -> None:
         for message in messages:
             if message.error():
                 raise SystemExit(str(message.error()))
-            member = message.key().decode()
-            event = orjson.loads(message.value())
+            member = (message.key() or b"").decode()
+            event = orjson.loads(message.value() or b"")
             documents[member] = document = change(documents.get(member), event)
             rows[member] = (document, f"{message.partition()}:{message.offset()}:{event['at']}")
         write(client, rows)

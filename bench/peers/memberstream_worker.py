@@ -9,20 +9,21 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from bench.job import model_files
-from models.model_file import parse
-from stream.cli import main
-from stream.pipeline import Pipeline
-from stream.publishing import Publishing
-from stream.settings import Settings, to_environment
+from memberstream.models.model_file import parse
+from memberstream.stream.authoring.publishing import Publishing
+from memberstream.stream.cli import main
+from memberstream.stream.members.pipeline import Pipeline
+from memberstream.stream.settings import Settings, to_environment
 
 _handle = Pipeline.handle
 
 
-async def _first(self: Pipeline, *batch) -> None:
+async def _first(self: Pipeline, *batch: Any) -> None:
     print(f"FIRST {time.time_ns()}", flush=True)
-    Pipeline.handle = _handle
+    Pipeline.handle = _handle  # type: ignore[method-assign]
     await _handle(self, *batch)
 
 
@@ -39,6 +40,6 @@ if __name__ == "__main__":
     )
     asyncio.run(Publishing(settings, "bench").install(parse(model) for model in model_files().values()))
     os.environ.update(to_environment(settings))
-    Pipeline.handle = _first
+    Pipeline.handle = _first  # type: ignore[method-assign, assignment]
     sys.argv = ["memberstream", "worker"]
     main()

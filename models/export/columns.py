@@ -1,7 +1,7 @@
-"""The columns of a training matrix as definitions: what a pipeline's steps make of the predictors they were given.
+"""The columns of a training matrix as definitions: what the steps of a pipeline make of the author's predictors.
 
-A fitted pipeline is walked from left to right. Before it stand the columns of the author's predictors
-(models.export.raw); each step turns columns into columns; in front of the final estimator each column is a definition
+A fitted pipeline is walked from left to right. It begins with the columns of the author's predictors
+(models.export.raw). Each step turns columns into columns. In front of the final estimator each column is a definition
 that the model file can hold.
 
 Law: equal definitions become one predictor; different ones never share a name.
@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
+
+from memberstream.models.predictor_file import EMPTY_IS_ZERO
 
 _MAX_HINT = 90  # a name may have 100 characters (models.predictor_file)
 
@@ -36,6 +38,7 @@ class Definition:
         operation: "ratio" or "product" of two operands; empty for a source.
         missing: the raw value in place of a missing one; None: not known yet, or (before a one-hot) no category.
         is_text: its raw value is a category's text that no step has encoded yet.
+        unfilled: what a SimpleImputer would have put in place of a missing value, if there were any here.
     """
 
     hint: str
@@ -45,6 +48,13 @@ class Definition:
     missing: Any = None
     transforms: tuple[Any, ...] = ()
     is_text: bool = False
+    unfilled: tuple[str, Any] | None = None  # (the step, the value)
+
+    @property
+    def is_never_missing(self) -> bool:
+        """Whether an imputer finds nothing to fill: the predictor has its own rule, or nothing counts as 0."""
+        kind = self.operation or self.source.get("aggregate")
+        return self.missing is not None or kind in EMPTY_IS_ZERO
 
     @property
     def key(self) -> bytes:
@@ -60,16 +70,23 @@ class Definition:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the matrix: a definition's, or one of its categories', or (definition None) the constant 1.
+    """A column of the matrix: of a definition, of one of its categories, a weighted sum of others (`terms`), or the
+    constant 1.
 
-    Its value there is (v - mean) / sd. Only what can't be a transform of the definition is kept here: the scaling of a
-    category's column, which linear models and mixtures take into their parameters.
+    Its value in the matrix is (v - mean) / sd. Only a scaling that can't be a transform of the definition stands here:
+    that of a category's column or of a sum. Linear models and mixtures take it into their parameters.
     """
 
     definition: Definition | None
     category: Any = None
     mean: float = 0.0
     sd: float = 1.0
+    terms: tuple[tuple[Column, float], ...] = ()
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it is the constant 1."""
+        return self.definition is None and not self.terms
 
     @property
     def is_plain(self) -> bool:
@@ -83,8 +100,8 @@ class Column:
 
     @property
     def hint(self) -> str:
-        """How to call it in a problem."""
-        name = self.definition.hint if self.definition else "1"
+        """Its name in the text of a problem."""
+        name = self.definition.hint if self.definition else "a component" if self.terms else "1"
         return name if self.category is None else f"{name}={label(self.category)}"
 
 
@@ -95,7 +112,7 @@ def product(a: Definition, b: Definition) -> Definition:
 
 
 def emit(columns: Sequence[Column]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return (the model file's predictors, operands before what needs them; the name of each column)."""
+    """Return the model file's predictors, operands first, and the name of each column."""
     emitted: dict[bytes, dict[str, Any]] = {}
     taken: set[str] = set()
 
@@ -127,5 +144,5 @@ def emit(columns: Sequence[Column]) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def label(category: Any) -> str:
-    """Return a category as its column's name has it (models.transform.OneHot.labels)."""
+    """Return a category as it stands in its column's name (models.transform.OneHot.labels)."""
     return category if isinstance(category, str) else f"{float(category):.17g}"

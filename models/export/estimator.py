@@ -10,12 +10,20 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from models.export.columns import Column
-from models.export.file import Clusters, Judge, ModelFile, Request, Times, as_json, build
-from models.export.from_statsmodels import from_statsmodels
-from models.export.raw import Raw, read
-from models.export.scorers import Fitted, of_estimator
-from models.export.steps import through
+from memberstream.models.export.bands import Asked, Bands, Thresholds
+from memberstream.models.export.columns import Column
+from memberstream.models.export.file import ModelFile, Request, Times, as_json, build
+from memberstream.models.export.from_statsmodels import from_statsmodels
+from memberstream.models.export.naming import Clusters
+from memberstream.models.export.own import Inputs, Own
+from memberstream.models.export.proof import Judge, Subject
+from memberstream.models.export.raw import Raw, read
+from memberstream.models.export.scorers import Fitted, of_estimator
+from memberstream.models.export.steps import through
+from memberstream.models.export.wrappers import unwrap
+from memberstream.models.scorer import ThresholdRule
+from memberstream.models.training.given import listed
+from memberstream.models.wording import counted
 
 
 def from_estimator(
@@ -25,10 +33,15 @@ def from_estimator(
     version: int,
     predictors: Sequence[Mapping[str, Any]],
     documents: Sequence[Mapping[str, Any]],
+    x: Any = None,
+    probabilities: Any = None,
+    clusters_of: Any = None,
     at: Times | None = None,
     clusters: Clusters | None = None,
     inputs: Sequence[str] | None = None,
-    thresholds: Sequence[float] | None = None,
+    thresholds: Thresholds | None = None,
+    threshold_rule: ThresholdRule = ">=",
+    allow: str | Sequence[str] = (),
     description: str = "",
 ) -> ModelFile:
     """Return a fitted scikit-learn estimator or Pipeline, or the results of a statsmodels fit, as a model file.
@@ -36,30 +49,45 @@ def from_estimator(
     Args:
         predictors: as in a model file, without what the pipeline does. `"type": "text"` for a column of categories.
             `missing` may be left to a SimpleImputer.
-        documents: member documents, a dozen of each cluster or thousands. `fitted` is asked about each, the file must
-            compute the same, and up to 100 of them travel in it as examples.
-        at: the time of scoring, ISO 8601 or ms, one for all documents or one for each. Needed if a predictor depends on
-            time.
-        clusters: names in the order of the classes (or of the bands between thresholds, or of the components), or
-            {"id": …, "name": …} of each. Default: the classes as names.
-        inputs: the predictors' columns in the order of those that `fitted` was fitted on. Default: by their names if it
-            was fitted on a DataFrame or by a formula, else all in the order of `predictors`.
-        thresholds: binary models: probabilities of the second class that part the clusters. Default: one half.
+        documents: member documents, a dozen of each cluster or thousands. `fitted` is asked about each, and the file
+            must compute the same. Up to 100 of them travel in the file as examples.
+        x: your own numbers, a row for each document: the matrix or DataFrame from which you predict. Give any of x,
+            probabilities and clusters_of: only they can tell a wrong path, order, unit or class.
+        probabilities: what predict_proba says, or the second class's column alone, or {class: probabilities}.
+        clusters_of: what predict says, or names of clusters.
+        at: the time of scoring, ISO 8601, ms or a datetime with a zone, one for all documents or one for each. Needed
+            if a predictor depends on time.
+        clusters: names, or {"id": …, "name": …}. Names that are the classes may have any order. Other names come as
+            {class: name}; or in the order of the classes if these are numbers, of the bands between thresholds, of the
+            components. Default: the classes as names.
+        inputs: the predictors' columns, in the order of the columns on which `fitted` was fitted. Default: by their
+            names if that was a DataFrame or a formula, otherwise all in the order of `predictors`.
+        thresholds: for binary models, the probabilities that separate the clusters: of the higher class if classes are
+            numbers, otherwise as {class: probabilities}. Default: as predict does, one half.
+        threshold_rule: ">=" (roc_curve, numpy.digitize) or ">": whether a probability passes a threshold that it
+            equals.
+        allow: predictors that may look wrong in the documents (or "at"): see models.export.plausible.
 
     Raises:
-        ExportError: something can't be represented exactly, or the file doesn't compute what `fitted` does. Lists all.
+        ExportError: something can't be represented exactly, or the file computes something else than `fitted` or than
+            your own numbers. Lists all problems, with likely causes.
     """
     problems: list[str] = []
-    predictors = as_json(list(predictors), "predictors", problems) or []
-    request = Request(name, version, predictors, documents, at, clusters, inputs, description)
+    predictors = as_json(listed(predictors, "predictors", problems), "predictors", problems) or []
+    documents = listed(documents, "documents", problems)
+    allow = [allow] if isinstance(allow, str) else allow
+    own, asked = Own(x, probabilities, clusters_of), Asked(thresholds, threshold_rule)
+    request = Request(name, version, predictors, documents, own, at, clusters, inputs, allow, description)
     if type(fitted).__module__.startswith("statsmodels."):
-        return from_statsmodels(fitted, request, thresholds, problems)
+        return from_statsmodels(fitted, request, asked, problems)
     raw = None if problems else read(predictors, problems)
     names = _names(fitted)
     chosen = _inputs(fitted, raw, inputs, names, problems) if raw else None
-    left = _walk(fitted, [raw.columns[i] for i in chosen], thresholds, problems) if raw and chosen else None
-    judge = _judge(fitted, raw, chosen, names, left) if raw and chosen and left else None
-    return build(request, raw, left, judge, problems)
+    left = _walk(fitted, [raw.columns[i] for i in chosen], asked, problems) if raw and chosen else None
+    subject = None
+    if raw and chosen and left:
+        subject = Subject(raw, Inputs([*chosen], names), _judge(fitted, raw, chosen, names, left), left)
+    return build(request, subject, raw, problems)
 
 
 def _names(fitted: Any) -> list[str] | None:
@@ -70,7 +98,7 @@ def _names(fitted: Any) -> list[str] | None:
 def _inputs(
     fitted: Any, raw: Raw, inputs: Sequence[str] | None, names: list[str] | None, problems: list[str]
 ) -> list[str] | None:
-    """Return the name of the predictors' column that stands for each column of the training matrix."""
+    """Return, for each column of the training matrix, the name of the predictors' column that it is."""
     chosen = list(inputs) if inputs is not None else names or list(raw.columns)
     if unknown := [name for name in chosen if name not in raw.columns]:
         problems.append(
@@ -81,43 +109,54 @@ def _inputs(
     n_in = getattr(fitted, "n_features_in_", len(chosen))
     if n_in != len(chosen):
         problems.append(
-            f"{type(fitted).__name__}: fitted on {n_in} columns, gets {len(chosen)}. Use: one predictor for each "
-            "column, or inputs=[the predictors in the order of the columns]"
+            f"{type(fitted).__name__}: fitted on {counted(n_in, 'column')}, gets {len(chosen)}. Use: one predictor for "
+            "each column, or inputs=[the predictors in the order of the columns]"
+        )
+        return None
+    if names is not None and (moved := raw.contradicted(names, chosen)):
+        problems.append(
+            f"inputs: fitted on a column {moved[0]} where inputs says {moved[1]}. Use: no inputs, the names tell which "
+            f"is which; or inputs={names}"
         )
         return None
     return chosen
 
 
 def _judge(fitted: Any, raw: Raw, inputs: list[str], names: list[str] | None, left: Fitted) -> Judge:
-    """Return what asks the fitted object itself."""
-    kind = left.model["type"]
+    """Return the function that asks the fitted object itself."""
 
-    def judge(documents: list[Any], at_ms: list[int]) -> tuple[Any, Any]:
-        x = raw.matrix(documents, at_ms, inputs, names)
-        probabilities = None if kind == "kmeans" else np.asarray(fitted.predict_proba(x))
-        if probabilities is not None and kind == "logistic":
-            probabilities = probabilities[:, 1]
-        return probabilities, None if left.classes is None else np.asarray(fitted.predict(x)).tolist()
+    def judge(x: Any) -> tuple[Any, Any]:
+        x = raw.matrix(x, inputs, names)
+        probabilities = None if left.model["type"] == "kmeans" else np.asarray(fitted.predict_proba(x))
+        if probabilities is not None and left.model["type"] == "logistic":
+            probabilities = probabilities[:, fitted.classes_.tolist().index(left.classes[1])]
+        return probabilities, np.asarray(fitted.predict(x)).tolist()
 
     return judge
 
 
-def _walk(fitted: Any, columns: list[Column], thresholds: Sequence[float] | None, problems: list[str]) -> Fitted | None:
-    """Return what is left of the final estimator over the columns, once they went through the steps before it."""
+def _walk(fitted: Any, columns: list[Column], asked: Asked, problems: list[str]) -> Fitted | None:
+    """Return the final estimator as a scorer, over the columns that have gone through the steps before it."""
     try:
         check_is_fitted(fitted)
     except NotFittedError:
         problems.append(f"{type(fitted).__name__}: isn't fitted yet. Use: fit, then export")
         return None
-    while isinstance(fitted, Pipeline):
-        *steps, (_, last) = fitted.steps
-        for name, step in steps:
-            columns = through(step, columns, name, problems)
-        fitted = last
+    cut: Asked | Bands = asked
+    while True:
+        if isinstance(fitted, Pipeline):
+            *steps, (_, last) = fitted.steps
+            for name, step in steps:
+                columns = through(step, columns, name, problems)
+            fitted = last
+        elif inside := unwrap(fitted, cut, problems):
+            fitted, cut = inside
+        else:
+            break
     problems += [
         f"{column.hint}: a text reaches the estimator. Use: a OneHotEncoder in the pipeline"
         for column in columns
         if column.definition is not None and column.definition.is_text
     ]
-    # A step that can't be represented leaves columns too many or too few, of which the estimator knows nothing.
-    return None if problems else of_estimator(fitted, columns, thresholds, problems)
+    # After a step that can't be represented there are too many or too few columns for the estimator.
+    return None if problems else of_estimator(fitted, columns, cut, problems)

@@ -1,8 +1,10 @@
-"""The model file of a fitted object's parts, with examples that are its own outputs, proven before anything is written.
+"""The model file of a fitted object's parts, with the object's own outputs as examples. Proven before it is written.
 
 Laws:
-- Every document that the author gives is verified: the fitted object's output for it against what the file computes.
-- The file says what the fitted object says; what it computes itself is never taken for an example.
+- Every document that the author gives is verified: the fitted object's output is compared with what the file computes.
+- A file counts as verified only against numbers that the author has from elsewhere (models.export.proof). Otherwise it
+  says that it is unproven.
+- Examples hold what the fitted object says, never what the file computes.
 """
 
 from __future__ import annotations
@@ -11,72 +13,113 @@ import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 
-from models.examples import parse_examples, verify
-from models.export.columns import ExportError, emit
-from models.export.raw import Raw
-from models.export.scorers import Fitted
-from models.model import Model
-from models.model_file import FORMAT, parse
-from models.problems import ModelFileError, Node, Problem
-from models.timestamps import format_ms, parse_ms
+from memberstream.models.examples import TOLERANCE
+from memberstream.models.export.bands import moved
+from memberstream.models.export.columns import ExportError, emit
+from memberstream.models.export.html import html_of
+from memberstream.models.export.naming import Clusters, label_text, name_clusters
+from memberstream.models.export.own import Own
+from memberstream.models.export.plausible import check_allowed, check_documents, check_imputers
+from memberstream.models.export.proof import (
+    SINGLE_TOLERANCE,
+    OwnNumbers,
+    Said,
+    Subject,
+    ask,
+    check_fitted,
+    in_file_order,
+)
+from memberstream.models.export.raw import Raw
+from memberstream.models.export.scorers import Fitted
+from memberstream.models.model import Model
+from memberstream.models.model_file import FORMAT, parse
+from memberstream.models.problems import ModelFileError
+from memberstream.models.timestamps import format_ms
+from memberstream.models.training.columns import compile_columns
+from memberstream.models.training.matrix import evaluate
+from memberstream.models.training.rows import At, read_times
+from memberstream.models.wording import counted
 
-Clusters = Sequence[str | Mapping[str, Any]]
-Times = str | int | Sequence[str | int]
-# documents, times (ms) → (probabilities, (n,) or (n, n_classes), or None; the class of each, or None for bands)
-Judge = Callable[[list[Any], list[int]], tuple[Any, Sequence[Any] | None]]
+Times = At | Sequence[At]
 MAX_EXAMPLES = 100  # every worker proves them at each load, and the file is one record in Kafka
-_MAX_SHOWN = 5
-_IF_IT_DIFFERS = {
-    "gaussian_mixture": "a larger reg_covar; where variances almost vanish scikit-learn's own rounding exceeds 1e-12",
-    "kmeans": "scikit-learn's own classes; and other documents, if these lie exactly between two centroids",
-}
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the author says beside the fitted object: the arguments of `from_estimator`."""
+    """What the author gives beside the fitted object: the arguments of `from_estimator`."""
 
     name: str
     version: int
     predictors: Sequence[Mapping[str, Any]]
     documents: Sequence[Mapping[str, Any]]
+    own: Own
     at: Times | None = None
     clusters: Clusters | None = None
     inputs: Sequence[str] | None = None
+    allow: Sequence[str] = ()
     description: str = ""
+
+
+class Became(NamedTuple):
+    """A class, component or band of the fitted object, the cluster that it became, and how many documents are in it."""
+
+    label: str
+    cluster_id: int
+    name: str
+    n_documents: int
 
 
 @dataclass(frozen=True, repr=False)
 class ModelFile:
-    """A model file, proven to reproduce what the fitted object says.
+    """A model file, proven to reproduce what the fitted object says. `print` shows which class became which cluster.
 
     Attributes:
         definition: the file's JSON object.
         model: as a worker loads it.
         n_verified: documents for which both said the same.
+        proven_by: the author's own numbers that the file reproduces: x, probabilities, clusters_of. Empty: unproven.
+        classes: what became of the fitted object's classes, in the order of the file's clusters.
+        notes: what was done that the author may not expect.
     """
 
     definition: dict[str, Any]
     model: Model
     n_verified: int
+    proven_by: tuple[str, ...] = ()
+    classes: tuple[Became, ...] = ()
+    notes: tuple[str, ...] = field(default=())
 
     def __repr__(self) -> str:
-        model = self.model
+        model, n = self.model, counted(self.n_verified, "document")
+        proof = f"verified on {n} against your {', '.join(self.proven_by)}"
         return (
-            f"<ModelFile {model.label}: {model.scorer.type} over {len(model.inputs)} columns, {len(model.clusters)} "
-            f"clusters, {len(model.examples)} examples, verified on {self.n_verified} documents>"
+            f"<ModelFile {model.label}: {model.scorer.type} over {counted(len(model.inputs), 'column')}, "
+            f"{counted(len(model.clusters), 'cluster')}, {counted(len(model.examples), 'example')}, "
+            f"{proof if self.proven_by else f'{n}, unproven against your own numbers'}>"
         )
 
+    def __str__(self) -> str:
+        rows = [(became.label, f"{became.cluster_id} {became.name}", became.n_documents) for became in self.classes]
+        label_width = max((len(label) for label, _, _ in rows), default=0)
+        width = max((len(cluster) for _, cluster, _ in rows), default=0)
+        lines = [
+            f"  {label:<{label_width}} → {cluster:<{width}}  {n:>9,}  {n / self.n_verified:6.1%}"
+            for label, cluster, n in rows
+        ]
+        return "\n".join([repr(self), *lines, *(f"  {note}" for note in self.notes)])
+
+    _repr_html_ = html_of
+
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write it as JSON, whole or not at all; returns the path. Raises OSError."""
+        """Write it as JSON, whole or not at all. Returns the path. Raises OSError."""
         target = Path(path)
         data = orjson.dumps(self.definition, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         descriptor, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
@@ -92,47 +135,122 @@ def as_json(value: Any, where: str, problems: list[str]) -> Any:
     try:
         return orjson.loads(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
     except (TypeError, ValueError) as error:
-        problems.append(f"{where}: expected what JSON can hold, found another: {error}")
+        problems.append(f"{where}: expected what JSON can hold, found something else: {error}")
         return None
 
 
-def build(
-    request: Request, raw: Raw | None, fitted: Fitted | None, judge: Judge | None, problems: list[str]
-) -> ModelFile:
+def build(request: Request, subject: Subject | None, raw: Raw | None, problems: list[str]) -> ModelFile:
     """Return the model file.
 
     Args:
-        raw, fitted, judge: None where the problems already noted forbid it; the rest is checked all the same.
+        subject: None if problems already noted rule it out. The rest is checked all the same.
+        raw: the predictors; None if something is wrong with them.
 
     Raises:
         ExportError: with the problems noted and all that are found here.
     """
-    documents = as_json(list(request.documents), "documents", problems) or []
+    documents = as_json(request.documents, "documents", problems) or []
     problems += [f"documents[{i}]: expected an object" for i, one in enumerate(documents) if not isinstance(one, dict)]
-    if not len(request.documents):
+    if not request.documents and not any(problem.startswith("documents: ") for problem in problems):
         problems.append("documents: expected some, found none. Use: a dozen members of each cluster, if you can")
+    problems += check_allowed(request.allow, raw) if raw else []
     at_ms = _times(request.at, len(request.documents), raw.moving if raw else (), problems)
     definition: dict[str, Any] = {"format": FORMAT, "name": request.name, "version": request.version}
     definition["description"] = request.description
     order: list[int] = []
-    if fitted is not None:
+    if subject is not None:
+        fitted = subject.fitted
+        problems += check_imputers(fitted.columns) if request.own.x is None else []
         definition["predictors"], inputs = emit(fitted.columns)
-        clusters, order = _clusters(request.clusters, fitted, problems)
-        definition |= {"model": {**fitted.in_order(order), "inputs": inputs}, "clusters": clusters}
+        clusters, order = name_clusters(request.clusters, fitted, problems)
+        definition["model"] = {**fitted.in_order(order), "inputs": inputs}
+        if clusters:
+            definition["clusters"] = clusters
     definition = as_json(definition, "name, version, description, clusters", problems) or {}
     model = _parse(definition, problems)
-    if problems or model is None or fitted is None or judge is None:
+    if problems or model is None or subject is None:
         raise ExportError(problems)
-    examples = _examples(documents, at_ms, fitted, order, model, judge)
-    definition["examples"] = [examples[i] for i in _chosen([example["cluster"] for example in examples])]
+    x = subject.raw.evaluate(documents, at_ms)
+    inputs_x = evaluate(compile_columns(model), documents, at_ms)
+    numbers = OwnNumbers(request.own, subject, documents, at_ms, x)
+    suspicious = check_documents(subject.raw, subject.fitted.columns, inputs_x, documents, at_ms, request.allow)
+    _raise_if(suspicious + numbers.check_x())
+    said = _said(subject, x)
+    _raise_if(numbers.check_probabilities(said))
+    said = numbers.settled(said)
+    notes = _move_thresholds(definition, subject.fitted, said, order, numbers.is_single)
+    model = parse(definition)
+    scores = model.scorer.score_many(inputs_x)
+    _raise_if(check_fitted(model, scores, said, order))
+    _raise_if(numbers.check_clusters(model, scores.index, order))
+    clusters_of = [model.clusters[i].id for i in scores.index.tolist()]
+    p = in_file_order(said.probabilities, order)
+    definition["examples"] = [
+        {"document": documents[i], "at": format_ms(at_ms[i])}
+        | ({} if p is None else {"probability": p[i].tolist()})
+        | {"cluster": clusters_of[i]}
+        for i in _chosen(clusters_of)
+    ]
     model = _parse(definition, problems)
     if model is None:
         raise ExportError(problems)
-    return ModelFile(definition, model, len(documents))
+    became = _became(model, subject.fitted, order, Counter(clusters_of))
+    return ModelFile(definition, model, len(documents), request.own.given, became, tuple(notes))
+
+
+def _raise_if(problems: list[str]) -> None:
+    if problems:
+        raise ExportError(problems)
+
+
+def _said(subject: Subject, x: Any) -> Said:
+    """Return what the fitted object says of the documents. Raises ExportError: nothing, of one of them."""
+    try:
+        said = ask(subject, x)
+    except (ValueError, TypeError) as error:
+        first_line = str(error).split("\n")[0]
+        raise ExportError([f"documents: the fitted object refuses them: {first_line}"]) from error
+    if said.probabilities is not None and not (finite := np.isfinite(said.probabilities)).all():
+        row = int(np.argwhere(~finite)[0][0])
+        raise ExportError([f"documents[{row}]: the fitted object says nothing of it. Use: one with all predictors"])
+    return said
+
+
+def _move_thresholds(
+    definition: dict[str, Any], fitted: Fitted, said: Said, order: Sequence[int], is_single: bool
+) -> list[str]:
+    """Move thresholds that are a document's probability into the gap beside it. Returns a note for each."""
+    if fitted.model["type"] != "logistic":
+        return []
+    model = definition["model"]
+    index = said.index if list(order) == sorted(order) else 1 - said.index
+    before = model["thresholds"]
+    tolerance = SINGLE_TOLERANCE if is_single else TOLERANCE
+    model["thresholds"] = moved(before, in_file_order(said.probabilities, order), index, tolerance)
+    return [
+        f"threshold {t} is the probability of a document: moved to {new}, into the gap beside it"
+        for t, new in zip(before, model["thresholds"], strict=True)
+        if t != new
+    ]
+
+
+def _became(model: Model, fitted: Fitted, order: Sequence[int], n_of: Mapping[int, int]) -> tuple[Became, ...]:
+    """Return what became of the classes, components or bands."""
+    if fitted.labels is not None:
+        labels = [label_text(fitted.labels[i]) for i in order]
+    else:
+        inside = [f"{t:.4g}" for t in model.definition["model"]["thresholds"]]
+        below, above = ("≤", "<") if fitted.rule == ">" else ("<", "≤")
+        edges = [f"p {below} {t}" for t in inside]
+        labels = [f"{t} {above} {edge}" if t else edge for t, edge in zip(["", *inside], [*edges, "p"], strict=True)]
+    return tuple(
+        Became(label, cluster.id, cluster.name, n_of.get(cluster.id, 0))
+        for label, cluster in zip(labels, model.clusters, strict=True)
+    )
 
 
 def _parse(definition: dict[str, Any], problems: list[str]) -> Model | None:
-    """Return the model of a file; problems of what isn't in it yet are an echo of others, and left out."""
+    """Return the model of a file. Problems of what isn't in it yet only echo others, so they are left out."""
     try:
         return parse(definition)
     except ModelFileError as error:
@@ -148,91 +266,14 @@ def _parse(definition: dict[str, Any], problems: list[str]) -> Model | None:
 def _times(at: Times | None, n: int, moving: Sequence[str], problems: list[str]) -> list[int]:
     if at is None and not moving:
         return [0] * n  # nothing depends on it
-    listed = [at] * n if at is None or isinstance(at, (str, int)) else list(at)
-    times = [parse_ms(value) for value in listed]
     if at is None:
         problems.append(f"at: {', '.join(moving)} depend on time. Use: at=…, the time of scoring, ISO 8601 or ms")
-    elif len(times) != n or any(time is None for time in times):
-        problems.append(f"at: expected a time, ISO 8601 or ms, or one for each of the {n} documents")
-    return [time or 0 for time in times]
-
-
-def _clusters(clusters: Clusters | None, fitted: Fitted, problems: list[str]) -> tuple[list[Any], list[int]]:
-    """Return (the file's clusters; which of the fitted object's stands at each place).
-
-    Names are the author's, else the classes'. Ids are the author's, who may sort k-means' clusters by them, else the
-    classes where these are whole numbers from 0, else 0, 1, 2 …
-    """
-    classes, n = fitted.classes, fitted.n_clusters
-    order = list(range(n))
-    if clusters is None and classes is None:
-        problems.append(f"clusters: expected {n} names, one for each band between thresholds, found none")
-        return [], order
-    whole = _whole_numbers(classes or ())
-    named = list(map(str, whole or classes or ())) if clusters is None else list(clusters)
-    if len(named) != n:
-        problems.append(f"clusters: expected {n}, found {len(named)}")
-        return [], order
-    listed: list[dict[str, Any]] = [
-        dict(cluster) if isinstance(cluster, Mapping) else {"id": cluster_id, "name": cluster}
-        for cluster_id, cluster in zip(whole or order, named, strict=True)
-    ]
-    ids: list[Any] = [cluster.get("id") for cluster in listed]
-    if fitted.model["type"] != "logistic" and all(type(cluster_id) is int for cluster_id in ids):
-        order.sort(key=lambda i: ids[i])
-    return [listed[i] for i in order], order
-
-
-def _whole_numbers(classes: Sequence[Any]) -> list[int]:
-    """Return classes as ids, nothing if one can't be; scikit-learn takes no floats but whole ones."""
-    are_whole = all(type(c) in (int, float) and c >= 0 for c in classes)
-    return list(map(int, classes)) if are_whole else []
-
-
-def _examples(
-    documents: list[Any], at_ms: list[int], fitted: Fitted, order: list[int], model: Model, judge: Judge
-) -> list[dict[str, Any]]:
-    """Return an example of each document, the fitted object's output for it, which the model reproduces."""
-    try:
-        probabilities, predicted = judge(documents, at_ms)
-    except (ValueError, TypeError) as error:
-        first_line = str(error).split("\n")[0]
-        raise ExportError([f"documents: the fitted object refuses them: {first_line}"]) from error
-    if probabilities is not None and not (finite := np.isfinite(probabilities)).all():
-        row = int(np.argwhere(~finite)[0][0])
-        raise ExportError([f"documents[{row}]: the fitted object says nothing of it. Use: one with all predictors"])
-    examples = []
-    for i, document in enumerate(documents):
-        example: dict[str, Any] = {"document": document, "at": format_ms(at_ms[i])}
-        if fitted.model["type"] == "logistic":
-            example["probability"] = float(probabilities[i])
-        elif probabilities is not None:
-            example["probability"] = [float(probabilities[i][j]) for j in order]
-        if predicted is None:
-            index = sum(threshold < example["probability"] for threshold in fitted.model["thresholds"])
-        else:
-            index = order.index((fitted.classes or []).index(predicted[i]))
-        examples.append(example | {"cluster": model.clusters[index].id})
-    _verify(model, examples)
-    return examples
-
-
-def _verify(model: Model, examples: list[dict[str, Any]]) -> None:
-    unread: list[Problem] = []
-    parsed = parse_examples(Node(examples, "documents", unread), None, None)
-    found = verify(replace(model, examples=parsed)) + unread
-    if found:
-        shown = [str(problem).replace("examples[", "documents[", 1) for problem in found[:_MAX_SHOWN]]
-        advice = _IF_IT_DIFFERS.get(model.scorer.type, "scikit-learn's own classes, not ones derived from them")
-        n = len({problem.path.split(".")[0] for problem in found})
-        first = (
-            f"{n} of {len(examples)} documents: the file computes other numbers than the fitted object. Use: {advice}"
-        )
-        raise ExportError([first, *shown])
+        return [0] * n
+    return read_times(at, n, problems)
 
 
 def _chosen(clusters: Sequence[int]) -> list[int]:
-    """Return which examples travel in the file: the first ones of each cluster in turn."""
+    """Return the examples that travel in the file: the first ones of each cluster, in turn."""
     seen: Counter[int] = Counter()
     ranks = []
     for i, cluster in enumerate(clusters):

@@ -8,10 +8,17 @@ from typing import Any
 import numpy as np
 import orjson
 
-from models.export.columns import ExportError
-from models.export.file import Clusters, ModelFile, Request, Times, as_json, build
-from models.export.raw import read
-from models.export.terms import by_terms
+from memberstream.models.export.bands import Asked, Thresholds
+from memberstream.models.export.columns import ExportError
+from memberstream.models.export.file import ModelFile, Request, Times, as_json, build
+from memberstream.models.export.naming import Clusters
+from memberstream.models.export.own import Own
+from memberstream.models.export.proof import Subject
+from memberstream.models.export.raw import read
+from memberstream.models.export.terms import by_terms, named_in
+from memberstream.models.scorer import ThresholdRule
+from memberstream.models.training.given import listed
+from memberstream.models.wording import counted
 
 
 def from_r_glm(
@@ -21,24 +28,31 @@ def from_r_glm(
     version: int,
     predictors: Sequence[Mapping[str, Any]],
     documents: Sequence[Mapping[str, Any]],
+    x: Any = None,
+    clusters_of: Any = None,
     at: Times | None = None,
     clusters: Clusters | None = None,
-    thresholds: Sequence[float] | None = None,
+    thresholds: Thresholds | None = None,
+    threshold_rule: ThresholdRule = ">=",
+    allow: str | Sequence[str] = (),
     description: str = "",
 ) -> ModelFile:
     """Return R's logistic regression as a model file.
 
+    What isn't listed here is as for `from_estimator`. Predictors have the names of R's variables.
+
     Args:
-        source: the JSON that R wrote: `family`, `link`, `coefficients` (term → number), `xlevels` (factor → levels) and
-            `probabilities`, what R's `predict` says of the documents, in their order. A number may be a text, which
-            keeps all 17 digits.
-        Others: as for `from_estimator`; predictors have the names that the variables have in R.
+        source: the JSON that R wrote: `family`, `link`, `outcome` (the outcome's levels if it is a factor), then
+            `coefficients` (term → number), `xlevels` (factor → levels) and `probabilities`. These are what R's
+            `predict` says about the members, in the order of their documents: your own numbers. A number may be a text,
+            which keeps all 17 digits.
+        x: the members' predictors as R had them, a table by their names.
 
     Raises:
         ExportError: as `from_estimator`.
     """
     problems: list[str] = []
-    found = _decoded(source)
+    found, documents = _decoded(source), listed(documents, "documents", problems)
     for key, expected in (("family", ("binomial", "quasibinomial")), ("link", ("logit",))):
         if found.get(key) not in expected:
             problems.append(
@@ -54,30 +68,52 @@ def from_r_glm(
         _number(v, f"probabilities[{i}]", problems) for i, v in enumerate(_listed(found.get("probabilities", [])))
     ]
     if len(stated) != len(documents):
-        problems.append(f"probabilities: expected one for each of the {len(documents)} documents, found {len(stated)}")
-    predictors = as_json(list(predictors), "predictors", problems) or []
+        problems.append(
+            f"probabilities: expected one for each of {counted(len(documents), 'document')}, found {len(stated)}"
+        )
+    predictors = as_json(listed(predictors, "predictors", problems), "predictors", problems) or []
     raw = read(predictors, problems)
-    left = (
-        None if problems or raw is None else by_terms(coefficients, levels, raw.columns, [0, 1], thresholds, problems)
-    )
-    request = Request(name, version, predictors, documents, at, clusters, None, description)
-    return build(request, raw, left, lambda documents, at_ms: (np.array(stated), None), problems)
+    classes = _outcome(found, problems)
+    left = None
+    if raw and not problems:
+        left = by_terms(coefficients, levels, raw.columns, classes, Asked(thresholds, threshold_rule), problems)
+    own, allow = Own(x, stated or None, clusters_of), [allow] if isinstance(allow, str) else allow
+    request = Request(name, version, predictors, documents, own, at, clusters, None, allow, description)
+    subject = None
+    if raw and left:
+        p = np.array(stated)
+        used = named_in([*coefficients, *levels], raw)
+        subject = Subject(raw, used, lambda _: (1.0 - p if left.is_turned else p, None), left, is_here=False)
+    return build(request, subject, raw, problems)
+
+
+def _outcome(found: dict[str, Any], problems: list[str]) -> list[Any]:
+    """Return the two outcomes. R gives the probability of a factor's second level, whatever it is called."""
+    if "outcome" not in found:
+        problems.append(
+            "outcome: expected the levels of the outcome, which say whose probability it is, found none. Use: the "
+            "lines of R in docs/export.md"
+        )
+    levels = _listed(found.get("outcome") or [])
+    if len(levels) not in (0, 2):
+        problems.append(f"outcome: expected two levels, found {len(levels)}. Use: a factor of two levels")
+    return levels if len(levels) == 2 else [0, 1]
 
 
 def _decoded(source: str | bytes) -> dict[str, Any]:
     try:
         found = orjson.loads(source)
     except ValueError as error:
-        raise ExportError([f"source: expected the JSON that R wrote, found another: {error}"]) from None
+        raise ExportError([f"source: expected the JSON that R wrote, found something else: {error}"]) from None
     if not isinstance(found, dict):
-        raise ExportError(["source: expected an object with coefficients and probabilities, found another"])
+        raise ExportError(["source: expected an object with coefficients and probabilities, found another value"])
     return found
 
 
 def _object(found: dict[str, Any], key: str, problems: list[str]) -> dict[str, Any]:
     if isinstance(value := found.get(key), dict):
         return value
-    problems.append(f"{key}: expected an object of term → number, found another")
+    problems.append(f"{key}: expected an object of term → number, found another value")
     return {}
 
 

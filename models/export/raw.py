@@ -1,9 +1,9 @@
-"""The author's predictors: the columns that a fitted object gets, as definitions and as numbers of documents.
+"""The author's predictors: the columns that a fitted object gets, as definitions and as numbers for documents.
 
-They are written as in a model file, but for two things that a pipeline may say in their place: `missing` may be left to
-a SimpleImputer, and `"type": "text"` announces a column of categories for a OneHotEncoder.
+They are written as in a model file, except for two things that the pipeline does: a SimpleImputer may fill `missing`,
+and `"type": "text"` announces a column of categories for a OneHotEncoder.
 
-Law: the matrix made here from documents is the one that training makes of them (models/training/columns.py).
+Law: the matrix made here from documents is the one that training makes from them (models/training/columns.py).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from models.export.columns import Column, Definition, label
-from models.predictor import Combination, moves
-from models.problems import Problem
-from models.training.columns import Columns, compile_parsed, is_text, parse_raw
-from models.training.matrix import by_name, evaluate
+from memberstream.models.export.columns import Column, Definition, label
+from memberstream.models.predictor import Combination, Predictor, moves
+from memberstream.models.problems import Problem
+from memberstream.models.training.columns import Columns, compile_parsed, is_text, parse_raw
+from memberstream.models.training.matrix import by_name, evaluate
 
 _NO_SOURCE = ("name", "type", "missing", "transforms", "ratio", "product")
 
@@ -30,25 +30,34 @@ class Raw:
     Attributes:
         columns: column name → column, of all predictors in their order.
         moving: names of those that change as time passes.
+        parsed: the predictors as the core reads them.
         training: the same columns as training computes them.
     """
 
     columns: dict[str, Column]
     moving: tuple[str, ...]
+    parsed: tuple[Predictor, ...]
     training: Columns
 
-    def values(self, documents: Sequence[Any], at_ms: Sequence[int]) -> dict[str, Any]:
-        """Return column name → its value for each document: a float or a text, NaN where it is missing."""
-        return by_name(evaluate(self.training, documents, at_ms), self.training.names)
+    def evaluate(self, documents: Sequence[Any], at_ms: Sequence[int]) -> Any:
+        """Return (n, n_columns), all columns in their order: floats; objects if there are texts."""
+        return evaluate(self.training, documents, at_ms)
 
-    def matrix(
-        self, documents: Sequence[Any], at_ms: Sequence[int], inputs: Sequence[str], names: Sequence[str] | None
-    ) -> Any:
-        """Return the training matrix of documents, (n, n_inputs).
+    def values(self, x: Any) -> dict[str, Any]:
+        """Return column name → its values in such a matrix: floats or texts, NaN where it is missing."""
+        return by_name(x, self.training.names)
+
+    def contradicted(self, names: Sequence[str], inputs: Sequence[str]) -> tuple[str, str] | None:
+        """Return (name of a fitted column, the column that inputs puts in its place) if another one has that name."""
+        pairs = zip(names, inputs, strict=True)
+        return next(((name, chosen) for name, chosen in pairs if name != chosen and name in self.columns), None)
+
+    def matrix(self, x: Any, inputs: Sequence[str], names: Sequence[str] | None) -> Any:
+        """Return the matrix that a fitted object gets, (n, n_inputs), of one with all columns.
 
         Floats; objects if there are texts; a DataFrame with these names if the object was fitted on one.
         """
-        x = evaluate(self.training, documents, at_ms).take([self.training.names.index(n) for n in inputs], axis=1)
+        x = x.take([self.training.names.index(n) for n in inputs], axis=1)
         if names is not None:
             import pandas
 
@@ -89,4 +98,4 @@ def read(predictors: Sequence[Mapping[str, Any]], problems: list[str]) -> Raw | 
             }
         else:
             columns[predictor.name] = Column(definition)
-    return Raw(columns, tuple(sorted(moving)), compile_parsed(predictors, parsed))
+    return Raw(columns, tuple(sorted(moving)), parsed, compile_parsed(predictors, parsed))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,69 +11,90 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.mixture import GaussianMixture
 
-from models.export.columns import Column
+from memberstream.models.export.bands import Asked, Bands, read_bands, turned
+from memberstream.models.export.columns import Column
+from memberstream.models.export.instead import DEFAULT_ESTIMATOR, ESTIMATORS
+from memberstream.models.scorer import ThresholdRule
 
 _PER_CLUSTER = ("coef", "intercept", "centroids", "weights", "means", "precisions_cholesky")
-_SUPPORTED = "LogisticRegression, KMeans, MiniBatchKMeans or GaussianMixture"
-_INSTEAD = {
-    "OneVsRestClassifier": "LogisticRegression, which tells more than two classes apart by itself",
-    "OneVsOneClassifier": "LogisticRegression, which tells more than two classes apart by itself",
-    "CalibratedClassifierCV": "the LogisticRegression itself, whose probabilities need no calibration as a rule",
-    "FixedThresholdClassifier": "its estimator_, and thresholds=[…]",
-    "TunedThresholdClassifierCV": "its estimator_, and thresholds=[its best_threshold_]",
-    "GridSearchCV": "its best_estimator_",
-    "RandomizedSearchCV": "its best_estimator_",
-    "SGDClassifier": 'LogisticRegression; solver="saga" is the one for many rows',
-    "BayesianGaussianMixture": "GaussianMixture",
-    "BisectingKMeans": "KMeans",
-}
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What is left of an estimator.
+    """A fitted estimator, as a model file's scorer.
 
     Attributes:
         model: the model file's `model`, without `inputs`.
         columns: its inputs, in the order of the parameters.
-        classes: the fitted object's labels in the order of its parameters; None for bands of a probability.
-        n_clusters: how many clusters it tells apart.
+        labels: what the fitted object calls its clusters, in the order of the parameters: classes or the numbers of
+            components. None: the clusters are bands of a probability.
+        classes: of a classifier; of a binary one the probability is that of the second.
+        n_clusters: how many clusters it has.
+        are_components: whether the labels are numbers that the fit has given to components.
+        is_turned: whether these classes stand in another order than the fitted object's own.
+        by_predict: whether the fitted object's own predict gives the clusters.
+        is_single: whether it was fitted in single precision.
     """
 
     model: dict[str, Any]
     columns: list[Column]
-    classes: list[Any] | None
+    labels: list[Any] | None
+    classes: list[Any]
     n_clusters: int
+    are_components: bool = False
+    is_turned: bool = False
+    by_predict: bool = True
+    is_single: bool = False
+
+    @property
+    def rule(self) -> str:
+        """Whether a probability passes a threshold that it equals."""
+        return str(self.model.get("threshold_rule", ">"))
 
     def in_order(self, order: Sequence[int]) -> dict[str, Any]:
-        """Return `model` with its clusters in another order: first the one that stood at order[0]."""
+        """Return `model` with its clusters in another order: the one that stood at order[0] comes first."""
         if self.model["type"] == "logistic":
-            return self.model
+            return self.model if list(order) == sorted(order) else _turned(self.model)
         per_cluster = set(_PER_CLUSTER)
         if self.model.get("covariance_type") == "tied":
             per_cluster.remove("precisions_cholesky")
         return {k: [value[i] for i in order] if k in per_cluster else value for k, value in self.model.items()}
 
 
-def of_estimator(
-    estimator: Any, columns: Sequence[Column], thresholds: Sequence[float] | None, problems: list[str]
-) -> Fitted | None:
-    """Return what is left of a fitted estimator; None, and a problem noted, if it can't be represented."""
+def _turned(model: dict[str, Any]) -> dict[str, Any]:
+    """Return a binary logistic of the other class's probability, with the same clusters in the other order."""
+    thresholds, rule = turned(model["thresholds"], model.get("threshold_rule", ">"))
+    coef = [-c for c in model["coef"]]
+    return _logistic_model(coef, -model["intercept"], thresholds, rule)
+
+
+def _logistic_model(
+    coef: list[float], intercept: float, thresholds: list[float], rule: ThresholdRule
+) -> dict[str, Any]:
+    model = {"type": "logistic", "coef": coef, "intercept": float(intercept), "thresholds": thresholds}
+    # Workers older than the field refuse it, so it isn't written where it says what they do anyway.
+    return model if rule == ">" else model | {"threshold_rule": rule}
+
+
+def of_estimator(estimator: Any, columns: Sequence[Column], asked: Asked | Bands, problems: list[str]) -> Fitted | None:
+    """Return a fitted estimator as a scorer. If it can't be represented: None, and the problem is noted."""
     name = type(estimator).__name__
     if isinstance(estimator, (LogisticRegression, LogisticRegressionCV)):
-        return _logistic_regression(estimator, columns, thresholds, problems)
-    if thresholds is not None:
+        return _logistic_regression(estimator, columns, asked, problems)
+    if asked.thresholds is not None:
         problems.append(f"{name}: thresholds are for a binary logistic model. Use: no thresholds")
     if isinstance(estimator, (KMeans, MiniBatchKMeans)):
         return _kmeans(estimator, columns, problems)
     if isinstance(estimator, GaussianMixture):
         return _gaussian_mixture(estimator, columns, problems)
-    problems.append(f"{name} can't be represented. Use: {_INSTEAD.get(name, _SUPPORTED)}")
+    why, instead = ESTIMATORS.get(name, DEFAULT_ESTIMATOR)
+    problems.append(f"{name} can't be represented: {why}. Use: {instead}")
     return None
 
 
 def linear(columns: Sequence[Column], coef: Any, intercept: Any) -> tuple[list[Column], Any, Any]:
-    """Return (columns, coef, intercept) with constants, scaled categories and columns that come twice taken in.
+    """Return (columns, coef, intercept). Constants, scaled categories, components and repeated columns are taken into
+    them.
 
     Args:
         coef: (n_classes, n_columns); intercept: (n_classes,).
@@ -81,36 +102,58 @@ def linear(columns: Sequence[Column], coef: Any, intercept: Any) -> tuple[list[C
     intercept = np.array(intercept, dtype=np.float64)
     kept: dict[tuple[bytes, Any], Column] = {}
     weights: dict[tuple[bytes, Any], Any] = {}
-    for column, weight in zip(columns, np.array(coef, dtype=np.float64).T, strict=True):
+
+    def spread(column: Column, weight: Any) -> None:
+        nonlocal intercept
         weight = weight / column.sd
         intercept = intercept - weight * column.mean
-        if column.definition is None:
+        for part, share in column.terms:
+            spread(part, weight * share)
+        if column.is_constant:
             intercept = intercept + weight
-        else:
+        elif column.definition is not None:
             key = column.definition.key, column.category
             weights[key] = weights[key] + weight if key in weights else weight
             kept[key] = column
+
+    for column, weight in zip(columns, np.array(coef, dtype=np.float64).T, strict=True):
+        spread(column, weight)
     matrix = np.array(list(weights.values())).reshape(len(kept), len(intercept)).T
     return list(kept.values()), matrix, intercept
 
 
 def logistic(
-    columns: list[Column], coef: Any, intercept: float, thresholds: Sequence[float] | None, classes: list[Any]
-) -> Fitted:
-    """Return a binary logistic of the second class' probability, cut at the thresholds (None: at one half)."""
-    bands = [0.5] if thresholds is None else list(map(float, thresholds))
-    model = {"type": "logistic", "coef": coef.tolist(), "intercept": float(intercept), "thresholds": bands}
-    return Fitted(model, columns, classes if bands == [0.5] else None, len(bands) + 1)
+    columns: list[Column],
+    coef: Any,
+    intercept: float,
+    classes: list[Any],
+    asked: Asked | Bands,
+    problems: list[str],
+) -> Fitted | None:
+    """Return a binary logistic of the second class's probability, cut where the author or a classifier cuts it."""
+    bands = asked if isinstance(asked, Bands) else read_bands(asked, classes, problems)
+    if bands is None:
+        return None
+    model, second = _logistic_model(coef.tolist(), intercept, bands.thresholds, bands.rule), classes[1]
+    n_clusters = len(bands.thresholds) + 1
+    if bands.of == classes[0] and n_clusters == 2:  # the same two clusters, by the second class's probability
+        thresholds, rule = turned(bands.thresholds, bands.rule)
+        model = _logistic_model(coef.tolist(), intercept, thresholds, rule)
+    elif bands.of == classes[0]:
+        model = _logistic_model((-coef).tolist(), -intercept, bands.thresholds, bands.rule)
+        classes = classes[::-1]
+    labels, is_turned = (classes if n_clusters == 2 else None), bands.of == classes[1] != second
+    return Fitted(model, columns, labels, classes, n_clusters, is_turned=is_turned, by_predict=bands.by_predict)
 
 
 def multinomial(columns: list[Column], coef: Any, intercept: Any, classes: list[Any]) -> Fitted:
     """Return a softmax over classes."""
     model = {"type": "multinomial", "coef": coef.tolist(), "intercept": intercept.tolist()}
-    return Fitted(model, columns, classes, len(classes))
+    return Fitted(model, columns, classes, classes, len(classes))
 
 
 def _logistic_regression(
-    estimator: Any, columns: Sequence[Column], thresholds: Sequence[float] | None, problems: list[str]
+    estimator: Any, columns: Sequence[Column], asked: Asked | Bands, problems: list[str]
 ) -> Fitted | None:
     name = type(estimator).__name__
     kept, coef, intercept = linear(columns, estimator.coef_, estimator.intercept_)
@@ -123,8 +166,9 @@ def _logistic_regression(
         )
         return None
     if is_binary:
-        return logistic(kept, coef[0], intercept[0], thresholds, classes)
-    if thresholds is not None:
+        found = logistic(kept, coef[0], intercept[0], classes, asked, problems)
+        return None if found is None else replace(found, is_single=estimator.coef_.dtype != np.float64)
+    if asked.thresholds is not None:
         problems.append(f"{name}: thresholds cut one probability, this model has {len(classes)}. Use: no thresholds")
     return multinomial(kept, coef, intercept, classes)
 
@@ -132,24 +176,47 @@ def _logistic_regression(
 def _kmeans(estimator: Any, columns: Sequence[Column], problems: list[str]) -> Fitted | None:
     name, centroids = type(estimator).__name__, estimator.cluster_centers_
     # A constant column is 1 in every centroid, too: it separates nothing.
-    kept = [i for i, column in enumerate(columns) if column.definition is not None]
+    kept = [i for i, column in enumerate(columns) if not column.is_constant]
     before = len(problems)
-    _check_space([columns[i] for i in kept], centroids, name, problems)
-    if any(columns[i].is_scaled for i in kept):
+    inner, centroids = [columns[i] for i in kept], centroids[:, kept]
+    _check_space(inner, centroids, name, problems)
+    if any(column.terms for column in inner):
+        inner, centroids = _before_rotation(inner, centroids, name, problems)
+    elif any(column.is_scaled for column in inner):
         problems.append(
             f"{name}: encoded columns are scaled. Use: the scaler on the numbers alone, in a ColumnTransformer"
         )
     if len(problems) > before:
         return None
-    model = {"type": "kmeans", "centroids": centroids[:, kept].tolist()}
-    return Fitted(model, [columns[i] for i in kept], list(range(len(centroids))), len(centroids))
+    model = {"type": "kmeans", "centroids": centroids.tolist()}
+    numbers = list(range(len(centroids)))
+    return Fitted(model, inner, numbers, [], len(numbers), are_components=True)
+
+
+def _before_rotation(
+    columns: Sequence[Column], centroids: Any, name: str, problems: list[str]
+) -> tuple[list[Column], Any]:
+    """Return (columns, centroids) in front of a PCA.
+
+    With z = W v + b and orthonormal rows of W, |v - Wᵀ(c - b)|² = |z - c|² + what is left of v outside of the
+    components. That is the same for each centroid c, so the nearest one stays the nearest.
+    """
+    inner, weights, start = linear(columns, np.eye(len(columns)), np.zeros(len(columns)))
+    if not np.allclose(weights @ weights.T, np.eye(len(columns)), rtol=0, atol=1e-9):
+        problems.append(
+            f"{name}: distances behind a rotation that is scaled. Use: whiten=False, no scaler behind it, no scaled "
+            "categories before it"
+        )
+    return inner, (centroids - start) @ weights
 
 
 def _gaussian_mixture(estimator: Any, columns: Sequence[Column], problems: list[str]) -> Fitted | None:
-    """Return a mixture over the columns unscaled; that changes all densities by one factor, so no responsibility."""
+    """Return a mixture over unscaled columns. That changes all densities by one factor, and no responsibility."""
     name, before = type(estimator).__name__, len(problems)
     _check_space(columns, estimator.means_, name, problems)
-    if any(column.definition is None for column in columns):
+    if any(column.terms for column in columns):
+        problems.append(f"{name}: behind a PCA its covariances are those of components. Use: no PCA; or KMeans")
+    if any(column.is_constant for column in columns):
         problems.append(f"{name}: a constant column. Use: PolynomialFeatures(include_bias=False)")
     if len(problems) > before:
         return None
@@ -166,14 +233,15 @@ def _gaussian_mixture(estimator: Any, columns: Sequence[Column], problems: list[
         "covariance_type": kind,
         "precisions_cholesky": factors.tolist(),
     }
-    n_clusters = len(model["weights"])
-    return Fitted(model, list(columns), list(range(n_clusters)), n_clusters)
+    numbers = list(range(len(model["weights"])))
+    return Fitted(model, list(columns), numbers, [], len(numbers), are_components=True)
 
 
 def _check_space(columns: Sequence[Column], centres: Any, name: str, problems: list[str]) -> None:
-    """Note what forbids the distance in the space of these columns."""
+    """Note why distances in the space of these columns can't be computed from a file."""
     if centres.dtype != np.float64:
         problems.append(f"{name}: fitted on {centres.dtype}. Use: float64, which is what documents hold")
+    columns = [column for column in columns if not column.terms]
     keys = [(column.definition and column.definition.key, column.category) for column in columns]
     twice = dict.fromkeys(column.hint for column, key in zip(columns, keys, strict=True) if keys.count(key) > 1)
     if twice:

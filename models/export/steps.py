@@ -1,9 +1,9 @@
-"""Fitted scikit-learn transformers, each as what it makes of columns.
+"""Fitted scikit-learn transformers: what each makes of columns.
 
-Attributes and formulas are those of scikit-learn 1.7 and later. A step gets the columns of its input in their order and
-returns those of its output in theirs; what it can't do exactly it notes as a problem, and goes on.
+Attributes and formulas are those of scikit-learn 1.7 and later. A step gets the columns of its input and returns those
+of its output, each in their order. What it can't represent exactly it notes as a problem, and goes on.
 
-Law: what the step would refuse (a category never seen, a missing value) must have an answer that the author gave, too.
+Law: if the step would refuse a value (a category never seen, a missing value), the author must have said what happens.
 """
 
 from __future__ import annotations
@@ -15,13 +15,39 @@ from typing import Any
 
 import numpy as np
 from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.feature_selection import SelectorMixin
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, PolynomialFeatures, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    OneHotEncoder,
+    PolynomialFeatures,
+    RobustScaler,
+    StandardScaler,
+)
 
-from models.export.columns import Column, product
+from memberstream.models.export.columns import Column, product
+from memberstream.models.export.instead import STEPS as INSTEAD
+from memberstream.models.export.scalers import (
+    Columns,
+    max_abs_scaler,
+    min_max_scaler,
+    robust_scaler,
+    rotation,
+    standard_scaler,
+)
 
-Columns = list[Column]
+#: NumPy's functions, and the transforms that compute the same.
+_FUNCTIONS: dict[Any, tuple[Any, ...]] = {
+    np.log1p: ("log1p",),
+    np.log: ("log",),
+    np.sqrt: ("sqrt",),
+    np.log2: ("log", {"scale": {"mean": 0.0, "sd": math.log(2)}}),
+    np.log10: ("log", {"scale": {"mean": 0.0, "sd": math.log(10)}}),
+}
 
 
 def through(step: Any, columns: Columns, where: str, problems: list[str]) -> Columns:
@@ -32,14 +58,17 @@ def through(step: Any, columns: Columns, where: str, problems: list[str]) -> Col
     """
     if step is None or step in ("passthrough", "drop"):
         return [] if step == "drop" else columns
+    if hasattr(step, "fit_resample") and not hasattr(step, "transform"):
+        return columns  # imbalanced-learn's samplers act when the pipeline is fitted, not when it predicts
     n_in = getattr(step, "n_features_in_", len(columns))
     if n_in != len(columns):  # the echo of a step before it that can't be represented
         return columns
     for kind, handler in _HANDLERS.items():
         if isinstance(step, kind):
             return handler(step, columns, where, problems)
-    supported = ", ".join(kind.__name__ for kind in _HANDLERS)
-    problems.append(f"{where}: {type(step).__name__} can't be represented. Use: {supported}")
+    name = type(step).__name__
+    why, instead = INSTEAD.get(name, ("a model file has no such transform", ", ".join(k.__name__ for k in _HANDLERS)))
+    problems.append(f"{where}: {name} can't be represented: {why}. Use: {instead}")
     return columns
 
 
@@ -61,54 +90,17 @@ def _column_transformer(step: ColumnTransformer, columns: Columns, where: str, p
 
 
 def _indices(chosen: Any, names: list[str], n: int) -> list[int]:
-    """Return the positions that a ColumnTransformer's choice means: positions, names, a mask or a slice of either."""
+    """Return the positions that a ColumnTransformer has chosen by positions, names, a mask or a slice of either."""
     if isinstance(chosen, slice):
         start, stop = chosen.start, chosen.stop
-        if isinstance(start, str) or isinstance(stop, str):  # by names both ends count
+        if isinstance(start, str) or isinstance(stop, str):  # a slice by names includes both ends
             start = None if start is None else names.index(start)
             stop = None if stop is None else names.index(stop) + 1
         return list(range(n))[slice(start, stop, chosen.step)]
-    listed = list(chosen)
+    listed = [chosen] if np.ndim(chosen) == 0 else list(chosen)  # one by itself: its transformer gets one dimension
     if listed and all(isinstance(c, (bool, np.bool_)) for c in listed):
         return [i for i, is_chosen in enumerate(listed) if is_chosen]
     return [names.index(c) if isinstance(c, str) else int(c) % n for c in listed]
-
-
-def _affine(columns: Columns, means: Any, sds: Any, where: str, problems: list[str]) -> Columns:
-    """Return the columns as (v - mean) / sd."""
-    result: Columns = []
-    for column, mean, sd in zip(columns, map(float, means), map(float, sds), strict=True):
-        if column.definition is not None and column.definition.is_text and column.category is None:
-            problems.append(f"{where}: {column.definition.hint} is a text. Use: a OneHotEncoder before it")
-            result.append(column)
-        elif column.is_plain and column.definition is not None:
-            if (mean, sd) != (0.0, 1.0):
-                column = Column(column.definition.then({"scale": {"mean": mean, "sd": sd}}))
-            result.append(column)
-        else:
-            result.append(replace(column, mean=column.mean + column.sd * mean, sd=column.sd * sd))
-    return result
-
-
-def _standard_scaler(step: StandardScaler, columns: Columns, where: str, problems: list[str]) -> Columns:
-    n = len(columns)
-    means = step.mean_ if step.with_mean and step.mean_ is not None else np.zeros(n)
-    sds = step.scale_ if step.with_std and step.scale_ is not None else np.ones(n)
-    return _affine(columns, means, sds, where, problems)
-
-
-def _min_max_scaler(step: MinMaxScaler, columns: Columns, where: str, problems: list[str]) -> Columns:
-    """Return X * scale_ + min_ as (X - mean) / sd, with sd = 1 / scale_ and mean = -min_ / scale_."""
-    result = _affine(columns, -step.min_ / step.scale_, 1.0 / step.scale_, where, problems)
-    if not step.clip:
-        return result
-    low, high = map(float, step.feature_range)
-    if not all(column.is_plain for column in result):
-        problems.append(f"{where}: clip of encoded columns. Use: clip=False")
-        return result
-    return [
-        Column(column.definition.then({"clip": {"min": low, "max": high}})) for column in result if column.definition
-    ]
 
 
 def _simple_imputer(step: SimpleImputer, columns: Columns, where: str, problems: list[str]) -> Columns:
@@ -121,16 +113,16 @@ def _simple_imputer(step: SimpleImputer, columns: Columns, where: str, problems:
     result: Columns = []
     for column, value in zip(columns, step.statistics_.tolist(), strict=True):
         definition = column.definition
-        if definition is not None and definition.missing is not None:
-            result.append(column)  # there never is a missing value to impute
+        if _is_missing(value):
+            problems.append(f"{where}: {column.hint} had no value to learn from. Use: `missing` in its predictor")
+            result.append(column)
+        elif definition is not None and definition.is_never_missing:
+            result.append(replace(column, definition=replace(definition, unfilled=(where, value))))
         elif definition is None or column.category is not None or definition.transforms or definition.operands:
             problems.append(
                 f"{where}: imputes {column.hint}, which isn't as the document has it. Use: a SimpleImputer before all "
                 "other steps, or `missing` in the predictor"
             )
-            result.append(column)
-        elif _is_missing(value):
-            problems.append(f"{where}: {definition.hint} had no value to learn from. Use: `missing` in its predictor")
             result.append(column)
         else:
             result.append(Column(replace(definition, missing=value)))
@@ -140,13 +132,22 @@ def _simple_imputer(step: SimpleImputer, columns: Columns, where: str, problems:
 def _function(step: FunctionTransformer, columns: Columns, where: str, problems: list[str]) -> Columns:
     if step.func is None:
         return columns
-    if step.func is not np.log1p or step.kw_args:
-        problems.append(f"{where}: {getattr(step.func, '__name__', step.func)} can't be represented. Use: np.log1p")
+    name = getattr(step.func, "__name__", str(step.func))
+    transforms = None if step.kw_args else next((t for f, t in _FUNCTIONS.items() if f is step.func), None)
+    if transforms is None:
+        known = ", ".join(f"np.{function.__name__}" for function in _FUNCTIONS)
+        problems.append(
+            f"{where}: {name} can't be represented: what a function computes can't be read from it. Use: {known}; or "
+            "documents that hold the result"
+        )
         return columns
     if not all(column.is_plain for column in columns):
-        problems.append(f"{where}: log1p of encoded columns. Use: log1p of numbers alone, in a ColumnTransformer")
+        problems.append(f"{where}: {name} of encoded columns. Use: {name} of numbers alone, in a ColumnTransformer")
         return columns
-    return [Column(column.definition.then("log1p")) for column in columns if column.definition]
+    result = [column.definition for column in columns if column.definition]
+    for transform in transforms:
+        result = [definition.then(transform) for definition in result]
+    return [Column(definition) for definition in result]
 
 
 def _one_hot(step: OneHotEncoder, columns: Columns, where: str, problems: list[str]) -> Columns:
@@ -209,6 +210,10 @@ def _polynomial(step: PolynomialFeatures, columns: Columns, where: str, problems
     return result
 
 
+def _selection(step: Any, columns: Columns, where: str, problems: list[str]) -> Columns:
+    return [columns[i] for i in step.get_support(indices=True)]
+
+
 def _is_missing(value: Any) -> bool:
     """Return whether it is None, NaN or pandas.NA, which isn't even unequal to itself."""
     return value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and math.isnan(value))
@@ -217,10 +222,15 @@ def _is_missing(value: Any) -> bool:
 _HANDLERS: dict[type, Callable[[Any, Columns, str, list[str]], Columns]] = {
     Pipeline: _pipeline,
     ColumnTransformer: _column_transformer,
-    StandardScaler: _standard_scaler,
-    MinMaxScaler: _min_max_scaler,
+    StandardScaler: standard_scaler,
+    MinMaxScaler: min_max_scaler,
+    RobustScaler: robust_scaler,
+    MaxAbsScaler: max_abs_scaler,
+    PCA: rotation,
+    TruncatedSVD: rotation,
     OneHotEncoder: _one_hot,
     SimpleImputer: _simple_imputer,
     FunctionTransformer: _function,
     PolynomialFeatures: _polynomial,
+    SelectorMixin: _selection,
 }

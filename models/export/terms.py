@@ -1,22 +1,28 @@
-"""Linear models that are known by the names of their coefficients: R's, and statsmodels' with or without formulas.
+"""Linear models whose coefficients have names: R's, and those of statsmodels with or without formulas.
 
-A term is the name of a predictor, `log1p(name)`, `I(name^2)`, a product `a:b` of two of these, or a level of a factor.
-R writes a level `countryde` or `factor(tier)2`, patsy `C(country)[T.de]`. A factor's base level has no term: all its
-columns are 0, and so they are for a level that training has not seen.
+A term is the name of a predictor (patsy's `Q("name")`, too), `log1p(name)`, `log(name)`, `sqrt(name)`, `I(name^2)`, a
+product `a:b` of two of these, or a level of a factor. R writes a level as `countryde`, `factor(tier)2` or `activeTRUE`,
+patsy as `C(country)[T.de]` or `active[T.True]`. A factor's base level has no term: all columns of the factor are 0.
+They are 0, too, for a level that training hasn't seen.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from models.export.columns import Column, Definition, product
-from models.export.scorers import Fitted, linear, logistic, multinomial
+from memberstream.models.export.bands import Asked
+from memberstream.models.export.columns import Column, Definition, product
+from memberstream.models.export.own import Inputs
+from memberstream.models.export.raw import Raw
+from memberstream.models.export.scorers import Fitted, linear, logistic, multinomial
 
 INTERCEPTS = ("(Intercept)", "Intercept", "const")
-_LOG1P = re.compile(r"(?:np\.|numpy\.)?log1p\((.+)\)")
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
+_FUNCTION = re.compile(r"(?:np\.|numpy\.)?(log1p|log|sqrt)\((.+)\)")
+_QUOTED = re.compile(r"""Q\((["'])(.+?)\1\)""")
 _SQUARE = re.compile(r"I\((.+?)\s*(?:\^|\*\*)\s*2\)")
 _PATSY_LEVEL = re.compile(r"(?:C\()?([\w.-]+)(?:, Treatment.*)?\)?\[(?:T\.)?(.+)\]")
 _R_FACTOR = re.compile(r"(?:as\.)?factor\((.+)\)")
@@ -27,10 +33,10 @@ def by_terms(
     levels: Mapping[str, Sequence[str]],
     columns: Mapping[str, Column],
     classes: list[Any],
-    thresholds: Sequence[float] | None,
+    asked: Asked,
     problems: list[str],
 ) -> Fitted | None:
-    """Return what is left of a logistic model; None, and every problem noted, if a term can't be represented.
+    """Return a logistic model as a scorer. If a term can't be represented: None, and every problem is noted.
 
     Args:
         coefficients: term → one number (binary), or one for each class but the first.
@@ -40,6 +46,7 @@ def by_terms(
     predictors = {
         name: column.definition for name, column in columns.items() if column.definition and not column.category
     }
+    coefficients = {_QUOTED.sub(r"\2", term): numbers for term, numbers in coefficients.items()}
     terms = [term for term in coefficients if term not in INTERCEPTS]
     encoded = _levels(terms, levels, predictors)
     found: list[Column] = []
@@ -48,8 +55,8 @@ def by_terms(
         column = columns.get(term) or encoded.get(term) or (Column(number) if number else None)
         if column is None or column.definition is None or column.definition.is_text:
             problems.append(
-                f"{term}: isn't a term that can be represented. Use: a predictor's name, log1p(name), I(name^2), a:b "
-                f"of these, or a level of a factor; predictors are {', '.join(columns)}"
+                f"{term}: isn't a term that can be represented. Use: a predictor's name, log1p, log or sqrt of it, "
+                f"I(name^2), a:b of these, or a level of a factor; predictors are {', '.join(columns)}"
             )
         else:
             found.append(column)
@@ -60,7 +67,7 @@ def by_terms(
     intercept = [sum(float(coefficients[t][row]) for t in coefficients if t in INTERCEPTS) for row in range(n_rows)]
     if n_rows == 1:
         kept, weights, constant = linear(found, coef, intercept)
-        return logistic(kept, weights[0], constant[0], thresholds, classes)
+        return logistic(kept, weights[0], constant[0], classes, asked, problems)
     # the first class has no coefficients: its eta is 0
     return multinomial(*linear(found, [[0.0] * len(terms), *coef], [0.0, *intercept]), classes)
 
@@ -68,13 +75,15 @@ def by_terms(
 def _levels(
     terms: Sequence[str], levels: Mapping[str, Sequence[str]], predictors: Mapping[str, Definition]
 ) -> dict[str, Column]:
-    """Return the column of each term that is a level of a factor; the levels of one factor share a predictor."""
+    """Return the column of each term that is a level of a factor. The levels of one factor share a predictor."""
     found: dict[str, tuple[str, Any]] = {}
     for term in terms:
         for factor, its_levels in levels.items():
             if term.startswith(factor) and term[len(factor) :] in its_levels:
                 inner = _R_FACTOR.fullmatch(factor)
                 found[term] = (inner[1] if inner else factor, term[len(factor) :])
+        if term.endswith("TRUE") and term.removesuffix("TRUE") in predictors:
+            found[term] = (term.removesuffix("TRUE"), "TRUE")
         if (match := _PATSY_LEVEL.fullmatch(term)) and match[1] in predictors:
             found[term] = (match[1], match[2])
     columns = {}
@@ -89,9 +98,11 @@ def _levels(
 
 
 def _category(level: str, definition: Definition) -> str | float | None:
-    """Return a level as the predictor has it: a text or a number."""
+    """Return a level as it stands in the predictor: a text or a number."""
     if definition.is_text:
         return level
+    if level.lower() in ("true", "false"):
+        return float(level.lower() == "true")
     try:
         return float(level)
     except ValueError:
@@ -107,12 +118,20 @@ def _interaction(term: str, predictors: Mapping[str, Definition]) -> Definition 
 
 
 def _number(term: str, predictors: Mapping[str, Definition]) -> Definition | None:
-    """Return the definition of a term that is one number made of one predictor."""
+    """Return the definition of a term that is a number computed from one predictor."""
     term = term.strip()
     if term in predictors:
         return None if predictors[term].is_text else predictors[term]
-    if (match := _LOG1P.fullmatch(term)) and (inner := _number(match[1], predictors)):
-        return inner.then("log1p")
+    if (match := _FUNCTION.fullmatch(term)) and (inner := _number(match[2], predictors)):
+        return inner.then(match[1])
     if (match := _SQUARE.fullmatch(term)) and (inner := _number(match[1], predictors)):
         return product(inner, inner)
     return None
+
+
+def named_in(terms: Iterable[str], raw: Raw) -> Inputs:
+    """Return the predictors that occur in terms, as the columns of a table: a formula knows them by their names."""
+    words = {word for term in terms for word in _WORD.findall(term)}
+    words |= {word.removesuffix("TRUE") for word in words}  # R's logicals
+    columns: list[str | None] = [name for name in raw.columns if name in words]
+    return Inputs(columns, [str(name) for name in columns], are_named_only=True)

@@ -1,34 +1,35 @@
 """The columns of a training matrix: predictors as their author wrote them, or the inputs of a model.
 
 Laws:
-- Predictors are a model file's, with two liberties for those who fit: `"type": "text"` makes a column of texts, for an
-  encoder, and `missing` may be left to an imputer; such a gap is NaN.
-- Everything but a gap is the stream's number, bit for bit; a model's inputs are the stream's, scaled and all.
-- A row depends on its own document and time alone, however many are evaluated together.
+- Predictors are those of a model file, with two exceptions for fitting. `"type": "text"` makes a column of texts, for
+  an encoder. `missing` may be left out, for an imputer; a missing value is then a gap, NaN.
+- Every value that isn't a gap is the stream's number, bit for bit. A model's inputs are the stream's, scaling included.
+- A row depends only on its own document and time, however many are evaluated together.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from models.elements import Scratch, Shared
-from models.model import Model
-from models.plan import Plan
-from models.predictor import LIMIT, Combination, Predictor, compile_combination
-from models.predictor_file import EMPTY_IS_ZERO, parse_predictors
-from models.problems import Node, Problem
+from memberstream.models.elements import Scratch, Shared
+from memberstream.models.model import Model
+from memberstream.models.plan import Plan
+from memberstream.models.predictor import LIMIT, Combination, Predictor, compile_combination
+from memberstream.models.predictor_file import EMPTY_IS_ZERO, parse_predictors
+from memberstream.models.problems import Node, Problem
+from memberstream.models.training.given import listed
 
 Predictors = Sequence[Mapping[str, Any]]
 Fill = Callable[[Any, Sequence[Any], Sequence[int], Sequence[Scratch]], None]  # (matrix, documents, now_ms, scratches)
 
 
 class TrainingError(ValueError):
-    """Predictors, rows or events that no training matrix can be made of; lists every problem. Their author corrects
+    """Predictors, rows or events from which no training matrix can be made. Lists every problem. Their author corrects
     them."""
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -38,11 +39,22 @@ class TrainingError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns, compiled. `texts`: those of texts; with any the matrix holds objects."""
+    """The columns, compiled. `texts`: the columns of texts. If there are any, the matrix holds objects."""
 
     names: tuple[str, ...]
     texts: frozenset[str]
     evaluate_many: Callable[[Sequence[Any], Sequence[int]], Any]  # (documents, now_ms) → (n, n_columns)
+
+
+def in_hand(predictors: Iterable[Mapping[str, Any]] | Model) -> Predictors | Model:
+    """Return predictors that can be gone through more than once. Raises TrainingError: they aren't any."""
+    if isinstance(predictors, Model):
+        return predictors
+    problems: list[str] = []
+    found = listed(predictors, "predictors", problems)
+    if problems:
+        raise TrainingError(problems)
+    return found
 
 
 def compile_columns(predictors: Predictors | Model) -> Columns:
@@ -87,7 +99,7 @@ def is_text(written: Mapping[str, Any]) -> bool:
 
 
 def _completed(written: Any) -> Any:
-    """Return a predictor that the core reads: a text as categories, and something in place of a gap."""
+    """Return the predictor in a form that the core reads: a text as categories, and a stand-in for a gap."""
     if not isinstance(written, Mapping):
         return written
     completed = {key: value for key, value in written.items() if key != "type"}
@@ -99,7 +111,7 @@ def _completed(written: Any) -> Any:
 
 
 def _has_text_categories(written: Mapping[str, Any]) -> bool:
-    """Return whether it is encoded already, as texts: a missing one is no category."""
+    """Return whether it is encoded already, as texts. Then a missing value is no category."""
     match written.get("transforms"):
         case [*_, {"one_hot": [str(), *_]}]:
             return True
@@ -107,7 +119,7 @@ def _has_text_categories(written: Mapping[str, Any]) -> bool:
 
 
 def _check_gaps(root: Node, predictors: Predictors, parsed: Sequence[Predictor]) -> None:
-    """Note where a gap would be computed with: what comes out then depends on an imputer that isn't there yet."""
+    """Note where something would be computed from a gap: the result would depend on an imputer that isn't there yet."""
     gaps: set[str] = set()
     for i, (written, predictor) in enumerate(zip(predictors, parsed, strict=True)):
         source = predictor.source
@@ -121,7 +133,7 @@ def _check_gaps(root: Node, predictors: Predictors, parsed: Sequence[Predictor])
 
 
 def _has_gaps(written: Mapping[str, Any], predictor: Predictor) -> bool:
-    """Return whether a predictor leaves missing values open: it doesn't say, and they aren't 0 by themselves."""
+    """Return whether a predictor leaves open what a missing value becomes: it doesn't say, and the default isn't 0."""
     source = predictor.source
     kind = source.operation if isinstance(source, Combination) else getattr(source, "aggregate", None)
     return "missing" not in written and kind not in EMPTY_IS_ZERO and not _has_text_categories(written)
@@ -179,5 +191,5 @@ def _text_columns(written: Mapping[str, Any]) -> Callable[[list[Any]], list[Any]
 def _number_columns(written: Mapping[str, Any], predictor: Predictor) -> Callable[[list[Any]], list[Any]]:
     if not _has_gaps(written, predictor):
         return predictor.compile_transforms()
-    # Without transforms, so only what no column may hold is left to refuse (models/predictor.py).
+    # It has no transforms, so only values that no column may hold are refused (models/predictor.py).
     return lambda values: [v if v is not None and -LIMIT <= v <= LIMIT else math.nan for v in values]

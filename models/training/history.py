@@ -1,12 +1,12 @@
 """A history of change events, and rows of (member, as-of time) → the training matrix.
 
 Laws:
-- A row is what a worker would say that has consumed exactly the events that count at the row's time T, at `now` = T.
-- `by="event_time"`: an event counts from its own time on (`at`, else the record's timestamp): what had happened by T.
-  `by="arrival"`: from the record's timestamp on: what had reached the stream by T, late events left out. Histories that
-  were loaded into Kafka after the fact have only event times that mean something.
+- A row is what a worker says at `now` = T, the row's time, if it has consumed exactly the events that count at T.
+- `by="event_time"` (what had happened by T): an event counts from its own time on, `at` or else the record's timestamp.
+  `by="arrival"` (what had reached the stream by T): an event counts from the record's timestamp on, so late events are
+  left out. If a history was loaded into Kafka after the fact, only its event times mean something.
 - An event more than five minutes ahead of its record's timestamp is refused, as by a worker that keeps up.
-- A delete without any time counts always: forgetting goes before training.
+- A delete without any time always counts: forgetting goes before training.
 - How members are shared out among processes changes nothing.
 """
 
@@ -19,24 +19,27 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import orjson
 
-from models.event import BadEvent, Reason, decode, decode_key
-from models.model import Model
-from models.timestamps import MAX_MS
-from models.training.columns import Predictors, TrainingError, compile_columns
-from models.training.fold import Happened, documents_at
-from models.training.matrix import Refused, TrainingMatrix, empty, evaluate
-from models.training.rows import read_rows
+from memberstream.models.event import BadEvent, Reason, decode, decode_key
+from memberstream.models.model import Model
+from memberstream.models.timestamps import MAX_MS
+from memberstream.models.training.columns import Predictors, TrainingError, compile_columns, in_hand
+from memberstream.models.training.fold import Happened, documents_at
+from memberstream.models.training.given import is_table
+from memberstream.models.training.matrix import Refused, TrainingMatrix, empty, evaluate
+from memberstream.models.training.rows import read_rows
 
 By = Literal["event_time", "arrival"]
-NO_TIME = -1  # Kafka's word for a record without a timestamp
-_TASK_ROWS = 4_000  # enough that a process is busy for a good part of a second, few enough to keep many of them busy
+NO_TIME = -1  # what Kafka says of a record without a timestamp
+# A process is busy with so many rows for a good part of a second, and many processes get tasks.
+_TASK_ROWS = 4_000
 
 
 class Record(NamedTuple):
     """A record of the topic of change events, as it came.
 
     Attributes:
-        offset: in its partition, if known: then records may come in any order, and one that comes twice counts once.
+        offset: in its partition, if known. Then records may come in any order, and a record that comes twice counts
+            once.
     """
 
     key: bytes | None
@@ -46,7 +49,7 @@ class Record(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What is asked of one member: `rows` are (at_ms, number of the row), by time; `records` have their numbers."""
+    """What is asked about one member. `rows`: (at_ms, number of the row), by time. `records`: with their numbers."""
 
     key: bytes
     records: list[tuple[int, Record]]
@@ -54,7 +57,7 @@ class Asked(NamedTuple):
 
 
 class Task(NamedTuple):
-    """Some members, to be answered by whatever process."""
+    """Some members, for any process to answer."""
 
     predictors: Predictors | Model
     by: By
@@ -62,7 +65,7 @@ class Task(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Numbers of the rows whose member was known then, their predictors, and what was refused on the way."""
+    """Numbers of the rows whose member was known then, their predictors, and the events that were refused."""
 
     numbers: list[int]
     x: Any
@@ -70,7 +73,7 @@ class Answer(NamedTuple):
 
 
 def from_history(
-    predictors: Predictors | Model,
+    predictors: Iterable[Mapping[str, Any]] | Model,
     events: Iterable[Record | tuple[Any, ...] | Mapping[str, Any]],
     rows: Iterable[Any],
     *,
@@ -83,17 +86,19 @@ def from_history(
         predictors: as for `training_matrix`.
         events: in the order of the topic: `Record`s or tuples like them, or envelopes as objects that name their
             member_id. Those of the members in `rows` are held in memory.
-        rows: (member id, time) pairs in any order, several of a member if you like; the matrix has their order.
-        by: which time of an event says from when on it is known; see the laws above.
+        rows: (member id, time) pairs in any order, or a DataFrame with the columns member_id and at; a member may have
+            several. The matrix has their order.
+        by: which time of an event says from when on it is known: see the laws above.
         map: `map` of a ProcessPoolExecutor, to use all cores.
 
     Raises:
-        TrainingError: with every problem of the predictors, or of the rows; events that are none, or that lack the time
-            asked for, or an offset where others of the member have one.
+        TrainingError: with every problem of the predictors, or of the rows. Also for events that aren't any, that lack
+            the time asked for, or that lack an offset while others of the member have one.
     """
     if by not in get_args(By):
         raise TrainingError([f"by: expected one of {', '.join(get_args(By))}, found {by!r}"])
-    columns = compile_columns(predictors)
+    chosen = in_hand(predictors)
+    columns = compile_columns(chosen)
     asked = read_rows(rows)
     n = len(asked.member_ids)
     x, is_known = empty(columns, n), np.zeros(n, dtype=np.bool_)
@@ -102,7 +107,7 @@ def from_history(
     _check_offsets(records)
     if by == "arrival":
         _check_timestamps(records)
-    for answer in map(answer_one, _tasks(predictors, by, wanted, records)):
+    for answer in map(answer_one, _tasks(chosen, by, wanted, records)):
         x[answer.numbers] = answer.x
         is_known[answer.numbers] = True
         refused += answer.refused
@@ -126,13 +131,13 @@ def record_of(envelope: Mapping[str, Any]) -> Record:
 def _gather(
     events: Iterable[Any], wanted: Mapping[bytes, Any], refused: list[Refused]
 ) -> dict[bytes, list[tuple[int, Record]]]:
-    """Return the records of the wanted keys, numbered; a record that can be nobody's is refused.
+    """Return the records of the wanted keys, numbered. A record that can't belong to a member is refused.
 
     Raises:
-        TrainingError: what can't be a record at all.
+        TrainingError: something can't be a record at all.
     """
     found: dict[bytes, list[tuple[int, Record]]] = {key: [] for key in wanted}
-    for number, event in enumerate(events):
+    for number, event in enumerate(_in_turn(events)):
         try:
             record = record_of(event) if isinstance(event, Mapping) else Record(*event)
             if record.key is not None and record.key in found:
@@ -143,8 +148,21 @@ def _gather(
             refused.append(Refused(number, error.reason, error.detail))
         except (TypeError, ValueError, AttributeError) as error:
             expected = "a record, its key and value bytes, its times whole numbers, or an envelope that JSON can hold"
-            raise TrainingError([f"events[{number}]: expected {expected}, found another: {error}"]) from None
+            raise TrainingError([f"events[{number}]: expected {expected}, found something else: {error}"]) from None
     return found
+
+
+def _in_turn(events: Any) -> Iterable[Any]:
+    """Return events to go through once. Raises TrainingError: they aren't any."""
+    if is_table(events) or isinstance(events, (str, bytes, Mapping)) or not isinstance(events, Iterable):
+        kind = "None" if events is None else type(events).__name__
+        raise TrainingError(
+            [
+                f"events: expected records or envelopes, found {kind}. Use: a list of dicts with member_id and op, "
+                "Records, or change_history(member_ids).records"
+            ]
+        )
+    return events
 
 
 def _typed(record: Record) -> Record:
@@ -156,7 +174,7 @@ def _typed(record: Record) -> Record:
 
 
 def _check_offsets(records: Mapping[bytes, list[tuple[int, Record]]]) -> None:
-    """Raise TrainingError where only some of a member's records know their place: then none has one."""
+    """Raise TrainingError if only some of a member's records have an offset: then their order isn't known."""
     for numbered in records.values():
         without = [number for number, one in numbered if one.offset is None]
         if 0 < len(without) < len(numbered):
@@ -209,7 +227,7 @@ def answer_one(task: Task) -> Answer:
 
 
 def _decode(key: bytes, records: list[tuple[int, Record]], by: By, refused: dict[int, BadEvent]) -> list[Happened]:
-    """Return one member's events by ascending position; those that can't be read are refused."""
+    """Return one member's events by ascending position. Events that can't be read are refused."""
     if records and records[0][1].offset is not None:
         records = sorted(records, key=lambda numbered: numbered[1].offset or 0)
     happened: list[Happened] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -10,18 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.model import Model
-from models.training.columns import Columns, Predictors, TrainingError, compile_columns
-from models.training.rows import At, times_of
+from memberstream.models.model import Model
+from memberstream.models.training.columns import Columns, TrainingError, compile_columns, in_hand
+from memberstream.models.training.given import listed
+from memberstream.models.training.rows import At, times_of
 
 KEYS = ("member_id", "at", "is_known")  # the columns that stand before the predictors in a table
 _PLAIN = {str, int, float, bool, type(None)}
 _SHOWN = 20  # problems of documents: a whole table may have the same one
-_CHUNK = 200  # rows evaluated together: more don't fit the cache, fewer don't pay for the beginning of each step
+_CHUNK = 200  # rows evaluated together: more don't fit the cache; with fewer the fixed cost of each step is too much
 
 
 class Refused(NamedTuple):
-    """An event that was skipped, as a worker makes it a dead letter. `number`: its place in the history, from 0."""
+    """An event that was skipped; a worker would make it a dead letter. `number`: its place in the history, from 0."""
 
     number: int
     reason: StrEnum
@@ -34,10 +35,10 @@ class TrainingMatrix:
 
     Attributes:
         x: (n, n_columns) float64; objects where there are texts. NaN: missing, for an imputer.
-        columns: names of the columns; texts: those of them that hold texts.
-        member_ids: whose row it is; at_ms: (n,) as of when, ms.
-        is_known: (n,) whether the stream knew the member at that time; where not, the row is NaN.
-        refused: events that can't be applied, each told of once.
+        columns: names of the columns. texts: the columns that hold texts.
+        member_ids: whose row it is. at_ms: (n,) as of when, ms.
+        is_known: (n,) whether the stream knew the member at that time. If it didn't, the row is NaN.
+        refused: events that can't be applied, each listed once.
     """
 
     x: Any
@@ -63,11 +64,11 @@ class TrainingMatrix:
         return pandas.DataFrame(by_name(self.x, self.columns), index=index)
 
     def to_polars(self) -> Any:
-        """Return a DataFrame of member_id, at, is_known and the predictors; a text that is missing is null.
+        """Return a DataFrame of member_id, at, is_known and the predictors. A missing text is null.
 
         Raises:
             ModuleNotFoundError: Polars isn't installed.
-            TrainingError: a predictor is called like one of the first three.
+            TrainingError: a predictor has the name of one of the first three.
         """
         try:
             import polars
@@ -78,10 +79,10 @@ class TrainingMatrix:
         return polars.DataFrame(table | {"at": at}, schema_overrides=dict.fromkeys(self.texts, polars.String))
 
     def to_table(self) -> dict[str, Any]:
-        """Return name → values of member_id, at (ms), is_known and the predictors; a text that is missing is None.
+        """Return name → values of member_id, at (ms), is_known and the predictors. A missing text is None.
 
         Raises:
-            TrainingError: a predictor is called like one of the first three.
+            TrainingError: a predictor has the name of one of the first three.
         """
         if taken := sorted({*KEYS}.intersection(self.columns)):
             raise TrainingError([f"{name}: expected another name, a table has such a column already" for name in taken])
@@ -92,22 +93,23 @@ class TrainingMatrix:
 
 
 def training_matrix(
-    predictors: Predictors | Model,
-    documents: Sequence[Mapping[str, Any]],
-    at: At | Sequence[At],
+    predictors: Iterable[Mapping[str, Any]] | Model,
+    documents: Iterable[Mapping[str, Any]],
+    at: At | Iterable[At],
 ) -> TrainingMatrix:
     """Return the predictors of member documents as they are at a time.
 
     Args:
-        predictors: as in a model file; `"type": "text"` for a column of texts, and `missing` may be left to an imputer.
-            Or a model: then its inputs, as a worker computes them.
-        at: ISO 8601, ms or a datetime; one for all documents or one for each.
+        predictors: as in a model file. `"type": "text"` makes a column of texts. `missing` may be left out, for an
+            imputer. Or a model: then you get its inputs, as a worker computes them.
+        documents: dicts, in a list or anything that can be gone through.
+        at: ISO 8601, ms or a datetime with a zone; one for all documents or one for each.
 
     Raises:
-        TrainingError: with every problem of the predictors, the times or (the first of them) the documents.
+        TrainingError: with every problem of the predictors or the times, or the first problems of the documents.
     """
-    columns = compile_columns(predictors)
-    _check(documents)
+    columns = compile_columns(in_hand(predictors))
+    documents = _checked(documents)
     at_ms = times_of(at, len(documents))
     member_ids = tuple(str(document.get("member_id", "")) for document in documents)
     x = evaluate(columns, documents, at_ms)
@@ -115,9 +117,10 @@ def training_matrix(
     return TrainingMatrix(x, columns.names, member_ids, np.array(at_ms, np.int64), np.ones(n, np.bool_), columns.texts)
 
 
-def _check(documents: Sequence[Any]) -> None:
-    """Raise TrainingError where documents hold what JSON doesn't: it would count as missing, and silently."""
-    problems = []
+def _checked(given: Any) -> list[Any]:
+    """Return the documents. Raises TrainingError if they hold what JSON can't hold: it would silently be missing."""
+    problems: list[str] = []
+    documents = listed(given, "documents", problems)
     for number, document in enumerate(documents):
         if not isinstance(document, dict):
             problems.append(f"documents[{number}]: expected a dict, found {type(document).__name__}")
@@ -128,10 +131,11 @@ def _check(documents: Sequence[Any]) -> None:
             break
     if problems:
         raise TrainingError(problems)
+    return documents
 
 
 def _foreign(document: dict[str, Any]) -> tuple[str, str] | None:
-    """Return path and type of a value that JSON doesn't know; None: there is none."""
+    """Return path and type of a value that JSON can't hold; None if there is none."""
     inner: list[tuple[str, Any]] = [("", document)]
     while inner:
         path, value = inner.pop()
@@ -145,7 +149,7 @@ def _foreign(document: dict[str, Any]) -> tuple[str, str] | None:
 
 
 def evaluate(columns: Columns, documents: Sequence[Any], at_ms: Sequence[int]) -> Any:
-    """Return (n, n_columns) of documents, each at its own time, a chunk after the other."""
+    """Return (n, n_columns) for documents, each at its own time, chunk by chunk."""
     x = empty(columns, len(documents))
     for start in range(0, len(documents), _CHUNK):
         stop = start + _CHUNK
@@ -159,5 +163,5 @@ def empty(columns: Columns, n: int) -> Any:
 
 
 def by_name(x: Any, columns: Sequence[str]) -> dict[str, Any]:
-    """Return name → the values of its column; of objects as a list, so that libraries look at each value's type."""
+    """Return name → the values of its column. Objects come as a list, so that libraries look at each value's type."""
     return dict(zip(columns, x.T.tolist() if x.dtype == object else x.T, strict=True))

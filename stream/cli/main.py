@@ -3,51 +3,46 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from stream.cli import (
-    campaign_commands,
-    compare_command,
-    event_commands,
-    interaction_commands,
-    list_commands,
-    model_commands,
-    reader_commands,
-    rebuild_command,
-    registry_commands,
-    report_command,
-    service_commands,
-    training_command,
-)
-from stream.cli.console import err
+from memberstream.stream.cli import clusters, doctor, events, interactions, members, reading, rebuild, running, skips
+from memberstream.stream.cli.campaign import export, plan, report, split, terms
+from memberstream.stream.cli.model import compare, files, log, training, versions
+from memberstream.stream.terminal.output import err
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_show_locals=False,  # locals may be members' documents
     help="Real-time member scoring: a fitted model in, every member's cluster in Redis, kept true by change events.",
 )
-app.add_typer(model_commands.app, name="model")
-for name, registry_command in registry_commands.COMMANDS.items():
-    model_commands.app.command(name)(registry_command)
-app.add_typer(campaign_commands.app, name="campaign")
-campaign_commands.app.command("report")(report_command.report)
-campaign_commands.app.command("split")(report_command.split)
-model_commands.app.command("training-data")(training_command.training_data)
-model_commands.app.command("compare")(compare_command.compare_)
-app.add_typer(list_commands.app, name="clusters")
-app.add_typer(event_commands.app, name="events")
-app.add_typer(interaction_commands.app, name="interactions")
+app.add_typer(files.app, name="model")
+for name, model_command in (versions.COMMANDS | log.COMMANDS).items():
+    files.app.command(name)(model_command)
+files.app.command("training-data")(training.training_data)
+files.app.command("compare")(compare.compare_)
+app.add_typer(terms.app, name="campaign")
+terms.app.command("plan")(plan.plan)
+terms.app.command("report")(report.report)
+terms.app.command("split")(split.split)
+terms.app.command("export")(export.export)
+app.add_typer(clusters.app, name="clusters")
+app.add_typer(members.app, name="members")
+app.add_typer(events.app, name="events")
+events.app.command("skip")(skips.skip)
+events.app.command("skipped")(skips.skipped)
+app.add_typer(interactions.app, name="interactions")
 for command in (
-    service_commands.demo,
-    service_commands.local,
-    service_commands.worker,
-    rebuild_command.rebuild,
-    reader_commands.lookup,
-    reader_commands.explain,
+    running.demo,
+    running.local,
+    running.worker,
+    doctor.doctor,
+    rebuild.rebuild,
+    reading.lookup,
+    reading.explain,
 ):
     app.command()(command)
 
@@ -68,9 +63,13 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line. Arguments that aren't text are refused here, once: nothing of ours is called so."""
+    """Run the command line. Arguments that aren't text are refused here, once: no name of ours can be like that."""
     for argument in sys.argv[1:]:
         if not argument.isascii() and argument.encode(errors="replace").decode() != argument:
             err.print(f"error: {argument!a}: not UTF-8. Next: check the terminal's encoding", markup=False)
             raise SystemExit(2)
-    app()
+    try:
+        app()
+    except Exception:  # a fault of ours: its text may hold anything
+        err.out(traceback.format_exc(), highlight=False)
+        raise SystemExit(1) from None

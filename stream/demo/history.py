@@ -1,10 +1,11 @@
 """The CDNOW purchase history as change events, and as plain histories for the oracle.
 
 Laws:
-- One purchase, one event: 69,659 of them for 23,570 members, in date order; purchases of one day keep the order of the
-  source file. A member's first purchase replaces the whole document, each later one is an append to `purchases`.
-- A date means its midnight in UTC; a purchase, its event and the joining day of a first purchase carry the same time.
-- Plain Python: the history must be readable where only the standard library is.
+- One purchase, one event: 69,659 of them for 23,570 members, in date order. Purchases of one day keep the order of the
+  source file. A member's first purchase replaces the whole document; each later one is an append to `purchases`.
+- A date stands for its midnight in UTC. A purchase and its event carry the same time, and so does the joining day if it
+  is the member's first purchase.
+- Plain Python: the history can be read with the standard library alone.
 
 Source and licence of the data: data/PROVENANCE.md.
 """
@@ -57,7 +58,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class Customer:
     """What happened to one member: when they joined, and (at_ms, units, amount) of each purchase, in date order."""
 
     joined_ms: int
@@ -72,7 +73,7 @@ def day_ms(day: str) -> int:
 @cache  # events and histories both come from it; reading takes a second
 def purchases() -> tuple[Purchase, ...]:
     """Return all purchases in date order."""
-    packed = (files("stream.demo") / "data" / "cdnow.csv.gz").read_bytes()
+    packed = (files("memberstream.stream.demo") / "data" / "cdnow.csv.gz").read_bytes()
     rows = csv.reader(io.StringIO(gzip.decompress(packed).decode("ascii")))
     next(rows)  # the header
     days: dict[str, int] = {}  # 546 distinct days
@@ -100,7 +101,7 @@ def changes() -> Iterator[Change]:
 
 
 def documents(until_ms: int) -> dict[str, dict[str, Any]]:
-    """Return the documents that the events up to and including `until_ms` make, by member id in order of joining."""
+    """Return the documents after all events up to and including `until_ms`, by member id in order of joining."""
     made: dict[str, dict[str, Any]] = {}
     for purchase in purchases():
         if purchase.at_ms > until_ms:
@@ -111,9 +112,9 @@ def documents(until_ms: int) -> dict[str, dict[str, Any]]:
     return made
 
 
-def histories() -> dict[str, History]:
+def histories() -> dict[str, Customer]:
     """Return every member's full history, by member id in order of joining; a member joins with the first purchase."""
     bought: dict[str, list[tuple[int, int, float]]] = {}
     for purchase in purchases():
         bought.setdefault(purchase.member_id, []).append((purchase.at_ms, purchase.units, purchase.amount))
-    return {member_id: History(items[0][0], tuple(items)) for member_id, items in bought.items()}
+    return {member_id: Customer(items[0][0], tuple(items)) for member_id, items in bought.items()}

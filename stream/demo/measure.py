@@ -11,7 +11,7 @@ from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from stream.lookup import AsyncLookup, Lookup
+from memberstream.stream.lookup import AsyncLookup, Lookup
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -40,7 +40,7 @@ def worker_counters(port: int) -> dict[str, float]:
 class Freshness:
     """From `producer.send` until a look-up shows the event's position: what a campaign service would see, in seconds.
 
-    Pending members are looked up together, every millisecond; so a figure is late by up to that and a look-up.
+    Pending members are looked up together, every millisecond. So a figure is late by up to a millisecond and a look-up.
     """
 
     POLL_S = 0.001
@@ -52,7 +52,7 @@ class Freshness:
         self.seconds: list[float] = []
 
     def expect(self, member_id: str, offset: int, sent_at: float) -> None:
-        """Watch for a member to reach an offset; `sent_at` by time.perf_counter."""
+        """Watch until a member reaches an offset. `sent_at`: by time.perf_counter."""
         self._pending.append((member_id, offset, sent_at))
 
     async def watch(self) -> None:

@@ -1,11 +1,11 @@
 """The oracle: both demo models' clusters from scratch, by a second implementation.
 
 Laws:
-- Nothing of `models/` is used. The predictors are written out by hand below, from the purchases alone; only numbers
+- Nothing of `models/` is used. The predictors are written out by hand below, from the purchases alone. Only numbers
   (means, standard deviations, coefficients, thresholds, centroids, ids) are read from the model files.
 - A purchase counts from its own time on: what lies after the as-of time isn't there.
-- Sums are math.fsum's, so a sum is the same to the last bit whoever computes it. What follows a sum may differ from the
-  core in the last bits; that a member lies so close to a threshold is looked at by tests/demo/test_fitting.py.
+- Sums are math.fsum's, so a sum is the same to the last bit whoever computes it. What is computed from a sum may differ
+  from the core in the last bits. tests/demo/test_fitting.py looks whether a member lies so close to a threshold.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stream.demo.history import History
+from memberstream.stream.demo.history import Customer
 
 MODELS = ("repeat_buyer", "buying_style")
 PREDICTORS = (
@@ -48,11 +48,11 @@ def recompute(purchases: Sequence[tuple[int, int, float]], joined_ms: int, at_ms
         purchases: (at_ms, units, amount) of the full history, in any order.
         joined_ms, at_ms: when the member joined; as of when to judge. Milliseconds since the epoch.
     """
-    history = History(joined_ms, tuple(purchases))
+    history = Customer(joined_ms, tuple(purchases))
     return recompute_all({"": history}, {"": at_ms})[""]
 
 
-def recompute_all(histories: Mapping[str, History], as_of: Mapping[str, int]) -> dict[str, dict[str, int]]:
+def recompute_all(histories: Mapping[str, Customer], as_of: Mapping[str, int]) -> dict[str, dict[str, int]]:
     """Return member → model → cluster for every member in `as_of`, each at its own time (ms).
 
     Raises:
@@ -66,7 +66,7 @@ def recompute_all(histories: Mapping[str, History], as_of: Mapping[str, int]) ->
     }
 
 
-def predictors(members: Iterable[tuple[History, int]]) -> Floats:
+def predictors(members: Iterable[tuple[Customer, int]]) -> Floats:
     """Return the predictors, before scaling, of (history, as-of ms) pairs: (n, 9), columns as in PREDICTORS."""
     rows = [_row(history.purchases, history.joined_ms, at_ms) for history, at_ms in members]
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(PREDICTORS))
@@ -114,6 +114,6 @@ def clusters(model: str, x: Floats) -> npt.NDArray[np.int64]:
 
 @cache
 def _definition(model: str) -> dict[str, Any]:
-    text = (files("stream.demo") / "models" / f"{model}.json").read_text(encoding="utf-8")
+    text = (files("memberstream.stream.demo") / "models" / f"{model}.json").read_text(encoding="utf-8")
     definition: dict[str, Any] = json.loads(text)
     return definition

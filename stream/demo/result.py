@@ -1,4 +1,4 @@
-"""What the demo found: figures, members explained, and how they are shown."""
+"""What the demo found: figures and explained members, and how they are shown."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 
 from rich.table import Table
 
-from models.explain import Explanation, explain_one
-from models.model import Model
-from stream.cli.console import out
-from stream.cli.reader_commands import print_explanation
-from stream.demo.measure import percentile
-from stream.demo.verify import Verification
-from stream.settings import Settings
-from stream.state_reader import read_members
+from memberstream.models.explain import Explanation, explain_one
+from memberstream.models.model import Model
+from memberstream.models.wording import counted
+from memberstream.stream.authoring.state_reader import read_members
+from memberstream.stream.demo.measure import percentile
+from memberstream.stream.demo.verify import Verification
+from memberstream.stream.settings import Settings
+from memberstream.stream.terminal.explanation import print_explanation
+from memberstream.stream.terminal.output import out
 
 EXPLAINED = "repeat_buyer"  # the model whose clusters are explained, by one member of each
 NEXT = (
@@ -58,13 +59,13 @@ class Result:
 async def explain_some(
     settings: Settings, models: Sequence[Model], verification: Verification, at_ms: int
 ) -> list[tuple[str, int, Explanation]]:
-    """Return the first member of each cluster with its state, as the changelog has it, explained as of a time."""
+    """Return the first member of each cluster, with its state from the changelog, explained as of a time."""
     model = next(model for model in models if model.name == EXPLAINED)
     first: dict[int, str] = {}
     for member_id, memberships in verification.held.items():
         first.setdefault(memberships[EXPLAINED], member_id)
     chosen = [member_id for _, member_id in sorted(first.items())]
-    states = await read_members(settings.kafka_bootstrap, settings.changelog_topic, chosen)
+    states = await read_members(settings.kafka, settings.changelog_topic, chosen, settings.partitioner)
     return [(m_id, at_ms, explain_one(model, states[m_id].document or {}, at_ms)) for m_id in chosen]
 
 
@@ -96,8 +97,9 @@ def show_result(result: Result) -> None:
         "look-up", f"p50 {summary['lookup_p50_us']} µs, p99 {summary['lookup_p99_us']} µs, one member, Python"
     )
     figures.add_row("dead letters", str(result.dead_letters))
-    verdict = "[green]0[/]" if result.verification.wrong == 0 else f"[red]{result.verification.wrong}[/]"
-    figures.add_row("wrong", f"{verdict} members differ from a from-scratch recomputation")
+    wrong = result.verification.wrong
+    differ = counted(wrong, "member differs", "members differ")
+    figures.add_row("wrong", f"[{'red' if wrong else 'green'}]{differ}[/] from a from-scratch recomputation")
     out.print(figures)
     out.print()
     out.print("[bold]Next[/]")

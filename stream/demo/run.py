@@ -2,7 +2,7 @@
 
 1. The first part of the history waits in Kafka when the worker starts: how fast does it catch up?
 2. The rest arrives at a steady rate: how long until an event is readable in Redis, seen from outside?
-3. Days have passed for everybody: how soon is each member what it is on the last day?
+3. Days have passed for everybody: how soon is each member in the cluster of the last day?
 4. Look-ups are timed, and every member in Redis is compared with a recomputation that shares no code with the worker.
 """
 
@@ -24,19 +24,20 @@ from typing import Any, Self
 import orjson
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from stream.cli.console import err, print_json
-from stream.demo.history import Change, changes, histories
-from stream.demo.measure import Freshness, time_lookups, worker_counters
-from stream.demo.result import Result, explain_some, show_result
-from stream.demo.verify import n_due, verify
-from stream.embedded import EmbeddedKafka, EmbeddedValkey
-from stream.lookup import AsyncLookup
-from stream.model_source import read_model
-from stream.producer import Producer
-from stream.publishing import Publishing
-from stream.server_process import ServerError, ServerProcess, free_port
-from stream.settings import Settings, to_environment
-from stream.topics import create_topic
+from memberstream.models.wording import counted
+from memberstream.stream.authoring.publishing import Publishing
+from memberstream.stream.demo.history import Change, changes, histories
+from memberstream.stream.demo.measure import Freshness, time_lookups, worker_counters
+from memberstream.stream.demo.result import Result, explain_some, show_result
+from memberstream.stream.demo.verify import n_due, verify
+from memberstream.stream.files.models import read_model
+from memberstream.stream.kafka.producer import Producer
+from memberstream.stream.kafka.topics import create_topic
+from memberstream.stream.local.embedded import EmbeddedKafka, EmbeddedValkey
+from memberstream.stream.local.server_process import ServerError, ServerProcess, free_port
+from memberstream.stream.lookup import AsyncLookup
+from memberstream.stream.settings import Settings, to_environment
+from memberstream.stream.terminal.output import err, print_json
 
 LIVE_EVENTS = 12_000  # the end of the history, sent at a steady rate
 LIVE_RATE = 1_000  # events per second: well below what the worker and this process manage side by side on two cores
@@ -50,7 +51,7 @@ _POLL_S = 0.05  # how exactly the catching-up is timed; each look costs the work
 
 
 def run_demo(*, json: bool) -> None:
-    """Run the demo; prints progress and results, with `json` ending in one line of JSON.
+    """Run the demo. Prints progress and results; with `json`, one line of JSON at the end.
 
     Raises:
         ServerError: a server or the worker didn't start or died; the text shows the end of its log.
@@ -66,7 +67,7 @@ def run_demo(*, json: bool) -> None:
             data_dir=folder / "worker",
             clock="event",
             replication_factor=1,
-            session_timeout_s=4.0,  # the embedded broker lets a worker join after half of it
+            session_timeout_s=4.0,  # the embedded broker lets a worker join after half of this time
             metrics_port=free_port(),
         )
         err.print(f"[dim]broker on {kafka.bootstrap}, Valkey on {valkey.url}, both in memory[/]")
@@ -78,17 +79,17 @@ def run_demo(*, json: bool) -> None:
 
 
 class WorkerProcess:
-    """`memberstream worker` as a process of its own; started by `start`, stopped with the context."""
+    """`memberstream worker` as a process of its own. `start` starts it; it is stopped with the context."""
 
     def __init__(self, settings: Settings, log: Path) -> None:
         self._settings = settings
         self._server = ServerProcess("the worker", log)
 
     def start(self) -> None:
-        """Start the worker; returns when its metrics answer, which is before it has joined its group."""
+        """Start the worker. Returns when its metrics answer; that is before it has joined its group."""
         environment = {name: text for name, text in os.environ.items() if not name.startswith("MEMBERSTREAM_")}
         self._server.spawn(
-            [sys.executable, "-m", "stream.cli", "worker"],
+            [sys.executable, "-m", "memberstream", "worker"],
             cwd=self._server.log.parent,
             env=environment | to_environment(self._settings),
         )
@@ -113,15 +114,17 @@ class WorkerProcess:
 
 
 async def _replay(settings: Settings, worker: WorkerProcess) -> Result:
-    [bootstrap] = settings.kafka_bootstrap
-    await create_topic(bootstrap, settings.topic, N_PARTITIONS)
-    models = [read_model(Path(str(path))) for path in sorted((files("stream.demo") / "models").iterdir(), key=str)]
+    await create_topic(settings.kafka, settings.topic, N_PARTITIONS)
+    models = [
+        read_model(Path(str(path)))
+        for path in sorted((files("memberstream.stream.demo") / "models").iterdir(), key=str)
+    ]
     await Publishing(settings, "demo").install(models)
     events = list(changes())
     backlog, live = events[:-LIVE_EVENTS], events[-LIVE_EVENTS:]
     columns = TextColumn("{task.description:<46}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=err, refresh_per_second=2) as progress:  # drawing takes turns with measuring
-        async with Producer(settings.kafka_bootstrap, settings.topic) as producer:
+        async with Producer(settings.kafka, settings.topic, partitioner=settings.partitioner) as producer:
             task = progress.add_task("purchases until May 1998 into Kafka", total=len(backlog))
             for i, change in enumerate(backlog):
                 await producer.send(change.member_id.encode(), orjson.dumps(change.envelope))
@@ -155,7 +158,7 @@ async def _replay(settings: Settings, worker: WorkerProcess) -> Result:
 
 
 def _catch_up(settings: Settings, worker: WorkerProcess, n: int, progress: Progress, task: TaskID) -> float:
-    """Start the worker and wait until n events are applied; returns the seconds from the first one on."""
+    """Start the worker and wait until n events are applied. Returns the seconds since the first of them."""
     worker.start()
     started = time.perf_counter()
     while True:
@@ -164,7 +167,7 @@ def _catch_up(settings: Settings, worker: WorkerProcess, n: int, progress: Progr
         done = int(sum(counters.values()))
         progress.update(task, completed=done)
         if done == 0:
-            started = now  # the first event is applied after this moment: the rate is a lower bound
+            started = now  # the first event is applied after this moment, so the rate is a lower bound
         elif done >= n:
             return time.perf_counter() - started
         worker.check()
@@ -180,7 +183,10 @@ def _wait_for_the_due(
         progress.update(task, completed=len(member_ids) - n)
         worker.check()
         if time.monotonic() > give_up_at:
-            raise ServerError(f"{n:,} members are not as of the last day after {SETTLE_TIMEOUT_S:g} s. Next: report it")
+            raise ServerError(
+                f"{counted(n, 'member is', 'members are')} not as of the last day after {SETTLE_TIMEOUT_S:g} s. Next: "
+                "report it"
+            )
         time.sleep(0.2)  # each look takes the worker's core some time
     progress.update(task, completed=len(member_ids))
 
@@ -189,7 +195,7 @@ async def _send_live(settings: Settings, live: list[Change], progress: Progress,
     """Send events at the steady rate; returns the freshness of a sample of them."""
     async with (
         AsyncLookup(settings.redis_url) as client,
-        Producer(settings.kafka_bootstrap, settings.topic, linger_ms=LINGER_MS) as producer,
+        Producer(settings.kafka, settings.topic, partitioner=settings.partitioner, linger_ms=LINGER_MS) as producer,
     ):
         freshness = Freshness(client)
         watcher = asyncio.create_task(freshness.watch())

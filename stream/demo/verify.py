@@ -1,6 +1,6 @@
 """Every member in Redis against a recomputation that shares no code with the worker.
 
-Read by redis-py from the raw hashes (docs/redis.md), computed by stream.demo.oracle from the raw purchases.
+redis-py reads the raw rows (docs/redis.md), and stream.demo.oracle computes from the raw purchases.
 """
 
 from __future__ import annotations
@@ -11,9 +11,17 @@ from dataclasses import dataclass
 
 import redis
 
-from stream.demo.history import History
-from stream.demo.oracle import recompute_all
-from stream.keyspace import POS, Position, member_key, parse_membership, parse_position, parse_row, split_field
+from memberstream.stream.demo.history import Customer
+from memberstream.stream.demo.oracle import recompute_all
+from memberstream.stream.keyspace.formats import (
+    POS,
+    Position,
+    member_key,
+    parse_membership,
+    parse_position,
+    parse_row,
+    split_field,
+)
 
 _CHUNK = 1_000
 
@@ -36,13 +44,13 @@ class Verification:
 
 
 def n_due(url: str, member_ids: Sequence[str], at_ms: int) -> int:
-    """Return how many members aren't yet what they are at a time: missing, or of a validity that ended by then."""
+    """Return how many members aren't as of a time yet: they are missing, or their validity ended before it."""
     found = _read(url, member_ids)
     ends = [position.valid_until_ms for position, _ in found.values()]
     return len(member_ids) - len(found) + sum(end is not None and end <= at_ms for end in ends)
 
 
-def verify(url: str, histories: dict[str, History], at_ms: int | None = None) -> Verification:
+def verify(url: str, histories: dict[str, Customer], at_ms: int | None = None) -> Verification:
     """Compare all members under all models.
 
     Args:

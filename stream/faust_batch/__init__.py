@@ -1,25 +1,26 @@
-"""The batch path on Faust. Only this package and stream/state_store.py know Faust's internals.
+"""The batch path on Faust. Nothing else knows Faust's internals, or RocksDB.
 
-app.py: `BatchApp`, `BatchHandler` · running.py: `run` · consumer.py: fetch, offsets, rebalances · in_flight.py: batches
-in hand · consumer_thread.py, transport.py: aiokafka's · recovery.py: state from the changelog · changelog.py:
-`PartitionState` · admin.py: topics · probe.py: is Kafka there · supported.py: version guard · errors.py
+How it hangs together: app.py puts the parts together, running.py runs it as a process.
+What all parts share: owned.py (which partitions are this worker's), source.py (the source topic as the worker sees it).
+In place of Faust's own parts: transport.py → consumer.py → draining.py → offsets.py; tables.py → recovery.py; store.py.
 """
 
-from stream.faust_batch.app import BatchApp, BatchHandler
-from stream.faust_batch.changelog import MAX_STATE_BYTES, PartitionState
-from stream.faust_batch.errors import Fenced, ForeignWrite, StartError, StateAhead, StateTooLarge
-from stream.faust_batch.recovery import RecoveryProgress
-from stream.faust_batch.running import run
-from stream.faust_batch.supported import UnsupportedVersion, check_supported
-from stream.state_store import DataDirInUse
+from memberstream.stream.faust_batch.app import BatchApp
+from memberstream.stream.faust_batch.data_dir import DataDirInUse
+from memberstream.stream.faust_batch.errors import Fenced, ForeignWrite, StartError, StateAhead, StateTooLarge
+from memberstream.stream.faust_batch.owned import Handle, Owner
+from memberstream.stream.faust_batch.progress import RecoveryProgress
+from memberstream.stream.faust_batch.running import run
+from memberstream.stream.faust_batch.state import PartitionState
+from memberstream.stream.faust_batch.supported import UnsupportedVersion, check_supported
 
 __all__ = [
-    "MAX_STATE_BYTES",
     "BatchApp",
-    "BatchHandler",
     "DataDirInUse",
     "Fenced",
     "ForeignWrite",
+    "Handle",
+    "Owner",
     "PartitionState",
     "RecoveryProgress",
     "StartError",

@@ -1,26 +1,65 @@
-"""aiokafka's consumer in its own thread: how much it fetches, and that no fetch outlives a rebalance."""
+"""aiokafka's consumer in its own thread: what it reads and how much. No fetch outlives a rebalance.
+
+Laws:
+- Records that aren't committed aren't read (stream/kafka/clients.py).
+- A position of the source topic that the broker no longer has is reported, never moved. Otherwise the records between
+  it and the next one would be lost silently. (A changelog is then read from its beginning: recovery knows what it has.)
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
-from aiokafka.consumer.fetcher import FetchResult
+from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import FetchResult, OffsetResetStrategy
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 
-if TYPE_CHECKING:
-    from stream.faust_batch.app import BatchApp
+from memberstream.stream.kafka.any_record import read_any_record
+from memberstream.stream.kafka.clients import READ_COMMITTED
+
+#: While an idle broker waits, the records of other partitions wait, too. This short wait costs 100 fetches a second.
+#: Faust hard-codes 1,500 ms: that would be the p99 latency.
+FETCH_MAX_WAIT_MS = 10
 
 
 class BatchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust's classes are Any to mypy
-    """The thread that aiokafka's consumer lives in."""
+    """The thread of aiokafka's consumer.
 
-    app: BatchApp
+    Attributes:
+        positions: where reading goes on in each partition that the last fetch fetched. Everything below has been handed
+            out, or never comes (control records, aborted records, compacted records).
+        out_of_range: positions in the source topic that the broker no longer has.
+    """
+
+    def __init__(self, *args: Any, source_topic: str, **kwargs: Any) -> None:
+        self._source_topic = source_topic
+        super().__init__(*args, **kwargs)
+        self.positions: dict[TP, int] = {}
+        self.out_of_range: dict[TP, int] = {}
+
+    def position_of(self, tp: TP) -> int | None:
+        """Return where reading goes on in a partition; None while that isn't settled. For any thread, at any time."""
+        try:
+            return _positions(self._ensure_consumer(), [tp]).get(tp)
+        except (AssertionError, AttributeError):  # not started, or nothing is assigned
+            return None
+
+    async def committed_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Return partition of the source topic → the group's committed offset; 0 if there is none."""
+        ask = self._ensure_consumer().committed
+        return {p: await self.call_thread(ask, TopicPartition(self._source_topic, p)) or 0 for p in partitions}
 
     def _create_worker_consumer(self, transport: Any) -> Any:
+        read_any_record()
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_bytes = consumer._max_partition_fetch_bytes  # a partition with a backlog gets all of it
-        consumer._fetch_max_wait_ms = self.app.fetch_max_wait_ms  # Faust hard-codes 1,500 ms: that is its p99 latency
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        consumer._isolation_level = READ_COMMITTED  # Faust does this in its own exactly-once mode only
+        consumer._auto_offset_reset = "none"
         return consumer
 
     async def _fetch_records(
@@ -30,32 +69,52 @@ class BatchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust
         timeout: float | None = None,  # Faust hands it over by this name
         max_records: int | None = None,
     ) -> Any:
-        """Faust's, except that it never sits in aiokafka's wait for a new assignment.
+        """Like Faust's, except that it never stays in aiokafka's wait for a new assignment.
 
-        That one ends after the rebalance, and the rebalance waits for this fetch (consumer.py, law 3). Runs in the loop
+        That wait ends after the rebalance, and the rebalance waits for this fetch (positions.py). This runs in the loop
         that starts rebalances, so nothing comes between the check and the call.
         """
-        fetcher = consumer._fetcher
+        fetcher, self.positions = consumer._fetcher, {}
         for is_last in (False, True):
             if not self.consumer.flow_active or consumer._subscription.reassignment_in_progress:
                 return {}
             if consumer._closed or fetcher._closed:
                 raise driver.ConsumerStoppedError()
             _leave_records_bare(fetcher)
-            with fetcher._subscriptions.fetch_context():
-                records = await fetcher.fetched_records(active_partitions, timeout=0, max_records=max_records)
+            try:
+                with fetcher._subscriptions.fetch_context():
+                    records = await fetcher.fetched_records(active_partitions, timeout=0, max_records=max_records)
+            except OffsetOutOfRangeError as error:
+                [(tp, offset)] = error.args[0].items()
+                self._leave_range(consumer, tp, offset)
+                return {}
+            except NoOffsetForPartitionError as error:
+                self._leave_range(consumer, error.args[0], None)
+                return {}
+            self.positions = _positions(consumer, active_partitions)
             if records or is_last:
                 return records
             waiter = fetcher._create_fetch_waiter()
             done, _ = await asyncio.wait([waiter], timeout=timeout)
             if done:
-                waiter.result()  # raises what aiokafka tells its users so, such as a missing authorisation
+                waiter.result()  # raises what aiokafka tells its users in this way, such as a missing authorisation
             else:
                 waiter.cancel()
 
+    def _leave_range(self, consumer: Any, tp: Any, offset: int | None) -> None:
+        if tp.topic == self._source_topic and offset is not None:
+            self.out_of_range[TP(tp.topic, tp.partition)] = offset
+        elif (state := consumer._subscription.subscription.assignment.state_value(tp)) is not None:
+            state.await_reset(OffsetResetStrategy.EARLIEST)
+
+
+def _positions(consumer: Any, partitions: Any) -> dict[TP, int]:
+    states = [(tp, consumer._subscription.subscription.assignment.state_value(tp)) for tp in partitions]
+    return {tp: state.position for tp, state in states if state is not None and state.has_valid_position}
+
 
 def _leave_records_bare(fetcher: Any) -> None:
-    """Have the fetched records handed out as they were parsed; a ConsumerRecord of each would double their cost."""
+    """Have fetched records handed out as they were parsed. A ConsumerRecord for each would double their cost."""
     for found in fetcher._records.values():
         if isinstance(found, FetchResult) and found._partition_records is not None:
             found._partition_records._consumer_record = _bare

@@ -1,37 +1,46 @@
-"""What `BatchApp` puts in the place of Faust's transport: our consumer, and a producer that never gives up."""
+"""What `BatchApp` uses instead of Faust's transport: our consumer, and a producer that never gives up."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from faust.transport.drivers import aiokafka as driver
 
-from stream.faust_batch.consumer import BatchConsumer
-
-if TYPE_CHECKING:
-    from stream.faust_batch.app import BatchApp
+from memberstream.stream.faust_batch.consumer import BatchConsumer
+from memberstream.stream.faust_batch.source import Source
 
 
 class BatchProducer(driver.Producer):  # type: ignore[misc]
-    """Faust's producer, idempotent: a retry after a lost answer must not write a changelog record twice."""
+    """Faust's producer. It is idempotent if the broker can do that: a retry must not write a changelog record twice."""
 
-    app: BatchApp
+    def __init__(self, *args: Any, is_idempotent: bool, **kwargs: Any) -> None:
+        self._is_idempotent = is_idempotent
+        super().__init__(*args, **kwargs)
 
     def _settings_extra(self) -> dict[str, Any]:
-        return {"enable_idempotence": True} if self.app.is_producer_idempotent else {}
+        return {"enable_idempotence": True} if self._is_idempotent else {}
 
     def _new_producer(self, transactional_id: str | None = None) -> Any:
         producer = super()._new_producer(transactional_id)
-        if self.app.is_producer_idempotent:
-            # aiokafka lets a batch expire while its partition has no leader, although its sequence numbers are used up:
-            # the next one would be refused. Never expire: an outage is waited for.
+        if self._is_idempotent:
+            # aiokafka lets a batch expire while its partition has no leader, although its sequence numbers are used up.
+            # The next batch would then be refused. So batches never expire: an outage is waited out.
             producer._message_accumulator._batch_ttl = math.inf
         return producer
 
 
 class BatchTransport(driver.Transport):  # type: ignore[misc]
-    """The pair."""
+    """Makes consumer and producer, and hands them our parts."""
 
-    Consumer = BatchConsumer
-    Producer = BatchProducer
+    def __init__(self, *args: Any, source: Source, is_producer_idempotent: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._source, self._is_producer_idempotent = source, is_producer_idempotent
+
+    def create_consumer(self, callback: Any, **kwargs: Any) -> BatchConsumer:
+        consumer = BatchConsumer(self, callback=callback, loop=self.loop, source=self._source, **kwargs)
+        self._source.reading = consumer
+        return consumer
+
+    def create_producer(self, **kwargs: Any) -> BatchProducer:
+        return BatchProducer(self, is_idempotent=self._is_producer_idempotent, **kwargs)

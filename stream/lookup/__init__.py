@@ -1,6 +1,6 @@
 """Look up members' clusters in Redis, blocking (`Lookup`) or with asyncio (`AsyncLookup`).
 
-    from stream.lookup import Lookup
+    from memberstream import Lookup
 
     with Lookup("redis://localhost:6379/0") as lookup:
         answer = lookup.get("m-1")
@@ -8,13 +8,27 @@
             ...
 
 The contract with Redis, for any language: docs/redis.md.
-Imports neither Faust nor NumPy, only hiredis and the standard library; a test proves it.
+It imports neither Faust nor NumPy, only hiredis, msgspec and the standard library. A test proves it. asyncio takes
+longer to load than all the rest, so it is loaded when `AsyncLookup` is asked for.
 """
 
-from stream.lookup.aio import AsyncLookup
-from stream.lookup.answer import Answer
-from stream.lookup.client import Lookup
-from stream.lookup.exchange import LookupUnavailable
-from stream.lookup.values import Membership, Status, Visible
+from typing import TYPE_CHECKING, Any
+
+from .answer import Answer
+from .client import Lookup
+from .exchange import LookupUnavailable
+from .values import Membership, Status, Visible
+
+if TYPE_CHECKING:
+    from .aio import AsyncLookup
 
 __all__ = ["Answer", "AsyncLookup", "Lookup", "LookupUnavailable", "Membership", "Status", "Visible"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "AsyncLookup":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .aio import AsyncLookup
+
+    globals()[name] = AsyncLookup
+    return AsyncLookup

@@ -5,26 +5,26 @@ A member sees a campaign, in any language (docs/campaigns.md), if
 2. the member's cluster under the live version of its model is one of its clusters;
 3. the member isn't held out (stream/lookup/holdout.py).
 
-Between two dates of any campaign all members of the same clusters are offered the same, so what they are offered is
-worked out once; only holdouts are each member's own. What a member was told is remembered: a page asks for one member
-again and again, campaign by campaign.
+Between two dates of any campaign all members of the same clusters are offered the same. So that is worked out once;
+only holdouts differ between members. What a member was told is remembered, because a page asks about one member again
+and again, campaign by campaign.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from stream import keyspace
-from stream.keyspace import PublishedCampaign
-from stream.lookup.holdout import Holdouts, Seen
-from stream.lookup.values import Visible
+from ..keyspace import formats as keyspace
+from ..keyspace.formats import PublishedCampaign
+from .holdout import Holdouts, Seen
+from .values import Visible
 
-#: What a member was told, by which row, and on which partition's clock and until when (ms) its status hangs.
+#: What a member was told and by which row; the partition on whose clock its status depends, and until when (ms).
 Told = tuple[bytes, bytes, float, Visible]
 
-# Combinations of clusters under all models that have campaigns; what is forgotten is worked out again.
+# Combinations of clusters under all models that have campaigns. A combination that was dropped is worked out again.
 _OFFERS = 1_024
-# Members whose last answer is remembered: 4 MB with a few campaigns, 18 MB if each is offered a hundred and fifty.
+# Members whose last answer is remembered: 4 MB with a few campaigns, 18 MB if each member is offered 150.
 _MEMBERS = 10_000
 _EVER = float("inf")
 
@@ -55,12 +55,12 @@ class Period:
         self._offers: dict[tuple[bytes, ...], Holdouts] = {}
 
     def seen_by(self, member_id: str, row: bytes) -> Seen:
-        """What a member sees. Raises KeyspaceError: a membership isn't written as it should be."""
+        """Return what a member sees. Raises KeyspaceError: a membership isn't written as it should be."""
         clusters = tuple([row.partition(marker)[2].partition(b":")[0] for _, marker in self._markers])  # cluster_in
         return (self._offers.get(clusters) or self._offer(clusters, row)).of(member_id)
 
     def remember(self, member_id: str, told: Told) -> None:
-        """To be found in `told`."""
+        """Keep an answer, to be found in `told`."""
         if len(self.told) >= _MEMBERS:
             self.told = {}
         self.told[member_id] = told
@@ -80,7 +80,8 @@ class Period:
 
 
 class Campaigns:
-    """The campaigns of a client's copy. Parsed when first asked for: who only wants clusters doesn't pay for it.
+    """The campaigns of a client's copy. They are parsed when first asked for: callers that want only clusters don't
+    pay.
 
     Threads may share it: working something out twice does no harm.
     """
@@ -94,13 +95,19 @@ class Campaigns:
         self._period: Period | None = None
 
     def at(self, now_ms: int) -> Period:
-        """The period of a time. Raises KeyspaceError: a campaign isn't written as it should be."""
+        """Return the period of a time. Raises KeyspaceError: a campaign isn't written as it should be."""
         period = self._period
         if period is None or not period.begin_ms <= now_ms < period.end_ms:
             dates, enabled = self._periods = self._periods or self._parse()
             place = bisect_right(dates, now_ms)
             period = self._period = Period(dates[place - 1], dates[place], enabled, self._markers)
         return period
+
+    def find(self, campaign_id: str) -> PublishedCampaign | None:
+        """Return an enabled campaign. Raises KeyspaceError, as `at`."""
+        _, enabled = self._periods = self._periods or self._parse()
+        place = bisect_left(enabled, (campaign_id,))
+        return enabled[place] if place < len(enabled) and enabled[place].id == campaign_id else None
 
     def _parse(self) -> tuple[Sequence[float], Sequence[PublishedCampaign]]:
         parsed = [keyspace.parse_campaign(*pair) for pair in zip(self._flat[::2], self._flat[1::2], strict=True)]

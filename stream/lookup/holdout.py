@@ -6,18 +6,19 @@
 fmix32 is the finaliser of MurmurHash3 (public domain, Austin Appleby), a bijection on 32 bits.
 
 Laws:
-- The numbers of one campaign are spread evenly over the members; those of two campaigns are independent.
-- With a larger holdout those who were held out before still are.
-- One hash of the member serves all campaigns: a hash of campaign and member together took nine times as long with 167
-  campaigns (docs/decisions/0013). `Holdouts` draws for all of them at once, in lanes of one large integer; a test
+- The numbers of one campaign are spread evenly over the members. Those of two campaigns are independent.
+- A larger holdout keeps the members who were held out before.
+- One hash of the member serves all campaigns. A hash of campaign and member together took nine times as long with 167
+  campaigns (docs/decisions/0013). `Holdouts` draws for all campaigns at once, in lanes of one large integer. A test
   compares it with `draw`.
 """
 
 from collections.abc import Sequence
-from hashlib import sha256
+from functools import cache
 from itertools import compress
+from typing import Any
 
-#: Holdouts are counted in ten-thousandths: percentages with two decimals, and whole numbers in every language.
+#: Holdouts are counted in ten-thousandths: percentages with two decimals are whole numbers, in every language.
 WHOLE = 10_000
 _LANE = 8  # bytes: a product of two numbers of 32 bits fits
 _32 = 0xFFFF_FFFF
@@ -27,7 +28,7 @@ Seen = tuple[tuple[str, ...], tuple[str, ...]]
 
 def draw(campaign_id: str, member_id: str) -> int:
     """Return the number of 32 bits."""
-    x = _half(campaign_id) ^ _half(member_id)
+    x = half(campaign_id) ^ half(member_id)
     x = (x ^ x >> 16) * 0x85EB_CA6B & _32
     x = (x ^ x >> 13) * 0xC2B2_AE35 & _32
     return x ^ x >> 16
@@ -38,12 +39,20 @@ def is_held_out(campaign_id: str, member_id: str, holdout: int) -> bool:
     return draw(campaign_id, member_id) * WHOLE < holdout << 32
 
 
-def _half(text: str) -> int:
-    return int.from_bytes(sha256(text.encode()).digest()[:4])
+def half(text: str) -> int:
+    """Return the first four bytes of a text's SHA-256, as a number."""
+    return int.from_bytes(_sha256()(text.encode()).digest()[:4])
+
+
+@cache
+def _sha256() -> Any:
+    from hashlib import sha256  # loads OpenSSL, which is only needed where somebody is held out
+
+    return sha256
 
 
 class Holdouts:
-    """Campaigns and their holdouts, to be asked for one member after another."""
+    """Campaigns and their holdouts, asked about one member after another."""
 
     __slots__ = ("_bit", "_ids", "_mask", "_ones", "_places", "_salts", "_thresholds")
 
@@ -52,16 +61,16 @@ class Holdouts:
         self._places = [place for place, holdout in enumerate(holdouts) if holdout]
         self._ones = _lanes([1] * len(self._places))
         self._mask, self._bit = self._ones * _32, self._ones << 32
-        self._salts = _lanes([_half(ids[place]) for place in self._places])
+        self._salts = _lanes([half(ids[place]) for place in self._places])
         # x is below the least whole number that isn't below holdout · 2³² / 10,000 if bit 32 of this minus x is set.
         self._thresholds = _lanes([-(-(holdouts[place] << 32) // WHOLE) + _32 for place in self._places])
 
     def of(self, member_id: str) -> Seen:
-        """Return what the member sees of them and what not, each in their order."""
+        """Return the campaigns that the member sees and those from which it is held out, each in their order."""
         if not self._places:
             return self._ids, ()
         mask = self._mask
-        x = self._ones * _half(member_id) ^ self._salts
+        x = self._ones * half(member_id) ^ self._salts
         x = (x ^ x >> 16 & mask) * 0x85EB_CA6B & mask
         x = (x ^ x >> 13 & mask) * 0xC2B2_AE35 & mask
         x ^= x >> 16 & mask

@@ -36,8 +36,8 @@ class LiveModel(NamedTuple):
 class Visible(NamedTuple):
     """The campaigns that a member sees, and those from which it is held out; ids in order.
 
-    They go by the clusters that are known, whatever the status: `stale` by the last ones, `rebuilding` by those that
-    are there already (what is told is right, something may be missing), `unknown member` by none.
+    They go by the clusters that are known. `stale`: the last ones. `rebuilding`: those that are there already, so what
+    is told is right and something may be missing. `unknown member`: none.
     """
 
     campaigns: tuple[str, ...]

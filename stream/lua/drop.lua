@@ -1,4 +1,4 @@
--- Removes fields from many members; a member without any and without a document is gone.
+-- Removes fields from many members, with the clusters before (`~`); a member without any and without a document is gone.
 -- KEYS: members' keys. ARGV: the fields.
 local call = redis.call
 for i = 1, #KEYS do
@@ -6,7 +6,7 @@ for i = 1, #KEYS do
   local old = call('GET', key)
   if old then
     local row = old
-    for j = 1, #ARGV do row = without(row, ARGV[j]) end
+    for j = 1, #ARGV do row = without(without(row, ARGV[j]), ARGV[j] .. '~') end
     if row == '' then
       call('DEL', key)
     elseif row ~= old then

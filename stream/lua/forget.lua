@@ -1,7 +1,8 @@
 -- Replaces members by tombstones that expire; a position lower than the stored one is refused (guard.lua).
--- KEYS: members' keys. ARGV: time to live in seconds; 1: only members that are held by a document, so that the delete of
--- long ago makes no tombstone anew; then for each key: pos, which ends in `:gone`. Returns {refused, foreign} as write.lua.
-local call, sub = redis.call, string.sub
+-- KEYS: members' keys. ARGV: time to live in seconds; 1: only members that are held by a document, and without a tombstone,
+-- which would take the deleted of long ago off the lists of today; then for each key: pos, which ends in `:gone`.
+-- Returns {refused, foreign} as write.lua.
+local call, find, sub = redis.call, string.find, string.sub
 local ttl_s, only_if_held = ARGV[1], ARGV[2] == '1'
 local judged = {0, 0, 0}
 for i = 1, #KEYS do
@@ -12,7 +13,14 @@ for i = 1, #KEYS do
     local verdict = judge(old, pos)
     judged[verdict + 1] = judged[verdict + 1] + 1
     if verdict == 0 then
-      call('SET', key, pos, 'EX', ttl_s)
+      local lists = only_if_held and find(old, '||', 1, true)
+      if lists then
+        call('SET', key, sub(old, lists))
+      elseif only_if_held then
+        call('DEL', key)
+      else
+        call('SET', key, pos, 'EX', ttl_s)
+      end
     end
   end
 end

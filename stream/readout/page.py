@@ -1,66 +1,131 @@
-"""The report as one HTML page that needs nothing else: to send, to print, to keep."""
+"""The report as one HTML page that needs nothing else: to send, to print, to keep.
+
+It says first whether the campaign worked, then how the effect came about, then where; all else is folded.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from html import escape
 
-from stream.readout import plots
-from stream.readout.report import Report
-from stream.readout.summary import sentences
-from stream.readout.tables import TextTable, causal, tables
-from stream.readout.wording import day_of
+from memberstream.models.told import Told
+from memberstream.stream.readout import plots
+from memberstream.stream.readout.effect import Effect
+from memberstream.stream.readout.finding import Status
+from memberstream.stream.readout.judging import Part
+from memberstream.stream.readout.report import Report
+from memberstream.stream.readout.summary import WARNING, sentences
+from memberstream.stream.readout.tables import MARK, OBSERVED, TextTable, tables
+from memberstream.stream.readout.wording import count, day_of, joined, percent, points, pointses
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1f2328; max-width: 66rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.6rem; margin-bottom: 0 } h2 { font-size: 1.15rem; margin: 2.2rem 0 .3rem }
-.note { color: #59636e; margin: .2rem 0 .6rem; font-size: .9rem }
-.summary { background: #f6f8fa; border-left: 4px solid #0072B2; padding: .6rem 1rem }
-h1, .summary { overflow-wrap: anywhere }
+:root { color-scheme: light dark; --ink: #1f2328; --paper: #fff; --soft: #59636e; --line: #d9dde2; --panel: #f6f8fa;
+  --good: #00694c; --bad: #b00020; --open: #7a5200; --rate: #0072b2 }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --paper: #0d1117; --soft: #9aa4af; --line: #30363d;
+  --panel: #161b22; --good: #3fcf9f; --bad: #ff7b86; --open: #e3b341; --rate: #56b4e9 } }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 72rem;
+  margin: 1.5rem auto; padding: 0 1rem }
+h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.1rem; margin: 2rem 0 .3rem }
+h1, .summary, .verdict { overflow-wrap: anywhere }
+.note { color: var(--soft); margin: .2rem 0 .6rem; font-size: .9rem }
+.verdict { background: var(--panel); border-left: 6px solid var(--open); padding: .8rem 1rem; margin: 1rem 0 }
+.verdict.good { border-color: var(--good) } .verdict.bad { border-color: var(--bad) }
+.verdict b { display: block; font-size: 1.6rem; line-height: 1.2; color: var(--open) }
+.good b { color: var(--good) } .bad b { color: var(--bad) }
+.verdict .effect { font-size: 1.15rem; margin: .4rem 0 }
+.facts { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; margin: .5rem 0 0; padding: 0; list-style: none;
+  color: var(--soft); font-size: .9rem }
 .summary p { margin: .4rem 0 }
-.alarm { color: #b00020; font-weight: 600 }
+.alarm { color: var(--bad); font-weight: 600 }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 0 2rem }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums }
-th { text-align: right; font-weight: 600; border-bottom: 1px solid #818b98; vertical-align: bottom }
-td { text-align: right; border-bottom: 1px solid #e6e8eb; white-space: nowrap }
-th, td { padding: .3rem .7rem } th:first-child, td:first-child { text-align: left; padding-left: 0 }
-td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 9rem; max-width: 24rem }
-svg { max-width: 100%; height: auto }
-details { margin-top: 1rem } summary { cursor: pointer }
+th { text-align: right; font-weight: 600; border-bottom: 1px solid var(--soft); vertical-align: bottom }
+td { text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
+th, td { padding: .3rem .7rem }
+th:first-child, td:first-child { text-align: left; padding-left: 0 }
+th:first-child, td:first-child { background: var(--paper); position: sticky; left: 0 }
+td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 7rem; max-width: 20rem }
+td.text { white-space: normal; text-align: left; min-width: 18rem }
+svg { width: 100%; height: auto; max-width: 36rem }
+details { margin-top: 1rem } summary { cursor: pointer; font-weight: 600 }
 """
+_CLASSES = {Status.WORKED: "good", Status.LOWERED: "bad", Status.BROKEN: "bad"}
+_LONG = 60  # characters of a cell that is a sentence, and may wrap
 
 
-def to_html(report: Report) -> str:
-    """Return the page."""
-    name = ", ".join(report.campaigns)
+def to_html(report: Report, told: Sequence[Told] = ()) -> str:
+    """Return the page; `told`: what was told before."""
+    name = ", ".join(report.names[campaign] for campaign in report.campaigns)
     days = f"{day_of(report.first_day)} to {day_of(report.last_day)}"
-    shown = tables(report)
-    by_day = tables(report, by_day=True)[len(shown) :]
-    effects = plots.effects(report)
+    shown = tables(report, told, by_day=True)
     parts = [
         "<!DOCTYPE html>",
         f'<html lang="en"><head><meta charset="utf-8"><title>{escape(name)}</title>',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<style>{_STYLE}</style></head><body>",
         f"<h1>{escape(name)}</h1>",
-        f'<p class="note">{escape(report.kind)}, {days} (UTC), clusters of {escape(", ".join(report.versions))}</p>',
-        f'<div class="summary">{"".join(_sentence(text) for text in sentences(report))}</div>',
-        f"<h2>Rates</h2>{_note('shown and held out, with 95% intervals')}{plots.rates(report)}",
-    ]
-    if effects:
-        note = f"{causal(report)}. Thick: 95% interval for one look; thin: for every look, all clusters together"
-        parts.append(f"<h2>Effects</h2>{_note(note)}{effects}")
-    parts += [
-        f"<h2>Over time</h2>{_note('all until the end of each day; shaded: the interval that holds at every look')}",
-        plots.over_time(report),
-        *map(_table, shown),
-        f"<details><summary>Day by day</summary>{''.join(map(_table, by_day))}</details>",
+        _note(f"members exposed from {days} (UTC), clusters of {', '.join(report.versions)}"),
+        *(_verdict(part, with_name=len(report.parts) > 1) for part in report.parts),
+        f'<div class="summary">{"".join(_sentence(text) for text in sentences(report, told))}</div>',
+        f'<div class="plots">{"".join(_plots(report))}</div>',
+        *(_table(table) for table in shown if not table.is_aside),
+        *(_folded(table) for table in shown if table.is_aside),
         "</body></html>",
     ]
     return "\n".join(parts) + "\n"
 
 
+def _verdict(part: Part, *, with_name: bool) -> str:
+    finding = part.finding
+    name = f"{part.name}: " if with_name else ""
+    facts = []
+    if finding.effect is not None and finding.first_day is not None and finding.last_day is not None:
+        facts = [
+            f"{day_of(finding.first_day)} to {day_of(finding.last_day)}",
+            f"{joined([percent(share) for share in finding.holdouts])} held out",
+            f"{count(finding.effect.n_held_out)} held out, {count(finding.effect.n_shown)} shown",
+        ]
+    items = "".join(f"<li>{escape(fact)}</li>" for fact in facts)
+    return (
+        f'<div class="verdict {_CLASSES.get(finding.status, "")}"><b>{escape(name + _capital(finding.status))}</b>'
+        f'<p class="effect">{escape(_effect(finding.kind, finding.effect) or _capital(finding.why))}</p>'
+        f'<ul class="facts">{items}</ul></div>'
+    )
+
+
+def _effect(kind: str | None, effect: Effect | None) -> str:
+    if effect is None or effect.interval is None:
+        return ""
+    mark = MARK if effect.is_broken else ""
+    return f"{kind}: {points(effect.difference)} points ({pointses(effect.interval)} at every look){mark}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _plots(report: Report) -> Iterable[str]:
+    for part in report.parts:
+        name = f"{part.name}: " if len(report.parts) > 1 else ""
+        mark = MARK if part.finding.effect is not None and part.finding.effect.is_broken else ""
+        for title, note, plot in (
+            ("Effect over time", "of all exposed until each day; shaded: at every look", plots.over_time(part)),
+            (
+                "Effect by cluster",
+                "with intervals that hold at every look and all together",
+                plots.effects(report, part),
+            ),
+        ):
+            if plot:
+                alarm = ' class="alarm"' if mark else ""
+                yield f"<section><h2{alarm}>{escape(name + title + mark)}</h2>{_note(note)}{plot}</section>"
+    if plot := plots.rates(report):
+        yield f"<section><h2>Rate of {escape(report.kind)}</h2>{_note(f'of those shown; {OBSERVED}')}{plot}</section>"
+
+
 def _sentence(text: str) -> str:
-    alarm = ' class="alarm"' if text.startswith("Warning") else ""
+    alarm = ' class="alarm"' if text.startswith(WARNING) else ""
     return f"<p{alarm}>{escape(text)}</p>"
 
 
@@ -69,10 +134,20 @@ def _note(text: str) -> str:
 
 
 def _table(table: TextTable) -> str:
-    heads = "".join(f"<th>{escape(head)}</th>" for head in table.heads)
-    rows = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in row)}</tr>" for row in table.rows)
     alarm = ' class="alarm"' if table.is_alarm else ""
-    return (
-        f"<h2{alarm}>{escape(table.title)}</h2>{_note(table.note)}"
-        f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
-    )
+    return f"<h2{alarm}>{escape(table.title)}</h2>{_note(table.note)}{_cells(table)}"
+
+
+def _folded(table: TextTable) -> str:
+    return f"<details><summary>{escape(table.title)}</summary>{_note(table.note)}{_cells(table)}</details>"
+
+
+def _cells(table: TextTable) -> str:
+    heads = "".join(f"<th>{escape(head)}</th>" for head in table.heads)
+    rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.rows)
+    return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _cell(text: str) -> str:
+    wraps = ' class="text"' if len(text) > _LONG else ""
+    return f"<td{wraps}>{escape(text)}</td>"

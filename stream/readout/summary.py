@@ -1,35 +1,52 @@
-"""The report in a few sentences, for who reads nothing else. tests/readout reads the numbers back out of them.
+"""The report in a few sentences, for people who read nothing else. tests/readout reads the numbers back out of them.
 
 Laws:
-- A broken ratio comes first, and of such a campaign no effect is told.
-- What is caused is said of shown against held out only. Effects and differences are claimed by the interval that holds
-  at every look, and for all of them together: a report is looked at again and again.
-- What the numbers can't tell is said, not left out.
+- The headline of each family comes first, as its finding has it. Nothing here judges anything.
+- Only the comparison of shown with held out is called a cause; the rest is called observed.
+- What the numbers can't tell, and what was told before and isn't any more, the sentences say.
 """
 
 from __future__ import annotations
 
-from stream.readout.report import Report, Row
-from stream.readout.statistics import ALPHA
-from stream.readout.wording import day_of, p_value, percent, percents, points, pointses
+from collections.abc import Sequence
+
+from memberstream.models.timestamps import DAY_MS
+from memberstream.models.told import Told
+from memberstream.models.wording import counted
+from memberstream.stream.readout.finding import Guard, Other, Status
+from memberstream.stream.readout.judging import Part
+from memberstream.stream.readout.report import Report, Row
+from memberstream.stream.readout.statistics import ALPHA
+from memberstream.stream.readout.wording import (
+    day_of,
+    joined,
+    number,
+    numbers,
+    p_value,
+    percent,
+    percents,
+    points,
+    pointses,
+)
+
+WARNING = "Warning"
+_NAMED = 3  # clusters in a sentence; the others are in the table
 
 
-def sentences(report: Report) -> list[str]:
-    """Return the sentences."""
-    found = [
-        f"Warning: of {check.campaign} {percent(check.held_out / check.n)} were held out where {percent(check.meant)} "
-        f"were meant (p {_p(check.p)}): don't believe its effect before the reason is found."
-        for check in report.checks
-        if check.is_broken
-    ]
+def sentences(report: Report, told: Sequence[Told] = ()) -> list[str]:
+    """Return the sentences; `told`: what was told before, in its order."""
+    found = [sentence for part in report.parts for sentence in _of_part(report, part, told)]
     total = report.total
-    found.append(
-        f"Until {day_of(report.last_day)} {total.n:,} members were shown {' or '.join(report.campaigns)}, "
-        f"and {total.hits:,} of them ({percent(total.rate)}) had at least one {report.kind}."
-    )
-    if not total.hits:
-        others = ", ".join(kind for kind in report.kinds if kind != report.kind)
-        found.append(f"No {report.kind} of theirs is counted yet; what is: {others or 'impressions only'}.")
+    if total.n:
+        found.append(
+            f"{counted(total.n, 'member was', 'members were')} shown {_names(report, report.campaigns)} until "
+            f"{day_of(report.last_day)}; {total.hits:,} of them ({percent(total.rate)}) had at least one {report.kind}."
+        )
+        if not total.hits:
+            others = ", ".join(kind for kind in report.kinds if kind != report.kind)
+            found.append(f"No {report.kind} of theirs is counted yet; what is: {others or 'impressions only'}.")
+    else:
+        found.append(f"Nobody was shown {_names(report, report.campaigns)} yet; all who are counted were held out.")
     if len(report.campaigns) > 1:
         found.append("Who was shown several of these campaigns counts in each.")
     if len(report.versions) > 1:
@@ -38,7 +55,6 @@ def sentences(report: Report) -> list[str]:
         )
     if report.differ is not None:
         found.append(_differences(report))
-    found += _effects(report)
     switched = sum(row.switched for row in report.rows)
     if switched:
         found.append(
@@ -47,21 +63,147 @@ def sentences(report: Report) -> list[str]:
         )
     for campaign, n in report.strays.items():
         found.append(
-            f"{n:,} members were exposed to {campaign} in clusters or under a model that it isn't for; "
-            "they are left out."
+            f"{counted(n, 'member was', 'members were')} exposed to {campaign} in clusters or under a model that it "
+            "isn't for; not counted here."
         )
     return found
 
 
+def headline(report: Report, part: Part) -> str:
+    """Return the finding of a family in one sentence."""
+    finding = part.finding
+    name = part.name if len(part.campaigns) > 1 else report.names[part.campaigns[0]]
+    effect = finding.effect
+    if effect is not None and finding.status.is_effect:
+        did, by = ("raised", effect.difference) if effect.difference > 0 else ("lowered", -effect.difference)
+        return (
+            f"{name} {finding.status}: showing it {did} the rate of {finding.kind} by {_unsigned(points(by))} points "
+            f"({pointses(effect.interval)}), from {percent(effect.held_out)} to {percent(effect.shown)}."
+        )
+    if finding.status is Status.UNTOLD:
+        return f"What {name} caused {finding.status}: {finding.why}."
+    if finding.status is Status.BROKEN:
+        tail = (
+            ""
+            if effect is None
+            else f" Asked for all the same: {points(effect.difference)} points, not to be believed."
+        )
+        return f"{WARNING}: {name} {finding.status}: {finding.why}.{tail}"
+    of = "" if effect is None or effect.interval is None else f" ({pointses(effect.interval)} points)"
+    return f"{name}: {finding.status} on {finding.kind}{of}; {finding.why}."
+
+
+def _of_part(report: Report, part: Part, told: Sequence[Told]) -> list[str]:
+    found = [headline(report, part)]
+    finding, check = part.finding, part.check
+    if check is not None and check.is_broken:
+        wrong = [share for share in check.shares if share.is_broken] or list(check.shares[:1])
+        places = [
+            f"{share.name}{'' if share.day is None else f' on {day_of(share.day)}'}: "
+            f"{percent(share.held_out / share.n)} of {share.n:,}, meant were {percent(share.meant)}"
+            for share in wrong[:3]
+        ]
+        more = f"; and {len(wrong) - 3} more below" if len(wrong) > 3 else ""
+        found.append(
+            f"Held out were in {'; '.join(places)}{more}. Next: see whether services send impressions of those held "
+            "out, too, and at the same moment; then begin a campaign with a new id."
+        )
+    if finding.effect is not None and finding.first_day is not None and finding.last_day is not None:
+        found.append(
+            f"That compares {counted(finding.effect.n_shown, 'member')} shown with {finding.effect.n_held_out:,} held "
+            f"out ({joined([percent(share) for share in finding.holdouts])}), exposed from "
+            f"{day_of(finding.first_day)} to {day_of(finding.last_day)} under unchanged terms."
+        )
+    if finding.status is Status.NONE_YET and finding.detectable is not None:
+        found.append(
+            f"An effect of {_unsigned(points(finding.detectable))} points would be claimed by now four times in five, "
+            "if there were one."
+        )
+    found += [
+        f"{cut.campaign}: since {day_of(cut.last_day)} {percent(cut.holdout)} are held out. Members exposed from "
+        f"{day_of(cut.first_day)} until then aren't compared: their windows weren't over."
+        for cut in part.cuts
+    ]
+    found += _clusters(report, part)
+    found += [sentence for other in part.others for sentence in _other(other)]
+    return found + _history(part, told)
+
+
+def _clusters(report: Report, part: Part) -> list[str]:
+    if len(part.clusters) < 2:
+        return []
+    names = {(row.campaign, row.cluster): row.name for row in report.rows}
+    claimed = [found for found in part.clusters if found.effect.is_claimed and not found.effect.is_broken]
+    if not claimed:
+        return ["By cluster, no effect is shown yet."] if part.finding.status.is_effect else []
+    largest = sorted(claimed, key=lambda found: -abs(found.effect.difference))[:_NAMED]
+    each = [
+        f"{points(found.effect.difference)} points in {names[found.campaign, found.cluster]} "
+        f"({pointses(found.effect.interval)})"
+        for found in largest
+    ]
+    more = f", and in {counted(len(claimed) - len(largest), 'more', 'more')}" if len(claimed) > len(largest) else ""
+    rest = len(part.clusters) - len(claimed)
+    others = f"; in {counted(rest, 'other', 'others')} none is shown yet" if rest else ""
+    return [f"By cluster: {joined(each)}{more}{others}."]
+
+
+def _other(other: Other) -> list[str]:
+    effect = other.effect
+    if effect is None or effect.is_broken:
+        return []
+    write, writes, unit = (
+        (lambda x: number(x, sign=True), lambda x: numbers(x, sign=True), " a member")
+        if other.is_value
+        else (points, pointses, " points")
+    )
+    what = f"the value of {other.kind}" if other.is_value else f"the rate of {other.kind}"
+    found = []
+    if effect.is_claimed:
+        did, by = ("raised", effect.difference) if effect.difference > 0 else ("lowered", -effect.difference)
+        found.append(f"It also {did} {what} by {_unsigned(write(by))}{unit} ({writes(effect.interval)}).")
+    if other.guard is Guard.HELD and other.margin is not None and effect.interval is not None:
+        found.append(
+            f"Guardrail {other.kind} is held: it rose by {points(effect.interval.high)} points at most, where "
+            f"{points(other.margin)} are allowed."
+        )
+    elif other.guard is Guard.BROKEN:
+        found.append(
+            f"{WARNING}: guardrail {other.kind} is broken: it rose by {points(effect.difference)} points "
+            f"({pointses(effect.interval)}), where {points(other.margin)} are allowed."
+        )
+    elif other.guard is Guard.OPEN:
+        so_far = "it is too early" if effect.interval is None else f"{pointses(effect.interval)} points"
+        found.append(f"Whether guardrail {other.kind} holds isn't known yet ({so_far}).")
+    return found
+
+
+def _history(part: Part, told: Sequence[Told]) -> list[str]:
+    """Return what was claimed before and isn't any more."""
+    finding = part.finding
+    claims = [t for t in told if t.family == part.name and t.status in (Status.WORKED, Status.LOWERED)]
+    if not claims or (claims[-1].kind, claims[-1].status) == (finding.kind, finding.status):
+        return []
+    last = claims[-1]
+    on = "" if last.kind == finding.kind else f" on {last.kind}"
+    now = "" if not on or finding.kind is None else f" on {finding.kind}, by which it is judged now"
+    of = "" if last.difference is None else f" ({points(last.difference)} points)"
+    return [
+        f"On {day_of(last.at_ms // DAY_MS)} it was told that it {last.status}{on}{of}. That is taken back: "
+        f"{finding.status}{now}."
+    ]
+
+
 def _differences(report: Report) -> str:
     assert report.differ is not None  # noqa: S101  (narrows the type)
-    are_clusters = len({row.cluster for row in report.rows}) == len(report.rows)  # else campaigns to the same ones
+    rows = [row for row in report.rows if row.shown.n]
+    are_clusters = len({row.cluster for row in rows}) == len(rows)  # else campaigns for the same ones
     what, p = "clusters" if are_clusters else "campaigns and clusters", _p(report.differ.p)
     if report.differ.p >= ALPHA:
         return f"Whether {what} differ can't be told (p {p})."
     if not any(pair.always is not None and pair.always.excludes_zero() for pair in report.pairs):
         return f"Whether {what} differ can't be told yet: p {p} would do if nobody looked before or after."
-    most, least = (pick(report.rows, key=lambda row: row.rate) for pick in (max, min))
+    most, least = (pick(rows, key=lambda row: row.rate or 0.0) for pick in (max, min))
     return (
         f"{what.capitalize()} differ (p {p}): most in {_rate(most)}, least in {_rate(least)}. "
         f"That is observed, not caused: they {'' if are_clusters else 'may '}hold different members."
@@ -72,32 +214,12 @@ def _rate(row: Row) -> str:
     return f"{row.name} with {percent(row.rate)} ({percents(row.interval)})"
 
 
-def _effects(report: Report) -> list[str]:
-    found = [
-        f"The holdout of {campaign} was changed after members had met it (as it is now, it is since {day_of(day)}), "
-        "so what it caused can't be told. A campaign with a new id can tell."
-        for campaign, day in report.changed.items()
-    ]
-    broken = {check.campaign for check in report.checks if check.is_broken}
-    rows = [row for row in report.rows if row.campaign not in broken and row.campaign not in report.changed]
-    if rows and all(row.effect is None for row in rows):
-        which = "" if len(rows) == len(report.rows) else f" of {', '.join(dict.fromkeys(r.campaign for r in rows))}"
-        return [*found, f"Nobody was held out{which}, so what the campaign caused can't be told."]
-    parts = []
-    for row in rows:
-        effect = row.effect
-        if effect is None:
-            continue
-        if effect.always is None:
-            parts.append(f"in {row.name} it is too early to say")
-        elif effect.always.excludes_zero():
-            parts.append(f"in {row.name} {points(effect.difference)} points ({pointses(effect.always)})")
-        else:
-            parts.append(f"in {row.name} none to be told from chance ({pointses(effect.always)} points)")
-    unknown = [row.name for row in rows if row.effect is None]
-    if unknown:
-        parts.append(f"in {' and '.join(unknown)} it can't be told, nobody was held out")
-    return [*found, f"What showing it caused, against those held out: {'; '.join(parts)}."] if parts else found
+def _unsigned(text: str) -> str:
+    return text.lstrip("+")
+
+
+def _names(report: Report, campaigns: Sequence[str]) -> str:
+    return " or ".join(report.names[campaign] for campaign in campaigns)
 
 
 def _p(p: float) -> str:

@@ -1,15 +1,16 @@
-"""The report as tables of text, for the terminal and the page alike; and as CSV, with all digits."""
+"""The report as tables of text, for the terminal and the page. What isn't in a finding isn't in a table."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stream.readout.report import Day, Report, Row
-from stream.readout.statistics import Interval
-from stream.readout.wording import (
+from memberstream.models.told import Told
+from memberstream.stream.readout.effect import Effect
+from memberstream.stream.readout.judging import Part
+from memberstream.stream.readout.report import Report
+from memberstream.stream.readout.wording import (
+    NONE,
     count,
     day_of,
     number,
@@ -21,35 +22,53 @@ from stream.readout.wording import (
     pointses,
 )
 
-CAUSAL = "causal: chance alone decided who was held out"
-BELIEVED_NOT = "not to be believed: the holdout isn't what was meant, see below"
+CAUSAL = "causal: chance alone decided who was held out; intervals hold at every look and for all effects together"
+BROKEN = "NOT TO BE BELIEVED: the holdout isn't what was meant; told only because it was asked for"
 OBSERVED = "observational: clusters hold different members, so nothing here says what caused it"
+#: Stands in each cell that tells an effect of a broken holdout.
+MARK = " (broken)"
 
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """A table; the first column is text, all others are numbers. `is_alarm`: there is something wrong in it."""
+    """A table; the first column is text, all others are numbers. `is_alarm`: there is something wrong in it.
+    `is_aside`: for who wants to know more."""
 
     title: str
     note: str
     heads: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
     is_alarm: bool = False
+    is_aside: bool = False
 
 
-def tables(report: Report, *, by_day: bool = False) -> list[TextTable]:
-    """Return what there is to show."""
-    found = [_rates(report)]
-    if any(row.effect is not None for row in report.rows):
-        found.append(_effects(report))
-    if report.checks:
-        found.append(_checks(report))
+def tables(report: Report, told: Sequence[Told] = (), *, by_day: bool = False) -> list[TextTable]:
+    """Return the tables that have something to show. `told`: what was told before. `by_day`: also each day."""
+    found = [table for part in report.parts for table in _of_part(report, part, told, by_day=by_day)]
+    found.insert(1 if found else 0, _rates(report))
+    if report.faults:
+        found.append(_faults(report))
+    if any(row.mean is not None for row in report.rows):
+        found.append(_values(report))
     if report.pairs:
         found.append(_pairs(report))
-    if any(row.values.n for row in report.rows):
-        found.append(_values(report))
-    if by_day:
-        found += [_days(row, report) for row in report.rows]
+    return found
+
+
+def _of_part(report: Report, part: Part, told: Sequence[Told], *, by_day: bool) -> list[TextTable]:
+    name = f"{part.name}: " if len(report.parts) > 1 else ""
+    found = []
+    if part.finding.effect is not None:
+        found.append(_effects(report, part, name))
+    if (others := _others(part, name)).rows:
+        found.append(others)
+    if part.check is not None:
+        found.append(_check(part, name))
+    mine = [t for t in told if t.family == part.name]
+    if mine:
+        found.append(_told(mine, name))
+    if by_day and part.looks:
+        found.append(_looks(part, name))
     return found
 
 
@@ -61,68 +80,171 @@ def _rates(report: Report) -> TextTable:
             count(row.shown.hits),
             percent(row.rate),
             percents(row.interval),
-            percents(row.always),
+            count(row.n_held_out),
             count(row.switched),
-            count(row.more),
         )
         for row in report.rows
     ]
-    heads = ("cluster", "shown", report.kind, "rate", "95% interval", "at every look", "switched", "more needed")
-    return TextTable(f"Rate of {report.kind}", f"more needed: {_needed(report)}", heads, rows)
+    heads = ("cluster", "shown", report.kind, "rate", "95% interval", "held out", "switched")
+    return TextTable(f"Rate of {report.kind}", f"of those shown; intervals for one look; {OBSERVED}", heads, rows)
 
 
-def _needed(report: Report) -> str:
-    return f"members to see a difference of {points(report.see)} points, if it is there, four times in five"
-
-
-def _effects(report: Report) -> TextTable:
+def _effects(report: Report, part: Part, name: str) -> TextTable:
+    names = {(row.campaign, row.cluster): row.name for row in report.rows}
+    effects = [] if part.finding.effect is None else [("all together", part.finding.effect)]
+    if len(part.clusters) > 1:
+        effects += [(names[found.campaign, found.cluster], found.effect) for found in part.clusters]
     rows = [
         (
-            row.name,
-            percent(effect.held_out.rate),
-            count(effect.held_out.n),
-            points(effect.difference),
-            pointses(effect.interval),
-            pointses(effect.always),
-            percent(effect.relative),
-            percents(effect.relative_interval),
-            p_value(effect.p),
-            count(effect.more),
+            what,
+            *_marked(
+                effect,
+                points(effect.difference),
+                pointses(effect.interval),
+                claimed(effect),
+                percent(effect.shown),
+                percent(effect.held_out),
+                percent(effect.relative),
+                percents(effect.relative_interval),
+                p_value(effect.p),
+            ),
+            count(effect.n_shown),
+            count(effect.n_held_out),
         )
-        for row in report.rows
-        if (effect := row.effect) is not None
+        for what, effect in effects
     ]
     heads = (
-        "cluster", "rate held out", "members", "effect, points", "95% interval", "at every look",
-        "relative", "95% interval", "p (Holm)", "more needed",
+        "cluster", "points", "at every look", "", "rate shown", "rate held out", "relative", "at every look", "p",
+        "shown", "held out",
     )  # fmt: skip
-    return TextTable(
-        "Effect: shown against held out", f"{causal(report)}; every look: of all clusters together", heads, rows
-    )
+    is_broken = any(effect.is_broken for _, effect in effects)
+    title = f"{name}Effect on {part.finding.kind}: shown against held out"
+    return TextTable(title, BROKEN if is_broken else CAUSAL, heads, rows, is_broken)
 
 
-def causal(report: Report) -> str:
-    """Return what an effect says: what was caused, unless the holdout is broken."""
-    return BELIEVED_NOT if any(check.is_broken for check in report.checks) else CAUSAL
+def claimed(effect: Effect) -> str:
+    """Return whether an effect is one, in a word."""
+    if effect.interval is None:
+        return "too early"
+    return "effect" if effect.is_claimed else "may be a loss" if effect.may_be_loss else "may be chance"
 
 
-def _checks(report: Report) -> TextTable:
+def _marked(effect: Effect, *texts: str) -> list[str]:
+    return [text + MARK if effect.is_broken and text not in ("", NONE) else text for text in texts]
+
+
+def _others(part: Part, name: str) -> TextTable:
+    rows = []
+    for other in part.others:
+        effect = other.effect
+        if effect is None or not (effect.shown or effect.held_out or other.margin is not None):
+            continue
+        what = f"value of {other.kind}, a member" if other.is_value else f"rate of {other.kind}"
+        if other.cap is not None:
+            what += f" (at most {number(other.cap)})"
+        if other.is_value:
+            texts = (
+                number(effect.shown),
+                number(effect.held_out),
+                number(effect.difference, sign=True),
+                numbers(effect.interval, sign=True),
+            )
+        else:
+            texts = (
+                percent(effect.shown),
+                percent(effect.held_out),
+                points(effect.difference),
+                pointses(effect.interval),
+            )
+        guard = "" if other.guard is None else f"guardrail, {points(other.margin)} allowed: {other.guard}"
+        rows.append((what, *_marked(effect, *texts, p_value(effect.p), claimed(effect), guard)))
+    heads = ("what", "shown", "held out", "effect", "at every look", "p", "", "")
+    is_broken = any(other.effect is not None and other.effect.is_broken for other in part.others)
+    note = BROKEN if is_broken else f"{CAUSAL}. Members without any count as 0"
+    return TextTable(f"{name}Effects on other kinds and on values", note, heads, rows, is_broken)
+
+
+def _check(part: Part, name: str) -> TextTable:
+    check = part.check
+    assert check is not None  # noqa: S101  (narrows the type)
     rows = [
         (
-            check.campaign,
-            percent(check.meant),
-            percent(check.held_out / check.n),
-            count(check.n),
-            "the beginning" if check.since is None else day_of(check.since),
-            p_value(check.p),
-            "BROKEN" if check.is_broken else "fine",
+            share.name if share.day is None else f"{share.name}, {day_of(share.day)}",
+            percent(share.meant),
+            percent(share.held_out / share.n) if share.n else NONE,
+            count(share.n),
+            "BROKEN" if share.is_broken else "",
         )
-        for check in report.checks
+        for share in check.shares
     ]
-    is_broken = any(check.is_broken for check in report.checks)
-    heads = ("campaign", "meant to be held out", "found", "members", "since", "p", "")
-    note = "broken below p = 0.001: then some members are lost or counted wrongly, and no effect above holds"
-    return TextTable("Is the holdout what was meant?", note, heads, rows, is_broken)
+    verdict = "BROKEN" if check.is_broken else "fine"
+    note = f"{verdict} (p {p_value(check.p)} at every look, all clusters and days together; broken at 0.01)"
+    if not check.is_broken:
+        note += f". A loss of up to {percent(check.unseen)} in one of the groups wouldn't be seen"
+    heads = ("members", "meant to be held out", "found", "exposed", "")
+    return TextTable(f"{name}Is the holdout what was meant?", note, heads, rows, check.is_broken)
+
+
+def _told(told: Sequence[Told], name: str) -> TextTable:
+    rows = [
+        (
+            day_of(t.at_ms // 86_400_000),
+            t.kind or NONE,
+            t.status,
+            points(t.difference),
+            NONE if t.low is None or t.high is None else f"{points(t.low)} to {points(t.high)}",
+        )
+        for t in told
+    ]
+    heads = ("on", "kind", "told", "points", "at every look")
+    note = "each finding that differed from the one before; none is ever removed"
+    return TextTable(f"{name}What was told before", note, heads, rows, is_aside=True)
+
+
+def _looks(part: Part, name: str) -> TextTable:
+    overall = part.finding.effect
+    assert overall is not None  # noqa: S101  (there are no looks else)
+    rows = [
+        (
+            day_of(look.day),
+            *_marked(overall, points(look.difference), pointses(look.interval)),
+            count(look.n_shown),
+            count(look.n_held_out),
+        )
+        for look in part.looks
+    ]
+    heads = ("exposed until", "effect, points", "at every look", "shown", "held out")
+    note = f"on {part.finding.kind}, of all members exposed until the end of each day, as it is known now"
+    return TextTable(f"{name}Effect over time", note, heads, rows, is_aside=True)
+
+
+def _faults(report: Report) -> TextTable:
+    names = {(row.campaign, row.cluster): row.name for row in report.rows}
+    rows = [
+        (
+            names.get((fault.campaign, fault.cluster or 0), "")
+            if fault.cluster is not None
+            else f"{fault.campaign}: ?",
+            fault.what,
+            count(fault.shown),
+            count(fault.held_out),
+            percent(fault.share),
+            fault.so,
+        )
+        for fault in report.faults
+    ]
+    heads = ("cluster", "what", "shown", "held out", "of impressions", "what it does to the conclusion")
+    return TextTable("Health of the data", "interactions, not members", heads, rows)
+
+
+def _values(report: Report) -> TextTable:
+    rows = [
+        (row.name, count(row.shown.n), number(row.mean), numbers(row.mean_interval))
+        for row in report.rows
+        if row.mean is not None
+    ]
+    note = f"what the values of a member shown add up to, 0 without any; {OBSERVED}"
+    return TextTable(f"Values of {report.kind}", note, ("cluster", "shown", "a member", "at every look"), rows)
 
 
 def _pairs(report: Report) -> TextTable:
@@ -141,101 +263,5 @@ def _pairs(report: Report) -> TextTable:
     tests = [f"all alike: p {p_value(report.differ.p)} ({report.differ.name})"] if report.differ is not None else []
     if report.trend is not None:
         tests.append(f"trend in their order: p {p_value(report.trend.p)} ({report.trend.name})")
-    return TextTable("Differences between clusters", "; ".join((*tests, OBSERVED)), heads, rows)
-
-
-def _values(report: Report) -> TextTable:
-    rows = [
-        (row.name, count(row.values.n), number(row.values.sum), number(row.mean), numbers(row.mean_interval))
-        for row in report.rows
-    ]
-    rows += [
-        (f"{pair.a} − {pair.b}", "", "", number(pair.mean_difference), numbers(pair.mean_interval))
-        for pair in report.pairs
-        if pair.mean_interval is not None
-    ]
-    note = f"the mean is of {report.kind} events that carry a value; {OBSERVED}"
-    return TextTable(f"Values of {report.kind}", note, ("cluster", "values", "sum", "mean", "95% interval"), rows)
-
-
-def _days(row: Row, report: Report) -> TextTable:
-    rows = [
-        (
-            day_of(day.day),
-            count(day.shown.n),
-            count(day.shown.hits),
-            percent(day.rate),
-            percents(day.always),
-            points(day.difference),
-            pointses(day.difference_always),
-        )
-        for day in row.days
-    ]
-    heads = ("until", "shown", report.kind, "rate", "at every look", "effect, points", "at every look")
-    return TextTable(row.name, "all until the end of each day", heads, rows)
-
-
-_HEADS = (
-    "campaign", "cluster", "name", "kind", "until", "shown", "hits", "rate", "low", "high", "always_low", "always_high",
-    "held_out", "held_out_hits", "effect", "effect_low", "effect_high", "effect_always_low", "effect_always_high",
-    "effect_p", "switched", "events", "values", "value_sum", "value_mean", "value_mean_low", "value_mean_high",
-)  # fmt: skip
-
-
-def to_csv(report: Report, *, by_day: bool = False) -> str:
-    """Return one line for each row, or for each of its days; what isn't known is empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _HEADS, lineterminator="\n")
-    writer.writeheader()
-    for row in report.rows:
-        head = {"campaign": row.campaign, "cluster": row.cluster, "name": row.name, "kind": report.kind}
-        if by_day:
-            writer.writerows(head | _day_fields(day) for day in row.days)
-        else:
-            writer.writerow(head | {"until": day_of(report.last_day)} | _row_fields(row))
-    return text.getvalue()
-
-
-def _day_fields(day: Day) -> dict[str, object]:
-    return {
-        "until": day_of(day.day),
-        "shown": day.shown.n,
-        "hits": day.shown.hits,
-        "rate": day.rate,
-        **_bounds("always", day.always),
-        **({} if day.held_out is None else {"held_out": day.held_out.n, "held_out_hits": day.held_out.hits}),
-        "effect": day.difference,
-        **_bounds("effect_always", day.difference_always),
-    }
-
-
-def _row_fields(row: Row) -> dict[str, object]:
-    fields: dict[str, object] = {
-        "shown": row.shown.n,
-        "hits": row.shown.hits,
-        "rate": row.rate,
-        "low": row.interval.low,
-        "high": row.interval.high,
-        **_bounds("always", row.always),
-        "switched": row.switched,
-        "events": row.events,
-        "values": row.values.n,
-        "value_sum": row.values.sum,
-        "value_mean": row.mean,
-        **_bounds("value_mean", row.mean_interval),
-    }
-    if row.effect is not None:
-        effect = row.effect
-        fields |= {
-            "held_out": effect.held_out.n,
-            "held_out_hits": effect.held_out.hits,
-            "effect": effect.difference,
-            **_bounds("effect", effect.interval),
-            **_bounds("effect_always", effect.always),
-            "effect_p": effect.p,
-        }
-    return fields
-
-
-def _bounds(name: str, interval: Interval | None) -> dict[str, object]:
-    return {} if interval is None else {f"{name}_low": interval.low, f"{name}_high": interval.high}
+    note = "; ".join((*tests, OBSERVED))
+    return TextTable("Differences between clusters", note, heads, rows, is_aside=True)

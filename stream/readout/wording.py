@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
-from stream.readout.statistics import Interval
+from memberstream.stream.readout.statistics import Interval
 
 NONE = "–"
 
 
 def percent(share: float | None) -> str:
-    """0.0123 → 1.23%; two decimals, three below a hundredth: rates of 0.05% are common."""
+    """0.0123 → 1.23%. Two decimals; three below 0.1%, because rates of 0.05% are common."""
     if share is None:
         return NONE
     return f"{share:.3%}" if 0 < abs(share) < 0.001 else f"{share:.2%}"
@@ -21,8 +22,10 @@ def percents(interval: Interval | None) -> str:
 
 
 def points(difference: float | None) -> str:
-    """A difference of rates in percentage points: 0.0123 → +1.23."""
-    return NONE if difference is None else f"{100 * difference:+.2f}"
+    """A difference of rates in percentage points: 0.0123 → +1.23; three decimals below 0.1 points."""
+    if difference is None:
+        return NONE
+    return f"{100 * difference:+.3f}" if 0 < abs(difference) < 0.001 else f"{100 * difference:+.2f}"
 
 
 def pointses(interval: Interval | None) -> str:
@@ -33,16 +36,21 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def number(value: float | None) -> str:
-    return NONE if value is None else f"{value:,.2f}"
+def number(value: float | None, *, sign: bool = False) -> str:
+    return NONE if value is None else f"{value:+,.2f}" if sign else f"{value:,.2f}"
 
 
-def numbers(interval: Interval | None) -> str:
-    return NONE if interval is None else f"{number(interval.low)} to {number(interval.high)}"
+def numbers(interval: Interval | None, *, sign: bool = False) -> str:
+    return NONE if interval is None else f"{number(interval.low, sign=sign)} to {number(interval.high, sign=sign)}"
 
 
 def count(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
+
+
+def joined(texts: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
 def day_of(day: int) -> str:

@@ -1,11 +1,11 @@
 """One asyncio connection shared by many callers: calls are pipelined, replies come in the order of the calls.
 
 Laws:
-- A call is packed commands plus the number of replies to expect; its `done` is called exactly once, with all
-  replies or with one WireError.
-- A call that exceeds its time takes the connection down, and every call behind it: a reply that arrives late
-  must never be taken for the reply of another call.
-- The next call after a loss connects anew. Nobody reconnects in the background.
+- A call is packed commands plus the number of replies to expect. Its `done` is called exactly once, with all replies or
+  with one WireError.
+- A call that exceeds its time takes the connection down, and every call behind it: a late reply must never be taken for
+  the reply to another call.
+- The next call after a loss connects anew. Nobody reconnects in the background. One attempt serves all who wait.
 """
 
 import asyncio
@@ -15,8 +15,12 @@ from typing import Any, cast
 
 import hiredis
 
-from stream.wire.endpoint import Endpoint
-from stream.wire.replies import NOTHING, ConnectionLost, TimedOut, WireError, new_reader
+from .endpoint import Endpoint
+from .once import Once
+from .replies import FOREIGN, NOTHING, ConnectionLost, TimedOut, WireError, new_reader, unconnected
+
+# Takes the replies of a hundred members (about 160 bytes each) at once.
+_RECV_BYTES = 65_536
 
 Done = Callable[[list[Any] | None, WireError | None], None]
 
@@ -31,27 +35,32 @@ class _Call:
         self.replies: list[Any] = []
 
 
-class Link(asyncio.Protocol):
-    """A live connection. Made by AsyncWire."""
+class Link(asyncio.BufferedProtocol):
+    """A live connection. Made by AsyncWire.
+
+    It reads into a buffer of its own. For a plain protocol asyncio asks the allocator for 256 KiB each time, which can
+    cost more than a look-up does.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
         self.alive = False
         self.closed: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._timeout_s = timeout_s
-        self._reader = new_reader()
+        self._reader, self._buffer = new_reader(), bytearray(_RECV_BYTES)
+        self._view = memoryview(self._buffer)
         self._pending: deque[_Call] = deque()
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._why: WireError | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # asyncio's promise; uvloop's is no instance of it
+        self._transport = cast(asyncio.Transport, transport)  # asyncio promises it; uvloop's is no instance of it
         self.alive = True
 
     @property
     def is_idle(self) -> bool:
-        """No reply is awaited."""
+        """Whether no reply is awaited."""
         return not self._pending
 
     def send(self, payload: bytes, n_replies: int, done: Done) -> None:
@@ -65,12 +74,17 @@ class Link(asyncio.Protocol):
             self._timer = self._loop.call_at(deadline, self._check_time)
         self._transport.write(payload)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        # asyncio's TLS writes record after record into slices of it, and a slice of a bytearray is a copy: with that,
+        # replies of an earlier read would be told as this one's.
+        return self._view
+
+    def buffer_updated(self, nbytes: int) -> None:
         try:
-            self._reader.feed(data)
+            self._reader.feed(self._buffer, 0, nbytes)
             self._deliver()
         except hiredis.ProtocolError as error:
-            self.abort(ConnectionLost(f"not a Redis reply ({error})"))
+            self.abort(ConnectionLost(f"not a Redis reply ({error})", FOREIGN))
 
     def _deliver(self) -> None:
         gets, pending = self._reader.gets, self._pending
@@ -85,7 +99,7 @@ class Link(asyncio.Protocol):
             call.done(replies, None)
 
     def _check_time(self) -> None:
-        # One timer per connection, not per call: it looks at the oldest call and sleeps until that one's end.
+        # One timer for the connection, not one for each call. It looks at the oldest call and sleeps until that is due.
         self._timer = None
         if not self._pending:
             return
@@ -118,7 +132,12 @@ class Link(asyncio.Protocol):
 
 
 class AsyncWire:
-    """Connects on first use, and again after a loss. `prepare`: what every new connection sends after its log-in."""
+    """Connects on first use, and again after a loss. `prepare`: commands that each new connection sends after its
+    log-in.
+
+    Attributes:
+        connections: made so far.
+    """
 
     def __init__(
         self, endpoint: Endpoint, client_name: str, timeout_s: float, prepare: tuple[bytes, int] = (b"", 0)
@@ -127,56 +146,59 @@ class AsyncWire:
         self._client_name = client_name
         self._timeout_s = timeout_s
         self._prepare = prepare
-        self._connecting = asyncio.Lock()
+        self._connecting = Once(self._connect)
         self._link: Link | None = None
+        self.connections = 0
 
     @property
     def link(self) -> Link | None:
-        """The live connection, if there is one."""
+        """Return the live connection, if there is one."""
         link = self._link
         return link if link is not None and link.alive else None
 
     async def call(self, payload: bytes, n_replies: int) -> list[Any]:
-        """One round trip. Raises WireError, or ReplyError when the log-in is refused."""
+        """Make one round trip. Raises WireError, or ReplyError if the log-in is refused."""
         link = self.link or await self.connect()
         return await _ask(link, payload, n_replies)
 
     async def connect(self) -> Link:
-        """The live connection, made if need be; concurrent callers wait for the same one. Raises as `call`."""
-        async with self._connecting:
-            if (link := self.link) is not None:
-                return link
-            loop = asyncio.get_running_loop()
-            endpoint = self._endpoint
-            if endpoint.service is not None:
-                endpoint = await _primary(endpoint, self._client_name, self._timeout_s)
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    _, link = await loop.create_connection(
-                        lambda: Link(loop, self._timeout_s), endpoint.host, endpoint.port, ssl=endpoint.tls
-                    )
-            except TimeoutError:
-                raise TimedOut(f"no connection within {self._timeout_s} s") from None
-            except OSError as error:  # an ssl.SSLError is one, too
-                raise ConnectionLost(f"no connection ({error})") from error
-            try:
-                payload, n_replies = endpoint.handshake(self._client_name)
-                extra, n_extra = self._prepare
-                endpoint.check_handshake(await _ask(link, payload + extra, n_replies + n_extra))
-            except BaseException:
-                link.abort(ConnectionLost("the log-in failed"))
-                await link.closed
-                raise
-            self._link = link
-            return link
+        """Return the live connection, made if necessary. Concurrent callers wait for the same. Raises like `call`."""
+        return self.link or await self._connecting.done()
+
+    async def _connect(self) -> Link:
+        loop = asyncio.get_running_loop()
+        endpoint = self._endpoint
+        if endpoint.service is not None:
+            endpoint = await _primary(endpoint, self._client_name, self._timeout_s)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                _, link = await loop.create_connection(
+                    lambda: Link(loop, self._timeout_s), endpoint.host, endpoint.port, ssl=endpoint.tls
+                )
+        except TimeoutError:
+            raise TimedOut(f"no connection within {self._timeout_s} s", unconnected(endpoint.tls)) from None
+        except OSError as error:  # an ssl.SSLError is one, too
+            raise ConnectionLost(f"no connection ({error})", unconnected(endpoint.tls)) from error
+        try:
+            payload, n_replies = endpoint.handshake(self._client_name)
+            extra, n_extra = self._prepare
+            endpoint.check_handshake(await _ask(link, payload + extra, n_replies + n_extra))
+        except BaseException:
+            link.abort(ConnectionLost("the log-in failed"))
+            await link.closed
+            raise
+        self._link = link
+        self.connections += 1
+        return link
 
     def drop(self) -> None:
-        """Give the connection up; the next call connects anew, through the sentinels where there are some."""
+        """Give the connection up. The next call connects anew, through the sentinels if there are any."""
         if (link := self.link) is not None:
             link.abort(ConnectionLost("given up"))
 
     async def close(self) -> None:
-        """Drops the connection; waiting calls fail. A later call would connect again."""
+        """Close the connection; waiting calls fail. A later call would connect again."""
+        self._connecting.cancel()
         link, self._link = self._link, None
         if link is not None:
             link.abort(ConnectionLost("the client was closed"))
@@ -184,7 +206,7 @@ class AsyncWire:
 
 
 async def _primary(endpoint: Endpoint, client_name: str, timeout_s: float) -> Endpoint:
-    """The server that the first sentinel that answers calls the primary."""
+    """Return the primary, as named by the first sentinel that answers."""
     problem: WireError = ConnectionLost("no sentinel is named in the URL")
     for sentinel in endpoint.sentinels():
         wire = AsyncWire(sentinel, client_name, timeout_s)

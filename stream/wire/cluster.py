@@ -1,7 +1,8 @@
 """Redis Cluster as rules: which node holds a key, and what a redirection means. Pure: no connection is made here.
 
-Source: the Redis Cluster specification. A key's slot is CRC16 (XMODEM) of the key, or of what stands between its first
-{ and the next }, modulo 16,384. MOVED: the slot lives elsewhere from now on. ASK: only this once, after ASKING.
+Source: the Redis Cluster specification. A key's slot is CRC16 (XMODEM) of the key modulo 16,384. If the key has braces,
+only the text between its first { and the next } counts. MOVED: the slot is elsewhere from now on. ASK: only this once,
+after ASKING.
 """
 
 from binascii import crc_hqx
@@ -11,19 +12,19 @@ from typing import Any, NamedTuple
 
 from hiredis import pack_command
 
-from stream.wire.replies import ConnectionLost, ReplyError
+from .replies import ConnectionLost, ReplyError
 
 SLOTS = 16_384
 ASK_SLOTS = pack_command((b"CLUSTER", b"SLOTS"))
 _ASKING = pack_command((b"ASKING",))
-# A slot on the move redirects once, a fail-over or a second move once more; what goes on longer is an outage.
+# A slot that is being moved redirects once, a fail-over or a second move once more. More redirections are an outage.
 MAX_ROUNDS = 5
 
 Address = tuple[str, int]
 
 
 class Piece(NamedTuple):
-    """Packed commands that belong together: one key's node takes them, and gives so many replies."""
+    """Packed commands for one key's node, and the number of replies that it gives."""
 
     key: bytes
     payload: bytes
@@ -31,7 +32,7 @@ class Piece(NamedTuple):
 
 
 def slot_of(key: bytes) -> int:
-    """The slot of a key."""
+    """Return the slot of a key."""
     start = key.find(b"{")
     if start >= 0:
         end = key.find(b"}", start + 1)
@@ -41,10 +42,10 @@ def slot_of(key: bytes) -> int:
 
 
 class SlotMap:
-    """Which node serves which slot, as one node tells. `masters`: all of them."""
+    """Which node serves which slot, as one node tells it. `masters`: all nodes that serve slots."""
 
     def __init__(self, reply: Sequence[Any], asked: Address) -> None:
-        """`reply` of CLUSTER SLOTS; a node that doesn't know its own name leaves it empty: then it is `asked`."""
+        """`reply`: of CLUSTER SLOTS. A node that doesn't know its own name leaves it empty: then it is `asked`."""
         self._nodes: list[Address | None] = [None] * SLOTS
         for first, last, (host, port, *_), *_ in reply:
             node = (host.decode() or asked[0], int(port))
@@ -52,7 +53,7 @@ class SlotMap:
         self.masters = sorted({node for node in self._nodes if node is not None})
 
     def node_of(self, key: bytes) -> Address:
-        """Raises ConnectionLost when no node serves the slot."""
+        """Return the node that serves a slot. Raises ConnectionLost: none does."""
         node = self._nodes[slot_of(key)]
         if node is None:
             raise ConnectionLost("the cluster does not cover all slots")
@@ -77,7 +78,7 @@ class Scatter:
         return not self._where
 
     def outgoing(self) -> Mapping[Address, Sequence[tuple[int, bytes, int]]]:
-        """Node → (number of the piece, payload, replies to expect). Raises ConnectionLost when it goes in circles."""
+        """Return node → (number of the piece, payload, replies to expect). Raises ConnectionLost: in circles."""
         self._rounds += 1
         if self._rounds > MAX_ROUNDS:
             raise ConnectionLost("the cluster's nodes redirect in circles")
@@ -88,7 +89,7 @@ class Scatter:
         return grouped
 
     def take(self, i: int, replies: list[Any]) -> None:
-        """The replies of piece i, as many as were to be expected."""
+        """Take the replies to piece i, as many as were expected."""
         node, is_asked = self._where.pop(i)
         replies = replies[1:] if is_asked else replies
         for reply in replies:
@@ -100,5 +101,5 @@ class Scatter:
         self._replies[i] = replies
 
     def replies(self) -> list[list[Any]]:
-        """Of each piece."""
+        """Return the replies to each piece."""
         return [replies for replies in self._replies if replies is not None]

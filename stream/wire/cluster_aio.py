@@ -1,22 +1,23 @@
 """A Redis Cluster for asyncio: one connection to each node, pieces sent to the nodes that hold their keys.
 
 Laws:
-- Any connection that breaks, or a cluster that is incomplete, is a WireError of the whole call; pieces may be repeated.
-- The map is read again after a MOVED and after every loss; nobody refreshes in the background. A connection that broke
-  while nothing was sent there is noticed by who asks `came_back`.
-- To one node at most PIPELINE pieces are under way at a time, so that readers there don't wait long.
+- If a connection breaks, or the cluster is incomplete, the whole call raises a WireError. Pieces may be repeated.
+- The map is read again after a MOVED, after every loss, and when somebody asks for the nodes. Nobody refreshes it in
+  the background.
+- At most PIPELINE pieces are under way to one node at a time, so that its readers don't wait long.
 """
 
 import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from stream.wire.aio import AsyncWire
-from stream.wire.cluster import ASK_SLOTS, Address, Piece, Scatter, SlotMap
-from stream.wire.endpoint import Endpoint
-from stream.wire.replies import ConnectionLost, ReplyError, WireError
+from .aio import AsyncWire, Link
+from .cluster import ASK_SLOTS, Address, Piece, Scatter, SlotMap
+from .endpoint import Endpoint
+from .once import Once
+from .replies import ConnectionLost, ReplyError, WireError
 
-# A guarded write of one member takes the server up to 10 µs: together they stay below 200 µs.
+# A guarded write of one member takes the server up to 10 µs: so many stay below 200 µs together.
 PIPELINE = 20
 
 
@@ -29,7 +30,7 @@ class _Node:
 
 
 class AsyncCluster:
-    """Connects on first use. `prepare` as AsyncWire's, for every node."""
+    """Connects on first use. `prepare`: like AsyncWire's, for every node."""
 
     def __init__(
         self, endpoint: Endpoint, client_name: str, timeout_s: float, prepare: tuple[bytes, int] = (b"", 0)
@@ -37,12 +38,11 @@ class AsyncCluster:
         self._endpoint, self._name, self._timeout_s, self._prepare = endpoint, client_name, timeout_s, prepare
         self._nodes: dict[Address, _Node] = {}
         self._slots: SlotMap | None = None
-        self._mapping = asyncio.Lock()
-        self._was_whole = False
-        self._reconnected = False
+        self._mapping = Once(self._read_map)
+        self.connections = 0  # made so far, to all nodes
 
     async def call(self, pieces: Sequence[Piece]) -> list[list[Any]]:
-        """The replies of each piece. Raises WireError, or ReplyError when a log-in is refused."""
+        """Return the replies to each piece. Raises WireError, or ReplyError if a log-in is refused."""
         try:
             scatter = Scatter(pieces, await self._map())
             while not scatter.is_done:
@@ -69,18 +69,28 @@ class AsyncCluster:
     async def _connected(self, node: _Node) -> None:
         if node.wire.link is None:
             await node.wire.connect()
-            self._reconnected = self._reconnected or self._was_whole
+            self.connections += 1
 
-    def came_back(self) -> bool:
-        """Whether a node was connected to again, or a new one, since the last question.
+    async def nodes(self) -> list[Address]:
+        """Return the nodes that hold keys, as the cluster tells it now. Raises like `call`."""
+        self._slots = None
+        return (await self._map()).masters
 
-        It may have come back with older data, or a replica that lacks the last writes may have taken its place. While a
-        connection is broken the answer isn't known yet: the next call makes it anew, whatever nodes it is for.
-        """
-        if any(node.wire.link is None for node in self._nodes.values()):
+    async def at(self, address: Address | None, payload: bytes, n_replies: int) -> list[Any]:
+        """Return the replies of one node of `nodes`. Raises like `call`."""
+        assert address is not None  # noqa: S101  (that is one server's; narrows the type)
+        node = self._node(address)
+        try:
+            async with node.turn:
+                await self._connected(node)
+                return await node.wire.call(payload, n_replies)
+        except WireError:
             self._slots = None
-        found, self._reconnected = self._reconnected, False
-        return found
+            raise
+
+    def links(self) -> list[Link | None]:
+        """Return the connections to all nodes."""
+        return [node.wire.link for node in self._nodes.values()]
 
     def _node(self, address: Address) -> _Node:
         if address not in self._nodes:
@@ -89,32 +99,37 @@ class AsyncCluster:
         return self._nodes[address]
 
     async def _map(self) -> SlotMap:
-        async with self._mapping:
-            if self._slots is not None:
-                return self._slots
-            problem: Exception = ConnectionLost("no node of the cluster is known")
-            for address in dict.fromkeys([*self._nodes, *self._endpoint.seeds]):
-                wire = AsyncWire(self._endpoint.at(*address), self._name, self._timeout_s)
-                try:
-                    [reply] = await wire.call(ASK_SLOTS, 1)
-                except WireError as error:
-                    problem = error
-                    continue
-                finally:
+        return self._slots or await self._mapping.done()
+
+    async def _read_map(self) -> SlotMap:
+        problem: Exception = ConnectionLost("no node of the cluster is known")
+        for address in dict.fromkeys([*self._nodes, *self._endpoint.seeds]):
+            known = self._nodes.get(address)
+            wire = AsyncWire(self._endpoint.at(*address), self._name, self._timeout_s)
+            is_open = known is not None and known.wire.link is not None
+            if known is not None and is_open:
+                wire = known.wire
+            try:
+                [reply] = await wire.call(ASK_SLOTS, 1)
+            except WireError as error:
+                problem = error
+                continue
+            finally:
+                if not is_open:
                     await wire.close()
-                if isinstance(reply, ReplyError):
-                    raise reply
-                slots = SlotMap(reply, address)
-                for gone in self._nodes.keys() - set(slots.masters):
-                    await self._nodes.pop(gone).wire.close()
-                for master in slots.masters:  # all, so that a connection made later is known to be a new one
-                    await self._connected(self._node(master))
-                self._was_whole = True
-                self._slots = slots
-                return slots
-            raise problem
+            if isinstance(reply, ReplyError):
+                raise reply
+            slots = SlotMap(reply, address)
+            for gone in self._nodes.keys() - set(slots.masters):
+                await self._nodes.pop(gone).wire.close()
+            for master in slots.masters:  # to all nodes, so that every connection made later replaces one
+                await self._connected(self._node(master))
+            self._slots = slots
+            return slots
+        raise problem
 
     async def close(self) -> None:
-        """Drops all connections."""
+        """Close all connections."""
+        self._mapping.cancel()
         for node in self._nodes.values():
             await node.wire.close()

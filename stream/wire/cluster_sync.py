@@ -1,28 +1,34 @@
 """A Redis Cluster for blocking clients: idle connections by node, pieces sent to all nodes before any reply is read."""
 
+import contextlib
 import os
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from stream.wire.cluster import ASK_SLOTS, Address, Piece, Scatter, SlotMap
-from stream.wire.endpoint import Endpoint
-from stream.wire.replies import ConnectionLost, ReplyError, WireError
-from stream.wire.sync import SyncWire
+from .cluster import ASK_SLOTS, Address, Piece, Scatter, SlotMap
+from .endpoint import Endpoint
+from .replies import ConnectionLost, ReplyError, WireError
+from .sync import SyncWire
 
 
 class SyncCluster:
-    """May be shared by threads: each call takes idle connections or makes some."""
+    """May be shared by threads: each call takes idle connections or makes some.
+
+    Attributes:
+        connections: made so far, to all nodes.
+    """
 
     def __init__(self, endpoint: Endpoint, client_name: str, timeout_s: float) -> None:
         self._endpoint, self._name, self._timeout_s = endpoint, client_name, timeout_s
         self._idle: defaultdict[Address, list[SyncWire]] = defaultdict(list)
         self._slots: SlotMap | None = None
+        self.connections = 0
 
     def call(self, pieces: Sequence[Piece]) -> list[list[Any]]:
-        """The replies of each piece. Raises WireError, or ReplyError when a log-in is refused.
+        """Return the replies to each piece. Raises WireError, or ReplyError if a log-in is refused.
 
-        Everything is repeated once when a connection breaks: pieces must be harmless to repeat.
+        If a connection breaks, everything is repeated once: repeating a piece must do no harm.
         """
         try:
             return self._exchange(pieces)
@@ -31,7 +37,7 @@ class SyncCluster:
             return self._exchange(pieces)
 
     def _exchange(self, pieces: Sequence[Piece]) -> list[list[Any]]:
-        slots = self._slots = self._slots or self._ask_slots()
+        slots = self._slots = self._slots or self._connect_all()
         scatter = Scatter(pieces, slots)
         while not scatter.is_done:
             outgoing = scatter.outgoing()
@@ -46,7 +52,7 @@ class SyncCluster:
                     for i, _, n_replies in parts:
                         scatter.take(i, replies[at : at + n_replies])
                         at += n_replies
-            except BaseException:  # also KeyboardInterrupt: unread replies would be taken for the next call's
+            except BaseException:  # KeyboardInterrupt, too: the next call would take unread replies for its own
                 for wire in wires.values():
                     wire.close()
                 raise
@@ -65,7 +71,17 @@ class SyncCluster:
             if wire.pid == os.getpid():
                 return wire
             wire.close()
-        return SyncWire(self._endpoint.at(*address), self._name, self._timeout_s)
+        wire = SyncWire(self._endpoint.at(*address), self._name, self._timeout_s)
+        self.connections += 1
+        return wire
+
+    def _connect_all(self) -> SlotMap:
+        """Connect to all nodes that are there. A connection made later then replaces one, or is one more."""
+        slots = self._ask_slots()
+        for master in slots.masters:
+            with contextlib.suppress(WireError):  # a call that needs this node will raise
+                self._idle[master].append(self._take(master))
+        return slots
 
     def _ask_slots(self) -> SlotMap:
         problem: Exception = ConnectionLost("no node of the cluster is known")
@@ -88,7 +104,7 @@ class SyncCluster:
         raise problem
 
     def close(self) -> None:
-        """Drops the idle connections, and the map."""
+        """Close the idle connections and drop the map."""
         self._slots = None
         for wires in list(self._idle.values()):
             while wires:

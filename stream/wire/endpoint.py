@@ -1,45 +1,45 @@
 """Where Redis is and how to log in, parsed once from a URL.
 
 - `redis://[user][:password]@host[:port][/db]`: one server.
-- `redis+cluster://[user][:password]@host[:port],host[:port]…`: a Redis Cluster; any of its nodes tells of the others.
+- `redis+cluster://[user][:password]@host[:port],host[:port]…`: a Redis Cluster. Any of its nodes names the others.
 - `redis+sentinel://[user][:password]@host[:port],host[:port]…/service[/db]`: the sentinels that know the primary of a
-  service. User and password are for the servers; sentinels are asked without.
+  service. User and password are for the servers; sentinels are asked without them.
 
-`rediss` in place of `redis` for TLS, which verifies the server's certificate and name; query options, as redis-py names
-them: `ssl_ca_certs=FILE`, `ssl_certfile=FILE`, `ssl_keyfile=FILE`, `ssl_cert_reqs=none` (don't verify).
+`rediss` in place of `redis` means TLS, which verifies the server's certificate and name. Query options have redis-py's
+names: `ssl_ca_certs=FILE`, `ssl_certfile=FILE`, `ssl_keyfile=FILE`, `ssl_cert_reqs=none` (don't verify).
 An unknown option is refused: a mistyped one must not weaken TLS.
 """
 
 import re
-import ssl
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hiredis import pack_command
 
-from stream.wire.replies import ConnectionLost, ReplyError
+from .replies import ConnectionLost, ReplyError
+
+if TYPE_CHECKING:
+    import ssl
 
 _TLS_OPTIONS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"})
 _PORT, _SENTINEL_PORT = 6379, 26379
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A Redis server, cluster or service, and the user to be there. `str()` never holds the password.
+class Endpoint(NamedTuple):
+    """A Redis server, cluster or service, and the user to log in as. Its fields hold the
+    password, `str()` and `repr()` don't.
 
     Attributes:
-        seeds: nodes of a cluster, or sentinels, to ask first; of one server none.
-        service: what the sentinels call it.
+        seeds: nodes of a cluster, or sentinels, to ask first; none for a single server.
+        service: its name among the sentinels.
     """
 
     host: str
     port: int
     db: int
     username: str | None
-    password: str | None = field(repr=False)
-    tls: ssl.SSLContext | None = field(repr=False)
+    password: str | None
+    tls: "ssl.SSLContext | None"
     seeds: tuple[tuple[str, int], ...] = ()
     service: str | None = None
     must_be_primary: bool = False
@@ -49,37 +49,40 @@ class Endpoint:
             return f"the primary of {self.service} ({', '.join(f'{h}:{p}' for h, p in self.seeds)})"
         return f"{self.host}:{self.port}/{self.db}"
 
+    def __repr__(self) -> str:
+        return str(self)
+
     @property
     def is_cluster(self) -> bool:
         return bool(self.seeds) and self.service is None
 
     def at(self, host: str, port: int) -> "Endpoint":
-        """One node of the cluster."""
-        return replace(self, host=host, port=port, seeds=())
+        """Return the endpoint of one node of the cluster."""
+        return self._replace(host=host, port=port, seeds=())
 
     def sentinels(self) -> Iterator["Endpoint"]:
-        """The sentinels, each as a server of its own."""
+        """The sentinels, each as the endpoint of a server."""
         for host, port in self.seeds:
-            yield replace(self, host=host, port=port, db=0, username=None, password=None, seeds=(), service=None)
+            yield self._replace(host=host, port=port, db=0, username=None, password=None, seeds=(), service=None)
 
     def ask_primary(self) -> bytes:
-        """What to ask a sentinel; `primary` reads its reply."""
+        """The question to a sentinel; `primary` reads the reply."""
         packed: bytes = pack_command(("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service or ""))
         return packed
 
     def primary(self, reply: Any) -> "Endpoint":
-        """The server that a sentinel's reply names. Raises ConnectionLost when it names none."""
+        """Return the server that a sentinel's reply names. Raises ConnectionLost: it names none."""
         if isinstance(reply, ReplyError) or not reply:
             raise ConnectionLost(f"the sentinel knows no service {self.service} ({reply})")
         host, port = reply
-        found = replace(self, host=host.decode(), port=int(port), seeds=(), service=None)
-        return replace(found, must_be_primary=True)
+        found = self._replace(host=host.decode(), port=int(port), seeds=(), service=None)
+        return found._replace(must_be_primary=True)
 
     def handshake(self, client_name: str) -> tuple[bytes, int]:
-        """(packed commands, number of replies) to send first on a new connection.
+        """Return (packed commands, number of replies) to send first on a new connection.
 
-        RESP2: hiredis makes a dict of a RESP3 map at four times the cost of a list. `client_name` is what
-        operators see in CLIENT LIST. HELLO is allowed to every ACL user, and says which role the server has.
+        RESP2: hiredis makes a dict of a RESP3 map, at four times the cost of a list. `client_name` is what
+        operators see in CLIENT LIST. HELLO is allowed to every ACL user, and tells the server's role.
         """
         hello: tuple[str, ...] = ("HELLO", "2")
         if self.password is not None:
@@ -90,7 +93,7 @@ class Endpoint:
         return pack_command(hello) + pack_command(("SELECT", str(self.db))), 2
 
     def check_handshake(self, replies: Sequence[Any]) -> None:
-        """Raises ReplyError when the log-in was refused, ConnectionLost when a sentinel's word was out of date."""
+        """Raise ReplyError if the log-in was refused, ConnectionLost if the sentinel's answer was out of date."""
         for reply in replies:
             if isinstance(reply, ReplyError):
                 raise reply
@@ -102,6 +105,8 @@ class Endpoint:
 
 def parse_url(url: str) -> Endpoint:
     """Raises ValueError naming the part of the URL that is wrong; never repeats the password."""
+    from urllib.parse import parse_qsl, unquote, urlsplit  # who imports a client doesn't wait for it
+
     # Some releases of Python refuse brackets behind another host: the hosts are taken out before urlsplit sees them.
     start, separator, rest = url.partition("://")
     authority = re.split("[/?#]", rest, maxsplit=1)[0]
@@ -142,14 +147,16 @@ def parse_url(url: str) -> Endpoint:
 
 def _address(text: str, default_port: int) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
-    if not colon or port.endswith("]"):  # no port; or an IPv6 address alone
+    if not colon or port.endswith("]"):  # there is no port; or it is an IPv6 address alone
         host, port = text, str(default_port)
     if not port.isdigit() or int(port) > 65_535:
         raise ValueError("Redis URL: expected a port number up to 65535")
     return host.strip("[]") or "localhost", int(port)
 
 
-def _tls(options: dict[str, str]) -> ssl.SSLContext:
+def _tls(options: dict[str, str]) -> "ssl.SSLContext":
+    import ssl  # takes as long as the rest of a look-up client
+
     context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
     verify = options.get("ssl_cert_reqs", "required")
     if verify == "none":

@@ -1,8 +1,8 @@
-"""Calls one after another: the next leaves when the one before is answered, whoever made it.
+"""Calls one after another: the next one leaves when the one before is answered, whoever made it.
 
-Redis serves all that a connection has sent before it looks at the next connection, so calls sent together are to
-everybody else one long call. Jobs take turns, call by call. Between two calls of a connection stands one callback, no
-task: a task's turn of the event loop takes longer than the call.
+Redis serves all that a connection has sent before it looks at the next connection. So to everybody else, calls sent
+together are one long call. Jobs take turns, call by call. A callback sends the next call, not a task: a task's turn of
+the event loop takes longer than the call.
 """
 
 import asyncio
@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from stream.wire.aio import AsyncWire, Link
-from stream.wire.replies import WireError
+from .aio import AsyncWire, Link
+from .replies import WireError
 
 
 class _Job:
@@ -25,7 +25,7 @@ class _Job:
 
 
 class Paced:
-    """At most one call of all jobs is under way on `wire`."""
+    """Keeps at most one call under way on `wire`, over all jobs."""
 
     def __init__(self, wire: AsyncWire) -> None:
         self._wire = wire
@@ -33,7 +33,7 @@ class Paced:
         self._under_way: _Job | None = None
 
     async def call(self, calls: Sequence[bytes]) -> list[Any]:
-        """Packed commands, one reply each. Raises as AsyncWire.call."""
+        """Send packed commands, one reply each. Raises like AsyncWire.call."""
         link = self._wire.link or await self._wire.connect()
         future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._jobs.append(_Job(calls, link, future))

@@ -1,16 +1,16 @@
-"""What can come back from Redis instead of a reply, and what to do about each.
+"""What can come back from Redis instead of a reply, and what to do about it.
 
-- `ReplyError`: the server answered with an error. It is a *value* in a list of replies (one bad reply of a
-  pipeline says nothing about the others); whoever reads the list decides.
-- `WireError`: no answer. The connection is gone, or is given up because the answer took too long; whether
-  the commands ran is unknown.
+- `ReplyError`: the server answered with an error. It is a *value* in a list of replies, because one bad reply in a
+  pipeline says nothing about the others. Whoever reads the list decides.
+- `WireError`: no answer. The connection is gone, or was given up because the answer took too long. Nobody knows whether
+  the commands ran.
 """
 
 import hiredis
 
 NOTHING = object()
 
-# Server errors that pass by themselves or by an operator's hand: the same command is right to try again.
+# Server errors that pass by themselves or after an operator's action: the same command may be tried again.
 _ADVICE = {
     "LOADING": "it is loading its data: wait until it has",
     "READONLY": "it is a replica: point the URL at the primary, or wait for the failover to end",
@@ -24,46 +24,79 @@ _ADVICE = {
     "NOAUTH": "it asks for a password: put user and password into the URL",
     "WRONGPASS": "it refuses user or password: correct them in the URL, or the user with ACL SETUSER",
     "NOPERM": "the ACL user lacks a permission: compare it with docs/redis.md",
+    "MAXCLIENTS": "it has as many clients as it takes: raise its maxclients, or bound the pools of its clients",
+}
+# Errors without a code of their own: how the text begins.
+_UNCODED = {
+    "ERR max number of clients": "MAXCLIENTS",
+    "ERR DB index": "NODB",
+    "ERR SELECT is not allowed in cluster mode": "NODB",
+    "ERR unknown command 'HELLO'": "TOOOLD",
+    "ERR unknown command `HELLO`": "TOOOLD",
+}
+# What waiting doesn't mend, and nobody needs to report.
+_CORRECT = {
+    "WRONGTYPE": "another program wrote this key: give memberstream a database of its own",
+    "NODB": "it hasn't that database: correct the number at the end of the URL",
+    "TOOOLD": "it is older than 6.2: update it",
 }
 _FAULT = "this is no outage but a fault: report it with this message"
-_FOREIGN = "another program wrote this key: give memberstream a database of its own"
+_UNCONNECTED = "check that it runs and that the URL names it"
+#: What to do about bytes that no Redis sends.
+FOREIGN = "another program answers there, or the port wants TLS: correct the address, or take rediss:// in the URL"
 
 
 class ReplyError(Exception):
-    """An error reply. `code` is its first word."""
+    """An error reply. `code` is its first word, or one of ours where Redis has none."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.code = text.partition(" ")[0]
+        if self.code == "ERR":
+            self.code = next((code for start, code in _UNCODED.items() if text.startswith(start)), self.code)
 
     @property
     def is_outage(self) -> bool:
-        """Whether waiting, or an operator's action on the server, makes the same command succeed."""
+        """Whether the same command succeeds after waiting, or after an operator's action on the server."""
         return self.code in _ADVICE
 
 
 class WireError(Exception):
-    """No answer from the server."""
+    """No answer from the server. `advice`: what to do next; by default that of its kind."""
+
+    default = _UNCONNECTED
+
+    def __init__(self, text: str, advice: str = "") -> None:
+        super().__init__(text)
+        self.advice = advice or self.default
 
 
 class ConnectionLost(WireError):
-    """The connection could not be made, or broke."""
+    """The connection couldn't be made, or it broke."""
 
 
 class TimedOut(WireError):
-    """The answer took longer than allowed; the connection was given up."""
+    """The answer took longer than allowed, and the connection was given up."""
+
+    default = "see SLOWLOG and load there, and the network in between"
+
+
+def unconnected(tls: object) -> str:
+    """Return what to do if no connection could be made; `tls`: it was to be one with TLS."""
+    if tls is None:
+        return _UNCONNECTED
+    return f"{_UNCONNECTED}; that its port speaks TLS (redis:// is without); and its certificate"
 
 
 def new_reader() -> hiredis.Reader:
-    """A parser whose `gets()` gives `NOTHING` while a reply is incomplete, and errors as `ReplyError` values."""
+    """Return a parser. Its `gets()` gives `NOTHING` while a reply is incomplete, and errors as `ReplyError` values."""
     return hiredis.Reader(replyError=ReplyError, notEnoughData=NOTHING)
 
 
 def explain(error: Exception, where: object) -> str:
-    """What happened at `where`, ending with the next action."""
+    """Return what happened at `where`, with the next action at the end."""
     if isinstance(error, ReplyError):
-        advice = _ADVICE.get(error.code) or (_FOREIGN if error.code == "WRONGTYPE" else _FAULT)
+        advice = _ADVICE.get(error.code) or _CORRECT.get(error.code, _FAULT)
         return f"Redis at {where} answered {error}. Next: {advice}."
-    if isinstance(error, TimedOut):
-        return f"Redis at {where}: {error}. Next: see SLOWLOG and load there, and the network in between."
-    return f"Redis at {where}: {error}. Next: check that it runs and that the URL names it."
+    advice = error.advice if isinstance(error, WireError) else _UNCONNECTED
+    return f"Redis at {where}: {error}. Next: {advice}."

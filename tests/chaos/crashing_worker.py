@@ -1,4 +1,4 @@
-"""A worker that kills or stops itself at a numbered side effect (stream/pipeline.py), once a file says so.
+"""A worker that kills or stops itself at a numbered side effect (stream/members/pipeline.py), once a file says so.
 
 Usage: python crashing_worker.py POINT FILE. The side effect hits when FILE exists; until then this is the real worker,
 set up by the environment. The parts that the pipeline works with are wrapped from outside: the product has no hook.
@@ -21,12 +21,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from stream.bookkeeping import APPLIED
-from stream.cli import main
-from stream.faust_batch.app import BatchApp
-from stream.faust_batch.changelog import PartitionState
-from stream.faust_batch.consumer_thread import BatchThread
-from stream.writer import Writer
+from memberstream.stream.cli import main
+from memberstream.stream.faust_batch.changelog import Changelog
+from memberstream.stream.faust_batch.consumer_thread import BatchThread
+from memberstream.stream.faust_batch.producing import Producing
+from memberstream.stream.faust_batch.state import PartitionState
+from memberstream.stream.partition.bookkeeping import APPLIED
+from memberstream.stream.projection.writer import Writer
 
 POINTS = ("after 1", "before 2a", "after 2a", "before 2b", "after 2b", "before 3", "after 3", "after 4")
 PAUSE = "pause 2a"
@@ -54,9 +55,9 @@ def crash_at(point: str, file: Path) -> None:
         if is_here(until):
             await asyncio.Event().wait()
 
-    produce: Call = BatchApp.produce
+    produce: Call = Producing.letters
     publish: Call = PartitionState.publish
-    send: Call = PartitionState._send
+    append: Call = Changelog.append
     write: Call = Writer.write
     commit: Call = BatchThread.commit
     store = PartitionState.write
@@ -77,10 +78,10 @@ def crash_at(point: str, file: Path) -> None:
         hit("after 2a")
         return offset
 
-    async def send_and(self: Any, partition: int, items: Any, written_at: int) -> Any:
+    async def append_and(self: Any, partition: int, items: Any, written_at: int) -> Any:
         if is_batch(items):
             pause()
-        return await send(self, partition, items, written_at)
+        return await append(self, partition, items, written_at)
 
     async def write_and(self: Any, partition: int, updates: Any) -> None:
         hit("before 2b")
@@ -101,14 +102,14 @@ def crash_at(point: str, file: Path) -> None:
         return done
 
     wrapped: list[tuple[Any, str, Any]] = [
-        (BatchApp, "produce", produce_and),
+        (Producing, "letters", produce_and),
         (PartitionState, "publish", publish_and),
         (Writer, "write", write_and),
         (PartitionState, "write", store_and),
         (BatchThread, "commit", commit_and),
     ]
     if point == PAUSE:
-        wrapped.append((PartitionState, "_send", send_and))
+        wrapped.append((Changelog, "append", append_and))
     for owner, name, wrapper in wrapped:
         setattr(owner, name, wrapper)
 

@@ -23,7 +23,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
 
 from bench import job
-from stream.lookup import Lookup
+from memberstream.stream.lookup import Lookup
 
 POOL = 5_000  # distinct patches
 WINDOW_S = 10.0  # of the look-ups' p99

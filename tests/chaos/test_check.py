@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from chaos.check import check, check_disk, on_disk, read_whole
@@ -11,8 +12,9 @@ from chaos.load import Load, models
 from e2e.system import Pair, Sent, System
 from servers import Broker, RedisServer
 
-from models.member import decode, encode
-from stream.keyspace import BEACONS, is_tombstone, member_key
+from memberstream.models.member import decode, encode
+from memberstream.models.timestamps import FOREVER
+from memberstream.stream.keyspace.formats import BEACONS, is_tombstone, member_key
 
 pytestmark = [pytest.mark.long, pytest.mark.kafka, pytest.mark.redis_server]
 
@@ -37,7 +39,7 @@ async def test_the_check_finds_each_kind_of_damage(
     last = {record.key: record.value for record in changelog}
     earlier = {r.key: r.value for r in reversed(changelog) if r.value != last[r.key]}
     living, gone = living_and_gone(system)
-    member_id = next(found for found in sorted(living) if earlier.get(found))
+    member_id = next(m for m in sorted(living) if earlier.get(m) and decode(last[m]).valid_until_ms < FOREVER)
     key, held = member_key(member_id), system.redis.get(member_key(member_id))
     await redis_damage(system, member_id, "cluster of level@1", re.sub(rb"\|level@1=\d+:", b"|level@1=9:", held))
     await redis_damage(system, member_id, "position", b"0:0:0:1:|" + held.partition(b"|")[2])
@@ -58,6 +60,10 @@ async def test_the_check_finds_each_kind_of_damage(
     other.rows[part] = bytes([row[0] ^ 1]) + row[1:]
     await changelog_damage(system, member_id, last[member_id], older, "changelog.*: position; ")
     await changelog_damage(system, member_id, last[member_id], encode(other, 0), ": rows;")
+    for by_ms in (-1, 1):
+        early_or_late = decode(last[member_id])
+        early_or_late.valid_until_ms += by_ms
+        await changelog_damage(system, member_id, last[member_id], encode(early_or_late, 0), ": valid_until;")
     await changelog_damage(system, gone[0], last[gone[0]], older, "position" if last[gone[0]] else "not forgotten")
     await changelog_damage(system, b"stranger", None, older, "whom no event named")
     disk = on_disk(worker.data_dir, 0)
@@ -83,7 +89,7 @@ async def test_the_check_finds_each_kind_of_damage(
 
 def living_and_gone(system: System) -> tuple[list[bytes], list[bytes]]:
     """Return the ids of members that Redis holds with clusters, and of those that have a tombstone there."""
-    living, gone = [], []
+    living, gone = list[Any](), list[Any]()
     for key in system.redis.scan_iter("ms:member:*"):
         (gone if is_tombstone(system.redis.get(key)) else living).append(key.removeprefix(b"ms:member:"))
     return living, gone

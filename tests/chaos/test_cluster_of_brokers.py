@@ -33,7 +33,7 @@ from servers import (
     missing,
 )
 
-from stream.keyspace import BEACONS, parse_beacon
+from memberstream.stream.keyspace.formats import BEACONS, parse_beacon
 
 pytestmark = [pytest.mark.long, pytest.mark.kafka, pytest.mark.redis_server]
 

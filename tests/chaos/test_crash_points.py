@@ -16,8 +16,8 @@ from chaos.workers import Crew
 from e2e.system import Pair
 from servers import Broker, RedisServer
 
-from models.position import split_position
-from stream.state_store import write_position
+from memberstream.models.position import split_position
+from memberstream.stream.faust_batch.write_position import write_position
 
 pytestmark = [pytest.mark.long, pytest.mark.kafka, pytest.mark.redis_server]
 

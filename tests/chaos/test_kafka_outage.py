@@ -106,8 +106,8 @@ async def test_a_broker_gone_for_a_minute_is_waited_for(own_kafka: ApacheKafka, 
 PAUSING = """
 import os, signal, sys
 from pathlib import Path
-from stream.cli import main
-from stream.faust_batch.recovery import BatchRecovery
+from memberstream.stream.cli import main
+from memberstream.stream.faust_batch.recovery import BatchRecovery
 
 build, feed, armed = BatchRecovery._build_highwaters, BatchRecovery.feed, Path(sys.argv.pop())
 
@@ -132,7 +132,7 @@ main()
 async def test_a_broker_that_goes_while_state_is_recovered(own_kafka: ApacheKafka, crew: Crew, tmp_path: Path) -> None:
     """A worker with an empty disk knows where its changelog ends and has read nothing of it, or some of it, when the
     broker dies: it goes on where it was when the broker is back, and applies what comes then."""
-    load, armed = Load(13, 20_000), tmp_path / "armed"
+    load, armed = Load(13, 10_000), tmp_path / "armed"
     worker = crew.hire(entry=[sys.executable, "-c", PAUSING, "worker", str(armed)])
     worker.start()
     await crew.system.send(load.everyone())

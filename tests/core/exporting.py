@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.explain import score_many
-from models.export import ExportError, ModelFile, from_estimator
+from memberstream.models.explain import score_many
+from memberstream.models.export import ExportError, ModelFile, from_estimator
 
 AT = "2026-01-01"
 
 
 def numbers(n: int, **more: Any) -> list[dict[str, Any]]:
     """Return predictors x0 … of the numbers at these paths."""
-    return [{"name": f"x{i}", "path": f"x{i}", "missing": 0, **more} for i in range(n)]
+    return [{"name": f"x{i}", "path": f"x{i}", "missing": 0} | more for i in range(n)]
 
 
 def documents_of(x: Any) -> list[dict[str, Any]]:
@@ -25,12 +25,13 @@ def documents_of(x: Any) -> list[dict[str, Any]]:
     return [{f"x{i}": value for i, value in enumerate(row) if not pd.isna(value)} for row in rows]
 
 
-def exported(fitted: Any, x: Any, predictors: list[dict[str, Any]] | None = None, **more: Any) -> ModelFile:
-    """Return the model file of an object fitted on `x`, all rows of it documents."""
-    predictors = numbers(x.shape[1]) if predictors is None else predictors
-    return from_estimator(
-        fitted, **{"name": "m", "version": 1, "predictors": predictors, "documents": documents_of(x)} | more
-    )
+def exported(fitted: Any, rows: Any, predictors: list[dict[str, Any]] | None = None, **more: Any) -> ModelFile:
+    """Return the model file of an object fitted on such rows, all of them documents and the author's own matrix."""
+    predictors = numbers(rows.shape[1]) if predictors is None else predictors
+    given = {"name": "m", "version": 1, "predictors": predictors, "documents": documents_of(rows), "x": rows, **more}
+    if "documents" in more and "x" not in more:
+        del given["x"]  # other rows
+    return from_estimator(fitted, **given)
 
 
 def refused(fitted: Any, x: Any, predictors: list[dict[str, Any]] | None = None, **more: Any) -> str:

@@ -49,10 +49,11 @@ def replaced(original: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any
 
 
 _TWO: list[dict[str, Any]] = [{"id": 0, "name": "a"}, {"id": 7, "name": "b"}]
+_MORE: list[dict[str, Any]] = [{}, {"value": "v", "time": "t"}, {"value": "o.v", "time": "t", "window_days": 0.25}]
 _LISTS: list[dict[str, Any]] = [
     {"name": f"{name}_{i}", "path": "a.list", "aggregate": name, "missing": 0, **more}
     for name in ("sum", "mean", "min", "max", "last", "distinct")
-    for i, more in enumerate([{}, {"value": "v", "time": "t"}, {"value": "o.v", "time": "t", "window_days": 0.25}])
+    for i, more in enumerate(_MORE)
 ]
 _WHERE = {
     "a": "x",
@@ -76,6 +77,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "base": base(),
     "least": changed({"description": GONE, "examples": GONE}),
     "schema named": changed({"$schema": "model-file.schema.json", "examples": []}),
+    "threshold rule": changed({"model.threshold_rule": ">="}),
     "one cluster": changed({"clusters": [{"id": 0, "name": "all"}], "model.thresholds": [], "examples": GONE}),
     "inputs chosen": changed({"model.inputs": ["country=fr", "opens"], "model.coef": [1, 2], "examples": GONE}),
     "multinomial": changed(
@@ -285,6 +287,7 @@ BAD: dict[str, dict[str, Any]] = {
     "thresholds": {"model.thresholds": [0.7, 0.3]},
     "thresholds out": {"model.thresholds": [0, 1]},
     "thresholds no list": {"model.thresholds": 0.5},
+    "threshold rule": {"model.threshold_rule": ["<"]},
     "inputs": {"model.inputs": ["opens", "country", 5, "opens"], "model.coef": [1, 2, 3]},
     "inputs no list": {"model.inputs": "opens"},
     "unused": {"model.inputs": ["opens"], "model.coef": [1]},

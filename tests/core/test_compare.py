@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from models.compare import NOTHING, Comparison, Flip, Side, Tally, ks, psi
-from models.model import Cluster
+from memberstream.models.compare import NOTHING, Comparison, Flip, Side, Tally, ks, psi
+from memberstream.models.model import Cluster
 
 OLD = (Cluster(1, "low"), Cluster(2, "high"))
 NEW = (Cluster(1, "low"), Cluster(2, "medium"), Cluster(5, "high"))

@@ -11,9 +11,9 @@ from core import worlds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.document import NotAList, append, merge_patch
-from models.path import Path, format_path, getter, getter_many, parse_path
-from models.timestamps import DAY_MS, MAX_MS, MIN_MS, format_ms, parse_ms
+from memberstream.models.document import NotAList, append, merge_patch
+from memberstream.models.path import Path, format_path, getter, getter_many, parse_path
+from memberstream.models.timestamps import DAY_MS, MAX_MS, MIN_MS, format_ms, parse_ms
 
 RFC_7396_APPENDIX_A: list[tuple[Any, Any, Any]] = [
     ({"a": "b"}, {"a": "c"}, {"a": "c"}),
@@ -143,6 +143,7 @@ def test_paths_lead_through_objects_only() -> None:
     for path in [("a",), ("a", "b"), ("a", "b", "c")]:
         for value in ["a", ["a"], {"a": "b"}, {"a": ["b"]}, 1, None]:
             assert getter(path)(value) == (value["a"] if len(path) == 1 and isinstance(value, dict) else None)
+    assert getter(("a", "b", "c"))({"a": {"b": {"c": 7}}}) == 7
 
 
 def test_times_by_example() -> None:

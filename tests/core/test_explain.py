@@ -13,10 +13,10 @@ from core.files import GOOD, changed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.explain import explain_one, score_many
-from models.model import Model
-from models.model_file import parse
-from models.scorer import GaussianMixture
+from memberstream.models.explain import explain_one, score_many
+from memberstream.models.model import Model
+from memberstream.models.model_file import parse
+from memberstream.models.scorer import GaussianMixture
 
 NOW = worlds.BASE_MS
 
@@ -122,3 +122,50 @@ def test_offline_scores_come_in_order(documents: list[dict[str, Any]]) -> None:
     numbered = [d | {"member_id": i} for i, d in enumerate(documents)]
     rows = score_many(three_bands(), numbered, NOW)
     assert [row["member_id"] for row in rows] == list(range(len(documents)))
+
+
+def test_what_separates_two_classes() -> None:
+    """Of a multinomial model each predictor contributes by the difference of the two classes' coefficients."""
+    definition = {
+        "format": 1,
+        "name": "three",
+        "version": 1,
+        "predictors": [{"name": "v", "path": "v", "missing": 0}],
+        "model": {"type": "multinomial", "coef": [[0.0], [1.0], [3.0]], "intercept": [0.0, 0.0, 0.0]},
+        "clusters": [{"id": i, "name": str(i)} for i in range(3)],
+    }
+    told = explain_one(parse(definition), {"v": 2.0}, NOW)
+    assert told.next_cluster is not None
+    assert (told.cluster.id, told.next_cluster.id, told.contributions) == (2, 1, {"v": 4.0})
+
+
+def test_columns_of_one_origin_are_one_part() -> None:
+    """The categories of a one-hot are summed up, and so is a square; a product of two stands by itself. A predictor
+    that only others read has no part of its own."""
+    predictors = [
+        {"name": "c", "path": "c", "transforms": [{"one_hot": ["x", "y"]}]},
+        {"name": "v", "path": "v", "missing": 0},
+        {"name": "vv", "product": ["v", "v"]},
+        {"name": "w", "path": "w", "missing": 2},
+        {"name": "vw", "product": ["v", "w"]},
+    ]
+    inputs = {"inputs": ["vv", "c=x", "c=y", "vw", "v"], "coef": [1, 0.25, 0.5, 2, -1], "intercept": 0}
+    two = [{"id": 0, "name": "a"}, {"id": 1, "name": "b"}]
+    scorer = {"type": "logistic", "thresholds": [0.5]} | inputs
+    model = parse(changed({"predictors": predictors, "model": scorer, "clusters": two, "examples": []}))
+    told = explain_one(model, {"c": "y", "v": 3}, NOW)
+    assert [(p.predictors, p.of, p.value, p.words, p.columns, p.contribution) for p in told.parts] == [
+        (("c",), (), "y", "y", ("c=x", "c=y"), 0.5),
+        (("v", "vv"), (), 3.0, "3", ("v", "vv"), 6.0),
+        (("vw",), ("v", "w"), None, "", ("vw",), 12.0),
+    ]
+
+
+def test_what_separates_it_from_a_cluster_that_is_asked_for() -> None:
+    """Contributions are set against the cluster that is named; the member's own, or none of the model's, changes
+    nothing."""
+    two = {"name": "three", "predictors": [{"name": "v", "path": "v", "missing": 0}], "examples": []}
+    scorer = {"type": "multinomial", "coef": [[0.0], [1.0], [3.0]], "intercept": [0.0, 0.0, 0.0]}
+    model = parse(changed(two | {"model": scorer}))
+    told = {a: explain_one(model, {"v": 2.0}, NOW, against=a).contributions["v"] for a in (None, 1, 2, 3, 9)}
+    assert told == {None: 4.0, 1: 6.0, 2: 4.0, 3: 4.0, 9: 4.0}

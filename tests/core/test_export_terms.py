@@ -10,11 +10,12 @@ import orjson
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+import statsmodels.formula
 import statsmodels.formula.api as smf
 from core.exporting import AT
 
-from models.explain import score_many
-from models.export import ExportError, ModelFile, from_estimator, from_r_glm
+from memberstream.models.explain import score_many
+from memberstream.models.export import ExportError, ModelFile, from_estimator, from_r_glm
 
 _rng = np.random.default_rng(2)
 FRAME = pd.DataFrame(
@@ -94,7 +95,7 @@ def test_what_statsmodels_has_more_is_refused() -> None:
         (sm.GLM(FRAME["bought"], EXOG, family=binomial, offset=FRAME["spend"]).fit(), {}, "GLM: an offset can't"),
         (sm.Logit(FRAME["bought"], EXOG, offset=FRAME["spend"]).fit(disp=0), {}, "Logit: an offset can't"),
         (sm.Probit(FRAME["bought"], EXOG).fit(disp=0), {}, "Probit can't be represented. Use: Logit"),
-        (smf.logit("bought ~ np.sqrt(spend)", FRAME).fit(disp=0), {}, "np.sqrt(spend): isn't a term"),
+        (smf.logit("bought ~ np.cbrt(spend)", FRAME).fit(disp=0), {}, "np.cbrt(spend): isn't a term"),
         (smf.logit("bought ~ spend:C(country)", FRAME).fit(disp=0), {}, "spend:C(country)[de]: isn't a term"),
         (smf.logit("bought ~ C(country, Sum)", FRAME).fit(disp=0), {}, "C(country, Sum)[S.de]: isn't a term"),
         (smf.logit("bought ~ C(tier, Sum)", FRAME).fit(disp=0), {}, "C(tier, Sum)[S.1]: isn't a term"),
@@ -150,7 +151,13 @@ def test_the_docs_show_what_r_writes() -> None:
 
 def test_what_r_writes_of_one_is_no_list() -> None:
     """A factor of a single level, one document and no factor at all: R writes them as a text, a text and {}."""
-    one = {"family": "quasibinomial", "link": "logit", "coefficients": {"spend": "0"}, "probabilities": ["0.5"]}
+    one = {
+        "family": "quasibinomial",
+        "link": "logit",
+        "outcome": None,
+        "coefficients": {"spend": "0"},
+        "probabilities": ["0.5"],
+    }
     for levels in ({"country": "de"}, {}, None):
         assert from_r_glm(orjson.dumps(one | {"xlevels": levels}), **ASKED | {"documents": MEMBERS[:1]}).n_verified == 1
 
@@ -163,7 +170,7 @@ def test_what_r_writes_of_one_is_no_list() -> None:
         ({"coefficients": None}, {}, "coefficients: expected an object of term → number"),
         ({"coefficients": {"spend": "NA"}}, {}, "coefficients.spend: expected a number, found NA"),
         ({"probabilities": ["0.5", None]}, {}, "probabilities[1]: expected a number, found None"),
-        ({"probabilities": ["0.5"]}, {}, "probabilities: expected one for each of the 12 documents, found 1"),
+        ({"probabilities": ["0.5"]}, {}, "probabilities: expected one for each of 12 documents, found 1"),
         ({"probabilities": ["0.5"] * 12}, {}, "12 of 12 documents: the file computes other numbers"),
         ({"probabilities": ["nan"] * 12}, {}, "documents[0]: the fitted object says nothing of it"),
         ({}, {"documents": []}, "documents: expected some"),
@@ -188,3 +195,39 @@ def test_what_r_did_not_write_is_refused(source: str | bytes) -> None:
     """Neither JSON nor an object."""
     with pytest.raises(ExportError, match="source: expected"):
         from_r_glm(source, **ASKED)
+
+
+def test_booleans_and_quoted_names() -> None:
+    """A boolean in the documents is a number here and two levels in a formula; Q names what Python couldn't; roots and
+    logarithms are transforms. In both engines of formulas, and as R writes a logical."""
+    frame = FRAME.assign(active=_rng.random(80) > 0.4, **{"spend-90d": FRAME["spend"] + 1})
+    documents = frame[["recency", "active", "spend-90d"]].to_dict("records")
+    predictors = [{"name": name, "path": name, "missing": 1} for name in documents[0]]
+    formulas = [
+        """bought ~ active + np.sqrt(recency) + np.log(Q('spend-90d')) + Q("spend-90d")""",
+        "bought ~ 0 + active + recency",
+        "bought ~ recency:Q('spend-90d')",
+    ]
+    more: dict[str, Any] = {"name": "m", "version": 1, "predictors": predictors, "documents": documents}
+    with pytest.raises(ExportError, match="isn't a term that can be represented"):
+        from_estimator(smf.logit("bought ~ np.cbrt(recency)", frame).fit(disp=0), **more)
+    before = statsmodels.formula.options.formula_engine
+    try:
+        for engine in ("patsy", "formulaic"):
+            statsmodels.formula.options.formula_engine = engine
+            for formula in formulas:
+                results = smf.logit(formula, frame).fit(disp=0)
+                p = results.predict(frame)
+                own = frame[[name for name in documents[0] if name in formula]]
+                assert from_estimator(results, x=own, probabilities=p, **more).proven_by == ("x", "probabilities")
+    finally:
+        statsmodels.formula.options.formula_engine = before
+    r = {"coefficients": {"(Intercept)": 0.5, "activeTRUE": -1.0}, "probabilities": [], "xlevels": {}}
+    r["probabilities"] = [1 / (1 + np.exp(a - 0.5)) for a in frame["active"]]
+    source = orjson.dumps(
+        {"family": "binomial", "link": "logit", "outcome": None, **r}, option=orjson.OPT_SERIALIZE_NUMPY
+    )
+    assert from_r_glm(source, x=frame[["active"]], **more).proven_by == ("x", "probabilities")
+    for lacking in (frame[["active"]].rename(columns={"active": "zzz"}), frame[["active"]].to_numpy(), {"zzz": [1]}):
+        with pytest.raises(ExportError, match=r"x: (lacks active|expected a table with named columns)"):
+            from_r_glm(source, x=lacking, **more)

@@ -12,16 +12,16 @@ from core.evaluation import rows_of, x_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.apply import Outcome, apply_one
-from models.event import BadEvent, ChangeEvent, Op
-from models.member import Member, decode, encode
-from models.model import Model
-from models.model_file import parse
-from models.plan import Plan
-from models.rescore import rescore_many
-from models.timestamps import DAY_MS
+from memberstream.models.apply import Outcome, apply_one
+from memberstream.models.event import BadEvent, ChangeEvent, Op
+from memberstream.models.member import Member, decode, encode
+from memberstream.models.model import Model
+from memberstream.models.model_file import parse
+from memberstream.models.plan import Plan
+from memberstream.models.rescore import rescore_many
+from memberstream.models.timestamps import DAY_MS
 
-History = list[tuple[int, list[ChangeEvent]]]
+Batches = list[tuple[int, list[ChangeEvent]]]
 two_models = st.tuples(worlds.models(1), worlds.models(2))
 
 
@@ -37,7 +37,7 @@ def apply_all(member: Member, events: list[tuple[int, ChangeEvent]]) -> list[Out
     return outcomes
 
 
-def numbered(history: History) -> list[tuple[int, list[tuple[int, ChangeEvent]]]]:
+def numbered(history: Batches) -> list[tuple[int, list[tuple[int, ChangeEvent]]]]:
     """Return the history with the offsets that a partition would give its events."""
     offset, result = 0, []
     for advance, events in history:
@@ -47,7 +47,7 @@ def numbered(history: History) -> list[tuple[int, list[tuple[int, ChangeEvent]]]
 
 
 @given(two_models, worlds.histories)
-def test_incremental_equals_full_at_every_prefix(models: tuple[Model, Model], history: History) -> None:
+def test_incremental_equals_full_at_every_prefix(models: tuple[Model, Model], history: Batches) -> None:
     """After each batch, through encoded state, rows and clusters are those of a fresh evaluation."""
     plan = Plan(models)
     state, now_ms = encode(Member(), 0), worlds.BASE_MS
@@ -83,7 +83,7 @@ def test_time_alone_keeps_incremental_equal_to_full(
 
 @given(two_models, st.lists(worlds.histories, min_size=2, max_size=4), st.integers(0, 20 * DAY_MS))
 def test_members_rescored_together_are_as_alone(
-    models: tuple[Model, Model], histories: list[History], advance_ms: int
+    models: tuple[Model, Model], histories: list[Batches], advance_ms: int
 ) -> None:
     """Some have had an event since, of some the time has come, some neither, some are new: each row is as fresh."""
     plan = Plan(models)
@@ -115,7 +115,7 @@ def test_only_what_is_touched_or_due_is_evaluated() -> None:
 
 
 @given(worlds.models(), worlds.histories)
-def test_replaying_any_suffix_changes_nothing(model: Model, history: History) -> None:
+def test_replaying_any_suffix_changes_nothing(model: Model, history: Batches) -> None:
     """Whatever is delivered again from any point on is known by its offset and leaves the state as it was."""
     plan = Plan([model])
     events = [event for _, batch in numbered(history) for event in batch]
@@ -134,7 +134,7 @@ def test_replaying_any_suffix_changes_nothing(model: Model, history: History) ->
 
 
 @given(worlds.histories, st.integers(-1, 40), worlds.events())
-def test_older_and_equal_versions_change_nothing(history: History, version: int, event: ChangeEvent) -> None:
+def test_older_and_equal_versions_change_nothing(history: Batches, version: int, event: ChangeEvent) -> None:
     """An event whose version is not above the member's is ignored, whatever it says, also after a delete."""
     member = Member()
     apply_all(member, [e for _, batch in numbered(history) for e in batch])
@@ -146,7 +146,7 @@ def test_older_and_equal_versions_change_nothing(history: History, version: int,
 
 
 @given(worlds.models(), worlds.histories, worlds.histories)
-def test_recreated_member_is_a_fresh_one(model: Model, before: History, after: History) -> None:
+def test_recreated_member_is_a_fresh_one(model: Model, before: Batches, after: Batches) -> None:
     """What happened before a delete has no influence on anything after it but the position and the version."""
     plan = Plan([model])
     unversioned = [
@@ -166,7 +166,7 @@ def test_recreated_member_is_a_fresh_one(model: Model, before: History, after: H
 
 
 @given(two_models, worlds.histories, worlds.histories)
-def test_state_of_another_plan_is_evaluated_anew(models: tuple[Model, Model], one: History, two: History) -> None:
+def test_state_of_another_plan_is_evaluated_anew(models: tuple[Model, Model], one: Batches, two: Batches) -> None:
     """A member scored by a plan of other models gets the rows of the new plan, and only its memberships."""
     old, new = Plan(models), Plan(models[1:])
     member = Member()
@@ -181,12 +181,12 @@ def test_state_of_another_plan_is_evaluated_anew(models: tuple[Model, Model], on
 
 
 @given(two_models, worlds.histories)
-def test_a_wide_plan_keeps_few_rows_and_gives_the_same(models: tuple[Model, Model], history: History) -> None:
+def test_a_wide_plan_keeps_few_rows_and_gives_the_same(models: tuple[Model, Model], history: Batches) -> None:
     """Rows that are dropped and made again change nothing; those that are there are right; what moves stays."""
     plan = Plan(models)
     state, now_ms = encode(Member(), 0), worlds.BASE_MS
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("models.rescore.KEPT_BYTES", 0)
+        patch.setattr("memberstream.models.rescore.KEPT_BYTES", 0)
         for advance, events in numbered(history):
             now_ms += advance
             member = decode(state)
@@ -247,7 +247,7 @@ def test_what_was_needed_last_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     models = [part(name, name) for name in "abcd"]
     plan = Plan(models)
     ids = {name: Plan([model]).id for name, model in zip("abcd", models, strict=True)}
-    monkeypatch.setattr("models.rescore.KEPT_BYTES", 16)
+    monkeypatch.setattr("memberstream.models.rescore.KEPT_BYTES", 16)
     member = Member(document={})
     rescore_many(plan, [member], [1])
     assert list(member.rows) == [ids["c"], ids["d"]]

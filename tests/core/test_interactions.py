@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.event import BadEvent
-from models.event import Reason as EventReason
-from models.interaction import MAX_INTERACTION_BYTES, Interaction, Refusal, decode, is_kind
+from memberstream.models.event import BadEvent
+from memberstream.models.event import Reason as EventReason
+from memberstream.models.interaction import MAX_INTERACTION_BYTES, Interaction, Refusal, decode, is_kind
 
 NOW_MS = 1_700_000_000_000
 KINDS = ("impression", "click", "purchase")
@@ -27,11 +27,12 @@ def read(value: Any, key: bytes | None = b"m-1", timestamp_ms: int = NOW_MS) -> 
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        ({}, Interaction("click", "i-1", NOW_MS, "summer")),
-        ({"at": "2023-11-14T22:13:20Z", "value": 2}, Interaction("click", "i-1", NOW_MS, "summer", 2.0)),
-        ({"at": 5, "value": -1.5, "meta": {"page": [1]}}, Interaction("click", "i-1", 5, "summer", -1.5)),
-        ({"at": 5.9, "member_id": "m-1", "campaign": None}, Interaction("click", "i-1", 5)),
-        ({"at": NOW_MS + 300_000}, Interaction("click", "i-1", NOW_MS + 300_000, "summer")),
+        ({}, Interaction("click", "i-1", NOW_MS, "summer", None, NOW_MS)),
+        ({"at": "2023-11-14T22:13:20Z", "value": 2}, Interaction("click", "i-1", NOW_MS, "summer", 2.0, NOW_MS)),
+        ({"at": 5, "value": -1.5, "meta": {"page": [1]}}, Interaction("click", "i-1", 5, "summer", -1.5, NOW_MS)),
+        ({"at": 5.9, "member_id": "m-1", "campaign": None}, Interaction("click", "i-1", 5, None, None, NOW_MS)),
+        ({"at": 5, "token": "t"}, Interaction("click", "i-1", 5, "summer", None, NOW_MS, "t")),
+        ({"at": NOW_MS + 300_000}, Interaction("click", "i-1", NOW_MS + 300_000, "summer", None, NOW_MS)),
     ],
 )
 def test_what_is_taken(more: dict[str, Any], expected: Interaction) -> None:
@@ -60,6 +61,8 @@ BAD: list[tuple[Any, str, str]] = [
     (GOOD | {"value": "3"}, "wrong_type", "value: expected a number, found a text"),
     (GOOD | {"value": True}, "wrong_type", "value: expected a number, found a boolean"),
     (GOOD | {"value": 1.1e12}, "bad_value", "value: "),
+    (GOOD | {"token": "1" * 101}, "bad_token", "token: expected at most 100 characters"),
+    (GOOD | {"token": 5}, "wrong_type", "token: "),
     (GOOD | {"id": ""}, "bad_id", "found 0"),
     (GOOD | {"id": "x" * 65}, "bad_id", "found 65"),
     (GOOD | {"at": "soon"}, "bad_time", "at: expected ISO 8601 or ms since the epoch, found a text"),
@@ -69,7 +72,7 @@ BAD: list[tuple[Any, str, str]] = [
     (GOOD | {"at": NOW_MS + 300_001}, "future_time", "5 minutes"),
     (GOOD | {"member_id": "m-2"}, "member_id_mismatch", "another value"),
     (GOOD | {"kind": "share"}, "unknown_kind", "expected one of impression, click, purchase"),
-    (GOOD | {"campaign": "Summer!"}, "unknown_campaign", "the id of a campaign"),
+    (GOOD | {"campaign": "Summer!"}, "unknown_campaign", "a campaign's id"),
     (b'{"kind":"click","id":"i-1","meta":' + b"[" * 1_023 + b"]" * 1_023 + b"}", "not_json", ""),
 ]
 
@@ -114,6 +117,7 @@ def test_nothing_else_escapes(value: Any) -> None:
     except BadEvent as error:
         Refusal(error.reason)  # raises unless it is declared
     else:
+        assert found is not None
         assert found.kind in KINDS
         assert 0 <= found.at_ms <= NOW_MS + 300_000
 

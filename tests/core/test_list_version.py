@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from authored import defined
 
-from models.list_version import ListVersion, is_list, name_clusters, parse_list
-from models.model import Cluster
-from models.model_file import parse
-from models.problems import ModelFileError
+from memberstream.models.definition import read_definition
+from memberstream.models.list_version import ListVersion, name_clusters, parse_list
+from memberstream.models.model import Cluster
+from memberstream.models.model_file import parse
+from memberstream.models.problems import ModelFileError
 
 LISTED = ListVersion(
     "buyers",
@@ -37,7 +39,7 @@ def changed(**values: Any) -> dict[str, Any]:
 def test_a_definition_reads_as_it_was_written(listed: ListVersion) -> None:
     """A published list, and one that is being uploaded: without an end, rows and clusters."""
     assert parse_list(listed.definition()) == listed
-    assert is_list(listed.definition())
+    assert read_definition(listed.definition()).is_list
 
 
 def test_a_definition_of_before_topics_were_told_apart_is_read() -> None:
@@ -87,6 +89,6 @@ def test_a_definition_that_is_no_list_is_refused(definition: Any, problem: str) 
 
 def test_a_model_file_is_never_a_list() -> None:
     """Lists are uploaded; a file of that type is refused, and what isn't one isn't taken for one."""
-    assert not any(is_list(definition) for definition in ({}, {"model": "list"}, {"model": {"type": "kmeans"}}))
+    assert not defined("m", 1, type_="kmeans").is_list
     with pytest.raises(ModelFileError, match=r"model\.type: expected a type, one of logistic"):
         parse(changed() | {"predictors": []})

@@ -11,10 +11,10 @@ from core.files import BAD, GOOD, base, changed, replaced
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.document import MAX_DEPTH
-from models.model_file import load, parse
-from models.problems import ModelFileError, describe
-from models.scorer import GaussianMixture, KMeans, Logistic, Multinomial
+from memberstream.models.document import MAX_DEPTH
+from memberstream.models.model_file import load, parse
+from memberstream.models.problems import ModelFileError, describe
+from memberstream.models.scorer import GaussianMixture, KMeans, Logistic, Multinomial
 
 GOLDEN = Path(__file__).with_name("bad_files.txt")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.position import MAX_EPOCH, NOWHERE, position_of, split_position
+from memberstream.models.position import MAX_EPOCH, NOWHERE, position_of, split_position
 
 _epochs, _offsets = st.integers(0, MAX_EPOCH), st.integers(0, 2**48 - 1)
 

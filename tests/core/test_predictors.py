@@ -12,14 +12,14 @@ from core.evaluation import NOW, plan_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.document import merge_patch
-from models.model import Model
-from models.model_file import parse
-from models.path import Path
-from models.plan import EVERYTHING, Plan
-from models.predictor import LIMIT, Predictor
-from models.timestamps import DAY_MS, FOREVER
-from models.transform import Log1p, Scale
+from memberstream.models.document import merge_patch
+from memberstream.models.model import Model
+from memberstream.models.model_file import parse
+from memberstream.models.path import Path
+from memberstream.models.plan import EVERYTHING, Plan
+from memberstream.models.predictor import LIMIT, Predictor
+from memberstream.models.timestamps import DAY_MS, FOREVER
+from memberstream.models.transform import Log1p, Scale
 
 
 @given(
@@ -64,6 +64,13 @@ HOSTILE: list[Any] = [
 DEEP: Any = 1
 for _ in range(500):
     DEEP = [DEEP] if isinstance(DEEP, dict) else {"x": DEEP, "v": 1}
+_OF_VALUES: list[tuple[str, dict[str, Any]]] = [
+    ("_value", {"value": "v"}),
+    ("_where", {"where": {"v": {"gt": 0}, "t": {"exists": True}}}),
+]
+_OF_ELEMENTS: list[tuple[str, dict[str, Any]]] = [
+    ("_window", {"time": "t", "window_days": 30, "where": {"v": {"in": [1, True, "1"]}}})
+]
 EVERY_KIND: list[dict[str, Any]] = [
     {"name": "value", "path": "v", "missing": 0},
     {"name": "category", "path": "v", "transforms": [{"one_hot": ["x", "y"]}]},
@@ -76,11 +83,7 @@ EVERY_KIND: list[dict[str, Any]] = [
     *(
         {"name": f"{name}{suffix}", "path": "v", "aggregate": name, "missing": 0, **more}
         for name in ("count", "sum", "mean", "min", "max", "last", "distinct", "days_since")
-        for suffix, more in (
-            [("_value", {"value": "v"}), ("_where", {"where": {"v": {"gt": 0}, "t": {"exists": True}}})]
-            if name not in ("count", "days_since")
-            else [("_window", {"time": "t", "window_days": 30, "where": {"v": {"in": [1, True, "1"]}}})]
-        )
+        for suffix, more in (_OF_ELEMENTS if name in ("count", "days_since") else _OF_VALUES)
     ),
 ]
 

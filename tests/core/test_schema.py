@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from models.event import Op, Reason, decode
-from models.model_file import load, parse
-from models.problems import ModelFileError
+from memberstream.models.event import Op, Reason, decode
+from memberstream.models.model_file import load, parse
+from memberstream.models.problems import ModelFileError
 
 DOCS = Path(__file__).parents[2] / "docs"
 SCHEMA = orjson.loads((DOCS / "model-file.schema.json").read_bytes())

@@ -17,14 +17,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from models.explain import score_many
-from models.member import Member
-from models.model import Model
-from models.model_file import parse
-from models.plan import Plan
-from models.rescore import rescore_many
-from models.scorer import GaussianMixture, KMeans, Logistic, Multinomial, Scorer, expit
-from models.scorer_file import MAX_FACTOR
+from memberstream.models.explain import score_many
+from memberstream.models.member import Member
+from memberstream.models.model import Model
+from memberstream.models.model_file import parse
+from memberstream.models.plan import Plan
+from memberstream.models.rescore import rescore_many
+from memberstream.models.scorer import GaussianMixture, KMeans, Logistic, Multinomial, Scorer, expit
+from memberstream.models.scorer_file import MAX_FACTOR
 
 DATA = {"iris": load_iris, "wine": load_wine, "breast_cancer": load_breast_cancer, "digits": load_digits}
 
@@ -88,9 +88,11 @@ def test_members_rescored_alone_equal_members_rescored_together(model: Model, do
 
 
 def test_ties_go_to_the_lowest_id() -> None:
-    """A probability on a threshold stays below it; equal classes and equal distances give the first cluster."""
+    """A probability on a threshold stays below it, unless the rule is >=; equal classes and equal distances give the
+    first cluster."""
     x = np.array([[0.0]])
     assert Logistic(np.array([1.0]), 0.0, np.array([0.5])).score_many(x).index[0] == 0
+    assert Logistic(np.array([1.0]), 0.0, np.array([0.2, 0.5, 0.7]), ">=").score_many(x).index[0] == 2
     assert Multinomial(np.zeros((3, 1)), np.zeros(3)).score_many(x).index[0] == 0
     assert KMeans(np.array([[1.0], [-1.0]])).score_many(x).index[0] == 0
     halves = np.array([0.5, 0.5])

@@ -14,8 +14,8 @@ from core.evaluation import NOW, plan_of, until_of, value_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.predictor import LIMIT
-from models.timestamps import DAY_MS, FOREVER, format_ms
+from memberstream.models.predictor import LIMIT
+from memberstream.models.timestamps import DAY_MS, FOREVER, format_ms
 
 HOUR_MS = DAY_MS // 24
 
@@ -158,6 +158,10 @@ def test_transforms_and_their_missing_rule() -> None:
     a = {"path": "a", "missing": 3}
     assert value_of(a | {"transforms": ["log1p"]}, {"a": 1}) == math.log1p(1)
     assert value_of(a | {"transforms": ["log1p"]}, {"a": -1}) == math.log1p(3)
+    assert value_of(a | {"transforms": ["log"]}, {"a": 1e-300}) == math.log(1e-300)
+    assert value_of(a | {"transforms": ["log"]}, {"a": 0}) == math.log(3)
+    assert value_of(a | {"transforms": ["sqrt"]}, {"a": 2}) == math.sqrt(2)
+    assert value_of(a | {"transforms": ["sqrt"]}, {"a": -1e-9}) == math.sqrt(3)
     assert value_of(a | {"transforms": [{"clip": {"min": 0, "max": 2}}]}, {"a": -1}) == 0
     assert value_of(a | {"transforms": [{"clip": {"max": 2}}]}, {"a": 5}) == 2
     assert value_of(a | {"transforms": [{"clip": {"min": 0}}]}, {"a": 5}) == 5

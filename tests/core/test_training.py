@@ -23,20 +23,20 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from models.apply import apply_one
-from models.event import BadEvent, ChangeEvent, Op, decode
-from models.explain import score_many
-from models.export import from_estimator
-from models.member import Member, encode
-from models.member import decode as decode_state
-from models.model import Model
-from models.path import format_path
-from models.plan import Plan
-from models.rescore import rescore_many
-from models.timestamps import DAY_MS
-from models.training import Record, TrainingError, from_history, training_matrix
-from models.training import history as history_module
-from models.training.history import By
+from memberstream.models.apply import apply_one
+from memberstream.models.event import BadEvent, ChangeEvent, Op, decode
+from memberstream.models.explain import score_many
+from memberstream.models.export import from_estimator
+from memberstream.models.member import Member, encode
+from memberstream.models.member import decode as decode_state
+from memberstream.models.model import Model
+from memberstream.models.path import format_path
+from memberstream.models.plan import Plan
+from memberstream.models.rescore import rescore_many
+from memberstream.models.timestamps import DAY_MS
+from memberstream.models.training import Record, TrainingError, from_history, training_matrix
+from memberstream.models.training import history as history_module
+from memberstream.models.training.history import By
 
 HOUR = worlds.HOUR_MS
 BASE = worlds.BASE_MS
@@ -107,7 +107,8 @@ def worker_says(plan: Plan, history: list[Record], member_id: str, at_ms: int, b
     if member.document is None:
         return None
     rescore_many(plan, [member], [at_ms])
-    return x_of(plan, member).tobytes()
+    found: bytes = x_of(plan, member).tobytes()
+    return found
 
 
 @given(worlds.models(), histories, rows, bys)
@@ -191,7 +192,7 @@ def test_processes_change_nothing(model: Model, history: list[Record], asked: li
     assert found.refused == expected.refused
 
 
-VISITS = [
+VISITS: list[dict[str, Any]] = [
     {"name": "n", "path": "visits", "aggregate": "count", "time": "at"},
     {"name": "level", "path": "level", "missing": 0},
 ]
@@ -223,7 +224,7 @@ def day_ms(day: int) -> int:
 
 def test_envelopes_and_what_is_refused() -> None:
     """Envelopes may be given as objects; each event that can't be applied is told of with its place and reason."""
-    events = [
+    events: list[Any] = [
         {"op": "replace", "member_id": "m", "at": at(1), "document": {"level": 1}},
         {"op": "replace", "at": at(1), "document": {}},
         {"op": "patch", "member_id": "new", "at": at(2), "patch": {"level": 2}},
@@ -294,9 +295,8 @@ def test_what_is_told_as_refused() -> None:
     assert [(one.number, str(one.reason)) for one in before.refused] == [
         (2, "unknown_member"), (4, "not_json"), (6, "unknown_member"),
     ]  # fmt: skip
-    whole = [
-        event._replace(timestamp_ms=np.int64(event.timestamp_ms), offset=np.int64(event.offset)) for event in events
-    ]
+    numbers: Any = np.int64
+    whole = [event._replace(timestamp_ms=numbers(event.timestamp_ms), offset=numbers(event.offset)) for event in events]
     assert len(from_history(VISITS, whole, [("m", at(6))]).refused) == 2
 
 
@@ -319,17 +319,22 @@ def test_rows_as_tables_have_them() -> None:
         (worlds.BASE_MS + 36 * HOUR, noon),
         (np.int64(BASE + 36 * HOUR), noon),
         (float(BASE + 36 * HOUR), noon),
-        (noon, noon),
         (noon.replace(tzinfo=UTC), noon),
         (pd.Timestamp(noon, tz="UTC").tz_convert("Asia/Tokyo"), noon),
-        (np.datetime64(noon), noon),
         (date(2026, 1, 2), datetime(2026, 1, 2)),
+        (np.datetime64("2026-01-02"), datetime(2026, 1, 2)),
     ]
     matrix = from_history(VISITS, [], [("m", moment) for moment, _ in moments])
     expected = [(moment - datetime(1970, 1, 1)) // timedelta(milliseconds=1) for _, moment in moments]
     assert matrix.at_ms.tolist() == expected
-    frame = pd.DataFrame({"member_id": ["m"], "at": [noon]})
+    frame = pd.DataFrame({"member_id": ["m"], "at": [pd.Timestamp(noon, tz="UTC")]})
     assert from_history(VISITS, [], frame.itertuples(index=False)).at_ms.tolist() == expected[:1]
+    assert from_history(VISITS, [], frame.assign(bought=True)).at_ms.tolist() == expected[:1]
+    assert from_history(VISITS, [], pl.from_pandas(frame)).at_ms.tolist() == expected[:1]
+    with pytest.raises(TrainingError, match="rows: expected columns member_id and at, found no at"):
+        from_history(VISITS, [], frame[["member_id"]])
+    with pytest.raises(TrainingError, match=r"rows: expected pairs \(member id, time\), found None"):
+        from_history(VISITS, [], None)  # type: ignore[arg-type]
     bad = [
         ("m", "yesterday"),
         (7, at(1)),
@@ -349,7 +354,52 @@ def test_rows_as_tables_have_them() -> None:
     assert from_history(VISITS, [], []).x.shape == (0, 2)
 
 
-MIXED = [
+@pytest.mark.parametrize(
+    "naive", [datetime(2026, 1, 2, 12), pd.Timestamp("2026-01-02 12:00"), np.datetime64("2026-01-02T12:00")]
+)
+def test_a_clock_without_a_zone_is_refused(naive: Any) -> None:
+    """It may be anybody's local time: hours of events would be on the wrong side of a row, and nobody would know."""
+    for call in (lambda: from_history(VISITS, [], [("m", naive)]), lambda: training_matrix(VISITS, [{}], naive)):
+        with pytest.raises(TrainingError, match=r"expected a time with its zone, found 2026-01-02.12:00") as error:
+            call()
+        assert "Use: datetime(…, tzinfo=UTC)" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("predictors", "documents", "at", "problem"),
+    [
+        (VISITS, None, 0, "documents: expected a list of dicts, found None. Use: a list of dicts"),
+        (VISITS, {"level": 1}, 0, "documents: expected a list of dicts, found dict. Use: […], a list of documents"),
+        (VISITS, "d", 0, "documents: expected a list of dicts, found str"),
+        (VISITS, 5, 0, "documents: expected a list of dicts, found int"),
+        (VISITS, pd.DataFrame({"level": [1]}), 0, "found DataFrame. Use: frame.to_dict('records'), if its columns"),
+        (VISITS, pl.DataFrame({"level": [1]}), 0, "found DataFrame. Use: frame.to_dicts(), if its columns"),
+        (None, [{}], 0, "predictors: expected a list of dicts, found None"),
+        (VISITS[0], [{}], 0, "predictors: expected a list of dicts, found dict. Use: […], a list of predictors"),
+        (VISITS, [{}], None, "at: expected a time, ISO 8601 or ms or a datetime, found None"),
+        (VISITS, [{}], object, "at: expected a time, found type"),
+        (VISITS, [{}, {}], ["2026-01-01", "soon"], "at[1]: expected a time"),
+        (VISITS, [{}], [0, 0], "at: expected one time, or one for each of 1 document, found 2"),
+    ],
+)
+def test_what_a_notebook_hands_over(predictors: Any, documents: Any, at: Any, problem: str) -> None:
+    """Anything but a list is told a way out; a generator is as good as a list."""
+    with pytest.raises(TrainingError) as error:
+        training_matrix(predictors, documents, at)
+    assert problem in str(error.value)
+    generated = training_matrix((p for p in VISITS), (d for d in DOCUMENTS), (at_ms for at_ms in [0, 0, 0]))
+    assert generated.x.tolist() == training_matrix(VISITS, DOCUMENTS, 0).x.tolist()
+    assert from_history((p for p in VISITS), iter([]), iter([("m", 0)])).x.shape == (1, 2)
+
+
+@pytest.mark.parametrize("events", [None, pd.DataFrame({"key": [b"m"]}), {"op": "delete"}, "events.ndjson", 5])
+def test_what_are_no_events(events: Any) -> None:
+    """Going through a table or a text would give its columns or letters."""
+    with pytest.raises(TrainingError, match=r"events: expected records or envelopes, found .* Use: a list"):
+        from_history(VISITS, events, [("m", 0)])
+
+
+MIXED: list[dict[str, Any]] = [
     {"name": "recency", "path": "visits", "aggregate": "days_since", "time": "at"},
     {"name": "country", "path": "country", "type": "text"},
     {"name": "tier", "path": "tier", "type": "text", "missing": "none"},
@@ -384,7 +434,7 @@ def test_documents() -> None:
     assert np.isnan(huge.x[::2]).all()
     assert (huge.x[1::2] == 5).all()
     assert training_matrix(MIXED, [], at=0).x.shape == (0, 9)
-    with pytest.raises(TrainingError, match="one for each of the 3 documents, found 1"):
+    with pytest.raises(TrainingError, match="one for each of 3 documents, found 1"):
         training_matrix(VISITS, DOCUMENTS, at=[0])
 
 
@@ -436,7 +486,7 @@ def test_frames(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_problems_of_predictors() -> None:
     """All of them at once; a gap may neither be computed with nor be transformed before it is filled."""
-    predictors = [
+    predictors: list[dict[str, Any]] = [
         {"name": "a", "path": "a"},
         {"name": "b", "path": "b", "transforms": ["log1p"]},
         {"name": "c", "ratio": ["a", "b"]},
@@ -482,7 +532,14 @@ def test_from_training_to_a_model_file() -> None:
     fitted = make_pipeline(columns, LogisticRegression()).fit(frame, y)
     documents = [documents_by_hand(events, member_id, moment) for member_id, moment in asked]
     file = from_estimator(
-        fitted, name="m", version=1, predictors=predictors, documents=documents, at=[moment for _, moment in asked]
+        fitted,
+        name="m",
+        version=1,
+        predictors=predictors,
+        documents=documents,
+        x=frame,
+        allow=["tier"],
+        at=[moment for _, moment in asked],
     )
     assert f"verified on {len(asked)} documents" in repr(file)
     for moment in (at(10), at(25)):

@@ -10,12 +10,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from models.event import ChangeEvent, Op
-from models.model import Model
-from models.model_file import parse
-from models.problems import ModelFileError
-from models.source import Aggregate
-from models.timestamps import DAY_MS, format_ms
+from memberstream.models.event import ChangeEvent, Op
+from memberstream.models.model import Model
+from memberstream.models.model_file import parse
+from memberstream.models.problems import ModelFileError
+from memberstream.models.source import Aggregate
+from memberstream.models.timestamps import DAY_MS, format_ms
 
 BASE_MS = 1_767_225_600_000  # 2026-01-01
 HOUR_MS = DAY_MS // 24
@@ -70,7 +70,7 @@ _tests = st.one_of(
 _scale = st.fixed_dictionaries({"mean": _finite, "sd": st.floats(0.1, 20)})
 _clip = st.tuples(_finite, _finite).map(lambda ab: {"min": min(ab), "max": max(ab)})
 _numeric_transforms = st.one_of(
-    st.just("log1p"),
+    st.sampled_from(["log1p", "log", "sqrt"]),
     st.fixed_dictionaries({"scale": _scale}),
     st.fixed_dictionaries({"clip": st.one_of(_clip, st.sampled_from([{"min": 0}, {"max": 3}]))}),
     st.fixed_dictionaries({"bins": st.lists(_finite, min_size=1, max_size=4, unique=True).map(sorted)}),
@@ -185,6 +185,7 @@ def models(draw: st.DrawFn, version: int = 1) -> Model:
     if kind == "logistic":
         cuts = draw(st.lists(st.floats(0.01, 0.99), min_size=n - 1, max_size=n - 1, unique=True))
         model |= {"coef": draw(weights), "intercept": draw(_finite), "thresholds": sorted(cuts)}
+        model |= draw(st.sampled_from([{}, {"threshold_rule": ">"}, {"threshold_rule": ">="}]))
     elif kind == "multinomial":
         model |= {"coef": [draw(weights) for _ in range(n)], "intercept": [draw(_finite) for _ in range(n)]}
     elif kind == "kmeans":

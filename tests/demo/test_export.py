@@ -15,9 +15,11 @@ from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, PolynomialFeatures, StandardScaler
 
-from models.explain import score_many
-from models.export import ModelFile, from_estimator
-from stream.demo import history
+from memberstream.models.explain import score_many
+from memberstream.models.export import ModelFile, from_estimator
+from memberstream.stream.demo import history
+
+pytestmark = pytest.mark.long
 
 DAY = "1998-04-01"
 BOUGHT = {"path": "purchases", "time": "at"}

@@ -12,11 +12,11 @@ from pathlib import Path
 import orjson
 import pytest
 
-from models.apply import apply_one
-from models.event import decode
-from models.member import Member
-from models.timestamps import parse_ms
-from stream.demo import history
+from memberstream.models.apply import apply_one
+from memberstream.models.event import decode
+from memberstream.models.member import Member
+from memberstream.models.timestamps import parse_ms
+from memberstream.stream.demo import history
 
 ROOT = Path(__file__).parents[2]
 PACKED = ROOT / "stream" / "demo" / "data" / "cdnow.csv.gz"

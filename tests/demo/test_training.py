@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
+from collections.abc import Mapping
 from itertools import groupby
 
 import numpy as np
 import orjson
+import pytest
 from e2e.definitions import demo_models
 from unit.shell import Record as Consumed
 
-from models.member import decode
-from models.model import Model
-from models.model_file import parse
-from models.rescore import rescore_many
-from models.timestamps import DAY_MS
-from models.training import Record, from_history, training_matrix
-from stream.batch import apply_many, begin, decode_many, encode_many, score_many, to_items
-from stream.bookkeeping import Progress
-from stream.demo import history
-from stream.publication import Publication, compile_models
+from memberstream.models.member import decode
+from memberstream.models.model import Model
+from memberstream.models.model_file import parse
+from memberstream.models.placement import Placement
+from memberstream.models.rescore import rescore_many
+from memberstream.models.steps import finish
+from memberstream.models.timestamps import DAY_MS
+from memberstream.models.training import Record, from_history, training_matrix
+from memberstream.stream.demo import history
+from memberstream.stream.members.batch import applying, begin, decoding, encoding, scoring, to_items
+from memberstream.stream.partition.bookkeeping import Progress
+from memberstream.stream.registry.publication import Publication, compile_models
 
+pytestmark = pytest.mark.long
 Asked = tuple[str, int]
 FIRST, LAST = history.day_ms("1997-01-01"), history.day_ms("1998-07-01")
 
@@ -39,15 +44,16 @@ def asked_rows() -> tuple[list[Asked], list[Asked]]:
     return at_events, at_random
 
 
-def worker_says(publication: Publication, rows: list[Asked]) -> dict[Asked, bytes | None]:
-    """Return x of each (member, time): the purchases go through the worker's batches, a day in each, scored at that
-    day; between two, time alone moves those that are asked for. What is asked at the time of an event was just stored.
+def worker_says(publication: Publication, rows: list[Asked]) -> dict[Asked, Mapping[int, bytes] | None]:
+    """Return the rows of x of each (member, time). The purchases go through the worker's batches, a day in each, scored
+    at that day; between two, time alone moves those that are asked for. What is asked at the time of an event was just
+    stored.
     """
     due: defaultdict[int, list[Asked]] = defaultdict(list)
     for member_id, at_ms in rows:
         due[at_ms // DAY_MS * DAY_MS].append((member_id, at_ms))
     of_day = {day: list(changes) for day, changes in groupby(history.changes(), lambda change: change.at_ms)}
-    said: dict[Asked, bytes | None] = {}
+    said: dict[Asked, Mapping[int, bytes] | None] = {}
     states: dict[bytes, bytes | None] = {}
     progress, offset = Progress(), 0
     for day in sorted({*of_day, *due}):
@@ -57,11 +63,11 @@ def worker_says(publication: Publication, rows: list[Asked]) -> dict[Asked, byte
             offset += 1
         stored = set()
         if records:
-            batch = begin(0, progress, records, -1)
-            events = decode_many(batch, list(batch.records), day)
-            members = apply_many(batch, events, [states.get(key) for key in events])
-            score_many([(batch, members)], publication, day)
-            encode_many(batch, members, publication)
+            batch = begin(0, progress, records, -1, None, publication, {}, Placement("murmur2", 1), 8 << 20)
+            events = finish(decoding(batch, list(batch.records), day))
+            members = finish(applying(batch, events, [states.get(key) for key in events]))
+            finish(scoring([(batch, members)], publication, day))
+            finish(encoding(batch, members, publication))
             states.update(to_items(batch))
             progress, stored = batch.progress, set(events)
         for member_id, at_ms in due[day]:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stream.settings import Settings, from_environment
+from memberstream.stream.settings import Settings, from_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

@@ -11,6 +11,7 @@ PROPERTIES = Path(__file__).resolve().parents[2] / "deploy/kafka/server.properti
 OF_THE_PLACE = {"node.id", "listeners", "advertised.listeners", "controller.quorum.voters", "log.dirs"}
 
 
+@pytest.mark.long
 @pytest.mark.kafka
 async def test_the_broker_starts_with_compose_settings(tmp_path: Path) -> None:
     """All settings but addresses and directories are compose's; the topic of change events can be created."""

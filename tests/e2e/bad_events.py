@@ -13,7 +13,7 @@ from typing import NamedTuple
 import orjson
 from e2e.system import Sent, event
 
-from models.event import MAX_VALUE_BYTES, Reason
+from memberstream.models.event import MAX_VALUE_BYTES, Reason
 
 MARKER = "zorbelius"  # stands for a name, an address, a diagnosis
 _HOUR_MS = 3_600_000

@@ -7,7 +7,7 @@ import asyncio
 from e2e.system import System
 from typer.testing import CliRunner
 
-from stream.cli.main import app
+from memberstream.stream.cli.main import app
 
 
 async def memberstream(system: System, *arguments: str) -> tuple[int, str, str]:

@@ -10,9 +10,10 @@ import pytest
 from e2e.system import Install, Pair, System
 from servers import Broker, RedisServer
 
+#: A test that holds on each pair runs on the embedded one with every change, and on the real one in `make proof`.
 PAIRS = [
     pytest.param("embedded"),
-    pytest.param("real", marks=[pytest.mark.kafka, pytest.mark.redis_server]),
+    pytest.param("real", marks=[pytest.mark.kafka, pytest.mark.redis_server, pytest.mark.long]),
 ]
 
 

@@ -14,29 +14,77 @@ from aiokafka.partitioner import DefaultPartitioner
 from e2e.definitions import level
 from e2e.system import Install, Pair, Sent, System, event
 from nodes import Cluster
-from recount import DAY_MS, Shown, Target, recount
+from recount import DAY_MS, Shown, Stretch, World, recount
 from servers import create_topic, unique
 
-from models.campaigns import Terms
-from models.counts import Cell, Tally, plus
-from stream.campaigning import Campaigning
-from stream.counts import read
-from stream.keyspace import COUNTED, parse_beacon
-from stream.lookup.holdout import is_held_out
-from stream.server_process import free_port
+from memberstream.models.counts import Cell, Tally, plus
+from memberstream.models.log_steps import Authorship, PauseCampaign, Promote, ResumeCampaign, SetCampaign, Step
+from memberstream.models.model_file import parse
+from memberstream.models.terms import Terms
+from memberstream.stream.authoring.publishing import Publishing
+from memberstream.stream.authoring.steps import Steps
+from memberstream.stream.keyspace.formats import COUNTED, parse_beacon
+from memberstream.stream.local.server_process import free_port
+from memberstream.stream.lookup.holdout import is_held_out
+from memberstream.stream.projection.count_reader import read
 
 IDS = [f"m{i}" for i in range(1_500)]
 HORIZON_MS = 7 * DAY_MS
 T0 = 19_000 * DAY_MS
+#: When half of what is shown is over: some members move then, and campaigns and the live version change.
+HALF_MS = T0 + 7 * DAY_MS
 CAMPAIGNS = {
-    "for-all": Terms("level", (1, 2), holdout=3_000),
+    "for-all": Terms("level", (1, 2), holdout=3_000, windows={"purchase": 2 * DAY_MS}),
     "for-high": Terms("level", (2,)),
-    "some-low": Terms("level", (1,), holdout=5_000),
+    "some-low": Terms("level", (1,), holdout=5_000, until_ms=T0 + 12 * DAY_MS),
 }
-TARGETS = {
-    name: Target(t.model, t.clusters, lambda m, name=name, t=t: is_held_out(name, m, t.holdout))  # type: ignore[misc]
-    for name, t in CAMPAIGNS.items()
-}
+ROLLED_OUT = Terms("level", (1, 2), windows={"purchase": 2 * DAY_MS})
+
+
+def by(at_ms: int) -> Authorship:
+    return {"at_ms": at_ms, "actor": "author@notebook", "reason": "", "forced": False}
+
+
+def _stretch(name: str, at_ms: int, terms: Terms) -> Stretch:
+    def holds_out(member: str) -> bool:
+        return is_held_out(name, member, terms.holdout)
+
+    windows = dict(terms.windows)
+    ends_ms = 2**62 if terms.until_ms is None else terms.until_ms
+    return Stretch(at_ms, at_ms, terms.model, terms.clusters, holds_out, 7 * DAY_MS, windows, ends_ms=ends_ms)
+
+
+def world(moved: Sequence[str] = (), has_changed: bool = False) -> World:
+    """Return what was the case when, with or without the changes of `change`."""
+    before, after = clusters_of(), clusters_of(moved)
+    campaigns = {name: [_stretch(name, T0 - DAY_MS, terms)] for name, terms in CAMPAIGNS.items()}
+    live = [(T0 - DAY_MS, "level@1")]
+    if has_changed:
+        high = campaigns["for-high"][0]
+        campaigns["for-all"].append(_stretch("for-all", HALF_MS, ROLLED_OUT))
+        campaigns["for-high"].append(high._replace(from_ms=HALF_MS + 1, is_paused=True))
+        campaigns["for-high"].append(high._replace(from_ms=HALF_MS + 2 * DAY_MS))
+        live.append((HALF_MS + DAY_MS, "level@2"))
+
+    def stood(member: str, label: str, at_ms: int) -> int | None:
+        if at_ms < T0 - DAY_MS or member not in before:
+            return None
+        cluster = (before if at_ms < HALF_MS else after)[member]
+        return cluster if label == "level@1" else 3 - cluster
+
+    return World(campaigns, {"level": live}, stood, HORIZON_MS)
+
+
+async def change(system: Counting) -> None:
+    """Roll a campaign out, pause one and resume it, and make another version live, as of the second half."""
+    steps: list[Step] = [
+        SetCampaign("for-all", await system.seen("for-all"), ROLLED_OUT, **by(HALF_MS)),
+        PauseCampaign("for-high", await system.seen("for-high"), **by(HALF_MS + 1)),
+        Promote("level", 2, 1, **by(HALF_MS + DAY_MS)),
+    ]
+    for step in steps:
+        await system.author.take(step)
+    await system.author.take(ResumeCampaign("for-high", await system.seen("for-high"), **by(HALF_MS + 2 * DAY_MS)))
 
 
 class Counting(System):
@@ -47,6 +95,7 @@ class Counting(System):
         directory.mkdir()
         super().__init__(members.pair, directory, members.n_partitions)
         self.members, self.redis = members, members.redis
+        self.author = Steps(members.settings, "author@notebook")
         self.settings = replace(
             members.settings,
             topic=members.settings.interactions_topic,
@@ -60,13 +109,14 @@ class Counting(System):
         directory.mkdir()
         other = Counting.__new__(Counting)
         System.__init__(other, self.pair, directory, self.n_partitions)
+        other.author = self.author
         other.members, other.redis, other.next_offset = self.members, self.redis, self.next_offset
         other.settings = replace(self.settings, data_dir=directory / "worker", metrics_port=free_port())
         return other
 
     @staticmethod
     def command() -> list[str]:
-        return [sys.executable, "-m", "stream.cli", "interactions", "worker"]
+        return [sys.executable, "-m", "memberstream", "interactions", "worker"]
 
     async def changelog(self) -> dict[bytes, bytes]:
         """Return the compacted view of the changelog, without bookkeeping."""
@@ -82,22 +132,33 @@ class Counting(System):
     def counts(self) -> dict[Cell, Tally]:
         return read(self.settings.redis_url, list(CAMPAIGNS))
 
+    async def seen(self, campaign: str) -> int:
+        """Return the offset of a campaign's latest step."""
+        return (await self.author.registry()).campaigns[campaign].offset
+
 
 async def counting(pair: Pair, install: Install, cluster: Cluster | None = None) -> Counting:
     """Members in two clusters, scored by a running worker, and three campaigns; the other worker isn't started yet.
+    Under the second version, a candidate, everybody is in the other cluster.
 
     With `cluster` all that goes to Redis goes there.
     """
-    members = await install(pair, [level()])
+    members = await install(pair, [])
+    publishing, turned = Publishing(members.settings, "author@notebook"), level(2)
+    turned["model"]["coef"] = [-1.0]
+    await publishing.registry()  # the first look makes the topic
+    for definition in (level(), turned):
+        await publishing.publish(parse(definition))
+    await Steps(members.settings, "author@notebook").take(Promote("level", 1, None, **by(T0 - DAY_MS)))
     members.set(interactions_topic=unique("interactions"))
     if cluster is not None:
         members.set(redis_url=cluster.url)
         members.redis = redis.RedisCluster(host="127.0.0.1", port=cluster.nodes[0].port)
     members.start()
-    await put(members, clusters_of())
-    for name, terms in CAMPAIGNS.items():
-        await Campaigning(members.settings, "author@notebook").set(name, terms)
+    await put(members, clusters_of(), T0 - DAY_MS)
     made = Counting(members)
+    for name, terms in CAMPAIGNS.items():
+        await made.author.take(SetCampaign(name, None, terms, **by(T0 - DAY_MS)))
     await create_topic(pair.broker.bootstrap, made.settings.topic, partitions=members.n_partitions)
     return made
 
@@ -108,11 +169,11 @@ def clusters_of(moved: Sequence[str] = ()) -> dict[str, int]:
     return {m: 3 - cluster if m in moved else cluster for m, cluster in before.items()}
 
 
-async def put(members: System, clusters: dict[str, int]) -> None:
-    """Write documents that put members into clusters; returns when Redis says so."""
-    await members.send(
-        [Sent(m.encode(), event("replace", document={"x": 2 * cluster - 3})) for m, cluster in clusters.items()]
-    )
+async def put(members: System, clusters: dict[str, int], at_ms: int) -> None:
+    """Write documents that put members into clusters at a time; returns when Redis says so."""
+    await members.send([
+        Sent(m.encode(), event("replace", at=at_ms, document={"x": 2 * cluster - 3})) for m, cluster in clusters.items()
+    ])  # fmt: skip
     await members.applied()
 
 
@@ -123,8 +184,8 @@ class Load(NamedTuple):
     shown: list[Shown]
 
 
-def load(n: int, clusters: dict[str, int], part: int, n_parts: int) -> Load:
-    """Return about `n` interactions, of one of several parts of a fortnight, with values that floats add up exactly."""
+def load(n: int, part: int, n_parts: int) -> Load:
+    """Return about `n` interactions, of one of several parts of a fortnight."""
     dice = random.Random(part)
     records: list[Sent] = []
     shown: list[Shown] = []
@@ -133,10 +194,9 @@ def load(n: int, clusters: dict[str, int], part: int, n_parts: int) -> Load:
         member = dice.choice(IDS)
         kind = dice.choices(["impression", "click", "purchase"], [5, 2, 3])[0]
         campaign = None if kind == "purchase" else dice.choice([*CAMPAIGNS, "unknown"])
-        at_ms -= dice.choice([0, 0, 0, 0, dice.randrange(HORIZON_MS), 8 * DAY_MS])
-        value = dice.randrange(400) / 4 if kind == "purchase" and dice.random() < 0.9 else None
-        stood = {"level": ("level@1", clusters[member])}
-        new = [Shown(member, kind, f"{part}-{len(records)}", at_ms, campaign, value, stood)]
+        late_ms = dice.choice([0, 0, 0, 0, dice.randrange(HORIZON_MS), 8 * DAY_MS])
+        value = dice.randrange(40_000) / 100 if kind == "purchase" and dice.random() < 0.9 else None
+        new = [Shown(member, kind, f"{part}-{len(records)}", at_ms - late_ms, campaign, value)]
         new *= 1 if dice.random() < 0.9 else 2
         if shown and dice.random() < 0.1:
             new.append(dice.choice(shown[-2_000:]))
@@ -153,12 +213,16 @@ def envelope(one: Shown) -> bytes:
     return orjson.dumps({name: value for name, value in fields.items() if value is not None})
 
 
-def expected(shown: Sequence[Shown], n_partitions: int) -> dict[Cell, Tally]:
+def expected(shown: Sequence[Shown], n_partitions: int, its: World | None = None) -> dict[Cell, Tally]:
     """Return what interactions must count: each partition has a clock of its own."""
     choose, partitions = DefaultPartitioner(), list(range(n_partitions))
     counts: dict[Cell, Tally] = {}
     for partition in partitions:
-        own = [one for one in shown if choose(one.member.encode(), partitions, partitions) == partition]
-        for cell, tally in recount(own, TARGETS, HORIZON_MS).items():
+        own = [
+            one._replace(sent_ms=2**60)
+            for one in shown
+            if choose(one.member.encode(), partitions, partitions) == partition
+        ]
+        for cell, tally in recount(own, its or world()).items():
             counts[cell] = plus(counts.get(cell, Tally()), tally)
     return counts

@@ -10,7 +10,7 @@ import orjson
 
 def demo_models() -> list[dict[str, Any]]:
     """Return the demo's two model files."""
-    folder = files("stream.demo") / "models"
+    folder = files("memberstream.stream.demo") / "models"
     return [orjson.loads((folder / f"{name}.json").read_bytes()) for name in ("repeat_buyer", "buying_style")]
 
 

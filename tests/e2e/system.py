@@ -1,7 +1,7 @@
 """One test's own installation: a topic, a group, published models and a worker process, on shared servers.
 
 Laws:
-1. The worker is the real command (`python -m stream.cli worker`) in a process of its own, set up by Settings alone.
+1. The worker is the real command (`python -m memberstream worker`) in a process of its own, set up by Settings alone.
 2. The test knows the position of every record it sent, so "applied" means: each partition's beacon in Redis says so.
 3. Whatever is waited for fails the test with the end of the worker's log; a worker that died is noticed at once.
 """
@@ -25,13 +25,16 @@ import pytest
 import redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
+from prefork import PythonProcess
 from prometheus_client.parser import text_string_to_metric_families
+from releases import NOW, Release
 from servers import Broker, RedisServer, create_topic, unique
 
-from models.member import Member
-from models.member import decode as decode_state
-from models.model_file import parse
-from stream.keyspace import (
+from memberstream.models.member import Member
+from memberstream.models.member import decode as decode_state
+from memberstream.models.model_file import parse
+from memberstream.stream.authoring.publishing import Publishing
+from memberstream.stream.keyspace.formats import (
     BEACONS,
     EPOCH,
     MEMBER_PREFIX,
@@ -43,9 +46,8 @@ from stream.keyspace import (
     parse_position,
     parse_row,
 )
-from stream.publishing import Publishing
-from stream.server_process import ServerProcess, free_port
-from stream.settings import Settings, to_environment
+from memberstream.stream.local.server_process import free_port
+from memberstream.stream.settings import Settings, to_environment
 
 PATIENCE_S = 60.0  # the machine may be busy; a test that waits this long has failed
 _POLL_S = 0.02
@@ -85,6 +87,12 @@ def event(op: str, **fields: Any) -> bytes:
     return orjson.dumps({"op": op, **fields})
 
 
+def pause_s(asked: float) -> float:
+    """Return how long to wait before asking again what was asked at that time: whoever waits leaves the processor to
+    those who are waited for."""
+    return max(_POLL_S, 2 * (time.monotonic() - asked))
+
+
 class System:
     """See the laws above. `close()` ends what is left of it."""
 
@@ -104,9 +112,10 @@ class System:
             metrics_port=free_port(),
         )
         self.log = directory / "worker.log"
+        self.release: Release = NOW  # which version of memberstream the worker is from its next start on
         self.next_offset = dict.fromkeys(range(n_partitions), 0)
         self.redis: Any = redis.Redis.from_url(pair.store.url)  # its types can't tell bytes from text
-        self._worker = ServerProcess("the worker", self.log)
+        self._worker = PythonProcess("the worker", self.log)
         self._producer: AIOKafkaProducer | None = None
 
     @classmethod
@@ -136,12 +145,12 @@ class System:
 
     @staticmethod
     def command() -> list[str]:
-        return [sys.executable, "-m", "stream.cli", "worker"]
+        return [sys.executable, "-m", "memberstream", "worker"]
 
     def environment(self) -> dict[str, str]:
         """Return the worker's environment."""
         others = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSTREAM_")}
-        return others | to_environment(self.settings)
+        return self.release.environment(others | to_environment(self.settings))
 
     def stop(self) -> None:
         """SIGTERM; the worker finishes its batch, commits and goes."""
@@ -168,6 +177,7 @@ class System:
         """Return when `holds()`; it may raise OSError or a Redis error for "not yet"."""
         give_up_at = time.monotonic() + timeout_s
         while True:
+            asked = time.monotonic()
             try:
                 if holds():
                     return
@@ -176,7 +186,7 @@ class System:
             if self._worker.pid is None or time.monotonic() > give_up_at:
                 why = "the worker has ended" if self._worker.pid is None else f"not within {timeout_s:g} s"
                 pytest.fail(f"waited for {what}: {why}\n{self.says()[-4000:]}")
-            await asyncio.sleep(_POLL_S)
+            await asyncio.sleep(pause_s(asked))
 
     # -- records ----------------------------------------------------------------------------------------------------
 
@@ -282,7 +292,7 @@ class System:
 
     def scrape(self) -> str:
         """Return what the worker's Prometheus endpoint says."""
-        with urlopen(f"http://127.0.0.1:{self.settings.metrics_port}/metrics", timeout=5) as response:
+        with urlopen(f"http://127.0.0.1:{self.settings.metrics_port}/metrics", timeout=20) as response:
             text: str = response.read().decode()
         return text
 

@@ -11,7 +11,7 @@ from e2e.bad_events import KINDS, MARKER, malformed, prepared
 from e2e.definitions import level
 from e2e.system import Install, Pair, Sent, event
 
-from models.event import Reason
+from memberstream.models.event import Reason
 
 _ADDED = (
     "reason",
@@ -43,7 +43,7 @@ async def test_a_thousand_bad_events_are_kept_whole_and_leave_the_good_ones_righ
     ]
     bad = malformed(1_000)
     assert len(KINDS) >= 12
-    assert {reason for _, reason in bad} == set(Reason)
+    assert {reason for _, reason in bad} == set(Reason) - {Reason.SKIPPED, Reason.WRONG_PARTITION, Reason.NOT_WHOLE}
     stream: list[Sent] = [*good]
     reasons: dict[int, Reason] = {}
     slots = sorted(chance.sample(range(len(good) + len(bad)), len(bad)))
@@ -82,5 +82,6 @@ async def test_a_thousand_bad_events_are_kept_whole_and_leave_the_good_ones_righ
         assert held["level@1"].split(":")[0] == ("2" if expected.get("x") == 1 else "1")
         assert held["pos"].split(":")[1:3] == [str(place.partition), str(place.offset)]
     by_reason = Counter(str(reason) for reason in reasons.values())
-    assert system.metrics("memberstream_dead_letters_total") == {(reason,): n for reason, n in by_reason.items()}
+    counted = {reason: n for reason, n in system.metrics("memberstream_dead_letters_total").items() if n}
+    assert counted == {(reason,): n for reason, n in by_reason.items()}
     assert system.metrics("memberstream_events_total")[("dead_letter",)] == len(bad)

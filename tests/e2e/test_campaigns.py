@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -13,13 +13,14 @@ from e2e.definitions import level
 from e2e.system import Install, Pair, Sent, System, event
 from e2e.test_reading_commands import memberstream
 
-from models.campaigns import Terms
-from models.model_file import parse
-from stream.campaigning import Campaigning
-from stream.lookup import AsyncLookup, Lookup, Status
-from stream.lookup.holdout import is_held_out
-from stream.model_source import PublishError
-from stream.publishing import Publishing, find
+from memberstream.models.model_file import parse
+from memberstream.models.terms import Terms
+from memberstream.stream.authoring.campaigning import Campaigning
+from memberstream.stream.authoring.publishing import Publishing
+from memberstream.stream.authoring.steps import find
+from memberstream.stream.lookup import AsyncLookup, Lookup, Status
+from memberstream.stream.lookup.holdout import is_held_out
+from memberstream.stream.registry.refused import PublishError
 
 IDS = [f"m{i}" for i in range(300)]
 OF_CLUSTER = {1: "for-low", 2: "for-medium", 3: "for-high"}
@@ -59,10 +60,10 @@ async def three_campaigns(system: System) -> None:
         assert status == 0, error
 
 
-async def until(lookup: Lookup, expected: list[tuple[str, ...]]) -> None:
+async def until(lookup: Lookup, expected: Sequence[tuple[str, ...]]) -> None:
     """Return when the members see this; a step is seen within the second, a busy machine may take some more."""
     give_up_at = time.monotonic() + 10
-    while [seen.campaigns for seen in lookup.visible_many(IDS)] != expected:
+    while [seen.campaigns for seen in lookup.visible_many(IDS)] != list(expected):
         assert time.monotonic() < give_up_at, [seen.campaigns for seen in lookup.visible_many(IDS)][:6]
         await asyncio.sleep(0.05)
 
@@ -81,6 +82,7 @@ async def test_three_campaigns_for_three_clusters(system: System, lookup: Lookup
         found = await asyncio.gather(*[alookup.visible(m) for m in IDS])
         assert [seen.campaigns for seen in found] == own
         assert await alookup.is_visible("for-high", "m2")
+    await asyncio.to_thread(lookup.get_patiently, "nobody")
     assert lookup.visible("nobody") == ((), (), "unknown member")
 
     assert (await memberstream(system, "campaign", "pause", "for-low"))[0] == 0
@@ -128,7 +130,7 @@ async def test_a_promotion_moves_members_at_once(system: System, lookup: Lookup)
     publishing = Publishing(system.settings, "author@notebook")
     await publishing.publish(parse(activity(2, shift=1.0)))
     await publishing.publish(parse(activity(3, clusters=2)))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         async for _ in publishing.wait(find(await publishing.registry(), "activity@3")):
             pass
     views = {
@@ -231,11 +233,19 @@ async def test_the_commands(system: System) -> None:
     )
     assert (await campaign("pause", "summer"))[0] == 0
     assert "summer is paused already. Next: nothing" in (await campaign("pause", "summer"))[2]
-    assert (await campaign("set", "summer", "--clusters", "3", "--until", "none"))[0] == 0
+    goals = ("--window", "12h", "--window", "purchase=14d", "--primary", "purchase", "--guardrail", "install=0.5%")
+    status, out, _ = await campaign("set", "summer", "--clusters", "3", "--until", "none", *goals)
+    assert status == 0
+    assert "window 12h, of purchase 14d, judged by purchase, install up by at most 0.5 points; paused" in out
+    assert (
+        await campaign("set", "summer", "--window", "none", "--guardrail", "install=none", "--title", "Summer, at last")
+    )[0] == 0
     [listed] = orjson.loads((await campaign("list", "--json"))[1])
     assert listed == {
         "id": "summer", "model": "activity", "clusters": [3], "from": "2026-01-01T00:00:00Z", "until": None,
-        "holdout": 0.025, "state": "paused", "misfit": None,
+        "holdout": 0.025, "state": "paused", "misfit": None, "window_ms": 7 * 86_400_000,
+        "windows_ms": {"purchase": 14 * 86_400_000}, "primary": "purchase", "guardrails": {}, "winsorise": None,
+        "title": "Summer, at last",
     }  # fmt: skip
     assert "summer    paused  activity  3 high" in (await campaign("list"))[1]
     assert (await campaign("delete", "summer"))[0] == 0
@@ -248,7 +258,7 @@ async def test_the_commands(system: System) -> None:
     shown = orjson.loads((await campaign("show", "summer", "--json"))[1])
     assert shown["campaign"] is None
     assert [(step["action"], step["reason"]) for step in shown["history"]] == [
-        ("set", "trial"), ("pause", ""), ("set", ""), ("delete", ""),
+        ("set", "trial"), ("pause", ""), ("set", ""), ("set", ""), ("delete", ""),
     ]  # fmt: skip
     assert "summer is deleted" in (await campaign("show", "summer"))[1]
     status, out, _ = await campaign("visible", "m1")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
+import pandas as pd
 import pytest
 from e2e.commands import memberstream
 from e2e.definitions import level, recent
 from e2e.system import Install, Pair, Sent, System, event
 
-from stream.notebook import compare, publish
-from stream.settings import variable
+from memberstream.stream.notebook import compare, publish, upload
+from memberstream.stream.settings import variable
 
 IDS = [f"m{i}" for i in range(40)]
 
@@ -63,7 +65,7 @@ async def test_a_candidate_against_the_live_version(
 
 
 async def test_models_of_other_kinds(system: System, tmp_path: Path) -> None:
-    """Another model with other clusters is compared like any other; what can't be, is said with what to do."""
+    """Another model with other clusters is compared and promoted; what can't be, is said with what to do."""
     file = tmp_path / "recent.json"
     file.write_bytes(orjson.dumps(recent()))
     assert (await memberstream(system, "model", "publish", str(file), "--force"))[0] == 0
@@ -73,6 +75,54 @@ async def test_models_of_other_kinds(system: System, tmp_path: Path) -> None:
     status, out, err = await memberstream(system, "model", "compare", "recent@1", "level@1")
     assert status == 0, err
     assert "recent@1 against level@1: 40 members under both\n10 agree (25.0%)" in out
+    status, out, err = await memberstream(system, "model", "compare", "level@1", "level@1")
+    assert (status, out) == (1, "")
+    assert "both are level@1: nothing to compare. Next:" in err
     status, out, err = await memberstream(system, "model", "compare", "recent@1", "level@7")
     assert (status, out) == (1, "")
     assert "no model level@7 is published. Next: one of level@1, recent@1" in err
+    promoted = await memberstream(system, "model", "promote", "recent@1", "--force")
+    assert promoted[:2] == (0, "live recent@1\n")  # no way back to a version that there never was
+
+
+async def test_a_version_against_a_list(system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members whom the list puts elsewhere are shown with what the version computes, as of the time that is asked for:
+    on the first day a member is still new, two months later no more."""
+    for name, value in system.environment().items():
+        if name.startswith(variable("")):
+            monkeypatch.setenv(name, value)
+    uploaded = upload(pd.DataFrame({"member_id": IDS, "cluster": [1] * 40}), name="guess", names={1: "low", 2: "high"})
+    assert uploaded.label == "guess@1"
+    status, out, err = await memberstream(system, "model", "compare", "level@1", "guess@1", "--at", "2020-01-01")
+    assert status == 0, err
+    assert "level@1 against guess@1: 40 members under both, as of 2020-01-01T00:00:00Z\n10 agree" in out
+    assert "1 low → 2 high: 30 members, such as\n" in out
+    assert "    x = 1.0000: contribution – → +1.0000\n" in out
+    found = compare("level@1", "guess@1", at="list")
+    assert found.at_ms is not None
+    assert found.at_ms > 1_700_000_000_000
+    assert [mover.as_of_ms for mover in found.movers] == [found.at_ms] * 2
+    await system.send([Sent(b"m0", event("patch", patch={"seen": "2020-01-01"}))])
+    await system.applied()
+    publish(recent(), wait=False, force=True)
+    first, later = (
+        compare("recent@1", "guess@1", at=at) for at in (datetime(2020, 1, 1, 12, tzinfo=UTC), "2020-03-01")
+    )
+    assert (first.comparison.n_agree, later.comparison.n_agree) == (40, 39)
+    [mover] = later.movers
+    assert (mover.member_id, mover.reasons[0].new_x) == ("m0", 60.0)
+    turned = compare("guess@1", "level@1", n_samples=1)
+    [reason] = turned.movers[0].reasons
+    assert (reason.old_x, reason.new_x, reason.new_contribution) == (1.0, None, 0.0)
+    assert turned.at_ms is None
+    for at, versions, problem in (
+        ("list", ("level@1", "recent@1"), "neither is an uploaded list"),
+        ("2020-01-01", ("guess@1", "guess@2"), "both are uploaded lists"),
+        ("soon", ("level@1", "guess@1"), "--at soon: expected ISO 8601"),
+    ):
+        if versions[1] == "guess@2":
+            upload({"m1": 2}, name="guess")
+        status, out, err = await memberstream(system, "model", "compare", *versions, "--at", at)
+        assert (status, out) == (1, "")
+        assert problem in err
+        assert "Next: " in err

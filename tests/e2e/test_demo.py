@@ -9,15 +9,17 @@ from collections import Counter
 from pathlib import Path
 
 import orjson
+import pytest
 
-from stream.demo.history import N_MEMBERS, N_PURCHASES, changes, histories
-from stream.demo.oracle import MODELS, recompute_all
+from memberstream.stream.demo.history import N_MEMBERS, N_PURCHASES, changes, histories
+from memberstream.stream.demo.oracle import MODELS, recompute_all
 
 
+@pytest.mark.long
 async def test_the_demo_shows_everybody_as_of_the_last_day(tmp_path: Path) -> None:
     """Also those who bought nothing for a year: time alone has moved them, and the demo waits for that."""
     environment = {name: text for name, text in os.environ.items() if not name.startswith("MEMBERSTREAM_")}
-    command = [sys.executable, "-m", "stream.cli", "demo", "--json"]
+    command = [sys.executable, "-m", "memberstream", "demo", "--json"]
     process = await create_subprocess_exec(*command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
     try:
         async with timeout(240):

@@ -20,15 +20,15 @@ from e2e.definitions import level
 from e2e.system import Install, Pair, Sent, System, event
 from servers import ApacheKafka, Broker, KafkaMissing, RedisServer, missing
 
-from stream.keyspace import BEACONS, parse_beacon
+from memberstream.stream.keyspace.formats import BEACONS, parse_beacon
 
 N = 3_000
 #: A worker whose handler does something else than handling; the rest of it is the real command.
 HANGING = """
 import asyncio, sys, time
-from stream.cli.main import main
-from stream.pipeline import Pipeline
-async def handle(self, partition, records):
+from memberstream.stream.cli.main import main
+from memberstream.stream.members.pipeline import Pipeline
+async def handle(self, partition, records, next_offset):
     {hang}
 Pipeline.handle = handle
 sys.argv = ["memberstream", "worker"]
@@ -167,7 +167,7 @@ async def test_a_stalled_worker_says_so_and_ends(
             [sys.executable, str(script)], cwd=tmp_path, env=system.environment(), stderr=log
         )
     try:
-        await until(lambda: health(system)[0] == 200, 30)
+        await until(lambda: health(system)[0] == 200, 60)
         await system.send(changes(n=10))
         await until(lambda: health(system, path)[0] == 503, 13)
         assert "progress" in wrong(system)
@@ -196,7 +196,7 @@ async def until(holds: Any, timeout_s: float) -> None:
 def rebuild(system: System, *options: str) -> subprocess.CompletedProcess[str]:
     """Run `memberstream rebuild`."""
     return subprocess.run(
-        [sys.executable, "-m", "stream.cli", "rebuild", *options],
+        [sys.executable, "-m", "memberstream", "rebuild", *options],
         capture_output=True, text=True, check=False, env=system.environment(), cwd=system.directory, timeout=60,
     )  # fmt: skip
 
@@ -260,7 +260,7 @@ async def test_a_stop_under_load_commits_all_that_is_applied(real_pair: Pair, in
     system = await install(real_pair, [level()])
     with running(system) as process:
         await system.send(changes())
-        await until(system.is_applied, 60)
+        await until(system.is_applied, 120)
         loading = asyncio.create_task(load(system))
         await asyncio.sleep(3)
         assert await sigterm(system, process) < 10
@@ -292,7 +292,7 @@ async def test_a_stop_never_waits_for_a_trouble_to_end(
     with running(system) as process:
         for round_ in range(10):
             await system.send([Sent(b"%d-%s" % (round_, r.key), r.value) for r in changes()])
-        await until(system.is_applied, 60)
+        await until(system.is_applied, 120)
         if trouble == "Redis is down":
             own_store.stop()
             await system.send(changes(1))

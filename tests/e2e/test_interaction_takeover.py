@@ -6,13 +6,13 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from e2e.counting import CAMPAIGNS, Counting, clusters_of, counting, expected, load
+from e2e.counting import CAMPAIGNS, Counting, counting, expected, load
 from e2e.system import Install, Pair
 from nodes import Cluster
 
-from stream.counts import CountsUnavailable, read
-from stream.keyspace import counts_key
-from stream.wire.cluster import slot_of
+from memberstream.stream.keyspace.formats import cells_key
+from memberstream.stream.projection.count_reader import CountsUnavailable, read
+from memberstream.stream.wire.cluster import slot_of
 
 
 def owned(system: Counting) -> int:
@@ -30,7 +30,7 @@ async def test_another_worker_takes_over(embedded_pair: Pair, install: Install, 
     one = await counting(embedded_pair, install)
     one.set(standby_replicas=standbys)
     two = one.colleague()
-    part = load(16_000, clusters_of(), 0, 1)
+    part = load(16_000, 0, 1)
     pieces = [part.records[i : i + 2_000] for i in range(0, len(part.records), 2_000)]
     try:
         one.start()
@@ -63,7 +63,7 @@ async def test_counts_in_a_redis_cluster(embedded_pair: Pair, install: Install, 
     system = await counting(embedded_pair, install, cluster)
     try:
         system.start()
-        first, second = (load(3_000, clusters_of(), part, 2) for part in (0, 1))
+        first, second = (load(3_000, part, 2) for part in (0, 1))
         await system.send(first.records[:1_500])
         system.kill()
         system.start()
@@ -71,7 +71,7 @@ async def test_counts_in_a_redis_cluster(embedded_pair: Pair, install: Install, 
         await system.applied()
         counts = expected(first.shown, system.n_partitions)
         assert system.counts() == counts
-        assert len({slot_of(counts_key(name)) * 3 // 16_384 for name in CAMPAIGNS}) > 1
+        assert len({slot_of(cells_key(name)) * 3 // 16_384 for name in CAMPAIGNS}) > 1
 
         def are_back() -> bool:
             try:

@@ -9,7 +9,7 @@ from e2e.definitions import level, recent
 from e2e.system import Install, Pair, Sent, event
 from servers import missing
 
-from stream.metrics import METRICS
+from memberstream.stream.process.metrics import METRICS
 
 
 async def test_metrics_tell_what_happened(embedded_pair: Pair, install: Install) -> None:

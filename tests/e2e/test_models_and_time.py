@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from e2e.definitions import level, recent
 from e2e.system import Install, Pair, Sent, event
 
-from stream.lookup import Lookup, Status
+from memberstream.stream.lookup import Lookup, Status
 
 DONE = "all members are scored with the models as of now"
 IDS = [f"m{i}" for i in range(700)]  # more than one slice of a rebuild

@@ -56,12 +56,16 @@ async def test_from_a_file_of_events_to_an_explanation(embedded_pair: Pair, inst
     assert why[0] == 0, why[2]
     assert "m3 under level@1" in why[1]
     assert "cluster 2 high" in why[1]
+    assert "one change alone that gives another cluster\npredictor  now  changed to" in why[1]
     explained = orjson.loads(why_json[1])
     assert (explained["member_id"], explained["as_of_ms"]) == ("m3", at_ms)
     explanation = explained["explanation"]
     assert (explanation["model"], explanation["cluster"]) == ("level@2", {"id": 2, "name": "high"})
     assert (explanation["predictors"], explanation["contributions"], explanation["eta"]) == ({"x": 3.0}, {"x": 3.0}, 3)
     assert explanation["next_cluster"] == {"id": 1, "name": "low"}
+    [lever] = explained["levers"]
+    assert (lever["predictors"], lever["value"], lever["words"]) == (["x"], 3.0, "3")
+    assert [change["cluster"]["id"] for change in lever["changes"]] == [1, 1]  # a lower x, and none
     for status, out, err in (no_model, no_member):
         assert (status, out) == (1, "")
         assert "Next: " in err.splitlines()[-1]

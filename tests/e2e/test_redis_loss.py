@@ -12,7 +12,7 @@ from e2e.definitions import level
 from e2e.system import Install, Pair, Sent, System, event
 from servers import RedisServer
 
-from stream.lookup import Lookup, LookupUnavailable, Status
+from memberstream.stream.lookup import Lookup, LookupUnavailable, Status
 
 N_MEMBERS = 2_000
 IDS = [f"m{i}" for i in range(N_MEMBERS)]

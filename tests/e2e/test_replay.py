@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
+import pytest
 from e2e.definitions import demo_models
 from e2e.system import Install, Pair, Place, Sent, System
 
-from stream.demo.history import N_MEMBERS, N_PURCHASES, Change, changes, documents, histories
-from stream.demo.verify import verify
+from memberstream.stream.demo.history import N_MEMBERS, N_PURCHASES, Change, changes, documents, histories
+from memberstream.stream.demo.verify import verify
 
 _END_MS = 2_000_000_000_000  # after all purchases
 
@@ -82,6 +83,7 @@ KILLS = 5
 LOAD_S = 1.0  # how long one sixth of the events takes to be sent; kills come at random moments within
 
 
+@pytest.mark.long
 async def test_five_kills_at_random_moments_leave_no_member_wrong(pair: Pair, install: Install) -> None:
     """kill -9 five times under load, once with the disk lost: Redis and state as recomputed, no position in Redis ever
     went back, nothing became a dead letter."""

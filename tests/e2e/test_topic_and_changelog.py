@@ -11,10 +11,10 @@ from e2e.definitions import demo_models
 from e2e.system import Install, Pair, Sent, System, event
 from servers import create_topic
 
-from models.member import decode
-from models.member import encode as encode_member
-from models.position import position_of
-from stream.state_store import deletion_headers
+from memberstream.models.member import decode
+from memberstream.models.member import encode as encode_member
+from memberstream.models.position import position_of
+from memberstream.stream.faust_batch.write_position import deletion_headers
 
 
 def documents(first: int, n: int, **fields: Any) -> list[Sent]:
@@ -39,7 +39,7 @@ async def make_anew(system: System, n_records: int) -> list[Sent]:
 
 async def ended(system: System) -> None:
     """Return when the worker has ended by itself."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while system.pid is not None:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 

@@ -10,8 +10,8 @@ from e2e.definitions import level, recent
 from e2e.system import Install, Pair, Sent, event
 from e2e.test_reading_commands import memberstream
 
-from models.training import from_history
-from stream.change_history import topic_history
+from memberstream.models.training import from_history
+from memberstream.stream.files.history import topic_history
 
 T0 = 1_700_000_000_000
 
@@ -35,9 +35,8 @@ async def test_the_topic_gives_what_the_worker_holds(pair: Pair, install: Instal
     await system.applied()
     states = await system.states()
     letters = await system.dead_letters()
-    history = await topic_history(
-        system.settings.kafka_bootstrap, system.settings.topic, {s.key for s in sent if s.key}
-    )
+    keys = {s.key for s in sent if s.key}
+    history = await topic_history(system.settings.kafka, system.settings.topic, keys, "murmur2")
     last_ms = max(place.timestamp_ms for place in places)
     rows = [(f"m{i}", states[f"m{i}"].as_of_ms if f"m{i}" in states else last_ms) for i in range(60)]
     predictors = level()["predictors"]
@@ -74,7 +73,7 @@ async def test_by_arrival_it_is_what_the_stream_had(embedded_pair: Pair, install
     system = await install(embedded_pair, [recent()])
     [first] = await system.send([Sent(b"m", event("replace", at=5_000, document={"seen": 1_000}))])
     [late] = await system.send([Sent(b"m", event("patch", at=1_000, patch={"seen": 2_000}))])
-    history = await topic_history(system.settings.kafka_bootstrap, system.settings.topic, {b"m"})
+    history = await topic_history(system.settings.kafka, system.settings.topic, {b"m"}, "murmur2")
     predictors = [{"name": "age", "path": "seen"}]
     records = list(history.records)
     rows = [("m", first.timestamp_ms), ("m", late.timestamp_ms), ("m", first.timestamp_ms - 1)]

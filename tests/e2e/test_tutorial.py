@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from documents import run
 
-from stream.server_process import ServerProcess, free_port
-from stream.settings import variable
+from memberstream.stream.local.server_process import ServerProcess, free_port
+from memberstream.stream.settings import variable
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,7 +37,7 @@ class Terminals:
         process = ServerProcess(command, log)
         self._opened.append(process)
         process.spawn(
-            [sys.executable, "-m", "stream.cli", *words[1:], *ports],
+            [sys.executable, "-m", "memberstream", *words[1:], *ports],
             cwd=self._directory,
             env=self._environment | settings,
         )
@@ -62,6 +62,7 @@ def terminals(tmp_path: Path) -> Iterator[Terminals]:
     opened.close()
 
 
+@pytest.mark.long
 def test_tutorial(tmp_path: Path, terminals: Terminals) -> None:
     """The list from the notebook equals the published model on all members, and a purchase moves one by itself."""
     assert run(ROOT / "docs/tutorial.md", tmp_path, {"PYTHONPATH": str(ROOT)}, terminals.open) > 15

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from e2e.definitions import level
 from e2e.system import Install, Pair, Sent, event
 
-from stream.lookup import Lookup, Status
+from memberstream.stream.lookup import Lookup, Status
 
 
 async def test_versions_and_deletes_as_readers_see_them(embedded_pair: Pair, install: Install) -> None:
@@ -41,6 +43,7 @@ async def test_versions_and_deletes_as_readers_see_them(embedded_pair: Pair, ins
         )
         await system.applied()
         unknown = Status.UNKNOWN
+        await asyncio.to_thread(lookup.get_patiently, "late")
         assert clusters("steady", "late", "again", "null", "back") == [2, unknown, unknown, unknown, unknown]
         await system.send(
             [

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from stream.server_process import ServerError, ServerProcess, check_free, free_port, kafka_brokers
+from memberstream.stream.local.server_process import ServerError, ServerProcess, check_free, free_port, kafka_brokers
 
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parents[1] / ".cache"

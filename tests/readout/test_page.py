@@ -1,4 +1,4 @@
-"""The page: needs nothing from outside, has every number of the tables, and takes names as text."""
+"""The page: needs nothing from outside, says what the finding says, and takes names as text."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from readout.worlds import World, counted
+from readout.worlds import World, counted, reported, setup
 
-from stream.readout.page import to_html
-from stream.readout.report import Report, report
-from stream.readout.setup import Setup
-from stream.readout.summary import sentences
-from stream.readout.tables import CAUSAL, OBSERVED, tables
+from memberstream.models.counts import LATE, Tally
+from memberstream.models.told import Told
+from memberstream.stream.readout.page import to_html
+from memberstream.stream.readout.report import Report
+from memberstream.stream.readout.summary import sentences
+from memberstream.stream.readout.tables import CAUSAL, OBSERVED, tables
+
+BROKEN = {(1, False): (8_000, 800), (1, True): (2_000, 20), (2, False): (8_000, 800), (2, True): (2_000, 20)}
+TOLD = (Told("spring", "purchase", "worked", 1_728_000_000_000, "ann", 0.0123, 0.0045, 0.0201),)
 
 
 @pytest.fixture(scope="module")
 def found() -> Report:
     world = World()
-    return report(world.counts(np.random.default_rng(1)), [world.setup()])
+    counts = world.counts(np.random.default_rng(1))
+    first = next(iter(counts))
+    return reported(counts | {first._replace(kind=LATE, size=0): Tally(events=9)}, world.setup(title="Spring sale"))
 
 
 class Elements(HTMLParser):
@@ -54,43 +60,95 @@ def test_nothing_from_outside(found: Report) -> None:
     assert to_html(found) == page
 
 
-def test_every_number_is_there(found: Report) -> None:
-    """Sentences and tables, day by day, what is causal and what isn't; three plots whose text is text."""
-    page = to_html(found)
+def test_the_headline_comes_first_and_every_number_is_there(found: Report) -> None:
+    """Worked, the effect with its interval, days, share and numbers held out; then sentences and tables, whole."""
+    page = to_html(found, TOLD)
     text = unescape(Elements(page).text)
-    for sentence in sentences(found):
+    assert "<h1>Spring sale (spring)</h1>" in page
+    verdict = page[page.index('<div class="verdict good">') : page.index('<div class="summary">')]
+    effect = found.parts[0].finding.effect
+    assert effect is not None
+    for words in ("Worked", f"{100 * effect.difference:+.2f} points", "2024-10-04 to 2024-10-17", "20.00% held out", f"{effect.n_held_out:,} held out"):  # fmt: skip  # noqa: E501
+        assert words in verdict
+    for sentence in sentences(found, TOLD):
         assert sentence in text
-    for table in tables(found, by_day=True):
+    shown = tables(found, TOLD, by_day=True)
+    for table in shown:
         assert table.title in text
         for row in table.rows:
             for cell in row:
                 assert cell in text
+    folded = [table.title for table in shown if table.is_aside]
+    assert folded == ["What was told before", "Effect over time", "Differences between clusters"]
+    assert re.findall(r"<summary>([^<]+)</summary>", page) == folded
     assert CAUSAL in text
     assert OBSERVED in text
     assert page.count("<svg") == 3
     assert "percentage points, shown − held out" in text
+    assert page.index("Effect over time") < page.index("Effect by cluster") < page.index("<h2>Rate of purchase")
 
 
-def test_names_are_text_and_a_broken_holdout_is_red() -> None:
-    """A cluster called `<b>$&` breaks nothing; a broken ratio is marked; without a holdout no effects are drawn."""
-    setup = Setup("spring", "activity", {1: "<b>$&$"}, 0.1)
-    counts = counted("spring", {(1, False): (8_000, 90), (1, True): (2_000, 20)})
-    page = to_html(report(counts, [setup]))
-    assert "<b>" not in page
-    assert Elements(page).text.count("1 <b>$&$") == 6  # two tables, the days, three plots
-    assert '<p class="alarm">Warning: of spring 20.00% were held out' in page
+def test_the_page_can_be_read_in_the_dark(found: Report) -> None:
+    """Plots have the page's ink; no colour of theirs is black or white, no background is drawn."""
+    svgs = re.findall(r"<svg.*?</svg>", to_html(found), re.DOTALL)
+    assert len(svgs) == 3
+    for svg in svgs:
+        assert not re.search(r"#(000000|ffffff|010203|040506|070809)", svg)
+        assert "currentColor" in svg
+    assert "prefers-color-scheme: dark" in to_html(found)
+
+
+def test_names_are_text() -> None:
+    """A cluster called `<b>$&` breaks nothing."""
+    its = setup(clusters={1: "<b>$&$", 2: "low"}, holdout=0.1, title="<i>Sale</i>")
+    counts = counted(
+        "spring", {(1, False): (9_000, 900), (1, True): (1_000, 50), (2, False): (900, 9), (2, True): (100, 1)}
+    )
+    page = to_html(reported(counts, its))
+    assert "<b>$" not in page
+    assert "<i>" not in page
+    assert Elements(page).text.count("1 <b>$&$") >= 5  # a sentence, tables, plots
+
+
+def test_a_broken_holdout_is_red_and_empty() -> None:
+    """No effect in numbers or pictures, and no rate of those held out; who asks for it gets it in red and marked."""
+    its = setup(clusters={1: "low", 2: "high"}, holdout=0.1)
+    page = to_html(reported(counted("spring", BROKEN), its))
+    assert '<div class="verdict bad"><b>Can&#x27;t be trusted</b>' in page
+    assert '<p class="alarm">Warning: spring can&#x27;t be trusted' in page
     assert '<h2 class="alarm">Is the holdout what was meant?</h2>' in page
-    page = to_html(report(counted("spring", {(1, False): (8_000, 90)}), [Setup("spring", "activity", {1: "low"})]))
+    assert page.count("<svg") == 1
+    assert "1.00%" not in page  # 20 of 2,000 held out
+    assert "Effect" not in Elements(page).text
+    assert "+9.00" not in page
+    page = to_html(reported(counted("spring", BROKEN), its, although_broken=True))
+    assert '<h2 class="alarm">Effect by cluster (broken)</h2>' in page
+    assert "+9.00 points (+8.10 to +9.90 at every look) (broken)" in page
+    assert '<div class="verdict bad"' in page
+
+
+def test_a_single_day_has_no_time_axis() -> None:
+    """Below two days no effect over time; without a holdout no effect at all; without members shown no rate."""
+    counts = counted("spring", {(1, False): (8_000, 800), (1, True): (2_000, 100)})
+    page = to_html(reported(counts, setup(clusters={1: "low"})))
     assert page.count("<svg") == 2
+    assert "<h2>Effect over time" not in page
+    page = to_html(reported(counted("spring", {(1, False): (8_000, 90)}), setup(clusters={1: "low"}, holdout=0.0)))
+    assert page.count("<svg") == 1
+    assert "Nobody was to be held out" in page
     assert "alarm" not in page.split("</style>")[1]
+    page = to_html(reported(counted("spring", {(1, True): (8, 0)}), setup(clusters={1: "low"}, holdout=0.5)))
+    assert page.count("<svg") == 0
 
 
-def test_odd_counts_and_long_names() -> None:
-    """Nobody clicked, everybody did, one member only; names of 200 characters leave the plots their room."""
-    names = {cluster: letter * 200 for cluster, letter in zip((1, 2, 3), "abc", strict=True)}
-    rows = {(1, False): (40, 0), (1, True): (7, 0), (2, False): (30, 30), (3, False): (1, 0), (3, True): (1, 1)}
-    page = to_html(report(counted("spring", rows), [Setup("spring", "activity", names, 0.1)], "click"))
+def test_several_families_and_long_names() -> None:
+    """Each has its headline; nobody did it, everybody did; names of 200 characters leave the plots their room."""
+    names = {cluster: letter * 200 for cluster, letter in zip((1, 2), "ab", strict=True)}
+    rows = {(1, False): (40, 0), (1, True): (7, 0), (2, False): (30, 30), (2, True): (5, 1)}
+    counts = counted("spring", rows) | counted("autumn", rows, day=1)
+    page = to_html(reported(counts, setup(clusters=names), setup("autumn", names)))
+    assert re.findall(r'<div class="verdict "><b>([^<]+)</b>', page) == ["spring: No effect shown yet", "autumn: No effect shown yet"]  # fmt: skip  # noqa: E501
     svgs = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
     assert len(svgs) == 3
-    assert all("aaa…" in svg and "a" * 33 not in svg for svg in svgs)
+    assert all("a" * 23 not in svg for svg in svgs)
     assert f"1 {'a' * 200}" in page  # in the tables whole

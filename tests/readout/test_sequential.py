@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stream.readout.sequential import AT_LEAST, TUNED_FOR, difference_bounds, rate_bounds
-from stream.readout.statistics import ALPHA
+from memberstream.stream.readout.sequential import AT_LEAST, TUNED_FOR, always_p, critical, difference_bounds
+from memberstream.stream.readout.statistics import ALPHA
 
 #: rate shown, rate held out, members a day shown and held out, days.
 WORLDS = {
@@ -32,7 +32,7 @@ def misses(low: np.ndarray, high: np.ndarray, truth: float) -> int:
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_looking_every_day(world: str) -> None:
-    """Rates and differences, a look a day, 2,000 campaigns: all days are covered in 95% of them at least."""
+    """Differences, a look a day, 2,000 campaigns: all days are covered in 95% of them at least."""
     shown, held_out, n_shown, n_held_out, days = WORLDS[world]
     rng = np.random.default_rng(list(WORLDS).index(world))
     n = [rng.poisson(mean, (CAMPAIGNS, days)) for mean in (n_shown, n_held_out)]
@@ -41,13 +41,12 @@ def test_looking_every_day(world: str) -> None:
     bounds = difference_bounds(hits[0], n[0], hits[1], n[1])
     assert not np.isnan(bounds[0][:, -1]).any()
     assert misses(*bounds, shown - held_out) <= ALLOWED
-    assert misses(*rate_bounds(hits[0], n[0]), shown) <= ALLOWED
     rates = [h / np.maximum(m, 1) for h, m in zip(hits, n, strict=True)]
     error = np.sqrt(sum(p * (1 - p) / np.maximum(m, 1) for p, m in zip(rates, n, strict=True)))
     once = [rates[0] - rates[1] + sign * stats.norm.ppf(1 - ALPHA / 2) * error for sign in (-1, 1)]
     settled = np.minimum(hits[0], hits[1]) >= AT_LEAST
-    once = np.where(settled, once[0], np.nan), np.where(settled, once[1], np.nan)
-    assert misses(*once, shown - held_out) > 2 * ALLOWED  # why one needs another
+    low, high = (np.where(settled, bound, np.nan) for bound in once)
+    assert misses(low, high, shown - held_out) > 2 * ALLOWED  # why one needs another
 
 
 def test_clicks_that_come_late() -> None:
@@ -75,19 +74,27 @@ def test_the_formula() -> None:
     rho_sq = (-2 * math.log(0.05) + math.log(-2 * math.log(0.05) + 1)) / TUNED_FOR
     s = math.sqrt(hits / n * (1 - hits / n))
     half = s * math.sqrt(2 * (n * rho_sq + 1) / (n * n * rho_sq) * math.log(math.sqrt(n * rho_sq + 1) / 0.05))
-    low, high = rate_bounds(hits, n)
-    assert (float(low), float(high)) == pytest.approx((hits / n - half, hits / n + half), rel=1e-12)
+    assert float(critical(n)) * s / math.sqrt(n) == pytest.approx(half, rel=1e-12)
     sizes = np.geomspace(500, 500_000, 601)
-    low, high = rate_bounds(sizes / 2, sizes)
-    ratios = (high - low) / (2 * stats.norm.ppf(0.975) * 0.5 / np.sqrt(sizes))
+    ratios = critical(sizes) / stats.norm.ppf(0.975)
     assert 0.5 < sizes[ratios.argmin()] / TUNED_FOR < 2
     assert 1.5 < ratios.min() < 1.6
 
 
+def test_the_p_value_says_what_the_interval_says() -> None:
+    """At the level p the interval just excludes 0; nothing seen is p = 1."""
+    rng = np.random.default_rng(5)
+    z, t = rng.uniform(-8, 8, 1_000), 10 ** rng.uniform(1, 7, 1_000)
+    p = always_p(z, t)
+    assert ((p > 0) & (p <= 1)).all()
+    less = p < 1
+    assert critical(t[less], p[less]) == pytest.approx(np.abs(z[less]), rel=1e-9)
+    assert (np.abs(z[~less]) <= critical(t[~less], 0.999)).all()
+    assert list(always_p([0.0, np.nan], [100, 100])) == [1.0, 1.0]
+
+
 def test_too_early() -> None:
     """Nothing is said before there are some with the event and some without, in each group."""
-    low, _ = rate_bounds([AT_LEAST - 1, AT_LEAST, 50], [1_000, 1_000, 50 + AT_LEAST - 1])
+    low, _ = difference_bounds([500, 500, 500], [9_000] * 3, [AT_LEAST - 1, AT_LEAST, 990], [1_000, 1_000, 999])
     assert list(np.isnan(low)) == [True, False, True]
-    low, _ = difference_bounds(500, 9_000, AT_LEAST - 1, 1_000)
-    assert np.isnan(low)
-    assert np.isnan(rate_bounds(0, 0)[0])
+    assert np.isnan(difference_bounds(0, 0, 0, 0)[0])

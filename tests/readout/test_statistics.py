@@ -8,10 +8,11 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy import stats
-from statsmodels.stats.proportion import power_proportions_2indep
+from statsmodels.stats.multitest import multipletests
 
-from stream.readout import statistics
-from stream.readout.statistics import Interval, Share, Values
+from memberstream.stream.readout import statistics
+from memberstream.stream.readout.family import holm
+from memberstream.stream.readout.statistics import Interval, Share
 
 CLOSE = 1e-9
 Z = float(stats.norm.ppf(0.975))
@@ -43,19 +44,12 @@ def wilson(share: Share) -> tuple[float, float]:
 
 
 def test_rates_and_differences() -> None:
-    """Wilson's interval; Newcombe's (1998, method 10) made of two of them; Walter's of a ratio."""
+    """Wilson's interval; Newcombe's (1998, method 10) made of two of them."""
     for a, b in tables(1, groups=2):
         close(statistics.rate_interval(a), wilson(a))
         (la, ua), (lb, ub), d = wilson(a), wilson(b), a.rate - b.rate
         expected = (d - math.hypot(a.rate - la, ub - b.rate), d + math.hypot(ua - a.rate, b.rate - lb))
         close(statistics.difference_interval(a, b), expected)
-        ratio = statistics.ratio_interval(a, b)
-        if ratio is None:
-            assert not (a.hits and b.hits)
-        elif (a.hits, b.hits) != (a.n, b.n):  # all of all: statsmodels says exactly 1
-            log = math.log((a.hits + 0.5) / (a.n + 0.5) / ((b.hits + 0.5) / (b.n + 0.5)))
-            error = Z * math.sqrt(sum(1 / (s.hits + 0.5) - 1 / (s.n + 0.5) for s in (a, b)))
-            close(ratio, (math.exp(log - error), math.exp(log + error)))
 
 
 def test_chi_square_and_fisher() -> None:
@@ -111,59 +105,9 @@ def test_trend() -> None:
 
 
 def test_holm() -> None:
-    """Step down: the smallest times their number, the next times one less, never falling, never above one."""
+    """As statsmodels has it, whatever the order and however many are equal."""
     rng = np.random.default_rng(4)
-    for _ in range(TABLES):
-        ps = rng.beta(0.3, 1, rng.integers(1, 11))
-        order = np.argsort(ps)
-        expected = np.empty(len(ps))
-        expected[order] = np.minimum(1, np.maximum.accumulate(ps[order] * np.arange(len(ps), 0, -1)))
-        assert statistics.holm(list(ps)) == pytest.approx(list(expected), rel=CLOSE)
-    assert statistics.holm([]) == []
-
-
-def test_means() -> None:
-    """Student's and Welch's intervals from sums and squares, against SciPy on the values themselves."""
-    rng = np.random.default_rng(5)
-    for _ in range(TABLES):
-        a, b = (rng.gamma(2.0, 10 ** rng.uniform(-1, 3), rng.integers(2, 200)) for _ in range(2))
-        mine, yours = (Values(len(x), float(x.sum()), float(x @ x)) for x in (a, b))
-        found = statistics.mean_interval(mine)
-        assert found is not None
-        expected = stats.ttest_1samp(a, 0).confidence_interval()
-        assert (found.low, found.high) == pytest.approx(tuple(expected), rel=CLOSE, abs=CLOSE)
-        found = statistics.mean_difference_interval(mine, yours)
-        assert found is not None
-        expected = stats.ttest_ind(a, b, equal_var=False).confidence_interval()
-        scale = max(a.mean(), b.mean())
-        assert (found.low, found.high) == pytest.approx(tuple(expected), rel=CLOSE, abs=CLOSE * scale)
-    one, same = Values(1, 3.0, 9.0), Values(2, 6.0, 18.0)
-    assert statistics.mean_interval(one) is None
-    assert statistics.mean_difference_interval(one, mine) is None
-    assert statistics.mean_difference_interval(same, same) is None
-
-
-def test_the_ratio_check() -> None:
-    """The exact binomial test: the probability of all counts that aren't likelier than this one."""
-    rng = np.random.default_rng(6)
-    for _ in range(TABLES):
-        n, share = int(10 ** rng.uniform(0, 4)), float(rng.uniform(0.001, 0.6))
-        held_out = int(rng.binomial(n, share))
-        masses = stats.binom.pmf(np.arange(n + 1), n, share)
-        expected = masses[masses <= masses[held_out] * (1 + 1e-7)].sum()
-        assert statistics.ratio_p(held_out, n, share) == pytest.approx(expected, rel=1e-7, abs=CLOSE)
-
-
-def test_members_needed() -> None:
-    """With that many members the power is 80%, with one in fifty fewer it isn't."""
-    rng = np.random.default_rng(7)
-    for _ in range(TABLES):
-        rate, ratio = float(rng.uniform(0.01, 0.5)), float(rng.uniform(0.05, 2))
-        difference = float(rng.choice([-1, 1]) * rng.uniform(0.05, 0.5) * rate)
-        n = statistics.members_needed(rate, difference, ratio)
-        assert n is not None
-        powers = [power_proportions_2indep(difference, rate, m, ratio=ratio).power for m in (n, 0.98 * n)]
-        assert powers[0] >= 0.8 - 1e-6
-        assert powers[1] < 0.8
-    assert statistics.members_needed(0.0, 0.1) is None
-    assert statistics.members_needed(0.95, 0.1) is None
+    for _ in range(TABLES // 10):
+        ps = rng.beta(0.3, 1, rng.integers(1, 11)).round(2)
+        assert holm(list(ps)) == pytest.approx(list(multipletests(ps, method="holm")[1]), rel=CLOSE)
+    assert holm([]) == []

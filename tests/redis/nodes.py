@@ -10,9 +10,9 @@ from pathlib import Path
 import redis
 from servers import missing
 
-from stream.keyspace import EPOCH
-from stream.server_process import ServerProcess, free_port, redis_answers
-from stream.wire.cluster import slot_of
+from memberstream.stream.keyspace.formats import EPOCH
+from memberstream.stream.local.server_process import ServerProcess, free_port, redis_answers
+from memberstream.stream.wire.cluster import slot_of
 
 
 def binary(name: str) -> str:
@@ -142,5 +142,6 @@ class Sentinel:
         return f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{self.port}/main"
 
     def kill(self) -> None:
-        for server in [self._sentinel, *self.servers]:
+        for server in self.servers:
             server.kill()
+        self._sentinel.kill()

@@ -1,4 +1,7 @@
-"""A TCP proxy that counts: bytes from the client that arrive after bytes from the server begin a new round trip."""
+"""A TCP proxy that counts: bytes from the client that arrive after bytes from the server begin a new round trip.
+
+Answers may be made to take their time, as if the server were far away.
+"""
 
 import asyncio
 from types import TracebackType
@@ -6,10 +9,10 @@ from typing import Self
 
 
 class CountingProxy:
-    """Listens on a free loopback port; `round_trips` counts over all its connections."""
+    """Listens on a free loopback port; `round_trips` counts over all its connections. `delay_s`: of each answer."""
 
-    def __init__(self, port: int) -> None:
-        self._target = port
+    def __init__(self, port: int, delay_s: float = 0.0) -> None:
+        self._target, self.delay_s = port, delay_s
         self._clients_turn = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.round_trips = 0
@@ -42,6 +45,9 @@ class CountingProxy:
                 if from_client and not self._clients_turn:
                     self.round_trips += 1
                 self._clients_turn = from_client
+                if self.delay_s and not from_client:  # on its way: what comes behind it is, too
+                    asyncio.get_running_loop().call_later(self.delay_s, writer.write, data)
+                    continue
                 writer.write(data)
                 await writer.drain()
         except ConnectionError:

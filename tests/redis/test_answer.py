@@ -1,11 +1,12 @@
 """The status rules and the formats, without a server."""
 
 import pytest
+from believing import format_beacon
 
-from stream import keyspace
-from stream.keyspace import Beacon, KeyspaceError, Position, PublishedModel
-from stream.lookup.answer import Answer, Meta, Reading, parse_meta
-from stream.lookup.values import Membership, Status
+from memberstream.stream.keyspace import formats as keyspace
+from memberstream.stream.keyspace.formats import Beacon, KeyspaceError, Position, PublishedModel
+from memberstream.stream.lookup.answer import Answer, Meta, Reading, parse_meta
+from memberstream.stream.lookup.values import Membership, Status
 
 NOW = 1_700_000_100_000
 LIVE = {b"repeat_buyer": b"2", b"buying_style": b"1"}
@@ -13,7 +14,7 @@ MODELS = {b"repeat_buyer@2": b'{"type":"logistic","clusters":{"1":"low","3":"hig
 
 
 def meta(**beacons: Beacon) -> Meta:
-    told = {key[1:].encode(): keyspace.format_beacon(beacon) for key, beacon in beacons.items()}
+    told = {key[1:].encode(): format_beacon(beacon) for key, beacon in beacons.items()}
     return parse_meta(LIVE, MODELS, told)
 
 
@@ -74,7 +75,7 @@ LISTED_MODELS = dict.fromkeys((b"a_list@1", b"z_list@2"), b'{"type":"list","clus
 )
 def test_who_is_not_on_a_list_is_not_waited_for(row: bytes | None, status: str) -> None:
     """A member that is only on lists is known, and current."""
-    told = parse_meta(LISTED_LIVE, LISTED_MODELS, {b"0": keyspace.format_beacon(Beacon(42, NOW, NOW))})
+    told = parse_meta(LISTED_LIVE, LISTED_MODELS, {b"0": format_beacon(Beacon(42, NOW, NOW))})
     answer = Answer("m", row, Reading(told, True, NOW))
     assert answer.status == status
     assert list(answer.memberships) == sorted(answer.memberships)
@@ -121,12 +122,11 @@ def test_a_row_is_read_as_it_is_written() -> None:
     assert [keyspace.cluster_in(row, keyspace.marker(field)) for field in (*fields, b"a@11")] == [b"6", b"8", b""]
 
 
-@pytest.mark.parametrize("valid_until_ms", [None, 0, 2**53])
-def test_formats_are_read_as_they_are_written(valid_until_ms: int | None) -> None:
+@pytest.mark.parametrize(("until", "valid_until_ms"), [(b"", None), (b"0", 0), (b"9007199254740992", 2**53)])
+def test_formats_are_read_as_they_are_written(until: bytes, valid_until_ms: int | None) -> None:
     """Position and beacon, also with an empty end."""
-    position = Position(1, 3, 0, 1, valid_until_ms)
-    assert keyspace.parse_position(keyspace.format_position(position)) == position
-    assert keyspace.parse_beacon(keyspace.format_beacon(Beacon(1, 2, 3))) == Beacon(1, 2, 3)
+    assert keyspace.parse_position(b"1:3:0:1:" + until) == Position(1, 3, 0, 1, valid_until_ms)
+    assert keyspace.parse_beacon(b"1:2:3") == Beacon(1, 2, 3)
     model = PublishedModel("m", 1, "logistic", {2: "é", 10: ""})
     assert keyspace.parse_model(keyspace.format_model(model)) == ("logistic", {2: "é", 10: ""})
 

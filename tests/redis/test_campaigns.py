@@ -11,12 +11,13 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 from announcing import announcing
+from believing import async_believing, believing
 from hypothesis import given
 from hypothesis import strategies as st
 from proxy import CountingProxy
 
-from stream import keyspace
-from stream.keyspace import (
+from memberstream.stream.keyspace import formats as keyspace
+from memberstream.stream.keyspace.formats import (
     Announcement,
     Beacon,
     KeyspaceError,
@@ -26,11 +27,12 @@ from stream.keyspace import (
     membership_field,
     parse_campaign,
 )
-from stream.lookup import AsyncLookup, Lookup, Status, Visible, exchange
-from stream.lookup.answer import Answer, Reading, parse_meta
-from stream.lookup.exchange import Copy, Request
-from stream.lookup.holdout import is_held_out
-from stream.projection import Projection, Update
+from memberstream.stream.lookup import AsyncLookup, Lookup, Status, Visible, exchange
+from memberstream.stream.lookup.answer import Answer, Reading, parse_meta
+from memberstream.stream.lookup.exchange import Copy, Request
+from memberstream.stream.lookup.holdout import is_held_out
+from memberstream.stream.projection.members import Update
+from memberstream.stream.projection.projection import Projection
 
 MODELS = [PublishedModel("activity", 1, "logistic", {1: "low", 2: "medium", 3: "high"})]
 FIELDS = (membership_field("activity", 1),)
@@ -47,18 +49,18 @@ async def fill(url: str, offset: int, campaigns: list[PublishedCampaign]) -> Non
     """Member m<i> in cluster 1 + i % 3, as a worker leaves it."""
     now = time.time_ns() // 1_000_000
     async with Projection(url) as projection:
-        await projection.announce(announcement(offset, campaigns))
-        token = await projection.begin(0)
-        await projection.write(
+        await projection.readers.announce(announcement(offset, campaigns))
+        token = await projection.build.begin(0)
+        await projection.members.write(
             0, [Update(m.encode(), i, now, None, FIELDS, [(1 + i % 3, now)]) for i, m in enumerate(MEMBERS)]
         )
-        await projection.beacon({0: Beacon(len(MEMBERS), now, now)})
-        await projection.finish(0, token, 1, now)
+        await projection.build.beacon({0: Beacon(len(MEMBERS), now, now)})
+        await projection.build.finish(0, token, 1, now)
 
 
 async def announce(url: str, offset: int, campaigns: list[PublishedCampaign]) -> bool:
     async with Projection(url) as projection:
-        return await projection.announce(announcement(offset, campaigns))
+        return await projection.readers.announce(announcement(offset, campaigns))
 
 
 @pytest.fixture
@@ -114,7 +116,7 @@ def test_what_is_seen_is_what_the_rules_say(world: World, asked: list[tuple[int,
     for now_ms, until, complete, beats in asked:
         reading = Reading(meta if beats else quiet, complete, now_ms)
         for member, a, b in world.members:
-            held = [b"|%b=%d:7" % pair for pair in ((b"a@1", a), (b"b@2", b)) if pair[1] is not None]
+            held = [b"|%b=%d:7" % (field, n) for field, n in ((b"a@1", a), (b"b@2", b)) if n is not None]
             row = b"".join((b"0:0:1:1:", until, *held))
             offered = sorted(
                 c.id
@@ -154,8 +156,8 @@ def test_what_was_told_is_told_again_only_while_it_holds() -> None:
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of combinations of clusters and of members; what is forgotten is worked out again, the same."""
-    monkeypatch.setattr("stream.lookup.campaigns._OFFERS", 2)
-    monkeypatch.setattr("stream.lookup.campaigns._MEMBERS", 3)
+    monkeypatch.setattr("memberstream.stream.lookup.campaigns._OFFERS", 2)
+    monkeypatch.setattr("memberstream.stream.lookup.campaigns._MEMBERS", 3)
     flat = [part for c in THREE for part in (c.id.encode(), format_campaign(c))]
     meta = parse_meta({b"activity": b"1"}, {}, {b"0": b"10:0:0"}, flat)
     period = meta.campaigns.at(0)
@@ -194,22 +196,22 @@ ROW = b"1:0:1:1:"
 
 def replies(known: Any, live: Any, campaigns: Any, known_after: Any, epoch: bytes | None = b"1") -> list[Any]:
     """What a whole reading of the small keys and a member without memberships give."""
-    return [epoch, known, live, [], [], campaigns, known_after, [epoch, ROW]]
+    return [[b"0", b"0"], epoch, known, live, [], [], campaigns, known_after, [epoch, ROW]]
 
 
 def test_a_copy_read_across_a_change_is_not_used() -> None:
     """`known` differs on the two sides of what it speaks for: the members are asked again, with all small keys."""
     live = [b"activity", b"1"]
-    torn, found = Request(["m"], None).read(replies(b"1", live, [], b"2"), "here")
+    torn, found = Request(["m"], None, 0, False).read(replies(b"1", live, [], b"2"), "here", 0)
     assert found is None
-    request = Request(["m"], torn)
+    request = Request(["m"], torn, 0, False)
     assert request.payload.count(b"HGETALL") == 4
-    torn, found = request.read(replies(b"2", live, [], b"3"), "here")
+    torn, found = request.read(replies(b"2", live, [], b"3"), "here", 0)
     assert found is None
-    newer, found = Request(["m"], torn).read(replies(b"3", live, [], b"3"), "here")
+    newer, found = Request(["m"], torn, 0, False).read(replies(b"3", live, [], b"3"), "here", 0)
     assert newer is not None
     assert found is not None
-    assert Request(["m"], newer).payload.count(b"HGETALL") == 0
+    assert Request(["m"], newer, 0, False).payload.count(b"HGETALL") == 0
 
 
 @pytest.mark.parametrize("known", [b"1", None])
@@ -218,26 +220,26 @@ def test_while_redis_is_filled_nothing_is_taken_for_unchanged(
 ) -> None:
     """Without an epoch, or without `known`, an answer may be given, but next time everything is read again."""
     live = [b"activity", b"1"]
-    copy = Copy([known, live, [], [], [], known], None, None if known else b"1")
+    copy = Copy([known, live, [], [], [], known], None, None if known else b"1", 0, False)
     assert copy.is_settled
-    assert Request(["m"], copy).payload.count(b"HGETALL") == 0
+    assert Request(["m"], copy, 0, False).payload.count(b"HGETALL") == 0
     monkeypatch.setattr(exchange, "META_TTL_S", -1.0)
-    assert Request(["m"], copy).payload.count(b"HGETALL") == 4
+    assert Request(["m"], copy, 0, False).payload.count(b"HGETALL") == 4
 
 
 def test_what_was_read_before_the_epoch_is_not_used_under_it() -> None:
     """Redis was empty a moment ago: without live versions every member would look like one in no cluster."""
-    empty = Copy([None, [], [], [], [], None], None, None)
-    request = Request(["m"], empty)
-    newer, found = request.read([[None, None]], "here")
+    empty = Copy([None, [], [], [], [], None], None, None, 0, False)
+    request = Request(["m"], empty, 0, False)
+    newer, found = request.read([[None, None]], "here", 0)
     assert newer is None
     assert found is not None
     assert found[0].status is Status.REBUILDING
-    newer, found = request.read([[b"1", ROW]], "here")
+    newer, found = request.read([[b"1", ROW]], "here", 0)
     assert found is None
-    request = Request(["m"], newer)
+    request = Request(["m"], newer, 0, False)
     assert request.payload.count(b"HGETALL") == 4
-    newer, found = request.read(replies(b"1", [b"activity", b"1"], [], b"1"), "here")
+    newer, found = request.read(replies(b"1", [b"activity", b"1"], [], b"1"), "here", 0)
     assert newer is not None
     assert found is not None
     assert found[0].status is Status.REBUILDING  # its row lacks the live version
@@ -248,18 +250,20 @@ def test_two_epochs_are_none(epochs: tuple[bytes | None, bytes | None], monkeypa
     """Before the small keys and with the members; or with the members of two calls."""
     first, second = epochs
     known = [b"1", [], [], [], [], b"1"]
-    newer, found = Request(["m"], None).read([first, *known, [second, None]], "here")
+    newer, found = Request(["m"], None, 0, False).read([[b"0", b"0"], first, *known, [second, None]], "here", 0)
     assert newer is not None
     assert newer.epoch is None
     assert found is not None
     assert found[0].status is Status.REBUILDING
     monkeypatch.setattr(exchange, "MEMBERS_PER_CALL", 2)
-    request = Request(["a", "b", "c"], Copy(known, None, b"1"))
+    copy = Copy(known, None, b"1", 0, False)
+    copy.is_vouched = True
+    request = Request(["a", "b", "c"], copy, 0, False)
     assert request.n_replies == 2
-    _, found = request.read([[first, None, None], [second, ROW]], "here")
+    _, found = request.read([[first, None, None], [second, ROW]], "here", 0)
     assert found is not None
     assert [answer.status for answer in found] == [Status.REBUILDING] * 3
-    _, found = request.read([[b"1", None, None], [b"1", b"1:0:1:1:gone"]], "here")
+    _, found = request.read([[b"1", None, None], [b"1", b"1:0:1:1:gone"]], "here", 0)
     assert found is not None
     assert [answer.member_id for answer in found] == ["a", "b", "c"]
     assert [answer.status for answer in found] == [Status.UNKNOWN] * 3
@@ -294,7 +298,7 @@ async def test_a_reader_of_an_empty_redis_sees_what_is_there_as_soon_as_it_is(re
             assert lookup.visible(MEMBERS[0]) == await look.visible(MEMBERS[0]) == expected
 
 
-async def test_both_clients_see_the_same(redis_url: str) -> None:
+async def test_both_clients_see_the_same(redis_url: str, admin: redis.Redis) -> None:
     """One, many, sync, async: each member exactly the campaign of its cluster, and the status."""
     await fill(redis_url, 1, THREE)
     expected = [Visible((f"for-{1 + i % 3}",), (), Status.CURRENT) for i in range(len(MEMBERS))]
@@ -303,6 +307,7 @@ async def test_both_clients_see_the_same(redis_url: str) -> None:
 
     def blocking() -> None:
         with Lookup(redis_url) as lookup:
+            believing(lookup, admin)
             assert lookup.visible_many(ids) == expected
             assert [lookup.visible(member) for member in ids] == expected
             assert lookup.get("m1").visible == expected[1]
@@ -311,6 +316,7 @@ async def test_both_clients_see_the_same(redis_url: str) -> None:
 
     await asyncio.to_thread(blocking)
     async with AsyncLookup(redis_url) as lookup:
+        await async_believing(lookup, admin)
         assert await lookup.visible_many(ids) == expected
         assert await asyncio.gather(*[lookup.visible(member) for member in ids]) == expected
         assert [await lookup.is_visible("for-2", member) for member in ids[:3]] == [False, True, False]
@@ -395,7 +401,7 @@ def test_a_stale_member_keeps_its_campaigns(redis_url: str) -> None:
 
     async def old_beacon() -> None:
         async with Projection(redis_url) as projection:
-            await projection.reset_beacon(0)
+            await projection.build.reset_beacon(0)
 
     asyncio.run(old_beacon())
     with Lookup(redis_url) as lookup:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,12 +15,16 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 from announcing import announcing
+from believing import beat
 
-from stream.contract import markdown_table
-from stream.keyspace import Beacon, PublishedCampaign, PublishedModel, membership_field
-from stream.lookup import AsyncLookup, Lookup, LookupUnavailable
-from stream.lookup.holdout import draw, is_held_out
-from stream.projection import Deletion, Projection, Update
+from memberstream.models.token import read_token
+from memberstream.stream.keyspace.formats import Beacon, PublishedCampaign, PublishedModel, membership_field
+from memberstream.stream.keyspace.table import markdown_table
+from memberstream.stream.lookup import AsyncLookup, Lookup, LookupUnavailable
+from memberstream.stream.lookup.holdout import draw, is_held_out
+from memberstream.stream.lookup.token import make_token
+from memberstream.stream.projection.members import Deletion, Update
+from memberstream.stream.projection.projection import Projection
 
 ROOT = Path(__file__).parents[2]
 DOC = (ROOT / "docs" / "redis.md").read_text(encoding="utf-8")
@@ -42,6 +47,8 @@ EXPECTED = {
     "gone": "status: unknown member\n",
     "nobody": "status: unknown member\n",
 }
+# And while no worker has spoken since the connection was made: the members may only be missing.
+UNPROVEN = {"gone": "status: rebuilding\n", "nobody": "status: rebuilding\n"}
 # Around now, in ms; half of the members don't see the last two.
 HOUR_MS = 3_600_000
 CAMPAIGNS = [
@@ -58,17 +65,25 @@ CAMPAIGNS = [
 ]
 # What the other examples print: also of a member of whom something is missing, or that is stale.
 EXPECTED_VISIBLE = {
-    "m-1": "all-styles\nbuyers\nheld out: some\nsome-others\n",
-    "naïve:{x}": "all-styles\nsome\nheld out: some-others\nheld out: to-nobody\n",
-    "unscored": "some\nsome-others\nheld out: to-nobody\n",
-    "old": "all-styles\nheld out: some\nsome-others\nheld out: to-nobody\n",
-    "gone": "",
-    "nobody": "",
+    member: "".join(
+        f"{'held out: ' * (campaign in held_out)}{campaign} {make_token(campaign, member, *told, 0, where)}\n"
+        for campaign, told in (
+            (name, ((4, style) if name == "all-styles" else (10, buyer)) + (name in held_out,)) for name in seen
+        )
+    )
+    for member, style, buyer, where, seen, held_out in (
+        ("m-1", 0, 2, "0-3", ["all-styles", "buyers", "some", "some-others"], ["some"]),
+        ("naïve:{x}", 3, 1, "0-4", ["all-styles", "some", "some-others", "to-nobody"], ["some-others", "to-nobody"]),
+        ("unscored", 0, 1, "0-4", ["some", "some-others", "to-nobody"], ["to-nobody"]),
+        ("old", 1, 1, "0-5", ["all-styles", "some", "some-others", "to-nobody"], ["some", "to-nobody"]),
+        ("gone", 0, 0, "", [], []),
+        ("nobody", 0, 0, "", [], []),
+    )
 }
 
 
 def test_the_key_table_is_the_declared_list() -> None:
-    """Change stream/contract.py, print `markdown_table()`, paste it."""
+    """Change stream/keyspace/table.py, print `markdown_table()`, paste it."""
     assert markdown_table() in DOC
 
 
@@ -93,11 +108,22 @@ def test_the_vectors_of_holdouts() -> None:
         assert not is_held_out(campaign, member, from_holdout - 1)
 
 
+def test_the_vectors_of_tokens() -> None:
+    """Each row of docs/campaigns.md: made as the document says it, and read back by whoever counts."""
+    rows = re.findall(r"^\| `(\S+)` \| `(.+)` \| `(\S+)` \|$", CAMPAIGNS_DOC, re.MULTILINE)
+    assert len(rows) >= 4
+    for campaign, member, token in rows:
+        version, cluster, held_out, known, position, _ = token.split(".")
+        told = int(version), int(cluster), held_out == "1", int(known)
+        assert make_token(campaign, member, *told, position) == token
+        assert read_token(token, campaign, member) == told
+
+
 async def fill(url: str) -> None:
     now = time.time_ns() // 1_000_000
     style, buyer = membership_field("buying_style", 4), membership_field("repeat_buyer", 10)
     async with Projection(url) as projection:
-        await projection.announce(
+        await projection.readers.announce(
             announcing(
                 [
                     PublishedModel("repeat_buyer", 10, "logistic", {}),
@@ -114,25 +140,27 @@ async def fill(url: str) -> None:
                 ],
             )
         )
-        token = await projection.begin(0)
+        token = await projection.build.begin(0)
         fields = (style, buyer, membership_field("repeat_buyer", 9))
-        await projection.write(
+        await projection.members.write(
             0, [Update(b"m-1", 3, now, now + 60_000, fields, [(0, 1_600_000_000_000), (2, 7), (3, 7)])]
         )
-        await projection.write(0, [Update("naïve:{x}".encode(), 4, now, None, (style, buyer), [(3, 7), (1, 7)])])
-        await projection.write(0, [Update(b"unscored", 4, now, None, (buyer,), [(1, 7)])])
-        await projection.write(0, [Update(b"old", 5, now, now - 1, (style, buyer), [(1, 5), (1, 5)])])
-        await projection.write(9, [Update(b"elsewhere", 5, now, None, (style, buyer), [(1, 5), (1, 5)])])
-        await projection.write(0, [Deletion(b"gone", 6, now)])
+        await projection.members.write(
+            0, [Update("naïve:{x}".encode(), 4, now, None, (style, buyer), [(3, 7), (1, 7)])]
+        )
+        await projection.members.write(0, [Update(b"unscored", 4, now, None, (buyer,), [(1, 7)])])
+        await projection.members.write(0, [Update(b"old", 5, now, now - 1, (style, buyer), [(1, 5), (1, 5)])])
+        await projection.members.write(9, [Update(b"elsewhere", 5, now, None, (style, buyer), [(1, 5), (1, 5)])])
+        await projection.members.write(0, [Deletion(b"gone", 6, now)])
         rows = [(b"m-1", b"3:9"), (b"listed", b"2:9"), (b"gone", b"1:9")]
-        assert await projection.enlist(b"tried@1", rows) == [b"gone"]
-        await projection.beacon({0: Beacon(7, now, now)})
-        await projection.finish(0, token, 1, now)
+        assert await projection.rows.enlist(b"tried@1", rows) == [b"gone"]
+        await projection.build.beacon({0: Beacon(7, now, now)})
+        await projection.build.finish(0, token, 1, now)
 
 
 @pytest.fixture
-def reader_url(redis_url: str) -> Iterator[str]:
-    """URL of the ACL user as docs/redis.md tells an operator to make it."""
+def quiet_url(redis_url: str) -> Iterator[str]:
+    """URL of the ACL user as docs/redis.md tells an operator to make it. No beacon moves."""
     [command] = re.findall(r"^ACL SETUSER (.*)$", DOC, re.MULTILINE)
     with redis.Redis.from_url(redis_url) as admin:
         words = command.replace("PASSWORD", "s3:cr@t").split()
@@ -140,6 +168,18 @@ def reader_url(redis_url: str) -> Iterator[str]:
         asyncio.run(fill(redis_url))
         yield f"redis://{words[0]}:s3%3Acr%40t@127.0.0.1:{urlsplit(redis_url).port}/0"
         admin.execute_command("ACL", "DELUSER", words[0])
+
+
+@pytest.fixture
+def reader_url(quiet_url: str, redis_url: str) -> Iterator[str]:
+    """The same while a worker lives."""
+    with redis.Redis.from_url(redis_url) as admin:
+        is_over = threading.Event()
+        worker = threading.Thread(target=lambda: [beat(admin) for _ in iter(lambda: is_over.wait(0.2), True)])  # type: ignore[func-returns-value]
+        worker.start()
+        yield quiet_url
+        is_over.set()
+        worker.join()
 
 
 def test_the_readers_user_can_look_up_and_nothing_else(reader_url: str) -> None:
@@ -199,6 +239,14 @@ def test_the_python_example(reader_url: str) -> None:
     assert _run(command, reader_url, EXPECTED_VISIBLE) == EXPECTED_VISIBLE
 
 
+def test_who_isnt_there_isnt_unknown_until_a_worker_has_spoken(quiet_url: str) -> None:
+    """Both wait for it, and then say that they don't know."""
+    assert _run([sys.executable, "-c", _AS_SCRIPT, EXAMPLES / "lookup.py"], quiet_url, UNPROVEN) == UNPROVEN
+    if shutil.which("redis-cli") is None:
+        pytest.skip("redis-cli is missing (Debian: redis-tools)")
+    assert _run(["sh", EXAMPLES / "lookup.sh"], quiet_url, UNPROVEN) == UNPROVEN
+
+
 # The tests run from the source tree, where `stream` is not installed.
 _AS_SCRIPT = "import runpy, sys; sys.path.insert(0, '.'); del sys.argv[0]; runpy.run_path(sys.argv[0])"
 
@@ -206,8 +254,7 @@ _AS_SCRIPT = "import runpy, sys; sys.path.insert(0, '.'); del sys.argv[0]; runpy
 _JAVA: list[str | Path] = ["java", "-XX:TieredStopAtLevel=1", "-cp", f"{FETCHED}/java:{FETCHED}/java/lib/*"]
 
 
-@pytest.mark.examples
-@pytest.mark.parametrize(
+OTHERS = pytest.mark.parametrize(
     ("tool", "needs", "lookup", "visible"),
     [
         ("java", FETCHED / "java" / "Visible.class", [*_JAVA, "Lookup"], [*_JAVA, "Visible"]),
@@ -217,14 +264,34 @@ _JAVA: list[str | Path] = ["java", "-XX:TieredStopAtLevel=1", "-cp", f"{FETCHED}
     ],
     ids=["java", "go", "node"],
 )  # fmt: skip
-def test_the_examples_of_other_languages(
-    reader_url: str, tool: str, needs: Path, lookup: list[str | Path], visible: list[str | Path]
-) -> None:
-    """Their libraries come by docs/examples/redis/fetch.sh."""
+
+
+def _prepare(tool: str, needs: Path) -> None:
+    """Skip where a language's tools aren't there."""
     if shutil.which(tool) is None or not needs.exists():
         pytest.skip(f"{tool} or its library is missing: install it and run docs/examples/redis/fetch.sh")
     if tool == "node":  # a module is resolved from where the program lies
         for program in ("lookup.mjs", "visible.mjs"):
             shutil.copy(EXAMPLES / program, FETCHED / "node")
+
+
+@pytest.mark.examples
+@OTHERS
+def test_the_examples_of_other_languages(
+    reader_url: str, tool: str, needs: Path, lookup: list[str | Path], visible: list[str | Path]
+) -> None:
+    """Their libraries come by docs/examples/redis/fetch.sh."""
+    _prepare(tool, needs)
     assert _run(lookup, reader_url) == EXPECTED
     assert _run(visible, reader_url, EXPECTED_VISIBLE) == EXPECTED_VISIBLE
+
+
+@pytest.mark.examples
+@OTHERS
+def test_other_languages_know_what_isnt_proven(
+    quiet_url: str, tool: str, needs: Path, lookup: list[str | Path], visible: list[str | Path]
+) -> None:
+    """As `test_who_isnt_there_isnt_unknown_until_a_worker_has_spoken`. Campaigns aren't shown to who isn't there."""
+    _prepare(tool, needs)
+    assert _run(lookup, quiet_url, UNPROVEN) == UNPROVEN
+    assert _run(visible, quiet_url, ["gone"]) == {"gone": ""}

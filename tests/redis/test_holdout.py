@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2, kstest
 
-from stream.lookup.holdout import WHOLE, Holdouts, draw, is_held_out
+from memberstream.stream.lookup.holdout import WHOLE, Holdouts, draw, is_held_out
 
 MEMBERS = [f"member-{i:017d}" for i in range(100_000)]
 IDS = st.text(st.characters(codec="utf-8"), max_size=12)

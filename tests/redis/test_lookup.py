@@ -16,13 +16,15 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 from announcing import announcing
+from believing import async_believing, beat, believing
 from proxy import CountingProxy
 from servers import RedisServer
 
-from stream import keyspace
-from stream.keyspace import Beacon, KeyspaceError, PublishedModel, membership_field
-from stream.lookup import Answer, AsyncLookup, Lookup, LookupUnavailable, exchange
-from stream.projection import Deletion, Projection, Update
+from memberstream.stream.keyspace import formats as keyspace
+from memberstream.stream.keyspace.formats import Beacon, KeyspaceError, PublishedModel, membership_field
+from memberstream.stream.lookup import Answer, AsyncLookup, Lookup, LookupUnavailable, exchange
+from memberstream.stream.projection.members import Deletion, Update
+from memberstream.stream.projection.projection import Projection
 
 MODELS = [
     PublishedModel("repeat_buyer", 1, "logistic", {1: "low", 2: "medium", 3: "high"}),
@@ -39,8 +41,8 @@ async def fill(url: str, *, complete: bool = True, n: int = 0) -> None:
     """Members of partition 0 as the pipeline leaves them; `gone` is deleted, `old` is no longer valid."""
     now = time.time_ns() // 1_000_000
     async with Projection(url) as projection:
-        await projection.announce(announcing(MODELS))
-        token = await projection.begin(0)
+        await projection.readers.announce(announcing(MODELS))
+        token = await projection.build.begin(0)
         ids = [*WEIRD, *(f"m{i}" for i in range(n))]
         updates: list[Update | Deletion] = [
             Update(member.encode(), i, now, None, tuple(FIELDS), [(1 + i % 3, now - i), (0, 5)])
@@ -48,20 +50,25 @@ async def fill(url: str, *, complete: bool = True, n: int = 0) -> None:
         ]
         updates.append(Update(b"old", 5, now, now - 1, tuple(FIELDS), [(1, 5) for _ in FIELDS]))
         updates.append(Deletion(b"gone", 6, now))
-        await projection.write(0, updates)
-        await projection.beacon({0: Beacon(len(ids), now, now)})
+        await projection.members.write(0, updates)
+        await projection.build.beacon({0: Beacon(len(ids), now, now)})
         if complete:
-            await projection.finish(0, token, 1, now)
+            await projection.build.finish(0, token, 1, now)
 
 
-def ask(url: str, ids: list[str]) -> list[dict[str, object]]:
+def ask(url: str, ids: list[str], *, is_believing: bool = True) -> list[dict[str, object]]:
     """The same by all four ways; they must agree."""
+    admin = redis.Redis.from_url(url)
     with Lookup(url) as lookup:
+        if is_believing:
+            believing(lookup, admin)
         many = [answer.as_dict() for answer in lookup.get_many(ids)]
         single = [lookup.get(member).as_dict() for member in ids]
 
     async def asynchronous() -> tuple[list[Answer], list[Answer]]:
         async with AsyncLookup(url) as lookup:
+            if is_believing:
+                await async_believing(lookup, admin)
             return await lookup.get_many(ids), await asyncio.gather(*[lookup.get(member) for member in ids])
 
     async_many, async_single = asyncio.run(asynchronous())
@@ -89,7 +96,7 @@ def test_sync_and_async_one_and_many_agree(redis_url: str) -> None:
 def test_while_rebuilding_nobody_is_unknown(redis_url: str) -> None:
     """Without the epoch: what is there is returned, what is missing is not called unknown."""
     asyncio.run(fill(redis_url, complete=False))
-    answers = ask(redis_url, ["m-1", "nobody", "gone"])
+    answers = ask(redis_url, ["m-1", "nobody", "gone"], is_believing=False)
     assert [answer["status"] for answer in answers] == ["rebuilding"] * 3
     assert [len(answer["memberships"]) for answer in answers] == [2, 0, 0]  # type: ignore[arg-type]
 
@@ -101,27 +108,29 @@ def test_an_emptied_redis_is_noticed_by_the_next_look_up(redis_url: str) -> None
         assert lookup.get("m-1").status == "current"
         admin.flushall()
         assert lookup.get("m-1").status == "rebuilding"
-        admin.set("ms:{meta}:epoch", "1")
+        asyncio.run(fill(redis_url))
+        admin.delete("ms:member:m-1")
+        believing(lookup, admin)
         assert lookup.get("m-1").status == "unknown member"
 
 
 def test_an_answer_read_across_a_rebuild_is_not_trusted(redis_url: str) -> None:
     """The copy of the small keys ends with its epoch."""
     asyncio.run(fill(redis_url))
-    with Lookup(redis_url) as lookup:
-        lookup.get("m-1")
+    with Lookup(redis_url) as lookup, redis.Redis.from_url(redis_url) as admin:
+        believing(lookup, admin)
         copy = lookup._copy
     assert copy is not None
-    request = exchange.Request(["m-1"], copy)
+    request = exchange.Request(["m-1"], copy, copy.connections, False)
     for epoch, status in [(copy.epoch, "unknown member"), (None, "rebuilding")]:
-        newer, answers = request.read([[epoch, None]], "here")
+        newer, answers = request.read([[epoch, None]], "here", copy.connections)
         assert newer is None
         assert answers is not None
         assert answers[0].status == status
-    newer, answers = request.read([[b"2", None]], "here")
+    newer, answers = request.read([[b"2", None]], "here", copy.connections)
     assert newer is not None
     assert answers is None  # the members are asked again, with all the small keys
-    assert exchange.Request(["m-1"], newer).payload.count(b"HGETALL") == 4
+    assert exchange.Request(["m-1"], newer, newer.connections, False).payload.count(b"HGETALL") == 4
 
 
 def test_a_promotion_reaches_readers_within_the_second(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,6 +153,48 @@ def test_a_promotion_reaches_readers_within_the_second(redis_url: str, monkeypat
         assert lookup.get("m-1").memberships["repeat_buyer"].name is None
         admin.hset("ms:{meta}:live", "repeat_buyer", 1)
         assert asyncio.run(asynchronous()) == 7
+
+
+def test_what_is_not_there_is_believed_when_a_beacon_has_moved(redis_url: str) -> None:
+    """Redis may have come back with an older dump a moment ago. After each connection anew; hits are as ever."""
+    asyncio.run(fill(redis_url))
+    ids = ["m-1", "nobody", "gone"]
+
+    async def asynchronous() -> list[str]:
+        async with AsyncLookup(redis_url) as lookup:
+            found = [str(a.status) for a in await lookup.get_many(ids)]
+            beat(admin)
+            await asyncio.sleep(1.1 * exchange.UNVOUCHED_TTL_S)
+            return found + [str(a.status) for a in await asyncio.gather(*map(lookup.get, ids))]
+
+    before, after = ["current", "rebuilding", "rebuilding"], ["current", "unknown member", "unknown member"]
+    with Lookup(redis_url) as lookup, redis.Redis.from_url(redis_url) as admin:
+        for _ in range(2):
+            assert [a.status for a in lookup.get_many(ids)] == before
+            time.sleep(1.1 * exchange.UNVOUCHED_TTL_S)
+            assert [lookup.get(member).status for member in ids] == before
+            beat(admin)
+            time.sleep(1.1 * exchange.UNVOUCHED_TTL_S)
+            assert [lookup.get(member).status for member in ids] == after
+            assert [a.status for a in lookup.get_many(ids)] == after
+            admin.client_kill_filter(_type="normal", skipme=True)
+        assert asyncio.run(asynchronous()) == before + after
+
+
+def test_a_redis_that_went_back_is_rebuilding_to_who_knows_better(redis_url: str) -> None:
+    """Beacons older than the client has seen: what is there may be of yesterday. Until a worker has spoken again."""
+    asyncio.run(fill(redis_url))
+    with Lookup(redis_url) as lookup, redis.Redis.from_url(redis_url) as admin:
+        old = admin.hgetall(keyspace.BEACONS)
+        beat(admin)
+        believing(lookup, admin)
+        assert lookup.get("m-1").status == "current"
+        admin.hset(keyspace.BEACONS, mapping=old)
+        admin.client_kill_filter(_type="normal", skipme=True)
+        assert [lookup.get("m-1").status, lookup.visible("m-1").status] == ["rebuilding"] * 2
+        asyncio.run(fill(redis_url))
+        believing(lookup, admin)
+        assert lookup.get("m-1").status == "current"
 
 
 async def test_one_round_trip(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +324,7 @@ def test_a_server_that_does_not_answer_is_left_in_time() -> None:
                     await alookup.get("m")
 
         asyncio.run(asynchronous())
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 10  # s, of two calls
 
 
 async def test_what_befalls_a_look_up_that_goes_alone(own_redis: Callable[..., RedisServer]) -> None:
@@ -281,7 +332,7 @@ async def test_what_befalls_a_look_up_that_goes_alone(own_redis: Callable[..., R
     told as to others."""
     server = own_redis()
     await fill(server.url)
-    lookup = AsyncLookup(server.url, timeout_s=0.3)
+    lookup = AsyncLookup(server.url, timeout_s=1.0)
     await lookup.get("m-1")
     with redis.Redis.from_url(server.url) as admin:
         admin.client_kill_filter(_type="normal", skipme=True)  # the loop has had no turn to notice
@@ -294,9 +345,9 @@ async def test_what_befalls_a_look_up_that_goes_alone(own_redis: Callable[..., R
     os.kill(server.pid, signal.SIGSTOP)
     try:
         start = time.monotonic()
-        with pytest.raises(LookupUnavailable, match=r"no answer within 0.3 s.*Next: "):
+        with pytest.raises(LookupUnavailable, match=r"no answer within 1.0 s.*Next: "):
             await lookup.get("m-1")
-        assert time.monotonic() - start < 0.55  # not asked twice
+        assert time.monotonic() - start < 1.9  # not asked twice
     finally:
         os.kill(server.pid, signal.SIGCONT)
     await lookup.get("m-1")
@@ -355,7 +406,7 @@ def test_a_forked_process_makes_its_own_connection(redis_url: str) -> None:
     """Parent and child must not read each other's replies."""
     asyncio.run(fill(redis_url, n=3))
     script = (
-        "import os, sys; from stream.lookup import Lookup\n"
+        "import os, sys; from memberstream.stream.lookup import Lookup\n"
         "lookup = Lookup(sys.argv[1]); lookup.get('m1'); pid = os.fork()\n"
         "for _ in range(300): assert lookup.get('m1' if pid else 'm2').offset == int(sys.argv[2 if pid else 3])\n"
         "pid and sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
@@ -366,11 +417,12 @@ def test_a_forked_process_makes_its_own_connection(redis_url: str) -> None:
 
 def test_the_look_up_imports_neither_faust_nor_numpy() -> None:
     """A campaign service installs and loads a small client, not a stream processor."""
-    script = "import json, sys, stream.lookup; print(json.dumps(sorted({m.partition('.')[0] for m in sys.modules})))"
+    script = "import json, sys, memberstream.stream.lookup; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, timeout=30, cwd=Path(__file__).parents[2]
     )
-    loaded = set(json.loads(done.stdout))
+    modules = set(json.loads(done.stdout))
+    loaded = {name.partition(".")[0] for name in modules}
     assert not loaded & {
         "faust",
         "mode",
@@ -381,6 +433,6 @@ def test_the_look_up_imports_neither_faust_nor_numpy() -> None:
         "redis",
         "typer",
         "rich",
-        "models",
     }
-    assert {"stream", "hiredis"} <= loaded
+    assert {"memberstream", "hiredis"} <= loaded
+    assert "memberstream.models" not in modules

@@ -15,9 +15,11 @@ import pytest
 import redis
 from servers import RedisServer
 
-from stream.keyspace import member_key, membership_field
-from stream.projection import Projection, Update
-from stream.writer import Writer
+from memberstream.stream.keyspace.formats import member_key, membership_field
+from memberstream.stream.partition.holds import Holds
+from memberstream.stream.projection.members import Update
+from memberstream.stream.projection.projection import Projection
+from memberstream.stream.projection.writer import Writer
 
 UPDATE = Update(b"m", 1, 1, None, (membership_field("level", 1),), [(1, 1)])
 Held = Callable[[redis.Redis, Path], Iterator[None]]
@@ -90,17 +92,17 @@ async def test_the_writer_waits_until_the_server_takes_it(
     server = own_redis()
     with redis.Redis.from_url(server.url) as client:
         async with Projection(server.url) as projection:
-            writer = Writer(projection, "event", lambda: 1)
+            writer = Writer(projection, Holds(), "event", lambda: 1)
             with contextmanager(hold)(client, server.directory):
                 write = asyncio.create_task(writer.write(0, [UPDATE]))
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     while writer.problem is None:  # noqa: ASYNC110 - the writer tells nobody but who asks
                         await asyncio.sleep(0.01)
                 _, problem = writer.problem
                 assert code in problem
                 assert "Next: " in problem
                 assert not write.done()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await write
             assert writer.problem is None
         assert client.exists(member_key(b"m"))

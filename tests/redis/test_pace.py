@@ -5,8 +5,10 @@ from urllib.parse import urlsplit
 
 from proxy import CountingProxy
 
-from stream.keyspace import membership_field
-from stream.projection import MEMBERS_PER_CALL, Projection, Update
+from memberstream.stream.keyspace.formats import membership_field
+from memberstream.stream.projection.calls import MEMBERS_PER_CALL
+from memberstream.stream.projection.members import Update
+from memberstream.stream.projection.projection import Projection
 
 FIELDS = (membership_field("m", 1), membership_field("n", 1))
 
@@ -18,10 +20,10 @@ def updates(prefix: str, n: int) -> list[Update]:
 async def test_one_call_under_way(redis_url: str) -> None:
     """As many round trips as calls, also when two partitions write at once."""
     async with CountingProxy(urlsplit(redis_url).port or 0) as proxy, Projection(proxy.url) as projection:
-        await projection.ping()
+        await projection.calls.ping()
         proxy.round_trips = 0
         await asyncio.gather(
-            projection.write(0, updates("a", 5 * MEMBERS_PER_CALL)),
-            projection.write(1, updates("b", 5 * MEMBERS_PER_CALL)),
+            projection.members.write(0, updates("a", 5 * MEMBERS_PER_CALL)),
+            projection.members.write(1, updates("b", 5 * MEMBERS_PER_CALL)),
         )
         assert proxy.round_trips == 10

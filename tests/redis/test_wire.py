@@ -1,19 +1,28 @@
 """The URL, and TLS with a server that speaks it."""
 
 import asyncio
+import re
 import shutil
+import socket
+import ssl
 import subprocess
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
+import uvloop
 from announcing import announcing
+from hiredis import pack_command
 from servers import RedisServer, missing
 
-from stream.lookup import AsyncLookup, Lookup, LookupUnavailable
-from stream.projection import Projection
-from stream.server_process import free_port
-from stream.wire import parse_url
+from memberstream.stream.local.server_process import free_port
+from memberstream.stream.lookup import AsyncLookup, Lookup, LookupUnavailable
+from memberstream.stream.projection.projection import Projection
+from memberstream.stream.wire.aio import AsyncWire
+from memberstream.stream.wire.endpoint import parse_url
 
 
 @pytest.mark.parametrize(
@@ -82,13 +91,67 @@ def test_tls(tmp_path: Path) -> None:
         _check_tls(server, tmp_path)
 
 
-def _check_tls(server: RedisServer, tmp_path: Path) -> None:
+def make_certificate(cert: Path, key: Path) -> None:
+    """Make a certificate of localhost that vouches for itself."""
     if shutil.which("openssl") is None:
         missing("openssl is missing")
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert]
+    command: list[str | Path] = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes"]
+    command += ["-keyout", key, "-out", cert]
     command += ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     subprocess.run(command, check=True, capture_output=True)
+
+
+N_HELLO = 1  # replies of the log-in
+LARGE = bytes(range(48, 58)) * 5_000  # more than three TLS records, less than a read
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_replies_over_tls_are_whole_and_ones_own(loop: Any, tmp_path: Path) -> None:
+    """Many records that arrive in one read: each call gets its own reply, also behind replies of other lengths, and one
+    that is larger than a record is whole."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    make_certificate(cert, key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+
+    def serve(plain: socket.socket) -> None:
+        with context.wrap_socket(plain.accept()[0], server_side=True) as connection:
+            connection.recv(65_536)
+            connection.sendall(b"+OK\r\n" * N_HELLO)
+            for turn in range(20):
+                names: list[bytes] = []
+                while len(names) < 30:
+                    names += re.findall(rb"m-\d+", connection.recv(65_536))
+                rows = [b"$%d\r\n%b\r\n" % (len(row), row) for row in map(row_of, names)]
+                for row in [b"".join(rows)] if turn % 2 == 0 else rows:  # one call of many records, or a record each
+                    connection.sendall(row)
+
+    def row_of(name: bytes) -> bytes:
+        return LARGE if name == b"m-7" else b"row of " + name
+
+    async def main() -> None:
+        wire = AsyncWire(parse_url(f"rediss://localhost:{port}?ssl_ca_certs={cert}"), "test", 5.0)
+        await wire.connect()
+        for turn in range(20):
+            names = [b"m-%d" % (turn + i) for i in range(30)]
+            calls = [asyncio.ensure_future(wire.call(pack_command(("GET", name)), 1)) for name in names]
+            await asyncio.sleep(0)
+            time.sleep(0.01)  # the loop is busy: all replies wait  # noqa: ASYNC251
+            assert await asyncio.gather(*calls) == [[row_of(name)] for name in names]
+        assert wire.connections == 1
+        await wire.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as plain, asyncio.Runner(loop_factory=loop) as runner:
+        port = plain.getsockname()[1]
+        server = threading.Thread(target=serve, args=(plain,), daemon=True)  # a client that fails leaves it waiting
+        server.start()
+        runner.run(main())
+        server.join(60)
+
+
+def _check_tls(server: RedisServer, tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    make_certificate(cert, key)
     port = free_port()
     with redis.Redis.from_url(server.url) as admin:
         settings = {"tls-cert-file": cert, "tls-key-file": key, "tls-ca-cert-file": cert, "tls-auth-clients": "no"}
@@ -96,7 +159,7 @@ def _check_tls(server: RedisServer, tmp_path: Path) -> None:
 
     async def asynchronous(url: str) -> str:
         async with Projection(url) as projection, AsyncLookup(url) as lookup:
-            await projection.announce(announcing([]))
+            await projection.readers.announce(announcing([]))
             return (await lookup.get("m")).status
 
     good = f"rediss://localhost:{port}?ssl_ca_certs={cert}"

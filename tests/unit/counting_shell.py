@@ -5,31 +5,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 
 from unit.shell import WALL_MS, Crash, FakeTopic, Record
 
-from models.campaigns import Campaign, Terms
-from models.counts import Cell, Tally
-from models.engagement import CELL_PREFIX, Memberships, decode, decode_count
-from models.registry import Registry
-from stream.count_projection import CountProjection
-from stream.dead_letters import OutgoingRecord
-from stream.interactions import Counted, Interactions
-from stream.keyspace import Beacon
-from stream.patience import Patience
-from stream.projection import RedisUnavailable
-from stream.settings import Settings
-from stream.standing import Standing
-from stream.state import Items, State
-from stream.state_store import deletion_headers, judge
+from memberstream.models.count_state import CELL_PREFIXES, decode, decode_count
+from memberstream.models.counts import AnyCell, AnyTally, Changes
+from memberstream.models.engagement import Stood
+from memberstream.models.log_steps import Promote, SetCampaign
+from memberstream.models.registry import Registry
+from memberstream.models.terms import Terms
+from memberstream.stream.faust_batch.write_position import deletion_headers, judge
+from memberstream.stream.interactions.pipeline import Interactions
+from memberstream.stream.interactions.standing import Standing
+from memberstream.stream.kafka.outgoing import Outgoing
+from memberstream.stream.keyspace.formats import Beacon
+from memberstream.stream.partition.dead_letters import DeadLetters
+from memberstream.stream.partition.holds import Holds
+from memberstream.stream.partition.report import Report
+from memberstream.stream.partition.state import Items, State
+from memberstream.stream.projection.calls import RedisUnavailable
+from memberstream.stream.projection.patience import Patience
+from memberstream.stream.projection.projection import CountProjection
+from memberstream.stream.settings import Settings
 
 CrashPoint = Literal["1", "half of 2", "2", "3", "half of 4", "4", "half of 5", "5"]
 CRASH_POINTS: tuple[CrashPoint, ...] = get_args(CrashPoint)
-#: Where everybody stands, unless a test says otherwise.
-Stands = Callable[[str], Memberships]
+#: Member id → where it stood.
+Stands = Callable[[str], Stood | None]
 
 
 @dataclass
@@ -48,14 +54,14 @@ class Disk:
 
     changelog: list[ChangelogRecord] = field(default_factory=list)
     stray: list[tuple[bytes, bytes | None]] = field(default_factory=list)
-    dead: list[OutgoingRecord] = field(default_factory=list)
-    counts: dict[int, tuple[int, dict[Cell, Tally]]] = field(default_factory=dict)  # partition → term, counts
+    dead: list[Outgoing] = field(default_factory=list)
+    counts: dict[int, tuple[int, Changes]] = field(default_factory=dict)  # partition → term, counts
     beacons: dict[int, Beacon] = field(default_factory=dict)
     partitions: int | None = None
     known: int = -1
     committed: int = 0
     is_redis_down: bool = False
-    reports: list[Counted] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
 
     def append(self, items: Items, written_at: int) -> None:
         """Take records into the changelog."""
@@ -64,9 +70,9 @@ class Disk:
             self.changelog.append(ChangelogRecord(key, value, len(self.changelog), headers))
 
     @property
-    def redis(self) -> dict[Cell, Tally]:
+    def redis(self) -> Changes:
         """The counts that readers see."""
-        return self.counts.get(0, (0, {}))[1]
+        return {cell: tally for cell, tally in self.counts.get(0, (0, {}))[1].items() if any(tally)}
 
 
 class FakeState:
@@ -111,15 +117,15 @@ class FakeState:
 
     def empty_records(self) -> list[bytes]:
         """Those of whom a record says nothing."""
-        return [key for key, value in self.scan(0) if not key.startswith(CELL_PREFIX) and decode(value).is_empty]
+        return [key for key, value in self.scan(0) if not key.startswith(CELL_PREFIXES) and decode(value).is_empty]
 
     def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         return iter([(key, value) for key, value in sorted(self._local.items()) if not key.startswith(b"\0")])
 
-    def counts(self) -> dict[Cell, Tally]:
+    def counts(self) -> Changes:
         """What the state holds."""
-        counts = dict(decode_count(key, value) for key, value in self.scan(0) if key.startswith(CELL_PREFIX))
-        return {cell: count.tally for cell, count in counts.items()}
+        counts = dict(decode_count(key, value) for key, value in self.scan(0) if key.startswith(CELL_PREFIXES))
+        return {cell: count.tally for cell, count in counts.items() if any(count.tally)}
 
 
 class FakeRedis:
@@ -128,8 +134,9 @@ class FakeRedis:
     def __init__(self, disk: Disk, die_at: Callable[[CrashPoint], None]) -> None:
         self._disk, self._die_at = disk, die_at
         self._told: set[int] = set()
+        self.calls = self.counts = self.readers = self
 
-    async def write_counts(self, partition: int, term: int, counts: Mapping[Cell, Tally]) -> bool:
+    async def write(self, partition: int, term: int, counts: Mapping[AnyCell, AnyTally]) -> bool:
         self._check()
         known, held = self._disk.counts.get(partition, (0, {}))
         if known > term:
@@ -148,7 +155,7 @@ class FakeRedis:
         self._told -= set(lost)
         return lost
 
-    async def tell_counted(self, beacons: Mapping[int, Beacon]) -> list[int]:
+    async def tell(self, beacons: Mapping[int, Beacon]) -> list[int]:
         lost = await self.lost(list(beacons))
         self._disk.beacons |= beacons
         self._told |= beacons.keys()
@@ -176,15 +183,20 @@ class FakeStanding:
     def __init__(self, stands: Stands) -> None:
         self._stands = stands
 
-    async def of_many(self, member_ids: Sequence[str], models: Collection[str]) -> list[Memberships]:
-        assert set(models) == {"activity"}
+    async def of_many(self, member_ids: Sequence[str]) -> list[Stood | None]:
         return [self._stands(member_id) for member_id in member_ids]
 
 
 def campaigns() -> Registry:
     """Return a registry with two campaigns; from the first many are held out."""
     terms = {"summer": Terms("activity", (1, 2), holdout=5_000), "high": Terms("activity", (2,))}
-    return Registry(campaigns={name: Campaign(name, its, i) for i, (name, its) in enumerate(terms.items())}, offset=1)
+    steps = [SetCampaign(name, None, its, at_ms=0, actor="ann") for name, its in terms.items()]
+    return Registry(
+        history=[Promote("activity", 1, None, at_ms=0, actor="ann")],
+        campaign_history=[*steps],
+        campaign_offsets=list(range(len(steps))),
+        offset=len(steps) - 1,
+    )
 
 
 class Process:
@@ -194,24 +206,32 @@ class Process:
         self.disk, self.registry = disk, campaigns()
         self._crash_at: CrashPoint | None = None
         self.state = FakeState(disk, self._die_at)
+        self.topic = FakeTopic()
         self.patience = Patience()
         self.interactions = Interactions(
-            Settings(),
-            self.registry,
-            FakeTopic(),
-            cast(State, self.state),
-            cast(Standing, FakeStanding(stands)),
-            cast(CountProjection, FakeRedis(disk, self._die_at)),
-            self.patience,
-            lambda: 1,
-            self._produce,
-            lambda: wall_ms,
-            disk.reports.append,
+            settings=Settings(),
+            registry=self.registry,
+            until_known=self._until_known,
+            topic=self.topic,
+            holds=Holds(),
+            state=cast(State, self.state),
+            standing=cast(Standing, FakeStanding(stands)),
+            projection=cast(CountProjection, FakeRedis(disk, self._die_at)),
+            patience=self.patience,
+            dead_letters=DeadLetters("member-interactions", "member-interactions.dead", self._produce, lambda: wall_ms),
+            wall_ms=lambda: wall_ms,
+            latest_ms=lambda: wall_ms,
+            look=_nothing,
+            report=disk.reports.append,
         )
+
+    async def _until_known(self, offset: int) -> None:
+        while self.registry.offset < offset:  # noqa: ASYNC110 (nobody announces it)
+            await asyncio.sleep(0.005)
 
     async def run(self, batches: Sequence[Sequence[Record]], crash_at: CrashPoint | None = None) -> None:
         """Handle what isn't committed yet; with `crash_at` die when that point is reached first. Raises Crash."""
-        first = await self.interactions.assigned(frozenset({0}))
+        first = await self.interactions.assigned({0: 0})
         self._crash_at = crash_at
         for batch in batches:
             left = [record for record in batch if record.offset >= min(self.disk.committed, first[0])]
@@ -223,7 +243,11 @@ class Process:
         if self._crash_at == point:
             raise Crash(point)
 
-    async def _produce(self, topic: str, records: Sequence[OutgoingRecord]) -> None:
+    async def _produce(self, topic: str, records: Sequence[Outgoing]) -> None:
         assert topic == "member-interactions.dead"
         self.disk.dead += records
         self._die_at("1")
+
+
+async def _nothing() -> None:
+    """Redis says nothing about itself."""

@@ -7,37 +7,64 @@ as recovery does. `crash_at` names the side effect (pipeline.py) after which the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 
-from models.list_version import ListVersion
-from models.member import decode
-from models.model import Model
-from models.timestamps import FOREVER
-from stream.backfill import Backfill
-from stream.dead_letters import OutgoingRecord
-from stream.enlisting import Enlisting
-from stream.forgetting import Forgetting
-from stream.keyspace import Announcement, Beacon, Scored, membership_field
-from stream.list_rows import Chunk
-from stream.locks import Locks
-from stream.pipeline import Pipeline, _reap
-from stream.projection import BeaconReply, BuiltMark, Deletion, Projection, RedisUnavailable, Update
-from stream.publication import Current, Lists, compile_models
-from stream.rebuild import Rebuild
-from stream.report import BatchReport
-from stream.rescoring import Rescoring
-from stream.settings import Clock, Settings
-from stream.state import Items, Timer, Timers
-from stream.state_store import write_position
-from stream.timers import MemberTimers
-from stream.turns import Turns
-from stream.writer import Writer
+from memberstream.models.list_version import ListVersion
+from memberstream.models.member import Move, decode, head_of
+from memberstream.models.model import Model
+from memberstream.models.placement import Partitioner
+from memberstream.models.timestamps import FOREVER
+from memberstream.stream.faust_batch.write_position import write_position
+from memberstream.stream.interactions.forgetting import Forgetting
+from memberstream.stream.kafka.outgoing import Outgoing
+from memberstream.stream.keyspace.formats import Announcement, Beacon, Behind, Scored, membership_field
+from memberstream.stream.lists.enlisting import Enlisting
+from memberstream.stream.lists.rows import Chunk
+from memberstream.stream.members.admission import Admission
+from memberstream.stream.members.backfill import Backfill
+from memberstream.stream.members.background import BACKFILL, KINDS, Background
+from memberstream.stream.members.computing import Computing
+from memberstream.stream.members.level import Level
+from memberstream.stream.members.ownership import Ownership
+from memberstream.stream.members.pipeline import Pipeline
+from memberstream.stream.members.rebuild import Rebuild
+from memberstream.stream.members.redis_watch import RedisWatch
+from memberstream.stream.members.rescoring import Rescoring
+from memberstream.stream.members.roll_call import RollCall
+from memberstream.stream.members.sweep import Sweep
+from memberstream.stream.members.timers import MemberTimers
+from memberstream.stream.partition.census import Census
+from memberstream.stream.partition.dead_letters import DeadLetters
+from memberstream.stream.partition.holds import Holds
+from memberstream.stream.partition.locks import Locks
+from memberstream.stream.partition.report import Report
+from memberstream.stream.partition.state import Items, NotOwner, Timer, Timers
+from memberstream.stream.projection.build import BeaconReply, BuiltMark
+from memberstream.stream.projection.calls import RedisUnavailable
+from memberstream.stream.projection.members import Deletion, Release, Write
+from memberstream.stream.projection.projection import Projection
+from memberstream.stream.projection.writer import Writer
+from memberstream.stream.registry.publication import Current, Lists, compile_models
+from memberstream.stream.settings import Clock
+from memberstream.stream.tasks.supervisor import Supervisor
+from memberstream.stream.tasks.turns import Turns
 
 WALL_MS = 1_700_000_000_000
 CrashPoint = Literal["1", "1b", "1c", "half of 2a", "2a", "half of 2b", "2b", "2a and 2b", "3"]
 CRASH_POINTS: tuple[CrashPoint, ...] = get_args(CrashPoint)
+
+
+#: Awaited in each call to Kafka and Redis, before it takes effect.
+Pause = Callable[[], Awaitable[object]]
+
+
+async def _no_pause() -> None:
+    pass
+
+
+PARTITIONER: Partitioner = "murmur2"
 
 
 class Crash(BaseException):
@@ -74,18 +101,22 @@ class Disk:
     """All that outlives a crash."""
 
     changelog: list[tuple[bytes, bytes | None]] = field(default_factory=list)
-    dead: list[OutgoingRecord] = field(default_factory=list)
+    dead: list[Outgoing] = field(default_factory=list)
     rows: list[tuple[bytes, bytes | None]] = field(default_factory=list)  # of the lists' topic
     #: Told on the interactions' topic: partition, member, whether Redis had a tombstone by then.
     forgotten: list[tuple[int, bytes, bool]] = field(default_factory=list)
     redis: dict[bytes, Held] = field(default_factory=dict)
+    listed: set[bytes] = field(default_factory=lambda: {LISTED_FIELD})  # fields in Redis that are lists'
     epoch: bool = False
+    told: list[int] = field(default_factory=list)  # the offsets of the partition's beacons
     built: dict[int, BuiltMark] = field(default_factory=dict)
     committed: int = 0
     is_redis_down: bool = False  # for writes
     announcement: Announcement | None = None
+    known: int = -1  # up to which step of the models' log readers know, by whom ever
     scored: dict[int, Scored] = field(default_factory=dict)
-    reports: list[BatchReport] = field(default_factory=list)
+    behind: dict[int, Behind] = field(default_factory=dict)
+    reports: list[Report] = field(default_factory=list)
     late_ms: list[int] = field(default_factory=list)
 
     def state(self) -> dict[bytes, bytes]:
@@ -95,15 +126,17 @@ class Disk:
 
 
 class FakeRedis:
-    """A projection (stream.projection.Projection) on the disk's dictionary, with the guard of stream/lua/*.lua."""
+    """A projection (stream/projection/projection.py) on the disk's dictionary, with the guard of stream/lua/*.lua."""
 
-    def __init__(self, disk: Disk, die_at: Callable[[CrashPoint], None]) -> None:
-        self._disk, self._die_at = disk, die_at
+    def __init__(self, disk: Disk, die_at: Callable[[CrashPoint], None], pause: Pause) -> None:
+        self._disk, self._die_at, self._pause = disk, die_at, pause
         self.is_published = False  # whether the batch's changelog records are
+        self.calls = self.members = self.rows = self.readers = self.partitions = self.build = self
 
-    async def write(self, partition: int, updates: Sequence[Update | Deletion]) -> int:
+    async def write(self, partition: int, updates: Sequence[Write]) -> int:
         if self._disk.is_redis_down:
             raise RedisUnavailable("down. Next: wait")
+        await self._pause()
         is_early = not self.is_published and all(isinstance(update, Deletion) for update in updates)  # of 1c
         if not is_early:
             self._die_at("2a")  # nothing has arrived here yet
@@ -112,15 +145,25 @@ class FakeRedis:
             if not is_early and i == len(updates) // 2:
                 self._die_at("half of 2b")
             held = self._disk.redis.get(update.member_id)
+            if isinstance(update, Release):
+                if held is not None and held.position != (-1, 0):  # else only on lists
+                    listed = {f: c for f, c in (held.memberships or {}).items() if f == LISTED_FIELD}
+                    self._disk.redis.pop(update.member_id)
+                    if listed:
+                        self._disk.redis[update.member_id] = Held((-1, 0), None, listed)
+                continue
             position = (update.position, update.as_of_ms)
             if isinstance(update, Deletion) and update.only_if_held and (held is None or held.memberships is None):
                 continue
             if held is not None and position < held.position:
                 refused += 1
+            elif isinstance(update, Deletion) and update.only_if_held:
+                del self._disk.redis[update.member_id]
             elif isinstance(update, Deletion):
                 self._disk.redis[update.member_id] = Held(position, None, None)
             else:
-                kept = {} if held is None else held.memberships or {}
+                kept = {} if held is None or held.memberships is None else held.memberships
+                kept = {name: value for name, value in kept.items() if name in self._disk.listed}  # as in write.lua
                 memberships = kept | dict(zip(update.fields, update.memberships, strict=True))
                 self._disk.redis[update.member_id] = Held(position, update.valid_until_ms, memberships)
         return refused
@@ -130,16 +173,16 @@ class FakeRedis:
             raise RedisUnavailable("down. Next: wait")
 
     async def beacon(self, beacons: Mapping[int, Beacon]) -> BeaconReply:
+        self._disk.told += [beacon.next_offset for beacon in beacons.values()]
         return BeaconReply(self._disk.epoch, {p: self._disk.built.get(p) for p in beacons}, {})
-
-    def reconnected(self) -> bool:
-        return False
 
     async def begin(self, partition: int) -> bytes:
         self._disk.built[partition] = BuiltMark(b"token", False)
         return b"token"
 
     async def finish(self, partition: int, token: bytes, n_partitions: int, now_ms: int) -> str:
+        if partition not in self._disk.built:
+            return "restart"
         self._disk.epoch = True
         return "complete"
 
@@ -147,13 +190,23 @@ class FakeRedis:
         self._disk.announcement = announcement
         return True
 
-    async def tell_scored(self, scored: Mapping[int, Scored]) -> None:
-        self._disk.scored.update(scored)
+    async def known(self) -> int:
+        return self._disk.known
 
-    async def enlist(self, field: bytes, rows: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+    async def tell(self, scored: Mapping[int, Scored], behind: Mapping[int, Behind]) -> None:
+        self._disk.scored.update(scored)
+        self._disk.behind.update(behind)
+
+    async def nodes(self) -> list[None]:
+        return []
+
+    async def enlist(self, field: bytes, rows: Sequence[tuple[bytes, bytes]], over_tombstones: bool) -> list[bytes]:
         refused = []
+        self._disk.listed.add(field)
         for member_id, value in rows:
             held = self._disk.redis.setdefault(member_id, Held((-1, 0), None, {}))
+            if held.memberships is None and over_tombstones:
+                held = self._disk.redis[member_id] = Held((-1, 0), None, {})
             if held.memberships is None:
                 refused.append(member_id)
             else:
@@ -162,6 +215,7 @@ class FakeRedis:
         return refused
 
     async def drop(self, member_ids: Sequence[bytes], fields: Sequence[bytes]) -> None:
+        await self._pause()
         for member_id in member_ids:
             held = self._disk.redis.get(member_id)
             if held is not None and held.memberships is not None:
@@ -171,10 +225,13 @@ class FakeRedis:
 class FakeState:
     """The state of one partition (stream.faust_batch.PartitionState), recovered from the disk's changelog."""
 
-    def __init__(self, disk: Disk, redis: FakeRedis, die_at: Callable[[CrashPoint], None]) -> None:
-        self._disk, self._redis, self._die_at = disk, redis, die_at
+    largest = 8 << 20
+
+    def __init__(self, disk: Disk, redis: FakeRedis, die_at: Callable[[CrashPoint], None], pause: Pause) -> None:
+        self._disk, self._redis, self._die_at, self._pause = disk, redis, die_at, pause
         self._local = disk.state()
-        self.timers = set(self._due())  # a store of before the crash recovers them so (stream/state_store.py)
+        self.timers = set(self._due())  # a store of before the crash recovers them so (stream/faust_batch/store.py)
+        self._census = self._counted()
         positions = [write_position(value, ()) for _, value in disk.changelog if value is not None]
         self._written_at = max((p for p in positions if p is not None), default=-1)
 
@@ -187,6 +244,7 @@ class FakeState:
     async def publish(self, partition: int, items: Items, written_at: int) -> int:
         assert written_at >= self._written_at
         assert all(write_position(value, ()) == written_at for _, value in items if value is not None)
+        await self._pause()
         self._redis.is_published = True  # for what is written there from now on
         self._die_at("2b")  # nothing has arrived here yet
         assert len({key for key, _ in items}) == len(items)
@@ -196,7 +254,15 @@ class FakeState:
         self._disk.changelog += items[half:]
         return len(self._disk.changelog) - 1
 
-    def write(self, partition: int, items: Items, changelog_offset: int, written_at: int, timers: Timers = ()) -> None:
+    def write(
+        self,
+        partition: int,
+        items: Items,
+        changelog_offset: int,
+        written_at: int,
+        timers: Timers = (),
+        moves: Sequence[Move] = (),
+    ) -> None:
         self._die_at("2a and 2b")
         self._redis.is_published = False
         self._written_at = written_at
@@ -211,6 +277,23 @@ class FakeState:
             self.timers.discard(Timer(was_due_ms, key))
             self.timers |= {Timer(due_ms, key)} if due_ms < FOREVER else set()
         assert self.timers == set(self._due())
+        self._census.change(NoBatch(), moves, changelog_offset)
+        assert self._census.counts.documents == self._counted().counts.documents
+        assert self._census.counts.models == self._counted().counts.models
+
+    def _counted(self) -> Census:
+        """The census, by the states."""
+        census = Census(None, (), None)
+        census.begin_recount()
+        census.recount((key, head_of(value).held) for key, value in sorted(self.scan(0)))
+        census.end_recount(NoBatch(), 0)
+        return census
+
+    def census(self, partition: int) -> Census:
+        return self._census
+
+    def end_recount(self, partition: int) -> int:
+        return self._census.end_recount(NoBatch(), 0)
 
     def _due(self) -> Iterator[Timer]:
         """When members fall due, by their states."""
@@ -220,6 +303,9 @@ class FakeState:
 
     async def index_timers(self, partition: int) -> None:
         pass
+
+    async def take_back(self, partition: int) -> None:
+        """Nothing fails here but by a crash, and then nobody is left to do it."""
 
     def due(self, partition: int, until_ms: int, limit: int, after: Timer | None = None) -> list[Timer]:
         found = sorted(timer for timer in self.timers if timer.due_ms <= until_ms and (after is None or timer > after))
@@ -231,17 +317,45 @@ class FakeState:
     def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         return iter([(key, value) for key, value in self._local.items() if not key.startswith(b"\0")])
 
+    def members(self, partition: int, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        return sorted((key, value) for key, value in self.scan(partition) if key > after)[:limit]
+
     def approximate_count(self, partition: int) -> int:
         return len(self._local)
 
 
+class NoBatch:
+    """A RocksDB WriteBatch that goes nowhere: a crash forgets local state."""
+
+    def put(self, key: bytes, value: bytes) -> None:
+        pass
+
+    def delete(self, key: bytes) -> None:
+        pass
+
+    def delete_range(self, begin: bytes, end: bytes) -> None:
+        pass
+
+
 class FakeTopic:
-    """The source topic (stream.source_topic.SourceTopic) of a broker that tells nothing of it."""
+    """The source topic (stream.source_topic.SourceTopic) of a broker that tells nothing of it; `aside`: its skips."""
 
     topic_id = b""
+    end: int | None = None
+    waiting: Mapping[int, int] = {0: 0}
+    partition_count = 1
+
+    def __init__(self) -> None:
+        self.aside: dict[int, str] = {}
 
     def end_offset(self, partition: int) -> int | None:
-        return None
+        return self.end
+
+    def skipped(self, partition: int) -> Mapping[int, str]:
+        return self.aside
+
+    def lag(self) -> Mapping[int, int]:
+        return self.waiting
 
 
 class TimersByHand(MemberTimers):
@@ -251,43 +365,103 @@ class TimersByHand(MemberTimers):
         await asyncio.Event().wait()
 
 
+class RollCallByHand(RollCall):
+    """A roll call that is made when `once` is called."""
+
+    async def run(self, partition: int) -> None:
+        self._called[partition] = self._state.census(partition)
+        await asyncio.Event().wait()
+
+    async def once(self) -> None:
+        await self._call(0, self._called[0])
+        self.look()
+
+
 class Process:
-    """One run of a worker on a disk, until it crashes."""
+    """One run of a worker on a disk, until it crashes.
+
+    Attributes:
+        pause: a test's own, to hold calls up.
+    """
 
     def __init__(self, disk: Disk, models: Sequence[Model], clock: Clock = "event") -> None:
-        self.disk = disk
+        self.disk, self.topic = disk, FakeTopic()
         self._crash_at: CrashPoint | None = None
-        redis = FakeRedis(disk, self._die_at)
-        self.state = state = FakeState(disk, redis, self._die_at)
+        self.pause: Pause = _no_pause
+        redis = FakeRedis(disk, self._die_at, lambda: self.pause())
+        self.state = state = FakeState(disk, redis, self._die_at, lambda: self.pause())
         lists = Lists(published=((-1, LISTED),))
         self.current = Current(compile_models(models, 0, members_offset=0, lists=lists), Announcement(-1, (), {}))
-        self.writer = Writer(cast(Projection, redis), clock, lambda: WALL_MS)
-        rescoring, locks = Rescoring(state, self.writer, clock, lambda: WALL_MS), Locks()
+        self.writer = Writer(cast(Projection, redis), Holds(), clock, lambda: WALL_MS)
+        self.tasks = Supervisor(KINDS, over=(NotOwner,))
+        self.locks = locks = Locks()
+        rescoring = Rescoring(state, self.writer, clock, lambda: WALL_MS)
         turns = Turns(lambda: len(disk.reports))
-        enlisting = Enlisting(self.current, self.writer, lambda: 1, self._read, self._withdraw)
-        rebuild = Rebuild(self.current, state, self.writer, rescoring, enlisting, lambda: 1)
-        backfill = Backfill(self.current, state, self.writer, rescoring, enlisting, locks, turns)
+        enlisting = Enlisting(self.current, self.writer, lambda: 1, self._until_known, self._read, self._withdraw)
+        sweep = Sweep(state, self.writer, lambda: 1)
+        level = Level(self.topic, self.writer, rescoring)
+        rebuild = Rebuild(self.current, state, self.writer, rescoring, enlisting, sweep, level, lambda: 1)
+        self.backfill = Backfill(self.current, state, self.writer, rescoring, enlisting, locks, turns)
         self.timers = TimersByHand(self.current, state, rescoring, locks, turns, disk.late_ms.extend)
+        self.roll_call = RollCallByHand(self.current, state, rescoring, self.backfill.is_complete, locks, turns)
+        self.background = Background(
+            tasks=self.tasks,
+            locks=locks,
+            writer=self.writer,
+            rebuild=rebuild,
+            backfill=self.backfill,
+            timers=self.timers,
+            roll_call=self.roll_call,
+        )
+        self.ownership = Ownership(
+            current=self.current,
+            writer=self.writer,
+            admission=Admission(
+                topic=self.topic,
+                state=state,
+                writer=self.writer,
+                epoch=0,
+                partitioner=PARTITIONER,
+                until_known=self._until_known,
+            ),
+            background=self.background,
+            locks=locks,
+            look=_no_pause,
+        )
+        self.redis_watch = RedisWatch(
+            writer=self.writer,
+            background=self.background,
+            rebuild=rebuild,
+            backfill=self.backfill,
+            roll_call=self.roll_call,
+            lag=self.topic.lag,
+            wall_ms=lambda: WALL_MS,
+        )
         self.pipeline = Pipeline(
-            Settings(clock=clock),
-            self.current,
-            FakeTopic(),
-            state,
-            self.writer,
-            rebuild,
-            backfill,
-            enlisting,
-            Forgetting(self.writer, self._n_partitions, self._tell),
-            self.timers,
-            locks,
-            self._produce,
-            lambda: WALL_MS,
-            self.disk.reports.append,
+            locks=locks,
+            computing=Computing(
+                self.current,
+                self.topic,
+                state,
+                self.writer,
+                clock,
+                lambda: WALL_MS,
+                PARTITIONER,
+                latest_ms=lambda: WALL_MS,
+            ),
+            dead_letters=DeadLetters("member-docs", "member-docs.dead", self._produce, lambda: WALL_MS),
+            enlisting=enlisting,
+            forgetting=Forgetting(self.writer, self._n_partitions, self._tell),
+            state=state,
+            writer=self.writer,
+            wall_ms=lambda: WALL_MS,
+            report=self.disk.reports.append,
+            on_written=self.background.on_batch,
         )
 
     async def run(self, batches: Sequence[Sequence[Record]], crash_at: CrashPoint | None = None) -> None:
         """Handle what isn't committed yet; with `crash_at` die when that point is reached first. Raises Crash."""
-        await self.pipeline.assigned(frozenset({0}))
+        await self.ownership.assigned({0: self.disk.committed})
         self._crash_at = crash_at
         try:
             for batch in batches:
@@ -296,20 +470,34 @@ class Process:
                     await self.pipeline.handle(0, left)
                     self._die_at("3")
                     self.disk.committed = left[-1].offset + 1
-            _reap(self.pipeline._backfills)  # it may have met the crash first
+            if self.tasks.fatal is not None:  # a backfill may have met the crash first
+                raise self.tasks.fatal
         except BaseException:
             self._end()
             raise
 
     def _end(self) -> None:
         """End what would go on for a moment, and write, in a process that is gone."""
-        for task in self.pipeline._backfills.values():
+        for task in self.tasks.tasks().values():
             if not task.cancel() and not task.cancelled():
                 task.exception()  # of the same crash
 
+    async def _until_known(self, offset: int) -> None:
+        """Goes by what readers know; takeovers with fewer steps than states know of are the backfill's laws."""
+        while self.current.announcement.offset < min(offset, self.disk.known):  # noqa: ASYNC110 (nobody announces it)
+            await asyncio.sleep(0)
+
+    async def backfilled(self) -> None:
+        """Return when no backfill is under way; raises what one met."""
+        while running := [task for name, task in self.tasks.tasks().items() if name.startswith(BACKFILL)]:
+            await asyncio.wait(running, timeout=0.1)
+            if self.tasks.fatal is not None:
+                raise self.tasks.fatal
+            assert not self.tasks.down()
+
     async def rescore_due(self, crash_at: CrashPoint | None = None) -> None:
         """Rescore all members that are due, after any backfill; with `crash_at` as in `run`. Raises Crash."""
-        await asyncio.gather(*self.pipeline._backfills.values())
+        await self.backfilled()
         self._crash_at = crash_at
         await self.timers.catch_up(0)
         self._die_at("3")
@@ -335,7 +523,7 @@ class Process:
         if partition:
             self._die_at("1c")
 
-    async def _produce(self, topic: str, records: Sequence[OutgoingRecord]) -> None:
+    async def _produce(self, topic: str, records: Sequence[Outgoing]) -> None:
         assert topic == "member-docs.dead"
         self.disk.dead += records
         self._die_at("1")

@@ -8,10 +8,10 @@ from collections.abc import AsyncGenerator
 import pytest
 from unit.shell import Disk, Process
 
-from models.list_version import ListVersion
-from stream.bookkeeping import Mark, decode_mark, encode_mark
-from stream.list_rows import Chunk
-from stream.publication import Lists, compile_models
+from memberstream.models.list_version import ListVersion
+from memberstream.stream.lists.rows import Chunk
+from memberstream.stream.partition.bookkeeping import Mark, decode_mark, encode_mark
+from memberstream.stream.registry.publication import Lists, compile_models
 
 
 class Reading(Process):
@@ -29,8 +29,8 @@ class Reading(Process):
         """Start with a publication of lists that have ended; returns from where their rows were read."""
         publication = compile_models([], offset, lists=Lists(withdrawn=ended))
         self.current.publication = publication
-        await self.pipeline.assigned(frozenset({0}))
-        await asyncio.gather(*self.pipeline._backfills.values())
+        await self.ownership.assigned({0: self.disk.committed})
+        await self.backfilled()
         return self.read_from
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,15 @@ import pytest
 from e2e.definitions import demo_models, level
 from typer.testing import CliRunner, Result
 
-from models.explain import explain_one
-from models.model_file import parse
-from models.timestamps import parse_ms
-from stream.cli.main import app, main
-from stream.cli.registry_commands import print_sizes
-from stream.demo.history import day_ms, documents
+from memberstream.models.cost import Cost
+from memberstream.models.explain import explain_one
+from memberstream.models.model_file import parse
+from memberstream.models.timestamps import DAY_MS, parse_ms
+from memberstream.stream.authoring.affordable import described, too_expensive
+from memberstream.stream.cli.main import app, main
+from memberstream.stream.cli.model.versions import print_sizes
+from memberstream.stream.demo.history import day_ms, documents
+from memberstream.stream.registry.log import ModelsLog
 
 AT = "1997-10-01"
 
@@ -51,6 +56,16 @@ def assert_next_action(result: Result) -> None:
 
 
 @pytest.mark.parametrize(
+    "command", ["model promote level@2 --reason", "events skip 0 1 --reason", "members forget --why"]
+)
+def test_a_reason_is_bounded(command: str) -> None:
+    """In bytes, before anything is asked: it is kept for ever, and read by every worker at each start."""
+    result = memberstream(*command.split(), "é" * 1_001)
+    assert result.exit_code == 2
+    assert "2,002 bytes, the limit is 2,000. Next: say it shorter" in " ".join(result.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
     "command",
     [
         *("", "demo", "worker", "local", "lookup", "explain", "events", "events check", "events send"),
@@ -71,7 +86,13 @@ def test_every_command_explains_itself(command: str) -> None:
 
 def test_version() -> None:
     """--version prints the package's version alone."""
-    assert memberstream("--version").stdout == "0.1.0\n"
+    assert memberstream("--version").stdout == f"{version('memberstream')}\n"
+
+
+def test_the_shell_completes_commands() -> None:
+    """Completion is switched on: the shell asks the command itself what can follow."""
+    words = {"_MEMBERSTREAM_COMPLETE": "complete_bash", "COMP_WORDS": "memberstream model pub", "COMP_CWORD": "2"}
+    assert CliRunner().invoke(app, [], env=words, prog_name="memberstream").stdout == "publish\n"
 
 
 def test_check_says_what_a_good_file_holds(models: dict[str, Path], tmp_path: Path) -> None:
@@ -103,6 +124,69 @@ def test_check_as_json_of_a_good_file(models: dict[str, Path]) -> None:
     report = orjson.loads(result.stdout)
     assert (result.exit_code, report["ok"], report["model"], report["problems"]) == (0, True, "buying_style@1", [])
     assert report["examples"] > 0
+
+
+def wide(n: int) -> dict[str, Any]:
+    """Return a model of n windows over a list."""
+    windows = [
+        {"name": f"w{i}", "path": "seen", "time": "at", "aggregate": "count", "window_days": i + 1} for i in range(n)
+    ]
+    scorer = {"type": "logistic", "coef": [0.1] * n, "intercept": 0, "thresholds": [0.5]}
+    return level(name="wide") | {"predictors": windows, "model": scorer}
+
+
+def test_check_says_what_a_model_costs(tmp_path: Path) -> None:
+    """On documents that are handed over; what asks too much of a worker is refused in words, and may be forced."""
+    file = write(tmp_path / "wide.json", wide(400))
+    heavy = write(tmp_path / "heavy.ndjson", {"seen": [{"at": i * DAY_MS} for i in range(4_000)]})
+    light = write(tmp_path / "light.ndjson", {"seen": []}, {"seen": [{"at": 0}]})
+    nothing = memberstream("model", "check", file, "--documents", write(tmp_path / "empty.ndjson"))
+    assert nothing.exit_code == 1
+    assert "no documents. Next:" in nothing.stderr.replace("\n", " ")
+    affordable = memberstream("model", "check", file, "--documents", light)
+    assert affordable.exit_code == 0
+    assert re.search(r"cost: \S+ [µm]s a member, measured here on 2 documents\. Most expensive: ", affordable.stdout)
+    refused = memberstream("model", "check", file, "--documents", heavy)
+    assert refused.exit_code == 1
+    assert re.search(
+        r"error: wide@1 is too expensive: scoring one member takes \S+ m?s, more than 20 ms: .*expensive: w\d+ .*-",
+        refused.stderr.replace("\n", " "),
+    )
+    assert memberstream("model", "check", file, "--documents", heavy, "--force").exit_code == 0
+    told = memberstream("model", "check", file, "--documents", heavy, "--json")
+    report = orjson.loads(told.stdout)
+    assert (told.exit_code, report["ok"], report["cost"]["documents"]) == (1, False, 1)
+    assert report["cost"]["most_expensive"][0]["seconds"] <= report["cost"]["seconds_a_member"]
+    assert "too expensive" in report["too_expensive"]
+
+
+def test_all_members_together_may_cost_too_much() -> None:
+    """A cheap model of very many members, told in hours of a core."""
+    model = parse(level())
+    cost = Cost(20_000, 0.001, 0.0001, (("x", 0.0009),))
+    assert too_expensive(model, cost, 8_640_000) == ""
+    assert "about 36,000,000 members once takes 10 hours of one core, more than 10% of a day" in too_expensive(
+        model, cost, 36_000_000
+    )
+    assert (
+        described(cost, 36_000_000)
+        == "1 ms a member, measured here on 20,000 documents; 10 hours for about 36,000,000 members"
+    )
+
+
+def test_a_file_without_lines_is_refused_before_memory_is_full(tmp_path: Path) -> None:
+    """A line of 17 MB of each kind of file, for each command that reads lines."""
+    long = tmp_path / "long.txt"
+    long.write_bytes(b"x" * (17 << 20))
+    model = write(tmp_path / "level.json", level())
+    for command in (
+        ("events", "check", long),
+        ("model", "score", model, long),
+        ("model", "check", model, "--documents", long),
+    ):
+        result = memberstream(*command)
+        assert result.exit_code == 1, command
+        assert "longer than 16,777,216 characters. Next: " in result.stderr.replace("\n", " "), (command, result.output)
 
 
 def test_score_prints_what_explain_says(models: dict[str, Path], tmp_path: Path) -> None:
@@ -150,8 +234,11 @@ def test_events_check_names_line_and_reason(tmp_path: Path) -> None:
     assert_next_action(memberstream("events", "send", file))
 
 
-def test_errors_end_with_the_next_action(models: dict[str, Path], broken: Path, tmp_path: Path) -> None:
+def test_errors_end_with_the_next_action(
+    models: dict[str, Path], broken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Missing files, bad input, a wrong environment, no broker, no Redis: exit status 1 and one message."""
+    monkeypatch.setattr(ModelsLog.__init__, "__defaults__", (0.1,))  # patience_s: a broker isn't waited for
     good = write(tmp_path / "good.ndjson", {"op": "delete", "member_id": "a"})
     model = models["repeat_buyer"]
     missing = tmp_path / "missing"

@@ -6,45 +6,69 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from itertools import count
+from typing import cast
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from recount import DAY_MS, FORGET, Shown, Target, recount
+from recount import DAY_MS, FORGET, Shown, Stretch, World
+from recount import recount as recount_in
 from unit.counting_shell import CRASH_POINTS, CrashPoint, Disk, Process, Stands
 from unit.shell import WALL_MS, Crash, Record
 
-from models.counts import Cell, Tally
-from models.engagement import Memberships
-from stream import interactions
-from stream.interactions import BEACON_INTERVAL_S
-from stream.lookup.holdout import is_held_out
+from memberstream.models.count_state import Count, cell_key, encode, encode_count
+from memberstream.models.counts import Cell, Changes, Tally, plus
+from memberstream.models.engagement import Engagement, Rules, Stood
+from memberstream.models.old_counts import OldCell, OldExposure, OldTally
+from memberstream.stream.interactions import pipeline as interactions
+from memberstream.stream.interactions.batch import AT_ONCE, begin, counting, decode_many
+from memberstream.stream.interactions.pipeline import BEACON_INTERVAL_S
+from memberstream.stream.lookup.holdout import is_held_out
+from memberstream.stream.partition.bookkeeping import APPLIED, Progress
+from memberstream.stream.partition.state import HalfDone
+from memberstream.stream.projection.calls import RedisFault
 
-LOW, HIGH = {"activity": ("activity@1", 1)}, {"activity": ("activity@1", 2)}
-STOOD: dict[str, Memberships] = {"a": LOW, "b": HIGH, "c": HIGH, "d": {}}
-TARGETS = {
-    "summer": Target("activity", (1, 2), lambda member: is_held_out("summer", member, 5_000)),
-    "high": Target("activity", (2,), lambda member: False),
-}
+LOW, HIGH = 1, 2
+STOOD: dict[str, int | None] = {"a": LOW, "b": HIGH, "c": HIGH, "d": None}
 HORIZON_MS = 7 * DAY_MS
+WORLD = World(
+    {
+        "summer": [Stretch(0, 0, "activity", (1, 2), lambda member: is_held_out("summer", member, 5_000))],
+        "high": [Stretch(0, 0, "activity", (2,), lambda member: False)],
+    },
+    {"activity": [(0, "activity@1")]},
+    lambda member, label, at_ms: STOOD[member],
+    HORIZON_MS,
+    frozenset("d"),
+)
 
 
-def stands(member_id: str) -> Memberships:
-    return STOOD[member_id]
+def recount(shown: Sequence[Shown], world: World = WORLD) -> Changes:
+    return cast(Changes, recount_in(shown, world))
+
+
+def stands(member_id: str) -> Stood | None:
+    cluster = STOOD[member_id]
+    return None if cluster is None else lambda label: [(cluster, 0)]  # None: a deleted member, say
 
 
 def wavering() -> Stands:
     """Everybody is in another cluster each time one looks."""
     looks = count()
-    return lambda member_id: (LOW, HIGH)[next(looks) % 2]
+
+    def look(member_id: str) -> Stood:
+        cluster = (LOW, HIGH)[next(looks) % 2]
+        return lambda label: [(cluster, 0)]
+
+    return look
 
 
 def record(offset: int, shown: Shown) -> Record:
     if shown.kind == FORGET:
         return Record(offset, shown.member.encode(), None)
     envelope = {"kind": shown.kind, "id": shown.id, "at": shown.at_ms, "campaign": shown.campaign, "value": shown.value}
-    return Record(offset, shown.member.encode(), orjson.dumps(envelope))
+    return Record(offset, shown.member.encode(), orjson.dumps(envelope), shown.at_ms)
 
 
 @st.composite
@@ -53,12 +77,12 @@ def _shown(draw: st.DrawFn) -> Shown:
         st.sampled_from(
             [("impression", "summer"), ("impression", "high"), ("click", "high"), ("purchase", None), (FORGET, None)]
         )
-        | st.just(("click", "winter"))
+        | st.just(("impression", "winter"))
     )
     member = draw(st.sampled_from("abcd"))
     at_ms = 1_000 * DAY_MS + draw(st.integers(0, 20)) * DAY_MS // 2
     value = draw(st.sampled_from([None, 0.5, 3.0]))
-    return Shown(member, kind, draw(st.sampled_from("uvwxyz")), at_ms, campaign, value, STOOD[member])
+    return Shown(member, kind, draw(st.sampled_from("uvwxyz")), at_ms, campaign, value)
 
 
 SHOWN = st.lists(_shown(), min_size=1, max_size=24)
@@ -74,7 +98,7 @@ def cut(records: Sequence[Record], sizes: Sequence[int]) -> list[list[Record]]:
     return [batch for batch in batches if batch]
 
 
-def totals(counts: dict[Cell, Tally]) -> Counter[tuple[str, str]]:
+def totals(counts: Changes) -> Counter[tuple[str, str]]:
     """Return the events of each campaign and kind, in whatever cluster."""
     found: Counter[tuple[str, str]] = Counter()
     for cell, tally in counts.items():
@@ -83,21 +107,70 @@ def totals(counts: dict[Cell, Tally]) -> Counter[tuple[str, str]]:
 
 
 @given(SHOWN, SIZES)
-@settings(max_examples=100, deadline=None)
 def test_batches_may_be_cut_anywhere(shown: list[Shown], sizes: list[int]) -> None:
     """However they are cut, the counts in state and in Redis are those of a plain recount."""
     records = [record(i, one) for i, one in enumerate(shown)]
     disk = Disk()
     process = Process(disk, stands)
     asyncio.run(process.run(cut(records, sizes)))
-    assert process.state.counts() == disk.redis == recount(shown, TARGETS, HORIZON_MS)
+    assert process.state.counts() == disk.redis == recount(shown)
     assert not process.state.empty_records()
-    assert sum(sum(report.batch.outcomes.values()) for report in disk.reports) == len(records)
+    assert sum(sum(report.outcomes.values()) for report in disk.reports) == len(records)
+
+
+@given(SHOWN, SIZES, st.sets(st.integers(0, 23), min_size=1))
+def test_what_is_set_aside_is_a_dead_letter_and_nothing_else(
+    shown: list[Shown], sizes: list[int], aside: set[int]
+) -> None:
+    """The counts are as if it had never been sent, and it is one dead letter, also after a replay of everything."""
+    records, disk = [record(i, one) for i, one in enumerate(shown)], Disk()
+    for _ in range(2):
+        process = Process(disk, stands)
+        process.topic.aside = dict.fromkeys(aside, "by an operator")
+        asyncio.run(process.run(cut(records, sizes)))
+        disk.committed = 0
+    kept = [one for i, one in enumerate(shown) if i not in aside]
+    assert process.state.counts() == disk.redis == recount(kept)
+    letters = [dict(letter.added) for letter in disk.dead]
+    skipped = [int(letter["origin_offset"] or b"") for letter in letters if letter["reason"] == b"skipped"]
+    assert sorted(skipped) == [i for i in range(len(shown)) if i in aside]
+
+
+def test_counts_that_redis_refuses_end_the_worker_and_are_written_by_the_next() -> None:
+    """Handed over again the records would count as done, and Redis would lack their counts without a word."""
+    shown = [Shown(member, "impression", "u", 1_000 * DAY_MS, "high", None) for member in "bc"]
+    records, disk = [record(i, one) for i, one in enumerate(shown)], Disk()
+    process = Process(disk, stands)
+
+    async def refuse(partition: int, term: int, counts: dict[Cell, Tally]) -> bool:
+        raise RedisFault("WRONGTYPE")
+
+    process.interactions._projection.counts.write = refuse  # type: ignore[method-assign, assignment]
+    with pytest.raises(HalfDone, match="WRONGTYPE"):
+        asyncio.run(process.run([records]))
+    assert disk.redis == {}
+    asyncio.run(Process(disk, stands).run([records]))
+    assert disk.redis == recount(shown) != {}
+
+
+def test_a_key_that_is_no_member_touches_no_bookkeeping_however_often_it_comes() -> None:
+    """It is a dead letter; replayed, its null value asks for the removal of nobody. Found: the state's own keys were
+    looked up as members', and the worker ended at each try."""
+    shown, disk = [Shown("b", "impression", "u", 1_000 * DAY_MS, "high")], Disk()
+    asyncio.run(Process(disk, stands).run([[record(0, shown[0])]]))
+    keys = [one.key for one in disk.changelog]
+    assert APPLIED in keys
+    records = [record(0, shown[0]), *[Record(1 + i, key, None) for i, key in enumerate([*keys, None, b"\xff"])]]
+    for _ in range(2):
+        process = Process(disk, stands)
+        asyncio.run(process.run([records]))
+        disk.committed = 0
+        assert process.state.counts() == disk.redis == recount(shown)
+        assert APPLIED in process.state._local
 
 
 @pytest.mark.parametrize("crash_at", CRASH_POINTS)
 @given(SHOWN, SIZES, SIZES)
-@settings(max_examples=60, deadline=None)
 def test_a_crash_after_any_side_effect_changes_nothing(
     crash_at: CrashPoint, shown: list[Shown], sizes: list[int], later_sizes: list[int]
 ) -> None:
@@ -114,17 +187,16 @@ def test_a_crash_after_any_side_effect_changes_nothing(
     disk.committed = 0  # a loss of the committed offsets: everything is delivered once more
     process = Process(disk, stands)
     asyncio.run(process.run([records]))
-    assert process.state.counts() == disk.redis == recount(shown, TARGETS, HORIZON_MS)
+    assert process.state.counts() == disk.redis == recount(shown)
     assert not process.state.empty_records()
 
 
 @given(SHOWN, SIZES, SIZES)
-@settings(max_examples=100, deadline=None)
 def test_a_stale_worker_changes_nothing(shown: list[Shown], sizes: list[int], later_sizes: list[int]) -> None:
     """A worker stops in the middle of its changelog records; another takes over, counts everything; the rest of the
     first one's records arrives then. Members stand elsewhere each time one looks, so the two don't agree."""
     # For both clusters: who is just then in another than the campaign's isn't targeted.
-    shown = [one._replace(campaign="summer", stood=LOW) if one.campaign else one._replace(stood=LOW) for one in shown]
+    shown = [one._replace(campaign="summer") if one.campaign else one for one in shown]
     records, disk = [record(i, one) for i, one in enumerate(shown)], Disk()
     with pytest.raises(Crash):
         asyncio.run(Process(disk, wavering()).run(cut(records, sizes), "half of 2"))
@@ -137,13 +209,32 @@ def test_a_stale_worker_changes_nothing(shown: list[Shown], sizes: list[int], la
         process = Process(disk, wavering())
         asyncio.run(process.run([records]))
         assert process.state.counts() == disk.redis == counted
-    assert totals(counted) == totals(recount(shown, TARGETS, HORIZON_MS))
+    assert totals(counted) == totals(recount(shown, WORLD._replace(stood=lambda *_: LOW, nobody=frozenset())))
+
+
+@pytest.mark.parametrize("sizes", [[1], [2], [3], [1, 2]])
+@pytest.mark.parametrize("then", ["forget", "refused", "impression"])
+def test_who_is_forgotten_twice_counts_once(then: str, sizes: list[int]) -> None:
+    """A crash leaves the record of a whole batch, empty, ahead of the progress. The next worker meets the first of its
+    forgets alone: the record stays until what it knows of is passed, and no longer."""
+    seen = [Shown("b", "impression", one, DAY_MS, "high") for one in "uv"]
+    forget = Shown("b", FORGET, "", 0, None)
+    refused = Shown("b", "click", "w", DAY_MS, "winter")  # there is no such campaign
+    last = {"forget": forget, "refused": refused, "impression": seen[0]}[then]
+    shown = [seen[0], forget, seen[1], forget, last]
+    records, disk = [record(i, one) for i, one in enumerate(shown)], Disk()
+    with pytest.raises(Crash):
+        asyncio.run(Process(disk, stands).run([records], "half of 2"))
+    process = Process(disk, stands)
+    asyncio.run(process.run(cut(records, sizes)))
+    assert process.state.counts() == disk.redis == recount(shown)
+    assert not process.state.empty_records()
 
 
 def test_the_crash_points_are_reached() -> None:
     """Each numbered side effect does happen in a batch that has all kinds of work; otherwise the laws are empty."""
-    shown = [Shown("a", "impression", name, DAY_MS, name, None, LOW) for name in ("summer", "winter")]
-    shown.append(Shown("a", FORGET, "", 0, None, None, LOW))
+    shown = [Shown("a", "impression", name, DAY_MS, name) for name in ("summer", "winter")]
+    shown.append(Shown("a", FORGET, "", 0, None))
     records = [record(i, one) for i, one in enumerate(shown)]
     for point in CRASH_POINTS:
         with pytest.raises(Crash, match=point):
@@ -152,8 +243,8 @@ def test_the_crash_points_are_reached() -> None:
 
 def test_of_who_is_forgotten_nothing_stays_but_the_counts() -> None:
     """Not in the state, not in the changelog; who comes back is somebody new, whose old ids count again."""
-    seen = Shown("a", "impression", "u", DAY_MS, "summer", None, LOW)
-    forget = Shown("a", FORGET, "", 0, None, None, LOW)
+    seen = Shown("a", "impression", "u", DAY_MS, "summer")
+    forget = Shown("a", FORGET, "", 0, None)
     for batches in ([[seen, forget]], [[seen], [forget]], [[forget, seen], [forget, forget]]):
         disk, offset = Disk(), count()
         process = Process(disk, stands)
@@ -161,42 +252,41 @@ def test_of_who_is_forgotten_nothing_stays_but_the_counts() -> None:
         newest = {one.key: one.value for one in disk.changelog}
         assert newest[b"a"] is None
         assert process.state.get_many(0, [b"a"]) == [None]
-        assert disk.redis == recount([seen], TARGETS, HORIZON_MS)
+        assert disk.redis == recount([seen])
         asyncio.run(process.run([[record(next(offset), one) for one in (seen, seen)]]))
-        assert disk.redis == recount([seen, forget, seen], TARGETS, HORIZON_MS)
+        assert disk.redis == recount([seen, forget, seen])
 
 
 def test_bad_ones_are_dead_letters() -> None:
     """Whole, with their reasons, in the order of the topic; the rest of the batch is counted."""
     shown = [
-        Shown("d", "impression", "u", DAY_MS, "summer", None, {}),
-        Shown("a", "impression", "u", DAY_MS, "winter", None, LOW),
-        Shown("a", "impression", "v", DAY_MS, "summer", None, LOW),
-        Shown("a", "impression", "v", DAY_MS, "summer", None, LOW),
+        Shown("d", "impression", "u", DAY_MS, "summer"),
+        Shown("a", "impression", "u", DAY_MS, "winter"),
+        Shown("a", "impression", "v", DAY_MS, "summer"),
+        Shown("a", "impression", "v", DAY_MS, "summer"),
     ]
     disk = Disk()
     records = [*[record(i, one) for i, one in enumerate(shown)], Record(4, b"a", b"{")]
     asyncio.run(Process(disk, stands).run([records]))
-    letters = [(key, dict(headers)) for key, _, headers in disk.dead]
+    letters = [(letter.key, dict(letter.added)) for letter in disk.dead]
     assert [(key, letter["reason"], letter["origin_offset"]) for key, letter in letters] == [
-        (b"d", b"not_targeted", b"0"),
+        (b"d", b"unknown_cluster", b"0"),
         (b"a", b"unknown_campaign", b"1"),
         (b"a", b"not_json", b"4"),
     ]
-    assert disk.reports[0].batch.outcomes == {"counted": 1, "duplicate": 1, "dead_letter": 3}
+    assert disk.reports[0].outcomes == {"counted": 1, "duplicate": 1, "dead_letter": 3}
 
 
 async def test_it_waits_for_campaigns_that_readers_know(caplog: pytest.LogCaptureFixture) -> None:
     """Readers may have shown a campaign that this worker hasn't read of yet: nothing is refused for that."""
     disk = Disk(known=2)
     process = Process(disk, stands)
-    campaign = process.registry.campaigns.pop("summer")
-    running = asyncio.create_task(
-        process.run([[record(0, Shown("a", "impression", "u", DAY_MS, "summer", None, LOW))]])
-    )
+    step = process.registry.campaign_history.pop(0)
+    running = asyncio.create_task(process.run([[record(0, Shown("a", "impression", "u", DAY_MS, "summer"))]]))
     await asyncio.sleep(0.1)
     assert not running.done()
-    process.registry.campaigns["summer"], process.registry.offset = campaign, 2
+    process.registry.campaign_history.append(step)
+    process.registry.offset = 2
     await running
     assert (len(disk.redis), disk.dead) == (1, [])
 
@@ -206,7 +296,7 @@ async def test_what_redis_loses_is_written_again(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(interactions, "BEACON_INTERVAL_S", BEACON_INTERVAL_S / 100)
     disk = Disk()
     process = Process(disk, stands)
-    shown = [Shown(m, "impression", "u", DAY_MS, "summer", None, STOOD[m]) for m in "abc"]
+    shown = [Shown(m, "impression", "u", DAY_MS, "summer") for m in "abc"]
     await process.run([[record(i, one)] for i, one in enumerate(shown)])
     expected = dict(disk.redis)
     watching = asyncio.create_task(process.interactions.watch_redis())
@@ -215,11 +305,12 @@ async def test_what_redis_loses_is_written_again(monkeypatch: pytest.MonkeyPatch
     await asyncio.sleep(0.1)
     assert disk.beacons == {}
     disk.is_redis_down = False
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not disk.beacons:
             assert disk.partitions is None or disk.redis == expected
             await asyncio.sleep(0.005)
-    assert (disk.redis, disk.partitions) == (expected, 1)
+    assert disk.redis == expected
+    assert int(disk.partitions or 0) == 1
     await process.interactions.revoked(frozenset({0}))
     await asyncio.sleep(0.05)
     assert not watching.done()
@@ -231,12 +322,53 @@ async def test_a_later_owner_is_left_alone(caplog: pytest.LogCaptureFixture) -> 
     disk = Disk()
     first = Process(disk, stands)
     await first.run([])
-    one = record(0, Shown("a", "impression", "u", DAY_MS, "summer", None, LOW))
+    one = record(0, Shown("a", "impression", "u", DAY_MS, "summer"))
     second = Process(disk, stands)
     await second.run([[one]])
     held = dict(disk.counts)
-    late = {Cell("summer", "activity@1", 1, False, "click", 1): Tally(1, 1)}
+    late: Changes = {Cell("summer", 0, "activity@1", 1, False, "click", 1): Tally(1, 1)}
     await first.interactions._tell(0, first.interactions.owned[0], late)
     assert disk.counts == held
     assert "Redis holds counts of a later owner, they stay" in caplog.text
     assert (first.interactions.refused_writes, second.interactions.refused_writes) == (1, 0)
+
+
+def test_a_member_that_floods_keeps_nobody_from_the_event_loop() -> None:
+    """Interactions of one member come as one step after the other: between them others have their turn."""
+    shown = [Shown("a", "impression", f"i{i}", DAY_MS, "winter") for i in range(5 * AT_ONCE)]
+    records = [record(i, one) for i, one in enumerate(shown)]
+    batch = begin(Progress(-1, 0, b""), records)
+    decode_many(batch, records, 2**50, ("impression",))
+    rules = Rules({}, {}, lambda *_: False, HORIZON_MS)
+    assert len(list(counting(batch, [b"a"], [None], [stands("d")], rules, 0))) == 5
+    assert batch.outcomes == {"dead_letter": 5 * AT_ONCE}
+
+
+def test_what_a_version_before_has_counted_stays_as_it_is() -> None:
+    """Its counts, one cut short by a crash; a record that owes what is missing. A member who had met the campaign then
+    isn't counted for it now; others are. Redis, emptied, gets both kinds of counts back."""
+    cells = [OldCell("summer", "activity@1", 1, False, kind, 3) for kind in ("exposed", "click", "purchase")]
+    whole, half, owed = OldTally(5, 6), OldTally(3, 4), OldTally(1, 1, 0.1, 0.01, 1)
+    met = {"summer": OldExposure(DAY_MS, "activity@1", 1, False)}
+    added = [(cells[1].campaign, "activity@1 1 0 click 3", owed)]
+    disk = Disk()
+    disk.append(
+        [
+            (cell_key(cells[0]), encode_count(Count(whole, 1, OldTally()), 1)),
+            (cell_key(cells[1]), encode_count(Count(plus(half, owed), 9, half), 1)),
+            (cell_key(cells[2]), encode_count(Count(owed, 9, OldTally()), 1)),
+            (b"a", encode(Engagement(2, 9, met, {"u": DAY_MS}, added), 1)),
+            (APPLIED, Progress(1, DAY_MS, b"").encode(1)),
+        ],
+        1,
+    )
+    disk.committed = 2
+    shown = [Shown("a", "click", "v", DAY_MS, "summer"), Shown("a", "impression", "w", DAY_MS, "summer")]
+    shown += [Shown("b", "impression", "u", DAY_MS, "summer")]
+    process = Process(disk, stands)
+    asyncio.run(process.run([[record(2 + i, one) for i, one in enumerate(shown)]]))
+    expected: Changes = {cells[0]: whole, cells[1]: plus(half, owed), **recount(shown[2:])}
+    assert process.state.counts() == disk.redis == expected
+    disk.counts = {}
+    asyncio.run(Process(disk, stands).run([]))
+    assert disk.redis == expected

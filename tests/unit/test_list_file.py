@@ -19,9 +19,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream import list_file
-from stream.list_check import ListCheck
-from stream.list_file import Columns, ListFileError, RawChunk, read_file, read_rows
+from memberstream.stream.files import lists as list_file
+from memberstream.stream.files.lines import LineTooLong
+from memberstream.stream.files.lists import Columns, ListFileError, RawChunk, read_file, read_rows
+from memberstream.stream.lists.check import ListCheck
 
 NOTHING = "member id: expected a text, found nothing"
 OTHER_BYTES = "member id: expected UTF-8 text, found other bytes"
@@ -178,3 +179,11 @@ def test_who_stands_there_twice(pairs: list[tuple[str, int]], size: int) -> None
     assert (rejected, checked.repeated) == (expected, repeated)
     asked = [b"nobody", *random.Random(1).sample(sorted(rows), len(rows))]
     assert checked.clusters_of(asked).tolist() == [rows.get(member_id, -1) for member_id in asked]
+
+
+def test_a_file_without_lines_is_refused_before_memory_is_full(tmp_path: Path) -> None:
+    """Seventeen megabytes without a line break are no list."""
+    file = tmp_path / "list.csv"
+    file.write_bytes(b"m1,1\n" + b"x" * (17 << 20))
+    with pytest.raises(LineTooLong, match=r"^line 2: longer than 16,777,216 characters"):
+        list(read_file(file))

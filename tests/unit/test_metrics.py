@@ -11,24 +11,22 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.event import Reason
-from models.interaction import Refusal
-from models.model_file import parse
-from stream.health import Vitals, ready
-from stream.interaction_metrics import InteractionMetrics
-from stream.keyspace import Announcement
-from stream.metrics import (
-    INTERACTION_METRICS,
-    METRICS,
-    OUTCOMES,
-    STAGES,
-    Gauges,
-    Histogram,
-    Metrics,
-    WorkerGauges,
-    markdown_table,
-)
-from stream.publication import Current, compile_models
+from memberstream.models.event import Reason
+from memberstream.models.interaction import Refusal
+from memberstream.models.model_file import parse
+from memberstream.stream.interactions.batch import OUTCOMES as INTERACTION_OUTCOMES
+from memberstream.stream.interactions.pipeline import STAGES as INTERACTION_STAGES
+from memberstream.stream.keyspace.formats import Announcement
+from memberstream.stream.partition.holds import Kind
+from memberstream.stream.process.health import ready
+from memberstream.stream.process.histogram import Histogram
+from memberstream.stream.process.interaction_metrics import InteractionMetrics
+from memberstream.stream.process.member_metrics import OUTCOMES, STAGES, Gauges, MemberMetrics
+from memberstream.stream.process.metrics import INTERACTION_METRICS, METRICS, markdown_table
+from memberstream.stream.process.vitals import Vitals
+from memberstream.stream.process.worker_metrics import WorkerGauges
+from memberstream.stream.registry.publication import Current, compile_models
+from memberstream.stream.worker import scored_versions
 
 ROOT = Path(__file__).resolve().parents[2]
 EDGES = (0.001, 0.01, 0.5, 1.0)
@@ -49,33 +47,48 @@ def test_histograms_count_like_numpy(batches: list[list[float]]) -> None:
 
 def test_all_series_exist_before_anything_happened() -> None:
     """A series that first appears with its first failure can't be alerted on."""
+    current = Current(compile_models([parse(level())]), Announcement(-1, (), {}))
     gauges = Gauges(
+        versions=lambda: scored_versions(current),
         lag=lambda: {0: 5},
         standby_lag=lambda: {1: 3},
         members=lambda: {0: 7},
-        vitals=Vitals,
+        vitals=lambda: Vitals(unscored={0: 0, 1: None}),
         checks=lambda: ready(Vitals(), 0.0, 1.0),
         stalls=lambda: 0,
         refused_writes=lambda: 0,
+        redis_round_trip_s=lambda: 0.0,
+        foreign_writes=lambda: 0,
+        set_aside=lambda: 0,
         rebalances=lambda: 1,
+        task_restarts=lambda: {"probe": 4},
         backfill=lambda: (2, 3),
         refused_models=lambda: 0,
         list_rows=lambda: (4, 1),
         timers=lambda: {0: 4},
         due=lambda: 1,
         overdue_s=lambda: 0.5,
+        removed_rows=lambda: 3,
+        redis_rights_missing=lambda: False,
         rescored=lambda: 6,
+        clusters=lambda: {("level@1", 1): 5},
+        roll_call=lambda: (0, 0),
     )
-    current = Current(compile_models([parse(level())]), Announcement(-1, (), {}))
-    text = generate_latest(Metrics(current, gauges).registry).decode()
+    text = generate_latest(MemberMetrics(gauges).registry).decode()
     families = list(text_string_to_metric_families(text))
     labels = {
         name: {tuple(s.labels.values()) for f in families for s in f.samples if s.name == name}
-        for name in ("memberstream_events_total", "memberstream_dead_letters_total", "memberstream_stage_seconds_count")
+        for name in (
+            "memberstream_events_total",
+            "memberstream_dead_letters_total",
+            "memberstream_stage_seconds_count",
+            "memberstream_held_partitions",
+        )
     }
     assert labels["memberstream_events_total"] == {(outcome,) for outcome in OUTCOMES}
     assert labels["memberstream_dead_letters_total"] == {(str(reason),) for reason in Reason}
     assert labels["memberstream_stage_seconds_count"] == {(stage,) for stage in STAGES}
+    assert labels["memberstream_held_partitions"] == {(str(kind),) for kind in Kind}
     assert [(f.name, f.type) for f in families] == [(name.removesuffix("_total"), kind) for name, kind, *_ in METRICS]
     assert {s.labels["model"] for f in families for s in f.samples if s.name.endswith("changes_total")} == {"level@1"}
 
@@ -97,11 +110,13 @@ def test_a_worker_of_interactions_has_all_its_series_from_the_start() -> None:
         checks=lambda: ready(Vitals(), 0.0, 1.0),
         stalls=lambda: 0,
         rebalances=lambda: 1,
+        task_restarts=lambda: {"probe": 4},
         refused_writes=lambda: 2,
+        redis_round_trip_s=lambda: 0.002,
+        set_aside=lambda: 0,
     )
-    families = {
-        f.name: f for f in text_string_to_metric_families(generate_latest(InteractionMetrics(gauges).registry).decode())
-    }
+    worker = InteractionMetrics(gauges, INTERACTION_OUTCOMES, INTERACTION_STAGES)
+    families = {f.name: f for f in text_string_to_metric_families(generate_latest(worker.registry).decode())}
     assert families.keys() >= {name.removesuffix("_total") for name, *_ in INTERACTION_METRICS}
     reasons = {s.labels["reason"] for s in families["memberstream_interaction_dead_letters"].samples}
     assert reasons == set(Refusal)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from unit.shell import CRASH_POINTS, LISTED_FIELD, WALL_MS, Crash, CrashPoint, Disk, Held, Process, Record
 
-from models.member import decode
-from models.model_file import parse
-from stream.pipeline import _reap
-from stream.settings import Clock
-from stream.state import NotOwner
-from stream.writer import Writer
+from memberstream.models.member import decode
+from memberstream.models.model_file import parse
+from memberstream.stream.members.background import REBUILD
+from memberstream.stream.projection.writer import Writer
+from memberstream.stream.settings import Clock
 
 MODELS = [
     parse(
@@ -60,7 +59,8 @@ def _events() -> st.SearchStrategy[dict[str, Any] | None]:
         st.just({"op": "nonsense"}),
     )
     common = st.fixed_dictionaries({"at": DAYS}, optional={"version": number})
-    return st.one_of(st.none(), st.builds(lambda body, more: body | more, bodies, common))
+    commands = st.sampled_from([{"op": op, "partition": p} for op in ("forget", "rewrite") for p in (0, 0, 1)])
+    return st.one_of(st.none(), st.builds(lambda body, more: body | more, bodies, common), commands)
 
 
 RECORDS = st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), _events()), min_size=1, max_size=24).map(
@@ -97,8 +97,8 @@ def outcome(disk: Disk) -> dict[bytes, Any]:
 
 def dead(disk: Disk) -> list[tuple[bytes, bytes]]:
     """Return origin offset and reason of the dead letters, without repetitions."""
-    letters = [dict(headers) for _, _, headers in disk.dead]
-    return sorted({(letter["origin_offset"], letter["reason"]) for letter in letters})
+    letters = [dict(letter.added) for letter in disk.dead]
+    return sorted({(letter["origin_offset"] or b"", letter["reason"] or b"") for letter in letters})
 
 
 def listed() -> Disk:
@@ -113,18 +113,16 @@ def run(batches: Sequence[Sequence[Record]]) -> Disk:
 
 
 @given(RECORDS, st.lists(st.integers(1, 8), max_size=12))
-@settings(max_examples=150, deadline=None)
 def test_batches_may_be_cut_anywhere(records: list[Record], sizes: list[int]) -> None:
     """Any split gives the documents, clusters, positions, times and dead letters of one event at a time."""
     one_by_one, split, whole = run(cut(records, [])), run(cut(records, sizes)), run([records])
     assert outcome(split) == outcome(one_by_one) == outcome(whole)
     assert dead(split) == dead(one_by_one) == dead(whole)
-    assert sum(sum(report.batch.outcomes.values()) for report in split.reports) == len(records)
+    assert sum(sum(report.outcomes.values()) for report in split.reports) == len(records)
 
 
 @pytest.mark.parametrize("crash_at", CRASH_POINTS)
 @given(RECORDS, st.lists(st.integers(1, 8), max_size=6), st.lists(st.integers(1, 8), max_size=6))
-@settings(max_examples=60, deadline=None)
 def test_a_crash_after_any_side_effect_changes_nothing(
     crash_at: CrashPoint, records: list[Record], sizes: list[int], later_sizes: list[int]
 ) -> None:
@@ -148,6 +146,25 @@ def test_a_crash_after_any_side_effect_changes_nothing(
         assert set(dead(undisturbed)) <= set(dead(disk))
     else:
         assert dead(disk) == dead(undisturbed)
+
+
+@given(RECORDS, st.lists(st.integers(1, 8), max_size=6), st.sets(st.integers(0, 23), min_size=1))
+def test_what_is_set_aside_is_a_dead_letter_and_nothing_else(
+    records: list[Record], sizes: list[int], aside: set[int]
+) -> None:
+    """Whatever it is, good or bad: the members are as if it had never been sent, and it is one dead letter, also after
+    a replay of everything."""
+    kept = [record for record in records if record.offset not in aside]
+    without, disk = run(cut(kept, sizes)) if kept else listed(), listed()
+    for _ in range(2):
+        process = Process(disk, MODELS)
+        process.topic.aside = dict.fromkeys(aside, "by an operator")
+        asyncio.run(process.run(cut(records, sizes)))
+        disk.committed = 0
+    assert outcome(disk) == outcome(without)
+    skipped = [(b"%d" % record.offset, b"skipped") for record in records if record.offset in aside]
+    assert dead(disk) == sorted([*dead(without), *skipped])
+    assert len(disk.dead) == len(dead(disk))
 
 
 def test_the_crash_points_are_reached() -> None:
@@ -181,7 +198,33 @@ def test_a_replay_writes_to_redis_what_a_crash_kept_from_it() -> None:
     asyncio.run(Process(disk, MODELS).run([records]))
     assert disk.redis[b"a"].memberships == {b"level@1": (2, 5), b"visits@1": (1, 5)}
     assert dict(disk.changelog) == dict(before)
-    assert disk.reports[-1].batch.outcomes == {"replayed": 1}
+    assert disk.reports[-1].outcomes == {"replayed": 1}
+
+
+def test_readers_are_not_told_that_what_a_crash_kept_from_redis_is_there() -> None:
+    """State is ahead of Redis after a crash at 2a. Beacons stay at what is committed, until the replay has passed."""
+    first, *rest = [Record(i, b"a", orjson.dumps({"op": "replace", "document": {"x": i}})) for i in range(4)]
+    disk, told = Disk(), []
+    asyncio.run(Process(disk, MODELS).run([[first]]))
+    with pytest.raises(Crash):
+        asyncio.run(Process(disk, MODELS).run([rest], "2a"))
+
+    async def replay() -> None:
+        process = Process(disk, MODELS)
+        await process.ownership.assigned({0: disk.committed})
+        for records, next_offset in (
+            (rest[:1], None),
+            (rest[1:2], None),
+            ([], 4),
+        ):  # the last one's transaction is gone
+            await process.writer.beacon()
+            told.append(disk.told[-1])
+            await process.pipeline.handle(0, records, next_offset)
+        await process.writer.beacon()
+        told.append(disk.told[-1])
+
+    asyncio.run(replay())
+    assert told == [1, 2, 3, 4]
 
 
 def test_the_wall_clock_is_now_when_it_is_chosen() -> None:
@@ -219,7 +262,7 @@ def is_whole(disk: Disk) -> bool:
 
 async def until_waiting(process: Process) -> None:
     """Return when the process waits for Redis."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while process.writer.problem is None:  # noqa: ASYNC110 (nobody announces it)
             await asyncio.sleep(0.001)
 
@@ -229,14 +272,14 @@ async def test_a_rebuild_cut_short_by_a_rebalance_is_done_again() -> None:
     (and isn't believed to be in work for ever)."""
     disk, process = await written()
     lose_redis(disk)
-    assigning = asyncio.create_task(process.pipeline.assigned(frozenset({0})))
+    assigning = asyncio.create_task(process.ownership.assigned({0: 0}))
     await until_waiting(process)
     assigning.cancel()
     await asyncio.gather(assigning, return_exceptions=True)
-    await process.pipeline.revoked(frozenset({0}))
+    await process.ownership.revoked(frozenset({0}))
     assert not is_whole(disk)
     disk.is_redis_down = False
-    await process.pipeline.assigned(frozenset({0}))
+    await process.ownership.assigned({0: 0})
     assert is_whole(disk)
     assert disk.redis.keys() == {record.key for record in MEMBERS}
 
@@ -246,32 +289,28 @@ async def test_a_rebuild_that_waits_for_redis_lets_the_partition_go(monkeypatch:
     monkeypatch.setattr(Writer, "BEACON_INTERVAL_S", 0.01)
     disk, process = await written()
     lose_redis(disk)
-    watching = asyncio.create_task(process.pipeline.watch_redis())
+    watching = asyncio.create_task(process.redis_watch.run())
     await until_waiting(process)
-    await asyncio.wait_for(process.pipeline.revoked(frozenset({0})), 1)
+    await asyncio.wait_for(process.ownership.revoked(frozenset({0})), 1)
     disk.is_redis_down = False
     await asyncio.sleep(0.1)
     assert disk.redis == {}
     assert not is_whole(disk)
-    await process.pipeline.assigned(frozenset({0}))
+    await process.ownership.assigned({0: 0})
     assert is_whole(disk)
     assert not watching.done()
     watching.cancel()
 
 
-@pytest.mark.parametrize(("error", "raises"), [(NotOwner("another's"), False), (ValueError("a bug"), True)])
-async def test_work_beside_the_stream_that_lost_its_partition_is_no_bug(
-    error: Exception, caplog: pytest.LogCaptureFixture, *, raises: bool
-) -> None:
-    """The rebalance that is under way gives the partition's work to its owner, and it is said; anything else stops the
-    worker."""
+async def test_a_rebuild_that_begins_during_the_farewell_lets_the_partition_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis has lost its data and goes away while readers are told a last time how far the partition is."""
+    disk, process = await written()
 
-    async def fails() -> None:
-        raise error
+    async def farewell(partitions: frozenset[int]) -> None:
+        lose_redis(disk)
+        process.tasks.do(REBUILD, partial(process.background.repair, 0), 0)
+        await until_waiting(process)
 
-    tasks = {0: asyncio.create_task(fails())}
-    await asyncio.wait(tasks.values())
-    with pytest.raises(ValueError, match="a bug") if raises else nullcontext():
-        _reap(tasks)
-    assert not tasks
-    assert ("its owner goes on with it" in caplog.text) is not raises
+    monkeypatch.setattr(process.writer, "farewell", farewell)
+    await asyncio.wait_for(process.ownership.revoked(frozenset({0})), 30)
+    assert not process.tasks.is_doing(REBUILD, 0)

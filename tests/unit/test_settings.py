@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from stream.settings import Settings, SettingsError, from_environment, markdown_table, to_environment, variable
+from memberstream.stream.settings import (
+    Settings,
+    SettingsError,
+    from_environment,
+    markdown_table,
+    to_environment,
+    variable,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,6 +31,9 @@ def test_every_setting_survives_the_way_through_the_environment() -> None:
         kafka_bootstrap=("one:9092", "[::1]:9093"),
         broker_kind="embedded",
         topic="t",
+        partitioner="crc32",
+        on_gap="continue",
+        compacted_source="whole_documents",
         topic_epoch=1,
         interactions_topic="i",
         interaction_kinds=("impression", "share"),
@@ -91,4 +101,4 @@ def test_the_environment_is_read_in_one_place() -> None:
         for path in (ROOT / folder).rglob("*.py")
         if read.search(path.read_text())
     }
-    assert found == {"stream/cli/console.py", "stream/demo/run.py", "stream/notebook.py"}
+    assert found == {"stream/terminal/output.py", "stream/demo/run.py", "stream/notebook.py"}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from models.position import NOWHERE, position_of
-from stream.bookkeeping import Progress, decode_progress
-from stream.source_topic import TopicChanged, admit, check_end
+from memberstream.models.position import NOWHERE, position_of
+from memberstream.stream.partition.bookkeeping import Progress, decode_progress
+from memberstream.stream.partition.source_topic import TopicChanged, admit, check_end
 
 ONE, OTHER = b"1" * 16, b"2" * 16
 

@@ -1,17 +1,25 @@
-"""What the parts of a split are called."""
+"""What the parts of a split are called, and which terms they get."""
 
 from __future__ import annotations
 
-from models.registry import Registry, Step
-from stream.campaigning import split_ids
+import pytest
+from authored import BY, defined
+from typer.testing import CliRunner
+
+from memberstream.models.log_steps import Promote, Publish, SetCampaign
+from memberstream.models.registry import Registry
+from memberstream.models.terms import Terms
+from memberstream.stream.authoring.campaigning import split_ids
+from memberstream.stream.cli.campaign import split as split_command
+from memberstream.stream.cli.main import app
 
 
 def registry(*names: str) -> Registry:
     """A registry with one live model whose clusters have these names, numbered from 1."""
     found = Registry()
-    clusters = [{"id": i, "name": name} for i, name in reversed(list(enumerate(names, 1)))]
-    found.add(0, Step("publish", "activity", 1, 0, "me", definition={"clusters": clusters}))
-    found.add(1, Step("promote", "activity", 1, 0, "me"))
+    clusters = dict(reversed(list(enumerate(names, 1))))
+    found.add(0, Publish("activity", 1, defined("activity", 1, clusters), **BY))
+    found.add(1, Promote("activity", 1, None, **BY))
     return found
 
 
@@ -21,3 +29,53 @@ def test_parts_are_named_after_clusters() -> None:
     for names in (("A b", "a_b", "a-b"), ("low", "高い")):
         expected = {f"spring-{i}": i for i in range(1, len(names) + 1)}
         assert split_ids(registry(*names), "spring", "activity") == expected
+
+
+class Steps:
+    """Stands for the models' log in Kafka: two clusters; one campaign may be there already."""
+
+    def __init__(self) -> None:
+        self.log = registry("low", "high")
+        self.set_: dict[str, Terms] = {}
+
+    async def registry(self) -> Registry:
+        return self.log
+
+    async def set(self, name: str, terms: Terms, reason: str) -> None:
+        seen = self.log.campaigns.get(name)
+        step = SetCampaign(name, None if seen is None else seen.offset, terms, **BY)
+        assert self.log.add(len(self.log.history) + len(self.log.campaign_history), step) == ""
+        self.set_[name] = terms
+
+
+def test_goals_are_those_of_each_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is said goes into each campaign. Again nothing is set, except what was set before splits were told."""
+    steps = Steps()
+    monkeypatch.setattr(split_command, "campaigning_by_user", lambda: steps)
+    goals = ["--window", "purchase=14d", "--primary", "purchase", "--guardrail", "install=0.5%"]
+    goals += ["--winsorise", "99.5%", "--title", "Spring sale"]
+
+    def split(*more: str) -> str:
+        result = CliRunner().invoke(app, ["campaign", "split", "s", "--model", "activity", "--holdout", "10%", *more])
+        return result.stdout + result.stderr
+
+    assert "set 2 of 2" in split(*goals)
+    expected = {
+        "windows": {"purchase": 14 * 86_400_000},
+        "primary": "purchase",
+        "guardrails": {"install": 50},
+        "winsorise": 9_950,
+        "title": "Spring sale",
+        "split": "s",
+        "holdout": 1_000,
+    }
+    assert steps.set_ == {f"s-{name}": Terms("activity", (i,), **expected) for i, name in ((1, "low"), (2, "high"))}  # type: ignore[arg-type]
+    assert "set 0 of 2" in split(*goals)
+    assert "s-low is there with other terms" in split()
+
+    steps = Steps()
+    old = SetCampaign("s-low", None, Terms("activity", (1,), holdout=1_000), **BY)
+    assert steps.log.add(2, old) == ""
+    assert "set 2 of 2" in split()
+    assert [terms.split for terms in steps.set_.values()] == ["s", "s"]
+    assert "set 0 of 2" in split()

@@ -9,12 +9,12 @@ from struct import pack
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.state_store import deletion_headers, judge, rewritten, write_position
+from memberstream.stream.faust_batch.write_position import deletion_headers, judge, rewritten, write_position
 
 KEYS = [b"a", b"b", b"c"]
 
 
-@dataclass(frozen=True)
+@dataclass(unsafe_hash=True)
 class Record:
     key: bytes
     value: bytes | None

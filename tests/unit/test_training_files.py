@@ -19,13 +19,13 @@ import pytest
 from e2e.definitions import level
 from typer.testing import CliRunner, Result
 
-from models.timestamps import DAY_MS, parse_ms
-from models.training import Record
-from stream.change_history import ndjson_history, parquet_history
-from stream.cli import training_command
-from stream.cli.main import app
-from stream.parquet import ParquetError
-from stream.training_files import TrainingFileError, read_rows
+from memberstream.models.timestamps import DAY_MS, parse_ms
+from memberstream.models.training import Record
+from memberstream.stream.cli.main import app
+from memberstream.stream.cli.model import training as training_command
+from memberstream.stream.files.history import ndjson_history, parquet_history
+from memberstream.stream.files.parquet import ParquetError
+from memberstream.stream.files.training import TrainingFileError, read_rows
 
 PREDICTORS = [
     {"name": "n", "path": "seen", "aggregate": "count", "time": "at"},
@@ -92,8 +92,8 @@ def test_every_form_of_the_matrix(files: dict[str, Path], tmp_path: Path) -> Non
     result = training_data(files, tmp_path / "x.csv")
     assert result.exit_code == 0, result.output
     assert says_of_csv(tmp_path / "x.csv") == EXPECTED
-    assert result.stdout.startswith(f"written {tmp_path}/x.csv: 4 rows, 3 columns\n1 rows are of members that weren't")
-    assert "3 events were left out, as a worker would (" in result.stdout
+    assert result.stdout.startswith(f"written {tmp_path}/x.csv: 4 rows, 3 columns\nmembers not known then: 1 row; ")
+    assert "left out, as a worker would: 3 events (" in result.stdout
     history = files["history"]
     for line, reason in ((1, "not_json"), (5, "missing_field"), (7, "not_a_list")):
         assert f"{history}:{line}: {reason}: " in result.stderr
@@ -237,7 +237,7 @@ def test_every_bad_row_is_told_of(tmp_path: Path) -> None:
         read_rows(path)
     lines = str(error.value).splitlines()
     assert [line.partition(": ")[0] for line in lines[:-1]] == [f"{path}:{n}" for n in (3, 4, 5, 6)]
-    assert lines[-1] == "Next: correct these 4 rows"
+    assert lines[-1] == "Next: correct 4 rows"
     path.write_text("id,when\n")
     with pytest.raises(TrainingFileError, match="expected a header with member_id and at, found id, when"):
         read_rows(path)

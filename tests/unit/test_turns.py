@@ -8,7 +8,7 @@ from time import perf_counter
 
 import pytest
 
-from stream.turns import LEAST_SHARE, OF_IDLE, SHARE, Turns
+from memberstream.stream.tasks.turns import LEAST_SHARE, LONGEST_S, OF_IDLE, SHARE, Turns
 
 
 async def work(turns: Turns, n: int, worked_s: float = 0.001) -> float:
@@ -50,3 +50,18 @@ async def test_slices_come_one_after_the_other() -> None:
 
     await asyncio.gather(*[one() for _ in range(4)])
     assert all(later - before >= 0.02 for later, before in zip(began[1:], ended[:-1], strict=True))
+
+
+async def test_what_a_slice_waited_for_a_server_is_not_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kafka was away for half a minute: at the least share a pause as many times as long would take ten minutes."""
+    turns, paused, now = Turns(count().__next__, lambda: 0.0), list[float](), [0.0]
+
+    async def sleep(seconds: float) -> None:
+        paused.append(seconds)
+        now[0] += seconds
+
+    monkeypatch.setattr("memberstream.stream.tasks.turns.perf_counter", lambda: now[0])
+    monkeypatch.setattr("memberstream.stream.tasks.turns.asyncio.sleep", sleep)
+    async with turns.slice(asyncio.Lock()):
+        now[0] += 30.0
+    assert max(paused) == pytest.approx(LONGEST_S * (1 / SHARE - 1))

@@ -7,17 +7,24 @@ waits to be let go. With a real broker it runs in test_faust_batch.py and tests/
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from faust.types import TP
 
-from stream.faust_batch.consumer import BatchConsumer
-from stream.faust_batch.held import Held
-from stream.faust_batch.in_flight import FEW_RECORDS, InFlight
+from memberstream.stream.faust_batch.consumer import BatchConsumer
+from memberstream.stream.faust_batch.heads import Heads
+from memberstream.stream.faust_batch.in_flight import FEW_RECORDS, InFlight
+from memberstream.stream.faust_batch.membership import Membership
+from memberstream.stream.faust_batch.owned import Owned
+from memberstream.stream.faust_batch.positions import Positions
+from memberstream.stream.faust_batch.source import Source
+from memberstream.stream.partition.holds import Holds
+from memberstream.stream.partition.stuck import Stuck
 
 N_PARTITIONS = 4
 LARGE = FEW_RECORDS + 1
@@ -37,7 +44,7 @@ class Handler:
         self.open: dict[int, asyncio.Future[None]] = {}
         self.cancelled: list[int] = []
 
-    async def handle(self, partition: int, records: list[Any]) -> None:
+    async def handle(self, partition: int, records: Sequence[Any], next_offset: int) -> None:
         self.open[partition] = asyncio.get_running_loop().create_future()
         try:
             await self.open[partition]
@@ -56,27 +63,28 @@ class Consumer(BatchConsumer):
 
     def __init__(self, n_records: int, n_at_once: int) -> None:
         self.handler = Handler()
+        self._owned = Owned()
+        self._owned.handle = self.handler.handle
+        self._source = Source("docs", self._owned, Stuck(Path("stuck.json"), Holds(), "", lambda: 0), None, "stop")
+        self._positions, self._membership = Positions(self._source), Membership(1e9)
         self.app: Any = SimpleNamespace(
             consumer_generation_id=1,
-            source_topic="docs",
             tables=SimpleNamespace(recovery=Recovery()),
-            conf=SimpleNamespace(broker_session_timeout=1e9),
-            handler=self.handler,
-            observe_batch=lambda *batch: None,
             monitor=SimpleNamespace(stream_inbound_time={}),
             should_stop=False,
         )
         self.log: Any = SimpleNamespace(error=lambda *args: None, warning=lambda *args: None)
         self.flow_active, self.can_resume_flow, self.suspend_flow = True, asyncio.Event(), asyncio.Event()
-        self._in_flight, self._next, self._read_offset = InFlight(self._handle), {}, {}
-        self._held = Held()
-        self._parked, self._must_seek, self._revoking, self._alive_at = asyncio.Event(), False, False, 0.0
+        self._in_flight, self._read_offset = InFlight(self._handle), dict[TP, int | None]()
+        self._heads, self._held = Heads(), self._owned.holds.now
+        self._thread: Any = SimpleNamespace(positions={}, out_of_range={})
+        self._parked, self._revoking = asyncio.Event(), False
         self._n_records, self._n_at_once = n_records, n_at_once
         self._offset = 0
 
     should_stop = False
 
-    async def wait(self, event: asyncio.Event) -> None:  # type: ignore[override]
+    async def wait(self, event: asyncio.Event) -> None:
         await event.wait()
 
     def end_of(self, tp: TP) -> int | None:
@@ -119,7 +127,7 @@ async def test_behind_a_backlog_two_batches_are_in_hand() -> None:
         consumer.handler.let_go(1)
         await settled()
         assert list(consumer.handler.open) == [0, 1]  # 1 anew: it is the first that is free
-        assert set(consumer._next) == {TP("docs", 1)}
+        assert set(consumer._positions.next) == {TP("docs", 1)}
 
 
 async def test_without_a_backlog_the_next_fetch_waits_for_all() -> None:
@@ -148,7 +156,7 @@ async def test_parked_means_that_no_batch_is_in_hand() -> None:
         await settled()
         assert parking.done()
         assert not consumer.handler.open
-        assert set(consumer._next) == {TP("docs", 0), TP("docs", 1)}
+        assert set(consumer._positions.next) == {TP("docs", 0), TP("docs", 1)}
 
 
 async def test_a_failure_ends_the_other_batch_too() -> None:
@@ -160,7 +168,7 @@ async def test_a_failure_ends_the_other_batch_too() -> None:
         with pytest.raises(OSError, match="disk full"):
             await loop
         assert consumer.handler.cancelled == [1]
-        assert consumer._next == {}
+        assert consumer._positions.next == {}
         assert consumer._parked.is_set()
 
 
@@ -171,3 +179,23 @@ async def test_a_stop_of_the_loop_leaves_no_batch_behind() -> None:
         await settled()
     assert sorted(consumer.handler.cancelled) == [0, 1]
     assert not consumer._in_flight
+
+
+async def test_a_batch_that_something_else_cancels_comes_again() -> None:
+    """A library's CancelledError is no sign of a rebalance: nobody would let the flow go on again."""
+    consumer, sought = Consumer(1, 1), list[dict[TP, int]]()
+
+    async def seek_wait(offsets: dict[TP, int]) -> None:
+        sought.append(offsets)
+
+    consumer._positions.starts, consumer._thread.seek_wait = {TP("docs", 0): 3}, seek_wait
+    consumer.assignment = consumer._get_active_partitions
+    consumer.app.tables.recovery.next_offsets = dict
+    async with running(consumer) as loop:
+        await settled()
+        consumer.handler.open[0].cancel()
+        await settled()
+        assert consumer.flow_active
+        assert sought == [{TP("docs", 0): 3}]
+        assert list(consumer.handler.open) == [0]
+        assert not loop.done()

@@ -5,21 +5,22 @@ from __future__ import annotations
 from aiokafka import AIOKafkaProducer
 from servers import Broker, create_topic, unique
 
-from stream.list_rows import SEPARATOR, Appender, read
+from memberstream.stream.kafka.clients import Kafka
+from memberstream.stream.lists.rows import SEPARATOR, Appender, read
 
 
 async def test_a_withdrawal_of_while_the_last_rows_are_taken_is_read(broker: Broker) -> None:
     """All rows are read; the reader is told when, and what is acknowledged before it goes on is read after that."""
-    topic, prefix, bootstrap = unique("lists"), b"buyers@1/token", broker.bootstrap.split(",")
+    topic, prefix, kafka = unique("lists"), b"buyers@1/token", Kafka((broker.bootstrap,))
     await create_topic(broker.bootstrap, topic, partitions=1)
-    async with Appender(bootstrap, topic, prefix, [0]) as appender:
+    async with Appender(kafka, topic, prefix, [0]) as appender:
         await appender.append([b"a", b"b"], [1, 2])
         await appender.flush()
     producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, acks="all")
     await producer.start()
     found: list[dict[bytes, bytes | None]] = []
     try:
-        async for chunk in read(bootstrap, topic, "", 0, 0, appender.end[0]):
+        async for chunk in read(kafka, topic, "", 0, 0, appender.end[0]):
             found.append(chunk.rows_of(prefix))
             if found == [{b"a": b"1", b"b": b"2"}, {}]:
                 batch = producer.create_batch()

@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from faust.types import TP
 
-from stream.faust_batch.consumer import BATCH_GRACE_S, BatchConsumer
-from stream.faust_batch.held import Held
-from stream.faust_batch.in_flight import InFlight
+from memberstream.stream.faust_batch.consumer import BATCH_GRACE_S, BatchConsumer
+from memberstream.stream.faust_batch.consumer_thread import BatchThread
+from memberstream.stream.faust_batch.heads import Heads
+from memberstream.stream.faust_batch.in_flight import InFlight
+from memberstream.stream.faust_batch.membership import Membership
+from memberstream.stream.faust_batch.owned import Owned
+from memberstream.stream.faust_batch.positions import Positions
+from memberstream.stream.faust_batch.source import Source
+from memberstream.stream.partition.gaps import Gap
+from memberstream.stream.partition.holds import Hold, Kind
+from memberstream.stream.partition.stuck import Stuck
 
 TOPIC, CHANGELOG, REVOKED = TP("docs", 0), TP("changelog", 0), TP("changelog", 1)
 
@@ -42,12 +51,17 @@ class Thread:
 
     def __init__(self) -> None:
         self.sought: dict[TP, int] = {}
-
-    async def seek_to_committed(self) -> dict[TP, int]:
-        return {TOPIC: 3}
+        self.positions: dict[TP, int] = {}
+        self.out_of_range: dict[TP, int] = {}
 
     async def seek_wait(self, offsets: dict[TP, int]) -> None:
         self.sought |= offsets
+
+
+def source() -> Source:
+    """Return the topic of a worker that has just begun."""
+    owned = Owned()
+    return Source(TOPIC.topic, owned, Stuck(Path("stuck.json"), owned.holds, "", lambda: 0), None, "stop")
 
 
 class Consumer(BatchConsumer):
@@ -56,23 +70,25 @@ class Consumer(BatchConsumer):
     should_stop = False
 
     def __init__(self, during_the_fetch: Callable[[Consumer], None] = lambda consumer: None) -> None:
-        self.app: Any = SimpleNamespace(
-            consumer_generation_id=1,
-            source_topic=TOPIC.topic,
-            tables=SimpleNamespace(recovery=Recovery()),
-            conf=SimpleNamespace(broker_session_timeout=10.0),
-        )
+        self.app: Any = SimpleNamespace(consumer_generation_id=1, tables=SimpleNamespace(recovery=Recovery()))
+        self._source = source()
+        self._owned, self._positions = self._source.owned, Positions(self._source)
+        self._membership = Membership(10.0)
         self.flow_active, self.can_resume_flow, self.suspend_flow = True, asyncio.Event(), asyncio.Event()
         self._in_flight = InFlight(self._handle)
-        self._held = Held()
-        self._parked, self._must_seek, self._revoking, self._alive_at = asyncio.Event(), False, False, 0.0
-        self._next, self._wanted, self._thread = {TOPIC: 5}, {}, Thread()
+        self._heads, self._held = Heads(), self._owned.holds.now
+        self._parked, self._revoking = asyncio.Event(), False
+        self._positions.next[TOPIC] = 5
+        self._thread: Any = Thread()
         self._during_the_fetch = during_the_fetch
         self._brings: dict[Any, list[Any]] = {TOPIC: [SimpleNamespace(offset=5)], CHANGELOG: [object()]}
         self.handled: list[TP] = []
 
     def end_of(self, tp: TP) -> int | None:
         return None
+
+    def ends_of(self, tp: TP) -> tuple[int, int]:
+        return 5, 9
 
     def _get_active_partitions(self) -> set[TP]:
         return {TOPIC, CHANGELOG}
@@ -103,7 +119,7 @@ async def test_a_fetch_that_a_rebalance_overtakes_is_dropped(rebalance: Callable
     consumer = Consumer(rebalance)
     await consumer._step()
     assert consumer.handled == consumer.app.tables.recovery.fed == []
-    assert consumer._must_seek
+    assert consumer._positions.must_seek
 
 
 @pytest.mark.parametrize("rebalance", [new_generation, stopped_flow])
@@ -122,26 +138,71 @@ async def test_what_a_dropped_fetch_has_taken_is_read_again(rebalance: Callable[
 async def test_what_is_held_is_read_again_after_a_rebalance(rebalance: Callable[[Consumer], None]) -> None:
     """Also if the overtaken fetch brought nothing: the partition may be another worker's by now."""
     consumer = Consumer(rebalance)
-    consumer._held.sift([(TOPIC, [SimpleNamespace(offset=5)])], 10_000, lambda tp: 10_000)
+    consumer._heads.sift([(TOPIC, [SimpleNamespace(offset=5)])], 10_000, lambda tp: 10_000)
     consumer._brings = {}
     await consumer._step()
     consumer.flow_active, consumer._during_the_fetch = True, lambda consumer: None
     await consumer._step()
     assert consumer._thread.sought == {TOPIC: 5, CHANGELOG: 7}
     assert consumer.handled == []
-    assert not consumer._held
+    assert not consumer._heads
+
+
+async def test_a_held_partition_is_not_fetched_and_read_again_from_what_is_durable() -> None:
+    """What lay ready of it when the hold began is dropped; nothing of it comes until the hold ends; the other
+    partitions' positions survive both. A changelog of the same number is no held partition."""
+    consumer, asked = Consumer(), list[frozenset[TP]]()
+
+    async def fetch(active: frozenset[TP]) -> dict[Any, list[Any]]:
+        asked.append(active)
+        return {tp: records for tp, records in consumer._brings.items() if tp in active}
+
+    consumer._fetch = fetch  # type: ignore[method-assign]
+    consumer._heads.sift([(TOPIC, [SimpleNamespace(offset=5)])], 10_000, lambda tp: 10_000)
+    consumer._owned.holds.hold(0, Hold(Kind.STUCK, "why", "next", 0))
+    await consumer._step()
+    assert asked == [{CHANGELOG}]
+    assert consumer.handled == []
+    assert consumer._thread.sought == {TOPIC: 5, CHANGELOG: 7}
+    consumer._thread.sought.clear()
+    await consumer._step()
+    assert consumer._thread.sought == {}
+    consumer._owned.holds.release([0])
+    await consumer._step()
+    assert asked[-1] == {TOPIC, CHANGELOG}
+    assert consumer._thread.sought == {TOPIC: 5, CHANGELOG: 7}
+    assert consumer.handled == [TOPIC]
 
 
 async def test_a_fetcher_that_is_cancelled_leaves_positions_to_seek() -> None:
     """Its fetch or batch may have been under way: the next fetcher begins behind what is durable."""
     consumer = Consumer()
-    consumer.app.should_stop = False
-    consumer._fetch = lambda active: asyncio.Event().wait()
+    consumer.app.should_stop, consumer.app.rebalancing = False, False
+    consumer._fetch = lambda active: asyncio.Event().wait()  # type: ignore[method-assign, assignment, return-value]
     loop = asyncio.create_task(consumer._drain_messages(SimpleNamespace(should_stop=False)))
     await asyncio.sleep(0.01)
     loop.cancel()
     await asyncio.gather(loop, return_exceptions=True)
-    assert consumer._must_seek
+    assert consumer._positions.must_seek
+
+
+async def test_a_cancellation_that_nobody_asked_for_stops_the_worker() -> None:
+    """Faust lets its fetcher end by it without a word, unless a rebalance is under way: the worker would stay a member
+    and read nothing."""
+    consumer = Consumer()
+    consumer.app.should_stop, consumer.app.rebalancing = False, False
+    consumer.log = SimpleNamespace(error=lambda *args: None)
+
+    async def fetch(active: frozenset[TP]) -> dict[Any, list[Any]]:
+        raise asyncio.CancelledError
+
+    consumer._fetch = fetch  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="CancelledError"):
+        await consumer._drain_messages(SimpleNamespace(should_stop=False))
+    assert consumer._positions.must_seek
+    consumer.app.rebalancing = True
+    with pytest.raises(asyncio.CancelledError):
+        await consumer._drain_messages(SimpleNamespace(should_stop=False))
 
 
 async def test_a_fetch_that_nothing_overtakes_is_handled() -> None:
@@ -150,7 +211,7 @@ async def test_a_fetch_that_nothing_overtakes_is_handled() -> None:
     await consumer._step()
     assert consumer.handled == [TOPIC]
     assert consumer.app.tables.recovery.fed == [CHANGELOG]
-    assert not consumer._must_seek
+    assert not consumer._positions.must_seek
 
 
 async def test_an_overtaken_recovery_does_not_resume_the_flow() -> None:
@@ -189,3 +250,89 @@ async def test_a_question_to_the_broker_does_not_hold_up_the_rebalance_that_it_w
     async with asyncio.timeout(BATCH_GRACE_S):  # so long a rebalance waits before it cancels what is in flight
         assert await asking is is_answered
     assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+
+class Ranging(Consumer):
+    """A consumer whose fetch finds a position that the broker doesn't have any more; gaps are passed over."""
+
+    def __init__(self, position: int, log_begins: int) -> None:
+        super().__init__(lambda consumer: consumer._thread.out_of_range.update({TOPIC: position}))
+        self.gaps: list[Gap] = []
+        self._source.meet_gap = self.gaps.append  # type: ignore[assignment, method-assign]
+        self._brings = {}
+
+        async def earliest_offsets(*partitions: TP) -> dict[TP, int]:
+            return dict.fromkeys(partitions, log_begins)
+
+        self._thread.earliest_offsets = earliest_offsets
+
+
+async def test_what_was_fetched_and_not_begun_is_part_of_a_gap() -> None:
+    """The head of a backlog lies ready, offsets 5 to 10, when the log turns out to begin at 20. It won't come again:
+    what is said to be lost begins behind what is durable, and nothing of it is handled after that."""
+    consumer = Ranging(11, 20)
+    consumer._heads.sift([(TOPIC, [SimpleNamespace(offset=5)])], 10_000, lambda tp: 10_000)
+    await consumer._step()
+    assert [(gap.needed, gap.begins) for gap in consumer.gaps] == [(5, 20)]
+    consumer._during_the_fetch = lambda consumer: None
+    await consumer._step()
+    assert consumer._thread.sought == {TOPIC: 20, CHANGELOG: 7}
+    assert consumer.handled == []
+
+
+async def test_what_the_state_has_already_is_not_lost_with_the_log() -> None:
+    """After a crash the committed offset, 5, is below what the state has, up to 99: that is read again, and retention
+    removes it meanwhile. What lies above the state would be a gap."""
+    for log_begins, gaps in ((50, []), (100, []), (101, [(100, 101)])):
+        consumer = Ranging(8, log_begins)
+        consumer._positions.trailing.know(TOPIC, 100, 0.0)
+        consumer._positions.trailing.know(TOPIC, 8, 0.0)
+        await consumer._step()
+        assert [(gap.needed, gap.begins) for gap in consumer.gaps] == gaps
+        assert consumer._positions.starts == {TOPIC: log_begins}
+
+
+async def test_a_hold_that_comes_out_of_the_batch_waited_for_counts_at_once() -> None:
+    """The loop waits for all batches because of one hold, and the last of them brings another: neither is fetched."""
+    consumer, asked = Consumer(), list[frozenset[TP]]()
+    other = TP(TOPIC.topic, 1)
+
+    async def settle(return_when: str) -> None:
+        if not asked:
+            consumer._owned.holds.hold(0, Hold(Kind.STUCK, "why", "next", 0))
+
+    async def fetch(active: frozenset[TP]) -> dict[Any, list[Any]]:
+        asked.append(active)
+        return {}
+
+    consumer._settle, consumer._fetch = settle, fetch  # type: ignore[method-assign]
+    consumer._get_active_partitions = lambda: {TOPIC, other, CHANGELOG}  # type: ignore[method-assign]
+    consumer._owned.holds.hold(1, Hold(Kind.STUCK, "why", "next", 0))
+    await consumer._step()
+    assert asked == [{CHANGELOG}]
+    assert not consumer._positions.must_seek
+
+
+def test_where_reading_goes_on_is_known_without_asking_the_thread() -> None:
+    """It may be gone by then: after a crash the probe asks on until the end. What isn't settled is unknown."""
+    thread = BatchThread.__new__(BatchThread)
+    states = {TOPIC: SimpleNamespace(has_valid_position=True, position=7), CHANGELOG: SimpleNamespace(
+        has_valid_position=False)}  # fmt: skip
+    subscription = SimpleNamespace(assignment=SimpleNamespace(state_value=states.get))
+    thread._consumer = SimpleNamespace(_subscription=SimpleNamespace(subscription=subscription))
+    assert [thread.position_of(tp) for tp in (TOPIC, CHANGELOG, REVOKED)] == [7, None, None]
+    thread._consumer._subscription.subscription = None
+    assert thread.position_of(TOPIC) is None
+
+
+def test_a_transaction_that_ended_while_its_partition_was_not_fetched_is_not_old() -> None:
+    """The partition is held, or its batch waits for Redis: the last fetch, of long ago, saw a transaction; the probe
+    has been told since that it is over."""
+    docs = source()
+    docs.owned.partitions, docs.reading = frozenset({0}), Consumer()
+    docs.see_transactions()
+    [one] = docs.transactions.now.values()
+    assert (one.offset, one.n_behind) == (5, 4)
+    docs.ends = {0: 9}
+    docs.see_transactions()
+    assert not docs.transactions.now

@@ -10,13 +10,14 @@ import redis.clients.jedis.Jedis;
 import redis.clients.jedis.Pipeline;
 import redis.clients.jedis.Response;
 
-/** Visible MEMBER [URL]: the campaigns that a member sees; one round trip. Jedis 6, which brings org.json. */
+/** Visible MEMBER [URL]: the campaigns that a member sees, with tokens; one round trip. Jedis 6, with its org.json. */
 public class Visible {
   public static void main(String[] args) throws GeneralSecurityException {
     String member = args[0];
     String url = args.length > 1 ? args[1] : "redis://127.0.0.1:6379/0";
     try (Jedis redis = new Jedis(URI.create(url))) {
       Pipeline pipeline = redis.pipelined();
+      Response<String> known = pipeline.get("ms:{meta}:known");
       Response<Map<String, String>> live = pipeline.hgetAll("ms:{meta}:live");
       Response<Map<String, String>> campaigns = pipeline.hgetAll("ms:{meta}:campaigns"); // keep until known changes
       Response<String> row = pipeline.get("ms:member:" + member);
@@ -27,7 +28,8 @@ public class Visible {
         String id = entry.getKey();
         JSONObject campaign = new JSONObject(entry.getValue());
         String model = campaign.getString("model");
-        String marker = "|" + model + "@" + live.get().get(model) + "=";
+        String version = live.get().get(model);
+        String marker = "|" + model + "@" + version + "=";
         int at = row.get() == null ? -1 : row.get().indexOf(marker);
         if (at < 0 || !campaign.getString("state").equals("enabled")
             || now < campaign.optLong("from", Long.MIN_VALUE) || now >= campaign.optLong("until", Long.MAX_VALUE)) {
@@ -36,7 +38,11 @@ public class Visible {
         int cluster = Integer.parseInt(row.get().substring(at + marker.length()).split(":")[0]);
         if (campaign.getJSONArray("clusters").toList().contains(cluster)) {
           boolean isHeldOut = draw(id, member) * 10_000 < campaign.getLong("holdout") << 32;
-          System.out.println(isHeldOut ? "held out: " + id : id);
+          String[] pos = row.get().split("\\|", 2)[0].split(":");
+          String where = pos.length < 3 ? "-" : pos[1] + "-" + pos[2];
+          String told = version + "." + cluster + "." + (isHeldOut ? 1 : 0) + "." + known.get() + "." + where;
+          String check = String.format("%08x", half(id + " " + member + " " + told));
+          System.out.println((isHeldOut ? "held out: " : "") + id + " " + told + "." + check);
         }
       }
     }

@@ -15,6 +15,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// What one round trip finds; newest: the greatest written_ms of all beacons.
+type found struct {
+	status, pos string
+	held, live  map[string]string
+	newest      int64
+}
+
 func main() {
 	member, url := os.Args[1], "redis://127.0.0.1:6379/0"
 	if len(os.Args) > 2 {
@@ -28,18 +35,48 @@ func main() {
 	client := redis.NewClient(options)
 	defer client.Close()
 
+	// Who isn't there may only be missing, until a beacon has moved since the connection was made.
+	it := look(client, member, 0)
+	first := it.newest
+	for tries := 0; tries < 25 && it.status == "unknown member" && it.newest == first; tries++ {
+		time.Sleep(100 * time.Millisecond)
+		it = look(client, member, first)
+	}
+	if it.status == "unknown member" && it.newest == first {
+		it.status = "rebuilding"
+	}
+	fmt.Println("status:", it.status)
+	if it.pos != "" {
+		position := strings.Split(it.pos, ":")
+		fmt.Printf("position: %s:%s\n", position[1], position[2])
+	}
+	var lines []string
+	for model, version := range it.live {
+		field := model + "@" + version
+		if value, ok := it.held[field]; ok {
+			cluster, since, _ := strings.Cut(value, ":")
+			lines = append(lines, fmt.Sprintf("%s: %s since %s", field, cluster, since))
+		}
+	}
+	sort.Strings(lines)
+	for _, line := range lines {
+		fmt.Println(line)
+	}
+}
+
+func look(client *redis.Client, member string, newestBefore int64) found {
 	ctx, pipe := context.Background(), client.Pipeline()
 	before := pipe.Get(ctx, "ms:{meta}:epoch")
 	live := pipe.HGetAll(ctx, "ms:{meta}:live")
 	models := pipe.HGetAll(ctx, "ms:{meta}:models")
 	beacons := pipe.HGetAll(ctx, "ms:{meta}:beacons")
-	found := pipe.MGet(ctx, "ms:{meta}:epoch", "ms:member:"+member)
+	members := pipe.MGet(ctx, "ms:{meta}:epoch", "ms:member:"+member)
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		log.Fatal(err)
 	}
 
-	epoch, _ := found.Val()[0].(string) // nil: there is none
-	row, _ := found.Val()[1].(string)
+	epoch, _ := members.Val()[0].(string) // nil: there is none
+	row, _ := members.Val()[1].(string)
 	pos, memberships, _ := strings.Cut(row, "|")
 	if strings.HasSuffix(pos, ":gone") {
 		pos = ""
@@ -50,7 +87,11 @@ func main() {
 			held[field] = value
 		}
 	}
-	complete := before.Val() != "" && before.Val() == epoch
+	var newest int64
+	for _, beacon := range beacons.Val() {
+		newest = max(newest, number(strings.Split(beacon, ":")[2]))
+	}
+	complete := before.Val() != "" && before.Val() == epoch && newest >= newestBefore
 	listed, scored := false, true
 	for model, version := range live.Val() {
 		field := model + "@" + version
@@ -61,23 +102,7 @@ func main() {
 			scored = scored && ok
 		}
 	}
-	fmt.Println("status:", status(complete, listed, scored, pos, beacons.Val()))
-	if pos != "" {
-		position := strings.Split(pos, ":")
-		fmt.Printf("position: %s:%s\n", position[1], position[2])
-	}
-	var lines []string
-	for model, version := range live.Val() {
-		field := model + "@" + version
-		if value, ok := held[field]; ok {
-			cluster, since, _ := strings.Cut(value, ":")
-			lines = append(lines, fmt.Sprintf("%s: %s since %s", field, cluster, since))
-		}
-	}
-	sort.Strings(lines)
-	for _, line := range lines {
-		fmt.Println(line)
-	}
+	return found{status(complete, listed, scored, pos, beacons.Val()), pos, held, live.Val(), newest}
 }
 
 func status(complete, listed, scored bool, pos string, beacons map[string]string) string {

@@ -1,4 +1,5 @@
-// lookup.mjs MEMBER [URL]: one round trip (node-redis sends what is called in one turn together). redis 5.
+// lookup.mjs MEMBER [URL]: one round trip. redis 5.
+import { setTimeout as sleep } from "node:timers/promises";
 import { createClient } from "redis";
 
 const [member, url = "redis://127.0.0.1:6379/0"] = process.argv.slice(2);
@@ -7,24 +8,19 @@ const client = createClient({ url, disableClientInfo: true });
 client.on("error", (error) => console.error(String(error)));
 await client.connect();
 
-const [before, live, models, beacons, [epoch, row]] = await Promise.all([
-  client.get("ms:{meta}:epoch"),
-  client.hGetAll("ms:{meta}:live"),
-  client.hGetAll("ms:{meta}:models"),
-  client.hGetAll("ms:{meta}:beacons"),
-  client.mGet(["ms:{meta}:epoch", `ms:member:${member}`]),
-]);
+// Who isn't there may only be missing, until a beacon has moved since the connection was made.
+let found = await look(0);
+const first = found.newest;
+const isUnproven = () => found.status === "unknown member" && found.newest === first;
+for (let tries = 0; tries < 25 && isUnproven(); tries++) {
+  await sleep(100);
+  found = await look(first);
+}
+if (isUnproven()) found.status = "rebuilding";
 client.destroy();
 
-const [head, ...memberships] = (row ?? "").split("|");
-const pos = head === "" || head.endsWith(":gone") ? undefined : head;
-const held = Object.fromEntries(memberships.map((membership) => membership.split("=")));
-const complete = before !== null && before === epoch;
-const fields = Object.keys(live).map((model) => `${model}@${live[model]}`).sort();
-const isList = (field) => models[field]?.startsWith('{"type":"list"');
-const listed = fields.some((field) => isList(field) && held[field] !== undefined);
-const scored = fields.every((field) => isList(field) || held[field] !== undefined);
-console.log(`status: ${status(complete, listed, scored, pos, beacons)}`);
+const { status, pos, held, fields } = found;
+console.log(`status: ${status}`);
 if (pos !== undefined) {
   const [, partition, offset] = pos.split(":");
   console.log(`position: ${partition}:${offset}`);
@@ -33,7 +29,27 @@ for (const field of fields) {
   if (held[field] !== undefined) console.log(`${field}: ${held[field].replace(":", " since ")}`);
 }
 
-function status(complete, listed, scored, pos, beacons) {
+async function look(newestBefore) {
+  const [before, live, models, beacons, [epoch, row]] = await Promise.all([
+    client.get("ms:{meta}:epoch"),
+    client.hGetAll("ms:{meta}:live"),
+    client.hGetAll("ms:{meta}:models"),
+    client.hGetAll("ms:{meta}:beacons"),
+    client.mGet(["ms:{meta}:epoch", `ms:member:${member}`]),
+  ]);
+  const [head, ...memberships] = (row ?? "").split("|");
+  const pos = head === "" || head.endsWith(":gone") ? undefined : head;
+  const held = Object.fromEntries(memberships.map((membership) => membership.split("=")));
+  const newest = Math.max(0, ...Object.values(beacons).map((beacon) => Number(beacon.split(":")[2])));
+  const complete = before !== null && before === epoch && newest >= newestBefore;
+  const fields = Object.keys(live).map((model) => `${model}@${live[model]}`).sort();
+  const isList = (field) => models[field]?.startsWith('{"type":"list"');
+  const listed = fields.some((field) => isList(field) && held[field] !== undefined);
+  const scored = fields.every((field) => isList(field) || held[field] !== undefined);
+  return { status: statusOf(complete, listed, scored, pos, beacons), pos, held, fields, newest };
+}
+
+function statusOf(complete, listed, scored, pos, beacons) {
   if (!complete) return "rebuilding";
   if (pos === undefined) return listed ? "current" : "unknown member";
   if (!scored) return "rebuilding";

@@ -1,4 +1,4 @@
-// visible MEMBER [URL]: the campaigns that a member sees; one round trip. go-redis v9.
+// visible MEMBER [URL]: the campaigns that a member sees, each with its token; one round trip. go-redis v9.
 package main
 
 import (
@@ -42,6 +42,7 @@ func main() {
 	defer client.Close()
 
 	ctx, pipe := context.Background(), client.Pipeline()
+	known := pipe.Get(ctx, "ms:{meta}:known")
 	live := pipe.HGetAll(ctx, "ms:{meta}:live")
 	campaigns := pipe.HGetAll(ctx, "ms:{meta}:campaigns") // a service keeps them until ms:{meta}:known changes
 	row := pipe.Get(ctx, "ms:member:"+member)
@@ -49,7 +50,10 @@ func main() {
 		log.Fatal(err)
 	}
 
-	now := time.Now().UnixMilli()
+	now, where := time.Now().UnixMilli(), "-"
+	if pos := strings.Split(strings.Split(row.Val(), "|")[0], ":"); len(pos) > 2 {
+		where = pos[1] + "-" + pos[2]
+	}
 	for _, id := range slices.Sorted(maps.Keys(campaigns.Val())) {
 		var c campaign
 		if err := json.Unmarshal([]byte(campaigns.Val()[id]), &c); err != nil {
@@ -66,10 +70,13 @@ func main() {
 		if !slices.Contains(c.Clusters, cluster) {
 			continue
 		}
+		heldOut := 0
 		if uint64(draw(id, member))*10_000 < c.Holdout<<32 {
+			heldOut = 1
 			fmt.Print("held out: ")
 		}
-		fmt.Println(id)
+		told := fmt.Sprintf("%s.%d.%d.%s.%s", live.Val()[c.Model], cluster, heldOut, known.Val(), where)
+		fmt.Printf("%s %s.%08x\n", id, told, half(id+" "+member+" "+told))
 	}
 }
 

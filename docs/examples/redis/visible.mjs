@@ -1,4 +1,4 @@
-// visible.mjs MEMBER [URL]: the campaigns that a member sees; one round trip. redis 5.
+// visible.mjs MEMBER [URL]: the campaigns that a member sees, each with its token; one round trip. redis 5.
 import { createHash } from "node:crypto";
 import { createClient } from "redis";
 
@@ -7,7 +7,8 @@ const client = createClient({ url, disableClientInfo: true });
 client.on("error", (error) => console.error(String(error)));
 await client.connect();
 
-const [live, campaigns, row] = await Promise.all([
+const [known, live, campaigns, row] = await Promise.all([
+  client.get("ms:{meta}:known"),
   client.hGetAll("ms:{meta}:live"),
   client.hGetAll("ms:{meta}:campaigns"), // a service keeps them until ms:{meta}:known changes
   client.get(`ms:member:${member}`),
@@ -15,12 +16,18 @@ const [live, campaigns, row] = await Promise.all([
 client.destroy();
 
 const now = Date.now();
+const [, partition, offset] = (row ?? "").split("|")[0].split(":");
 for (const id of Object.keys(campaigns).sort()) {
   const { model, clusters, from, until, holdout, state } = JSON.parse(campaigns[id]);
   const [, membership] = (row ?? "").split(`|${model}@${live[model]}=`);
   if (state !== "enabled" || (from !== null && now < from) || (until !== null && now >= until)) continue;
-  if (membership === undefined || !clusters.includes(Number(membership.split(":")[0]))) continue;
-  console.log(draw(id, member) * 10_000 < holdout * 2 ** 32 ? `held out: ${id}` : id);
+  const cluster = Number((membership ?? "").split(":")[0]);
+  if (membership === undefined || !clusters.includes(cluster)) continue;
+  const heldOut = draw(id, member) * 10_000 < holdout * 2 ** 32;
+  const where = offset === undefined ? "-" : `${partition}-${offset}`;
+  const told = `${live[model]}.${cluster}.${heldOut ? 1 : 0}.${known}.${where}`;
+  const check = half(`${id} ${member} ${told}`).toString(16).padStart(8, "0");
+  console.log(`${heldOut ? "held out: " : ""}${id} ${told}.${check}`);
 }
 
 function draw(campaign, member) {

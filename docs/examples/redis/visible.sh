@@ -1,5 +1,5 @@
 #!/bin/sh
-# visible.sh MEMBER [URL]: the campaigns that a member sees, by hand. Needs jq.
+# visible.sh MEMBER [URL]: the campaigns that a member sees, each with its token, by hand. Needs jq.
 set -eu
 member=$1 url=${2:-redis://127.0.0.1:6379/0}
 redis() { redis-cli -u "$url" --no-auth-warning "$@"; }
@@ -12,7 +12,9 @@ draw() {
 }
 
 now=$(date +%s%3N)
+known=$(redis GET 'ms:{meta}:known')
 row=$(redis GET "ms:member:$member")
+where=$(echo "${row%%|*}" | cut -d : -f 2,3 | tr : -)
 redis HGETALL 'ms:{meta}:campaigns' | paste - - | LC_ALL=C sort | while IFS='	' read -r campaign json; do
   model=$(echo "$json" | jq -r .model)
   version=$(redis HGET 'ms:{meta}:live' "$model")
@@ -21,8 +23,9 @@ redis HGETALL 'ms:{meta}:campaigns' | paste - - | LC_ALL=C sort | while IFS='	' 
     .state == "enabled" and .from <= $now and (.until == null or $now < .until)
     and (.clusters | index($cluster) != null)' >/dev/null # in jq null is below every number
   then
-    holdout=$(echo "$json" | jq .holdout)
-    [ $(($(draw "$campaign" "$member") * 10000)) -lt $((holdout << 32)) ] && printf 'held out: '
-    echo "$campaign"
+    holdout=$(echo "$json" | jq .holdout) held=0
+    [ $(($(draw "$campaign" "$member") * 10000)) -lt $((holdout << 32)) ] && held=1 && printf 'held out: '
+    told="$version.${membership%%:*}.$held.$known.${where:--}"
+    echo "$campaign $told.$(half "$campaign $member $told")"
   fi
 done

@@ -1,0 +1,232 @@
+"""What a model can say while a raw value runs over an interval: bounds of its columns, and of what separates clusters.
+
+Laws:
+- Bounds enclose: every number that the engine computes for a value of the interval lies between them. Bounds of a
+  narrower interval are narrower, and of one value (nearly) that value.
+- A margin is what a member's cluster is ahead of a rival. While all lower bounds are above their slack, the cluster
+  can't change. `slack` bounds what rounding does to the engine's own sums (Higham, Accuracy and Stability of Numerical
+  Algorithms, 2002, section 4.2), with plenty to spare.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from memberstream.models.predictor import LIMIT, Combination, Predictor
+from memberstream.models.scorer import Floats, GaussianMixture, KMeans, Logistic, Multinomial, Scorer
+from memberstream.models.transform import Bins, Clip, Log, Log1p, Scale, Sqrt
+
+Interval = tuple[float, float]
+_EPS = float(np.finfo(np.float64).eps)
+_MOST, _LEAST = float(np.finfo(np.float64).max), 5e-324
+_BEGIN = {Log1p: math.nextafter(-1.0, 0.0), Log: _LEAST, Sqrt: 0.0}  # the first number that each can take
+_SPARE = 16.0
+
+
+class Margins(NamedTuple):
+    """For each rival of the member's cluster: bounds of the margin, and the slack of rounding; (n_rivals,) each."""
+
+    low: Floats
+    high: Floats
+    slack: Floats
+
+    @property
+    def are_safe(self) -> bool:
+        """Whether the cluster can't change."""
+        return bool((self.low > self.slack).all())
+
+    @property
+    def are_ahead(self) -> bool:
+        """Whether the cluster is ahead of all rivals, were it not for rounding."""
+        return bool((self.low > 0).all())
+
+    @property
+    def are_noise(self) -> bool:
+        """Whether rounding alone decides about the rivals that might win: narrower intervals tell no more."""
+        open_ = self.low <= self.slack
+        return bool((self.high - self.low <= 8 * self.slack)[open_].all())
+
+
+def columns(predictor: Predictor, interval: Interval | None, fallback: tuple[float, ...]) -> tuple[Interval, ...]:
+    """Return bounds of each column of a predictor while its raw number lies in an interval; None: no raw number.
+
+    Args:
+        fallback: the columns of a value that can't be used.
+    """
+    whole = tuple((value, value) for value in fallback)
+    if interval is None:
+        return whole
+    low, high = interval
+    may_fail = False
+    found: tuple[Interval, ...] | None = None
+    for transform in predictor.transforms:
+        match transform:
+            case Log1p() | Log() | Sqrt():
+                begin = _BEGIN[type(transform)]
+                if high < begin:
+                    return whole
+                may_fail |= low < begin
+                function = transform.compile()
+                low, high = function(max(low, begin)), function(high)
+                low, high = low - 4 * _EPS * abs(low), high + 4 * _EPS * abs(high)  # libm isn't quite monotone
+            case Clip(least, most):
+                low, high = min(max(low, least), most), min(max(high, least), most)
+            case Scale(mean, sd):
+                low, high = (low - mean) / sd, (high - mean) / sd
+            case Bins():
+                low, high = transform.compile()(low), transform.compile()(high)
+            case _:
+                found = tuple(_indicator(category, low, high) for category in transform.categories)
+    if found is None:
+        if low > LIMIT or high < -LIMIT:
+            return whole
+        may_fail |= low < -LIMIT or high > LIMIT
+        found = ((max(low, -LIMIT), min(high, LIMIT)),)
+    return tuple(map(_hull, found, whole)) if may_fail else found
+
+
+def _indicator(category: object, low: float, high: float) -> Interval:
+    if not isinstance(category, float) or not low <= category <= high:
+        return (0.0, 0.0)
+    return (1.0, 1.0) if low == high else (0.0, 1.0)
+
+
+def _hull(a: Interval, b: Interval) -> Interval:
+    return min(a[0], b[0]), max(a[1], b[1])
+
+
+def combined(source: Combination, known: Mapping[str, Interval]) -> tuple[Interval | None, bool]:
+    """Return bounds of a ratio or product, and whether it may be no usable number; None: it never is one.
+
+    Args:
+        known: bounds of the predictors before it.
+    """
+    left, right = source.operands
+    a, b = known[left], known[right]
+    if source.operation == "product":
+        ends = [p * q for p in a for q in b]
+        low = min(ends)
+        if left == right:
+            ends = [a[0] * a[0], a[1] * a[1]]
+            low = 0.0 if a[0] <= 0 <= a[1] else min(ends)
+        return _finite(low, max(ends))
+    may_fail = b[0] <= 0 <= b[1]
+    parts = [(b[0], min(b[1], -_LEAST)), (max(b[0], _LEAST), b[1])]
+    parts = [part for part in parts if part[0] <= part[1]]
+    if not parts:
+        return None, True
+    ends = [1.0] if left == right else [p / q for p in a for part in parts for q in part]
+    found, is_cut = _finite(min(ends), max(ends))
+    return found, may_fail or is_cut
+
+
+def _finite(low: float, high: float) -> tuple[Interval, bool]:
+    return (max(low, -_MOST), min(high, _MOST)), low < -_MOST or high > _MOST
+
+
+def margins(scorer: Scorer, low: Floats, high: Floats, here: int) -> Margins:
+    """Return what cluster `here` is ahead of its rivals while the columns lie between `low` and `high` (n_columns,)."""
+    if isinstance(scorer, Logistic):
+        return _of_thresholds(scorer, low, high, here)
+    if isinstance(scorer, Multinomial):
+        rivals = np.delete(np.arange(len(scorer.coef)), here)
+        coef = scorer.coef[here] - scorer.coef[rivals]
+        sizes = np.abs(scorer.coef[here]) + np.abs(scorer.coef[rivals])
+        ahead = scorer.intercept[here] - scorer.intercept[rivals]
+        constant = np.abs(scorer.intercept[here]) + np.abs(scorer.intercept[rivals])
+        return _linear(coef, ahead, low, high, sizes, constant)
+    if isinstance(scorer, KMeans):
+        return _of_centroids(scorer, low, high, here)
+    return _of_components(scorer, low, high, here)
+
+
+def _slack(sizes: Floats, n: int) -> Floats:
+    """Return what rounding may do to sums of n terms of these sizes."""
+    slack: Floats = _SPARE * (n + 8) * _EPS * sizes
+    return slack
+
+
+def _linear(coef: Floats, constant: Floats, low: Floats, high: Floats, sizes: Floats, constant_size: Floats) -> Margins:
+    """Return bounds of coef · x + constant, (k, n) and (k,). `sizes`: |coef| as the engine computes with it."""
+    ends = coef * low, coef * high
+    size = (sizes * np.maximum(np.abs(low), np.abs(high))).sum(axis=-1) + constant_size
+    lowest, highest = np.minimum(*ends).sum(axis=-1) + constant, np.maximum(*ends).sum(axis=-1) + constant
+    return Margins(lowest, highest, _slack(size, len(low)))
+
+
+def _of_thresholds(scorer: Logistic, low: Floats, high: Floats, here: int) -> Margins:
+    places = [i for i in (here - 1, here) if 0 <= i < len(scorer.thresholds)]
+    signs = np.array([1.0 if i < here else -1.0 for i in places])
+    at = scorer.thresholds[places]
+    cut = np.log(at) - np.log1p(-at)  # logit
+    coef, size = signs[:, None] * scorer.coef, np.abs(scorer.intercept) + np.abs(cut)
+    found = _linear(coef, signs * (scorer.intercept - cut), low, high, np.abs(coef), size)
+    # Near 1 the probability itself is coarse: its last digit is worth eps / (1 - p) in eta.
+    return found._replace(slack=found.slack + _SPARE * _EPS * (1 + 1 / (1 - at)))
+
+
+def _of_centroids(scorer: KMeans, low: Floats, high: Floats, here: int) -> Margins:
+    """The margin is the rival's squared distance less the cluster's own, which is linear in x."""
+    rivals = np.delete(scorer.centroids, here, axis=0)
+    own = scorer.centroids[here]
+    ends = [(own - rivals) * ((x - rivals) + (x - own)) for x in (low, high)]
+    sizes = [np.maximum((x - rivals) ** 2, (x - own) ** 2) for x in (low, high)]
+    lowest, highest = np.minimum(*ends).sum(axis=1), np.maximum(*ends).sum(axis=1)
+    return Margins(lowest, highest, _slack(np.maximum(*sizes).sum(axis=1), len(low)))
+
+
+def _of_components(scorer: GaussianMixture, low: Floats, high: Floats, here: int) -> Margins:
+    """The margin is the difference of two log(weight × density), so a quadratic in x.
+
+    It is expanded around the middle of the bounds. In each column's own direction the parabola's range is exact, and
+    what pairs of columns add is bounded by its size.
+    """
+    middle = low + (high - low) / 2
+    free = np.flatnonzero(low < high)
+    radius = np.maximum(high - middle, middle - low)
+    own, rivals = _component(scorer, middle, radius, free, here), [k for k in range(len(scorer.weights)) if k != here]
+    found: list[tuple[float, float, float]] = []
+    for rival in (_component(scorer, middle, radius, free, k) for k in rivals):
+        slope, curve = own.slope - rival.slope, own.curve - rival.curve
+        reach, bend = radius[free], curve.diagonal()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            vertex = np.nan_to_num(np.clip(-slope / (2 * bend), -reach, reach))
+        values = [slope * d + bend * d * d for d in (-reach, reach, vertex)]
+        pairs = float((np.abs(curve) * np.outer(reach, reach)).sum() - (np.abs(bend) * reach * reach).sum())
+        at = own.value - rival.value
+        lowest, highest = (float(f.reduce(values, axis=0).sum()) for f in (np.minimum, np.maximum))
+        found.append((at + lowest - pairs, at + highest + pairs, own.size + rival.size))
+    lows, highs, sizes = (np.array([one[i] for one in found]) for i in range(3))
+    return Margins(lows, highs, _slack(sizes, len(low)))
+
+
+class _Quadratic(NamedTuple):
+    """A component's log(weight × density), less what all have, around a point: value + slope · d + dᵀ curve d.
+
+    `d`: (n_free,), how far the free columns are from the point. `size`: of all terms, before anything cancels.
+    """
+
+    value: float
+    slope: Floats
+    curve: Floats
+    size: float
+
+
+def _component(scorer: GaussianMixture, x: Floats, radius: Floats, free: npt.NDArray[np.intp], k: int) -> _Quadratic:
+    centred, factor = x - scorer.means[k], scorer.factors[k]
+    if factor.ndim == 1:
+        y, size, diagonal = centred * factor, (np.abs(centred) + radius) * factor, factor
+        slope, curve = -factor[free] * y[free], -0.5 * np.diag(np.square(factor[free]))
+    else:
+        y, size = centred @ factor, (np.abs(centred) + radius) @ np.abs(factor)
+        diagonal, rows = factor.diagonal(), factor[free]
+        slope, curve = -rows @ y, -0.5 * rows @ rows.T
+    logs = np.log(diagonal)
+    constant = math.log(scorer.weights[k]) + float(logs.sum())
+    total = abs(constant) + float(np.abs(logs).sum()) + float(np.square(size).sum()) + len(x)
+    return _Quadratic(constant - 0.5 * float(np.square(y).sum()), slope, curve, total)

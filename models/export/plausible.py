@@ -1,0 +1,119 @@
+"""Whether predictors read what the author means, as far as the documents can tell.
+
+A wrong path gives one value for everybody, and so does a value of another type; seconds read as milliseconds lie in
+1970. A file of such predictors agrees with itself. So it is refused, unless the author allows the predictor by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from memberstream.models.coverage import EARLIEST_MS, LATEST_MS, Coverage, coverage
+from memberstream.models.export.columns import Column, Definition
+from memberstream.models.export.raw import Raw
+from memberstream.models.timestamps import format_ms
+from memberstream.models.wording import counted
+
+AT = "at"  # how the time of scoring is allowed
+ENOUGH = 10  # documents: fewer may well have the same value
+
+
+def check_allowed(allow: Sequence[str], raw: Raw) -> list[str]:
+    """Return which of the names that are allowed are none."""
+    known = {name.partition("=")[0] for name in raw.columns} | {AT}
+    return [f"allow: {name} is no predictor. Use: names of predictors, or {AT}" for name in allow if name not in known]
+
+
+def check_imputers(columns: Sequence[Column]) -> list[str]:
+    """Return where an imputer of the pipeline would fill nothing. Only the author's own matrix can tell whether it did
+    so in training: otherwise the model was fitted on values that the file never has."""
+    found: dict[str, str] = {}
+    for definition in _leaves(columns):
+        if definition.unfilled is not None:
+            step, value = definition.unfilled
+            rule = "0 where nothing counts" if definition.missing is None else f"`missing`: {definition.missing}"
+            found[definition.hint] = (
+                f"{step}: fills {definition.hint} with {value!r} where training lacked it, but here it is never "
+                f"missing: its predictor has {rule}. Use: x=…, your own matrix, which shows whether any value was "
+                "missing; or the imputer on other columns alone"
+            )
+    return list(found.values())
+
+
+def _leaves(columns: Sequence[Column]) -> Iterator[Definition]:
+    pending = [column.definition for column in columns if column.definition is not None]
+    while pending:
+        definition = pending.pop()
+        yield definition
+        pending += definition.operands
+
+
+def check_documents(
+    raw: Raw, columns: Sequence[Column], x: Any, documents: Sequence[Any], at_ms: Sequence[int], allow: Sequence[str]
+) -> list[str]:
+    """Return what looks wrong with predictors that aren't allowed to.
+
+    Args:
+        columns: the model's inputs. x: (n, n_inputs), what the file computes of them.
+    """
+    used = {name for column in columns if column.definition for name in _sources(column.definition)}
+    looked_at = used - {*allow}
+    problems: list[str] = []
+    suspects: set[str] = set()
+    unseen: set[str] = set()
+    for found in coverage((p for p in raw.parsed if p.name in looked_at), documents):
+        if "[]" in found.place and found.place.split("[]")[0] in unseen:
+            continue  # the echo of a list that isn't there
+        if reason := _reason(found, len(documents)):
+            unseen |= {found.place} if found.is_unseen else set()
+            suspects.add(found.predictor)
+            problems.append(f"{found.predictor}: {reason}; or allow=[{found.predictor!r}]")
+    if raw.moving and AT not in allow and (at := [t for t in at_ms if not EARLIEST_MS <= t < LATEST_MS]):
+        problems.append(
+            f"at: {format_ms(at[0])} is no time that can be meant. Use: ISO 8601, or ms rather than seconds"
+        )
+    return problems + _constant(columns, x, {*allow} | suspects)
+
+
+def _reason(found: Coverage, n_documents: int) -> str | None:
+    if found.is_unseen:
+        return f"none of {counted(n_documents, 'document')} has {found.place}. Use: the right path"
+    if found.never_fits:
+        return (
+            f"expected {found.expected} at {found.place}, found {found.found} in each of "
+            f"{counted(found.n_wrong_type, 'document')}. Use: documents with {found.expected} there"
+        )
+    if found.n_implausible:
+        return (
+            f"{found.place} lies before 1990 or after 2099 in {counted(found.n_implausible, 'document')}. Use: "
+            "milliseconds if these are seconds"
+        )
+    return None
+
+
+def _constant(columns: Sequence[Column], x: Any, allow: set[str]) -> list[str]:
+    """Return which definitions have one value for all documents; of a one-hot, all of its columns."""
+    if len(x) < ENOUGH:
+        return []
+    of = {column.definition.key: column.definition for column in columns if column.definition is not None}
+    keys = [column.definition.key for column in columns if column.definition is not None]
+    moving = dict.fromkeys(of, False)
+    for key, is_varied in zip(keys, np.any(x != x[:1], axis=0).tolist(), strict=True):
+        moving[key] |= is_varied
+    constant: list[str] = []
+    for key in sorted((key for key, varies in moving.items() if not varies), key=lambda key: len(of[key].operands)):
+        if not _sources(of[key]) & {*allow, *constant}:  # what is computed of it would be its echo
+            constant.append(of[key].hint)
+    return [
+        f"{name}: the same in all of {counted(len(x), 'document')}. Use: the right path, unit and categories; or "
+        f"allow=[{name!r}]"
+        for name in constant
+    ]
+
+
+def _sources(definition: Definition) -> set[str]:
+    """Return the names of the author's predictors that a definition reads, among other names."""
+    return {definition.hint}.union(*map(_sources, definition.operands))

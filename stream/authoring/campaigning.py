@@ -1,0 +1,157 @@
+"""What is done with campaigns: set, pause, resume, delete, each a step in the models' log; and how many see one.
+
+Laws:
+- The log decides, as with models (publishing.py). If somebody else was faster, the author is told.
+- A campaign that nobody could see is refused unless forced: its model must have a live version with all its clusters.
+- Readers learn about a step by one write to Redis. It is made here and by every worker that reads the step.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from memberstream.models.campaigns import Campaign
+from memberstream.models.log_steps import DeleteCampaign, PauseCampaign, ResumeCampaign, SetCampaign, Step
+from memberstream.models.model import label
+from memberstream.models.registry import Registry
+from memberstream.models.targeting import clusters_of, listed, misfit
+from memberstream.models.terms import Terms
+from memberstream.stream.authoring.memberships import memberships
+from memberstream.stream.authoring.steps import Steps, refuse_if
+from memberstream.stream.lookup.holdout import is_held_out
+from memberstream.stream.registry.refused import PublishError
+from memberstream.stream.settings import Settings
+from memberstream.stream.tasks.meter import Meter, unwatched
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How many members a campaign reaches. `clusters`: cluster id → (members who see it, members held out).
+
+    Attributes:
+        members: all that have a cluster by the model's live version.
+    """
+
+    model: str
+    members: int
+    clusters: dict[int, tuple[int, int]]
+
+    @property
+    def visible(self) -> int:
+        return sum(visible for visible, _ in self.clusters.values())
+
+    @property
+    def held_out(self) -> int:
+        return sum(held_out for _, held_out in self.clusters.values())
+
+
+class Campaigning:
+    """The steps, for one installation.
+
+    Args:
+        actor: who does it, for the history.
+    """
+
+    def __init__(self, settings: Settings, actor: str) -> None:
+        self._settings, self._steps = settings, Steps(settings, actor)
+
+    async def registry(self) -> Registry:
+        """Return the registry as it is now."""
+        return await self._steps.registry()
+
+    async def set(self, campaign_id: str, terms: Terms, *, reason: str = "", force: bool = False) -> Campaign:
+        """Make a campaign, or give it other terms.
+
+        Raises:
+            PublishError: it makes no sense, or (unless forced) nobody could see it.
+        """
+        registry = await self.registry()
+        if not force:
+            refuse_if(misfit(registry, campaign_id, terms))
+        done = self._steps.by(reason, force)
+        taken = await self._take(registry, SetCampaign(campaign_id, _seen(registry, campaign_id), terms, **done))
+        return taken.campaigns[campaign_id]
+
+    async def pause(self, campaign_id: str, *, reason: str = "") -> None:
+        """Hide a campaign from everybody until it is resumed."""
+        await self._change(PauseCampaign, campaign_id, reason)
+
+    async def resume(self, campaign_id: str, *, reason: str = "") -> None:
+        """Show a campaign that was paused."""
+        await self._change(ResumeCampaign, campaign_id, reason)
+
+    async def delete(self, campaign_id: str, *, reason: str = "") -> None:
+        """Remove a campaign; its history stays, and its id may be set again."""
+        await self._change(DeleteCampaign, campaign_id, reason)
+
+    async def reach(self, registry: Registry, campaign: Campaign, progress: Meter = unwatched) -> Reach:
+        """Count the members in a campaign's clusters by the model's live version, as scored by the workers or listed.
+
+        Raises:
+            PublishError: the model has no live version.
+            StateUnreadable, ListRowsError: members can't be read; the text says what to do.
+        """
+        terms = campaign.terms
+        if terms.model not in registry.live:
+            raise PublishError(misfit(registry, campaign.id, terms))
+        version = label(terms.model, registry.live[terms.model])
+        counts: Counter[tuple[int, bool]] = Counter()
+        members = 0
+        async for part in memberships(self._settings, registry.versions[version], progress):
+            members += len(part)
+            for member_id, cluster in part:
+                if cluster in terms.clusters:
+                    counts[cluster, is_held_out(campaign.id, member_id.decode(), terms.holdout)] += 1
+        return Reach(version, members, {c: (counts[c, False], counts[c, True]) for c in terms.clusters})
+
+    async def _change(
+        self, kind: type[PauseCampaign] | type[ResumeCampaign] | type[DeleteCampaign], campaign_id: str, reason: str
+    ) -> None:
+        registry = await self.registry()
+        await self._take(registry, kind(campaign_id, _seen(registry, campaign_id), **self._steps.by(reason)))
+
+    async def _take(self, registry: Registry, step: Step) -> Registry:
+        refuse_if(registry.objection(step))
+        return await self._steps.take(step)
+
+
+def _seen(registry: Registry, campaign_id: str) -> int | None:
+    """Return the offset of the latest step of a campaign; None if there is no such campaign."""
+    found = registry.campaigns.get(campaign_id)
+    return None if found is None else found.offset
+
+
+def cluster_ids(registry: Registry, model: str, texts: Sequence[str]) -> tuple[int, ...]:
+    """Return the ids of clusters, ascending. They are given as ids, or as names in the model's live version.
+
+    Raises:
+        PublishError: one is neither. The text names the clusters that exist.
+    """
+    clusters = clusters_of(registry, model, registry.live.get(model))
+    found: set[int] = set()
+    for text in texts:
+        named = {cluster for cluster, name in clusters.items() if name == text}
+        if not named and not (text.isascii() and text.isdecimal()):
+            known = listed(clusters) or "none, for no version is live"
+            raise PublishError(f"{model} has no cluster {text!r}. Next: an id or a name of {known}")
+        found |= named or {int(text)}
+    return tuple(sorted(found))
+
+
+def split_ids(registry: Registry, campaign_id: str, model: str) -> dict[str, int]:
+    """Return the ids of a campaign's parts, by cluster: one for each cluster of a model's live version.
+
+    A part is named after its cluster, in the letters that ids may have. If two names become equal, numbers are used.
+
+    Raises:
+        PublishError: the model has no live version.
+    """
+    clusters = clusters_of(registry, model, registry.live.get(model))
+    if not clusters:
+        raise PublishError(misfit(registry, campaign_id, Terms(model, ())))
+    names = {cluster: re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-") for cluster, name in clusters.items()}
+    are_told_apart = all(names.values()) and len(set(names.values())) == len(names)
+    return {f"{campaign_id}-{names[c] if are_told_apart else c}": c for c in sorted(clusters)}

@@ -1,0 +1,116 @@
+"""An operator has one partition drop what it holds of a member: the steps of `memberstream members …`.
+
+The partition's owner does it, told by a record in that partition (models/command.py). So it happens in order with the
+member's events, and a crash repeats it.
+
+    1  `forget` is sent to the partition    a crash after it: the owner does it, only nobody waits for it
+    2  the owner has handled it             Redis holds no row of that partition; the own partition hasn't written yet
+    3  `rewrite` is sent to the own one     sent again it does the same again
+    4  that owner has handled it
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from time import monotonic
+
+from aiokafka.errors import KafkaError
+
+from memberstream.models.command import Command, encode_command
+from memberstream.models.event import Order
+from memberstream.models.placement import Placement
+from memberstream.models.wording import counted
+from memberstream.stream.authoring.state_reader import is_held, misplaced_members
+from memberstream.stream.kafka.producer import SendError
+from memberstream.stream.kafka.topics import count_partitions
+from memberstream.stream.projection.projection import Projection
+from memberstream.stream.settings import Settings
+from memberstream.stream.tasks.meter import Meter
+
+PATIENCE_S = 60.0  # of waiting while a partition makes no progress
+_POLL_S = 0.1
+
+Copy = tuple[str, int]  # a member's id, the partition that holds it
+
+
+class NotHandled(OSError):
+    """No worker has handled a command; the text says what to do next."""
+
+
+class Repairing:
+    """Repairs of one installation. `actor`: who asks for them."""
+
+    def __init__(self, settings: Settings, actor: str) -> None:
+        self._settings, self._actor = settings, actor
+
+    async def misplaced(self, progress: Meter) -> list[tuple[str, int, int]]:
+        """Return (id, partition, own partition) of members in a wrong partition. Raises TopicUnreadable."""
+        settings = self._settings
+        return await misplaced_members(settings.kafka, settings.changelog_topic, settings.partitioner, progress)
+
+    async def holds(self, copy: Copy) -> bool:
+        """Return whether a partition holds anything of a member. Raises TopicUnreadable."""
+        return await is_held(self._settings.kafka, self._settings.changelog_topic, *copy)
+
+    async def forget(self, copies: Sequence[Copy], why: str) -> None:
+        """Have copies dropped, and have the members' own partitions write what they hold to Redis.
+
+        Raises:
+            SendError: no topic, no such partition, or Kafka doesn't take the records.
+            NotHandled: no worker does it.
+        """
+        topic = self._settings.topic
+        n_partitions = await count_partitions(self._settings.kafka, topic)
+        if wrong := [partition for _, partition in copies if not 0 <= partition < n_partitions]:
+            raise SendError(
+                f"topic {topic}: {counted(n_partitions, 'partition')}, no partition {wrong[0]}. Next: check --partition"
+            )
+        placement = Placement(self._settings.partitioner, n_partitions)
+        own = [
+            (member_id, theirs)
+            for member_id, partition in copies
+            for theirs in (
+                range(n_partitions) if placement.partitioner == "any" else [placement.partition_of(member_id.encode())]
+            )
+            if theirs != partition
+        ]
+        for order, members in ((Order.FORGET, copies), (Order.REWRITE, own)):
+            await self._handled(await self._send(order, members, why))  # 1, 2; 3, 4
+
+    async def _send(self, order: Order, members: Sequence[Copy], why: str) -> dict[int, int]:
+        """Send a command for each member. Returns partition → offset of its last command."""
+        last: dict[int, int] = {}
+        producer = self._settings.kafka.producer()
+        try:
+            await producer.start()
+            acks = []
+            for member_id, partition in members:
+                value = encode_command(Command(order, partition, self._actor, why))
+                acks.append(await producer.send(self._settings.topic, value, member_id.encode(), partition))
+            for acked in await asyncio.gather(*acks):
+                last[acked.partition] = max(last.get(acked.partition, -1), acked.offset)
+        except KafkaError as error:
+            raise SendError(f"topic {self._settings.topic}: {error!r}. Next: check the broker and repeat") from None
+        finally:
+            await producer.stop()
+        return last
+
+    async def _handled(self, offsets: Mapping[int, int]) -> None:
+        """Return when the owners of partitions have passed these offsets, as they tell readers."""
+        waiting, seen, moved_at = dict(offsets), dict.fromkeys(offsets, -1), monotonic()
+        async with Projection(self._settings.redis_url) as projection:
+            while waiting:
+                beacons = (await projection.partitions.look()).beacons
+                for partition, offset in list(waiting.items()):
+                    reached = beacons[partition].next_offset if partition in beacons else -1
+                    if reached > seen[partition]:
+                        seen[partition], moved_at = reached, monotonic()
+                    if reached > offset:
+                        del waiting[partition]
+                if monotonic() - moved_at > PATIENCE_S:
+                    raise NotHandled(
+                        f"partition {next(iter(waiting))} hasn't moved for {PATIENCE_S:g} s; the command stands in it "
+                        "and will be handled. Next: see the workers' /readyz, then repeat this: what is done stays done"
+                    )
+                await asyncio.sleep(_POLL_S)

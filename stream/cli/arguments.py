@@ -1,0 +1,123 @@
+"""Arguments that several commands have, with their shapes.
+
+Law: a command looks at all of its arguments before it reaches for Kafka or Redis, so a wrong one is said at once, also
+where neither runs. What has a callback here is looked at as it is read; the rest is called by the command first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from memberstream.models.definition import is_name
+from memberstream.models.terms import Terms, is_id, problem
+from memberstream.models.timestamps import parse_ms
+from memberstream.stream.terminal.output import CommandError, reason_option, reports_errors
+
+_SHARE = re.compile(r"(\d{1,3})(?:\.(\d{1,2}))?%")
+_VERSION = re.compile(r"[1-9]\d{0,9}")
+
+
+def is_label(text: str) -> bool:
+    """Return whether a version may be named so: `name`, or `name@version`."""
+    name, at, version = text.partition("@")
+    return is_name(name) and (not at or _VERSION.fullmatch(version) is not None)
+
+
+def shaped(is_right: Callable[[str], bool], what: str, advice: str) -> Callable[[Any], Any]:
+    """Return a callback that refuses what is no `what`; it takes one text, several or none."""
+
+    @reports_errors
+    def check(found: Any) -> Any:
+        for text in [found] if isinstance(found, str) else found or ():
+            if not is_right(text):
+                raise CommandError(f"{text!r} is no {what}. Next: {advice}")
+        return found
+
+    return check
+
+
+@reports_errors
+def in_a_folder(path: Path | None) -> Path | None:
+    """Refuse a file to be written where there is no folder for it."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise CommandError(f"{path}: there is no such folder. Next: make it, or write elsewhere")
+    return path
+
+
+a_name = shaped(is_name, "model's name", "begin with a small letter; small letters, digits and _ may follow, 64 in all")
+a_label = shaped(is_label, "version", "write NAME@VERSION, or NAME for the live one")
+an_id = shaped(
+    is_id, "campaign id", "begin with a small letter; small letters, digits, _ and - may follow, 64 characters in all"
+)
+
+Label = Annotated[
+    str,
+    typer.Argument(metavar="NAME@VERSION", help="a published version", show_default=False, callback=a_label),
+]
+Name = Annotated[str, typer.Argument(help="a model's name", show_default=False, callback=a_name)]
+Id = Annotated[str, typer.Argument(metavar="ID", help="a campaign's id", show_default=False, callback=an_id)]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+Why = Annotated[str, reason_option("for the history")]
+
+
+def moment(option: str, text: str) -> int:
+    """Return the time that an option gives, ms. Raises CommandError."""
+    at_ms = parse_ms(text)
+    if at_ms is None:
+        raise CommandError(
+            f"{option} {text}: expected ISO 8601. Next: write it like 1997-10-01 or 2026-03-01T09:30:00Z"
+        )
+    return at_ms
+
+
+def share(option: str, text: str) -> float:
+    """Return a share between 0 and 1, written as 20% or 0.2. Raises typer.BadParameter."""
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise typer.BadParameter(f"{text}: expected a share such as 20% or 0.2", param_hint=option)
+    return value
+
+
+def terms_given(
+    campaign: str, model: str | None, from_: str | None, until: str | None, holdout: str | None
+) -> dict[str, Any]:
+    """Return the terms that are given, as fields of `Terms`.
+
+    Raises:
+        CommandError, typer.BadParameter: they are no terms, whatever the others are.
+    """
+    given: dict[str, Any] = {}
+    if model is not None:
+        given["model"] = model
+    for option, text in {"from": from_, "until": until}.items():
+        if text is not None:
+            given[f"{option}_ms"] = None if text == "none" else moment(f"--{option}", text)
+    if holdout is not None:
+        given["holdout"] = ten_thousandths("--holdout", holdout)
+    refuse_terms(campaign, given)
+    return given
+
+
+def refuse_terms(campaign: str, given: dict[str, Any]) -> None:
+    """Raise CommandError if some terms can't be a campaign's, whatever the others are."""
+    if wrong := problem(campaign, Terms(**{"model": "", "clusters": (0,), **given})):
+        raise CommandError(wrong)
+
+
+def ten_thousandths(option: str, text: str) -> int:
+    """Return a share as whole ten-thousandths, read as decimal digits: 2.5% is 250, to the last bit."""
+    match = _SHARE.fullmatch(text)
+    if match is None:
+        raise typer.BadParameter(
+            f"{text}: expected a share such as 10% or 2.5%, at most two decimals", param_hint=option
+        )
+    whole, decimals = match.groups("")
+    return int(whole) * 100 + int(decimals.ljust(2, "0"))

@@ -1,0 +1,141 @@
+"""What a campaign is to show, as options: windows, the kind that judges it, guardrails, where extreme sums are cut.
+
+What isn't given stays as it is. `none` takes away what was set.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from memberstream.models.terms import WINDOW_MS, Terms
+from memberstream.models.timestamps import DAY_MS
+from memberstream.stream.cli.arguments import ten_thousandths
+from memberstream.stream.terminal.output import CommandError
+
+_UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": DAY_MS}
+_WINDOW = re.compile(r"(\d{1,5})([mhd])")
+
+Windows = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--window",
+        help="how long after a member's exposure something counts: 7d, 12h, 30m; of one kind: purchase=14d",
+        show_default=False,
+    ),
+]
+Primary = Annotated[
+    str | None, typer.Option(help="the kind by which the campaign is judged; none: the default", show_default=False)
+]
+Guardrails = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--guardrail",
+        help="a kind that must not rise, and by how many points it may at most: uninstall=0.5%",
+        show_default=False,
+    ),
+]
+Winsorise = Annotated[
+    str | None,
+    typer.Option(help="members' sums above this quantile count as it: 99.5%; none: whole", show_default=False),
+]
+
+
+Title = Annotated[str | None, typer.Option(help="how people call it, in reports; none: by its id", show_default=False)]
+
+
+def goals_given(
+    windows: Sequence[str] | None,
+    primary: str | None,
+    guardrails: Sequence[str] | None,
+    winsorise: str | None,
+    title: str | None,
+    kinds: Sequence[str],
+) -> dict[str, Any]:
+    """Return what is given, as fields of `Terms`. In `windows` and `guardrails` None says that a kind has none.
+
+    Args:
+        kinds: those that are declared.
+
+    Raises:
+        CommandError, typer.BadParameter: it can't be meant.
+    """
+    given: dict[str, Any] = {}
+    for text in windows or ():
+        kind, is_of_kind, length = text.rpartition("=")
+        if not is_of_kind:
+            given["window_ms"] = WINDOW_MS if length == "none" else _window(length)
+        else:
+            window_ms = None if length == "none" else _window(length)
+            given.setdefault("windows", {})[_declared(kind, kinds)] = window_ms
+    for text in guardrails or ():
+        kind, _, margin = text.partition("=")
+        found = None if margin == "none" else ten_thousandths("--guardrail", margin)
+        given.setdefault("guardrails", {})[_declared(kind, kinds)] = found
+    if primary is not None:
+        given["primary"] = "" if primary == "none" else _declared(primary, kinds)
+    if winsorise is not None:
+        given["winsorise"] = 0 if winsorise == "none" else ten_thousandths("--winsorise", winsorise)
+    if title is not None:
+        given["title"] = "" if title == "none" else title
+    return given
+
+
+def changed(terms: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return a campaign's terms with what is given."""
+    both = {
+        name: {kind: n for kind, n in (terms.get(name, {}) | given.get(name, {})).items() if n is not None}
+        for name in ("windows", "guardrails")
+    }
+    return terms | given | both
+
+
+def as_texts(terms: Terms) -> list[str]:
+    """Return what was set, for people; what is as usual is left out."""
+    windows = [f"window {_length(terms.window_ms)}"] if terms.window_ms != WINDOW_MS else []
+    windows += [f"of {kind} {_length(window_ms)}" for kind, window_ms in terms.windows.items()]
+    rails = [f"{kind} up by at most {margin / 100:g} points" for kind, margin in terms.guardrails.items()]
+    judged = [f"judged by {terms.primary}"] if terms.primary else []
+    titled = [f'called "{terms.title}"'] if terms.title else []
+    return [
+        *titled,
+        *windows,
+        *judged,
+        *rails,
+        *([f"sums cut at {terms.winsorise / 100:g}%"] if terms.winsorise else []),
+    ]
+
+
+def as_json(terms: Terms) -> dict[str, Any]:
+    """Return all of it. Windows in ms, shares from 0 to 1."""
+    return {
+        "title": terms.title or None,
+        "window_ms": terms.window_ms,
+        "windows_ms": terms.windows,
+        "primary": terms.primary or None,
+        "guardrails": {kind: margin / 10_000 for kind, margin in terms.guardrails.items()},
+        "winsorise": terms.winsorise / 10_000 or None,
+    }
+
+
+def _window(text: str) -> int:
+    match = _WINDOW.fullmatch(text)
+    if match is None:
+        raise typer.BadParameter(f"{text}: expected a time such as 7d, 12h or 30m", param_hint="--window")
+    return int(match[1]) * _UNITS_MS[match[2]]
+
+
+def _length(window_ms: int) -> str:
+    unit = next(unit for unit in ("d", "h", "m") if not window_ms % _UNITS_MS[unit] or unit == "m")
+    return f"{window_ms // _UNITS_MS[unit]}{unit}"
+
+
+def _declared(kind: str, kinds: Sequence[str]) -> str:
+    if kind not in kinds:
+        raise CommandError(
+            f"{kind!r} is no kind of interaction. Next: one of {', '.join(kinds)}, or declare it (docs/interactions.md)"
+        )
+    return kind

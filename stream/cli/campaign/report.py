@@ -1,0 +1,194 @@
+"""`memberstream campaign report`: did showing it help, in which clusters, and can that be relied on."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Sequence
+from datetime import date
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+from rich.table import Table
+
+from memberstream.models.counts import EXPOSED
+from memberstream.models.interaction import is_kind
+from memberstream.models.told import Told
+from memberstream.models.wording import counted
+from memberstream.stream.authoring.steps import this_user
+from memberstream.stream.authoring.telling import Findings, FindingsError
+from memberstream.stream.cli.arguments import Json, an_id, in_a_folder
+from memberstream.stream.cli.campaign.terms import campaigning_by_user
+from memberstream.stream.projection.count_reader import read, read_old
+from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
+from memberstream.stream.terminal.safe import SafeConsole, escape
+
+if TYPE_CHECKING:
+    from memberstream.stream.readout.report import Report
+    from memberstream.stream.readout.setup import Setup
+    from memberstream.stream.readout.tables import TextTable
+
+NEXT_AFTER_UPGRADE = "Next: wait for members who meet it for the first time, or begin a campaign with a new id"
+_SENTENCE = 60  # characters of a cell that is a sentence, and wraps
+_EXTRA = {"scipy", "statsmodels", "matplotlib", "pandas"}
+
+
+@reports_errors
+def report(
+    campaigns: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ID…",
+            help="one campaign, or several side by side; those of a split come together",
+            show_default=False,
+            callback=an_id,
+        ),
+    ],
+    kind: Annotated[
+        str | None, typer.Option(help="of interaction, for the rates; else the primary one", show_default=False)
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="day", help="show the effect day by day, too", show_default=False)
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="DATE", help="of members exposed until the end of this day, UTC", show_default=False),
+    ] = None,
+    although_broken: Annotated[
+        bool, typer.Option("--although-broken", help="tell the effects of a broken holdout, marked in each place")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="write a page with plots", show_default=False, callback=in_a_folder)
+    ] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="print CSV")] = False,
+    json: Json = False,
+) -> None:
+    """Report on campaigns: what showing them caused, rates per cluster, how far the numbers can be relied on."""
+    if by not in (None, "day"):
+        raise typer.BadParameter(f"{by}: expected day", param_hint="--by")
+    if kind is not None and not is_kind(kind):
+        raise typer.BadParameter(f"{kind}: expected a kind of interaction, such as click", param_hint="--kind")
+    if csv and json:
+        raise typer.BadParameter("either --csv or --json", param_hint="--csv")
+    last_day = None if until is None else _day(until)
+    try:
+        from memberstream.stream.readout.courses import ReadoutError
+        from memberstream.stream.readout.csv_rows import to_csv
+        from memberstream.stream.readout.page import to_html
+        from memberstream.stream.readout.report import report as report_of
+        from memberstream.stream.readout.setup import family_of, setup_of
+        from memberstream.stream.readout.summary import sentences
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        raise CommandError(f"a report needs {error.name}. Next: pip install 'memberstream[readout]'") from None
+    options = settings()
+    registry = asyncio.run(campaigning_by_user().registry())
+    setups: list[Setup] = []
+    for campaign in family_of(registry, list(dict.fromkeys(campaigns))):
+        setup = setup_of(registry, campaign, options.interaction_kinds)
+        if setup is None:
+            raise CommandError(f"there is no campaign {campaign}. Next: memberstream campaign list")
+        setups.append(setup)
+    counts = read(options.redis_url, [setup.id for setup in setups])
+    before = counted_before([setup.id for setup in setups])
+    if before and not any(cell.kind == EXPOSED for cell in counts):
+        raise CommandError(f"{' '.join(before)} Nobody is counted since. {NEXT_AFTER_UPGRADE}")
+    try:
+        found = report_of(counts, setups, options.interaction_kinds, kind, last_day, although_broken=although_broken)
+    except ReadoutError as error:
+        raise CommandError(str(error)) from None
+    for sentence in before:
+        err.print(f"note: {sentence}", markup=False)
+    told = _remembered(found, is_whole=until is None and not although_broken)
+    if html is not None:
+        html.write_text(to_html(found, told), encoding="utf-8")
+    if json:
+        said = {"sentences": sentences(found, told), "told": [msgspec.structs.asdict(finding) for finding in told]}
+        print_json({field.name: getattr(found, field.name) for field in dataclasses.fields(found)} | said)
+    elif csv:
+        out.out(to_csv(found, by_day=by is not None), end="", highlight=False)
+    else:
+        _print(found, told, by_day=by is not None)
+        if html is not None:
+            out.print(f"\npage: {html}", markup=False)
+
+
+def counted_before(campaigns: Sequence[str]) -> list[str]:
+    """Return a sentence for each campaign of which members were counted by the rules before."""
+    found: dict[str, int] = {}
+    for cell, tally in read_old(settings().redis_url, campaigns).items():
+        if cell.kind == EXPOSED:
+            found[cell.campaign] = found.get(cell.campaign, 0) + tally.members
+    return [
+        f"{campaign}: {counted(n, 'member was', 'members were')} exposed before the upgrade and counted by other "
+        "rules; they are in no report or export (docs/interactions.md)."
+        for campaign, n in found.items()
+    ]
+
+
+def _day(text: str) -> int:
+    try:
+        return date.fromisoformat(text).toordinal() - date(1970, 1, 1).toordinal()
+    except ValueError:
+        raise typer.BadParameter(f"{text}: expected a day such as 2026-03-31", param_hint="--until") from None
+
+
+def _remembered(found: Report, *, is_whole: bool) -> list[Told]:
+    """Return what was told before of these families, and write down what is told now, unless it is a part only."""
+    from memberstream.stream.readout.finding import told_of
+
+    findings = findings_log()
+    now = [told_of(part.name, part.finding, time.time_ns() // 1_000_000, this_user()) for part in found.parts]
+
+    async def run() -> list[Told]:
+        before = await findings.read()
+        if is_whole:
+            await findings.tell(now, before)
+        return [finding for finding in before if finding.family in {part.name for part in found.parts}]
+
+    try:
+        return asyncio.run(run())
+    except FindingsError as error:
+        err.print(f"note: what was told before isn't known, and this isn't written down: {error}", markup=False)
+        return []
+
+
+def findings_log() -> Findings:
+    return Findings(settings())
+
+
+def _print(found: Report, told: list[Told], *, by_day: bool) -> None:
+    from memberstream.stream.readout.summary import WARNING, sentences
+    from memberstream.stream.readout.tables import tables
+
+    for sentence in sentences(found, told):
+        out.print(sentence, style="bold red" if sentence.startswith(WARNING) else None, markup=False)
+    for table in tables(found, told, by_day=by_day):
+        colour = "bold red" if table.is_alarm else "bold"
+        out.print(f"\n[{colour}]{escape(table.title)}[/]")
+        out.print(table.note, style="dim", markup=False)
+        _print_table(table)
+
+
+def _print_table(table: TextTable) -> None:
+    """Print a table whole, or as many of its columns as the terminal is wide; what goes to a file is whole."""
+    widths = [min(_SENTENCE, max(map(len, column))) for column in zip(table.heads, *table.rows, strict=True)]
+    room = out.width if out.is_terminal else sum(widths) + 2 * len(widths)
+    fitting = [n for n in range(1, len(widths) + 1) if sum(widths[:n]) + 2 * (n - 1) <= room] or [1]
+    shown = Table(box=None, pad_edge=False, header_style="dim")
+    for i, head in enumerate(table.heads[: fitting[-1]]):
+        shown.add_column(escape(head), justify="right" if i else "left")
+    for row in table.rows:
+        shown.add_row(*map(escape, row[: fitting[-1]]), style="red" if "BROKEN" in row else None)
+    if out.is_terminal:
+        out.print(shown)
+    else:  # Rich takes a file for a terminal of 80 columns
+        SafeConsole(file=(text := StringIO()), width=room).print(shown)
+        out.out(text.getvalue(), end="", highlight=False)
+    if left := [head for head in table.heads[fitting[-1] :] if head]:
+        out.print(f"no room here for: {', '.join(left)}", style="dim", markup=False)

@@ -1,0 +1,302 @@
+"""`memberstream campaign`: who is shown what. Set, show, pause campaigns, and count the members that they reach."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.table import Table
+
+from memberstream.models.campaigns import Campaign
+from memberstream.models.log_steps import CampaignStep, SetCampaign
+from memberstream.models.registry import Registry
+from memberstream.models.targeting import clusters_of, misfit
+from memberstream.models.terms import WHOLE, Terms
+from memberstream.models.timestamps import format_ms
+from memberstream.models.wording import counted
+from memberstream.stream.authoring.campaigning import Campaigning, Reach, cluster_ids
+from memberstream.stream.authoring.steps import this_user
+from memberstream.stream.cli.arguments import Id, Json, Why, a_name, refuse_terms, shaped, terms_given
+from memberstream.stream.cli.campaign.goals import (
+    Guardrails,
+    Primary,
+    Title,
+    Windows,
+    Winsorise,
+    as_json,
+    as_texts,
+    changed,
+    goals_given,
+)
+from memberstream.stream.cli.history import step_as_json, table_of_steps
+from memberstream.stream.lookup import Lookup, Status
+from memberstream.stream.terminal.bar import bar
+from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
+from memberstream.stream.terminal.safe import escape
+
+app = typer.Typer(no_args_is_help=True, help="Campaigns: which clusters see what, when, and who is held out.")
+
+
+def campaigning_by_user() -> Campaigning:
+    return Campaigning(settings(), this_user())
+
+
+@app.command("set")
+@reports_errors
+def set_(
+    campaign: Id,
+    model: Annotated[
+        str | None,
+        typer.Option(help="the model whose clusters are meant", show_default=False, callback=a_name),
+    ] = None,
+    clusters: Annotated[
+        str | None,
+        typer.Option(
+            help="ids or names, joined by commas: 2,3 or medium,high",
+            show_default=False,
+            callback=shaped(lambda text: all(text.split(",")), "list of clusters", "ids or names, joined by commas"),
+        ),
+    ] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="visible from this time on, ISO 8601; none: always", show_default=False)
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="visible until before this time; none: for ever", show_default=False)
+    ] = None,
+    holdout: Annotated[
+        str | None, typer.Option(help="share of the members who don't see it, as 10% or 2.5%", show_default=False)
+    ] = None,
+    window: Windows = None,
+    primary: Primary = None,
+    guardrail: Guardrails = None,
+    winsorise: Winsorise = None,
+    title: Title = None,
+    reason: Why = "",
+    force: Annotated[bool, typer.Option("--force", help="although nobody may be in these clusters")] = False,
+) -> None:
+    """Make a campaign, or change it: what isn't given stays as it is."""
+
+    given = terms_given(campaign, model, from_, until, holdout)
+    goals = goals_given(window, primary, guardrail, winsorise, title, settings().interaction_kinds)
+    refuse_terms(campaign, changed({}, goals))
+
+    async def run() -> tuple[Registry, Campaign]:
+        campaigning = campaigning_by_user()
+        registry = await campaigning.registry()
+        found = registry.campaigns.get(campaign)
+        if found is None and (model is None or clusters is None):
+            raise CommandError(f"{campaign} is new. Next: say --model and --clusters")
+        terms = changed(({} if found is None else msgspec.structs.asdict(found.terms)) | given, goals)
+        if clusters is not None:
+            terms["clusters"] = cluster_ids(registry, terms["model"], clusters.split(","))
+        return registry, await campaigning.set(campaign, Terms(**terms), reason=reason, force=force)
+
+    registry, made = asyncio.run(run())
+    out.print(f"[green]set[/] {escape(_sentence(registry, made))}", highlight=False)
+    if 0 < made.terms.holdout < WHOLE:
+        hint = f"memberstream campaign plan {campaign} --effect 1pt, for how many members and days it takes to see that"
+    else:
+        hint = "--holdout 10%, if you want to know what it causes: nobody can be compared with those who see it"
+    err.print(f"Next: {hint}", markup=False)
+
+
+def _percent(ten_thousandths: int) -> str:
+    return f"{ten_thousandths / 100:g}%"
+
+
+@app.command("list")
+@reports_errors
+def list_(json: Json = False) -> None:
+    """List the campaigns: for whom, when, and whether they are shown now."""
+    registry = asyncio.run(campaigning_by_user().registry())
+    campaigns = sorted(registry.campaigns.values(), key=lambda campaign: campaign.id)
+    if json:
+        print_json([_as_json(registry, campaign) for campaign in campaigns])
+        return
+    if not campaigns:
+        out.print("none yet. Next: memberstream campaign set ID --model NAME --clusters 2,3")
+        return
+    table = Table("campaign", "state", "model", "clusters", box=None, pad_edge=False, header_style="dim")
+    for column in ("from", "until", "held out"):
+        table.add_column(column)
+    for campaign in campaigns:
+        terms = campaign.terms
+        table.add_row(
+            campaign.id,
+            campaign.state_at(_now_ms()),
+            terms.model,
+            escape(_clusters(registry, terms)),
+            "" if terms.from_ms is None else format_ms(terms.from_ms),
+            "" if terms.until_ms is None else format_ms(terms.until_ms),
+            _percent(terms.holdout) if terms.holdout else "",
+        )
+    out.print(table)
+    _say_misfits(registry, campaigns)
+
+
+@app.command()
+@reports_errors
+def show(campaign: Id, json: Json = False) -> None:
+    """Show a campaign and its history: what was done, when, by whom, why."""
+    registry = asyncio.run(campaigning_by_user().registry())
+    found = registry.campaigns.get(campaign)
+    steps = [step for step in registry.campaign_history if step.campaign == campaign]
+    if not steps:
+        raise _unknown(campaign)
+    history = [
+        step_as_json(step, terms=None if (terms := _terms_of(step)) is None else _terms_as_json(terms))
+        for step in steps
+    ]
+    if json:
+        print_json({"campaign": None if found is None else _as_json(registry, found), "history": history})
+        return
+    out.print(f"{campaign} is deleted" if found is None else _sentence(registry, found), markup=False)
+    told = [(step, "" if (terms := _terms_of(step)) is None else _of(registry, terms)) for step in steps]
+    out.print(table_of_steps("terms", told))
+    _say_misfits(registry, [found] if found is not None else [])
+
+
+@app.command()
+@reports_errors
+def pause(campaign: Id, reason: Why = "") -> None:
+    """Hide a campaign from everybody, within a second or two, until it is resumed."""
+    asyncio.run(campaigning_by_user().pause(campaign, reason=reason))
+    out.print(f"paused {campaign}. Back: memberstream campaign resume {campaign}")
+
+
+@app.command()
+@reports_errors
+def resume(campaign: Id, reason: Why = "") -> None:
+    """Show a paused campaign again."""
+    asyncio.run(campaigning_by_user().resume(campaign, reason=reason))
+    out.print(f"[green]resumed[/] {campaign}")
+
+
+@app.command()
+@reports_errors
+def delete(campaign: Id, reason: Why = "") -> None:
+    """Remove a campaign. Its history stays; set again it holds out the same members."""
+    asyncio.run(campaigning_by_user().delete(campaign, reason=reason))
+    out.print(f"deleted {campaign}")
+
+
+@app.command()
+@reports_errors
+def reach(campaign: Id, json: Json = False) -> None:
+    """Count the members that a campaign reaches now, by cluster, and those held out."""
+
+    async def run() -> tuple[Registry, Campaign, Reach]:
+        campaigning = campaigning_by_user()
+        registry = await campaigning.registry()
+        found = registry.campaigns.get(campaign)
+        if found is None:
+            raise _unknown(campaign)
+        with bar("reading the members' states") as meter:
+            return registry, found, await campaigning.reach(registry, found, meter)
+
+    registry, found, reached = asyncio.run(run())
+    state = found.state_at(_now_ms())
+    if json:
+        print_json({
+            "campaign": campaign, "state": state, "model": reached.model, "members": reached.members,
+            "visible": reached.visible, "held_out": reached.held_out,
+            "clusters": {c: {"visible": v, "held_out": h} for c, (v, h) in reached.clusters.items()},
+        })  # fmt: skip
+        return
+    share = reached.visible / reached.members if reached.members else 0.0
+    if state == "enabled":
+        out.print(f"{campaign}: {reached.visible:,} of {counted(reached.members, 'member')} see it ({share:.1%})")
+    else:
+        would = f"{counted(reached.visible, 'member')} would ({share:.1%})"
+        out.print(f"{campaign} is {state}: nobody sees it now. Otherwise {would}")
+    names = clusters_of(registry, found.terms.model, registry.live.get(found.terms.model))
+    table = Table("cluster", box=None, pad_edge=False, header_style="dim")
+    for column in ("see it", "held out"):
+        table.add_column(column, justify="right")
+    for cluster, (visible, held_out) in reached.clusters.items():
+        table.add_row(escape(f"{cluster} {names.get(cluster, '')}"), f"{visible:,}", f"{held_out:,}")
+    out.print(table)
+    _say_misfits(registry, [found])
+
+
+@app.command()
+@reports_errors
+def visible(
+    member: Annotated[str, typer.Argument(metavar="MEMBER", help="a member id", show_default=False)], json: Json = False
+) -> None:
+    """Show the campaigns that a member sees, as services see it. Exit status 1 for an unknown member."""
+    with Lookup(settings().redis_url) as lookup:
+        seen = lookup.get_patiently(member).visible
+    if json:
+        print_json({"member_id": member, **seen._asdict()})
+    else:
+        out.print(f"{member}: {seen.status}", markup=False)
+        for campaign in seen.campaigns:
+            out.print(f"  {campaign}", markup=False)
+        for campaign in seen.held_out:
+            out.print(f"  held out: {campaign}", markup=False)
+    if seen.status is Status.UNKNOWN:
+        raise typer.Exit(1)
+
+
+def _terms_of(step: CampaignStep) -> Terms | None:
+    return step.terms if isinstance(step, SetCampaign) else None
+
+
+def _unknown(campaign: str) -> CommandError:
+    return CommandError(f"there is no campaign {campaign}. Next: memberstream campaign list")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _sentence(registry: Registry, campaign: Campaign) -> str:
+    return f"{campaign.id}: {_of(registry, campaign.terms)}; {campaign.state_at(_now_ms())}"
+
+
+def _of(registry: Registry, terms: Terms) -> str:
+    parts = [f"{terms.model} {_clusters(registry, terms)}"]
+    if terms.from_ms is not None:
+        parts.append(f"from {format_ms(terms.from_ms)}")
+    if terms.until_ms is not None:
+        parts.append(f"until {format_ms(terms.until_ms)}")
+    if terms.holdout:
+        parts.append(f"{_percent(terms.holdout)} held out")
+    parts += as_texts(terms)
+    return ", ".join(parts)
+
+
+def _clusters(registry: Registry, terms: Terms) -> str:
+    names = clusters_of(registry, terms.model, registry.live.get(terms.model))
+    return " + ".join(f"{cluster} {names[cluster]}" if cluster in names else str(cluster) for cluster in terms.clusters)
+
+
+def _terms_as_json(terms: Terms) -> dict[str, Any]:
+    return {
+        "model": terms.model,
+        "clusters": terms.clusters,
+        "from": None if terms.from_ms is None else format_ms(terms.from_ms),
+        "until": None if terms.until_ms is None else format_ms(terms.until_ms),
+        "holdout": terms.holdout / WHOLE,
+        **as_json(terms),
+    }
+
+
+def _as_json(registry: Registry, campaign: Campaign) -> dict[str, Any]:
+    return {
+        "id": campaign.id,
+        **_terms_as_json(campaign.terms),
+        "state": campaign.state_at(_now_ms()),
+        "misfit": misfit(registry, campaign.id, campaign.terms) or None,
+    }
+
+
+def _say_misfits(registry: Registry, campaigns: list[Campaign]) -> None:
+    for campaign in campaigns:
+        why = misfit(registry, campaign.id, campaign.terms)
+        if why:
+            err.print(f"note: {why}", markup=False)

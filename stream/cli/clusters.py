@@ -1,0 +1,142 @@
+"""`memberstream clusters upload`: who is in which cluster, from a file."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+from contextlib import ExitStack
+from itertools import chain, islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from memberstream.models.wording import counted
+from memberstream.stream.authoring.publishing import MAX_FLIPS
+from memberstream.stream.authoring.steps import this_user
+from memberstream.stream.authoring.uploading import Options, Uploaded, Uploading
+from memberstream.stream.cli.arguments import Name, Why, a_label, in_a_folder, share
+from memberstream.stream.cli.model.versions import follow, print_sizes
+from memberstream.stream.files.lists import Columns, Rejected, read_file
+from memberstream.stream.terminal.bar import bar
+from memberstream.stream.terminal.output import err, out, reports_errors, settings
+
+app = typer.Typer(
+    no_args_is_help=True, help="Lists of members with their clusters, for trying a model before it exists."
+)
+
+
+@app.callback()
+def _clusters() -> None:
+    """Without a callback typer would drop the name `upload`, because it is the only command."""
+
+
+@app.command()
+@reports_errors
+def upload(
+    name: Name,
+    file: Annotated[
+        Path, typer.Argument(help="CSV, .csv.gz or .parquet: member id, cluster", exists=True, show_default=False)
+    ],
+    id_column: Annotated[str | None, typer.Option(help="the ids' column, if the file has others, too")] = None,
+    cluster_column: Annotated[
+        str | None, typer.Option(help="the clusters' column, if the file has others, too")
+    ] = None,
+    names: Annotated[str, typer.Option(help="the clusters' names, as 1=low,2=medium,3=high")] = "",
+    version: Annotated[int | None, typer.Option(help="default: the next free one", min=1)] = None,
+    merge: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[@VERSION]",
+            help="a list whose rows stay for members that the file doesn't name",
+            callback=a_label,
+        ),
+    ] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="leave rows out that can't be taken")] = False,
+    rejected: Annotated[
+        Path | None,
+        typer.Option(help="write all rows that can't be taken to this file", show_default=False, callback=in_a_folder),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything, write nothing")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="until all of it is in Redis")] = False,
+    promote: Annotated[bool, typer.Option("--promote", help="wait, then make it live")] = False,
+    max_flips: Annotated[
+        str, typer.Option(help="with --promote: the share of members that may change their cluster")
+    ] = f"{MAX_FLIPS:.0%}",
+    description: Annotated[str, typer.Option(help="what the list is")] = "",
+    reason: Why = "",
+) -> None:
+    """Upload a list as a version of a model. It is compared, promoted and rolled back like any other version."""
+    options = Options(name, version, description, _names(names), merge, skip_bad, reason)
+    flips = share("--max-flips", max_flips)
+    rows = read_file(file, Columns(id_column, cluster_column))
+    first = list(islice(rows, 1))  # so a file that isn't one, or lacks a column, is said at once
+    with ExitStack() as stack:
+        writer = None
+        if rejected is not None:
+            writer = csv.writer(stack.enter_context(rejected.open("w", newline="", encoding="utf-8")))
+            writer.writerow(["line", "reason"])
+        meter = stack.enter_context(bar(f"checking {file.name}" if dry_run else f"uploading {file.name}"))
+
+        def on_rejected(row: Rejected) -> None:
+            if writer is not None:
+                writer.writerow(row)
+
+        uploading = Uploading(settings(), this_user(), on_rejected, meter)
+        chunks = chain(first, rows)
+        work = uploading.check(chunks, options) if dry_run else uploading.upload(chunks, options)
+        outcome = asyncio.run(work)
+    _print(outcome, options, dry_run)
+    if dry_run:
+        raise typer.Exit(1 if outcome.n_rejected and not skip_bad else 0)
+    if wait or promote:
+        asyncio.run(_finish(uploading, outcome, options, promote, flips))
+    else:
+        out.print(f"Next: memberstream model wait {outcome.label}, then memberstream model promote {outcome.label}")
+
+
+async def _finish(uploading: Uploading, outcome: Uploaded, options: Options, promote: bool, flips: float) -> None:
+    publishing = uploading.publishing
+    entry = (await publishing.registry()).versions[outcome.label]
+    await follow(publishing, entry, outcome.sizes)
+    if promote:
+        await publishing.promote(entry.name, entry.version, reason=options.reason, max_flips=flips)
+        out.print(f"[green]live[/] {outcome.label}")
+
+
+def _print(outcome: Uploaded, options: Options, is_dry: bool) -> None:
+    for line, why in outcome.rejected:
+        err.print(f"line {line}: {why}", markup=False)
+    more = outcome.n_rejected - len(outcome.rejected)
+    if more:
+        err.print(f"… and {more:,} more, all of them with --rejected FILE")
+    if is_dry and outcome.n_rejected and not options.skip_bad:
+        out.print(
+            f"{counted(outcome.n_rows, 'member')}, nothing would be published: correct the rows, or leave them out "
+            "(--skip-bad)"
+        )
+    else:
+        done = "would be published" if is_dry else "published"
+        out.print(f"{counted(outcome.n_rows, 'member')}, {done} as the candidate [bold]{outcome.label}[/]")
+    if n := outcome.n_rejected:
+        out.print(f"  {counted(n, 'row')} can't be taken")
+    if n := outcome.repeated:
+        out.print(f"  {counted(n, 'row repeats', 'rows repeat')} an earlier one")
+    if n := outcome.kept:
+        out.print(f"  {counted(n, 'member')} kept from {options.merge}")
+    if is_dry:
+        if outcome.held:
+            moved = f"{outcome.moved:,} of {counted(outcome.held, 'member')} ({outcome.moved / outcome.held:.1%})"
+            out.print(f"  {moved} would change their cluster or lose it")
+        print_sizes(outcome.sizes, options.names)
+
+
+def _names(text: str) -> dict[int, str]:
+    """Return cluster → name of 1=low,2=high. Raises typer.BadParameter."""
+    names: dict[int, str] = {}
+    for part in filter(None, text.split(",")):
+        cluster, _, name = (word.strip() for word in part.partition("="))
+        if not cluster.isdigit() or not name or int(cluster) in names or name in names.values():
+            raise typer.BadParameter(f"{text}: expected names such as 1=low,2=medium,3=high", param_hint="--names")
+        names[int(cluster)] = name
+    return names

@@ -1,0 +1,134 @@
+"""`memberstream events …`: check change events in a file, and send them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from memberstream.models.event import BadEvent, decode
+from memberstream.models.placement import Partitioner
+from memberstream.models.wording import counted
+from memberstream.stream.cli.arguments import Json
+from memberstream.stream.files.history import key_of
+from memberstream.stream.files.lines import lines
+from memberstream.stream.kafka.producer import Producer
+from memberstream.stream.terminal.bar import bar
+from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
+
+app = typer.Typer(no_args_is_help=True, help="Check and send change events; skip records that no worker can handle.")
+File = Annotated[Path, typer.Argument(help="NDJSON: one change event per line, with its member_id", show_default=False)]
+_SHOWN_EVERY = 500  # events; drawing costs as much as sending
+_SHOWN = 20  # problems printed one by one; --json has all
+
+
+# Line number, key, value, and why a worker couldn't read it.
+Line = tuple[int, bytes | None, bytes, BadEvent | None]
+
+
+def read_lines(path: Path, decode: Callable[[bytes, bytes, int], object]) -> Iterator[Line]:
+    """Yield what a file's lines are to `decode(key, value, now_ms)`."""
+    now_ms = time.time_ns() // 1_000_000
+    with path.open("rb") as file:
+        for number, line in enumerate(lines(file, path), 1):
+            value = line.strip()
+            if not value:
+                continue
+            key = None
+            try:
+                key = key_of(value)
+                decode(key, value, now_ms)
+            except BadEvent as error:
+                yield number, key, value, error
+            else:
+                yield number, key, value, None
+
+
+def read_events(path: Path) -> Iterator[Line]:
+    """Yield a file's change events."""
+    return read_lines(path, lambda key, value, now_ms: decode(key, value, now_ms, now_ms))
+
+
+@app.command()
+@reports_errors
+def check(file: File, json: Json = False) -> None:
+    """Say of each event whether a worker could read it. Exit status 1 if one is bad."""
+    check_lines(file, read_events(file), "docs/events.md", json)
+
+
+@app.command()
+@reports_errors
+def send(
+    file: File,
+    force: Annotated[bool, typer.Option("--force", help="send bad events, too; they become dead letters")] = False,
+    json: Json = False,
+) -> None:
+    """Send a file's change events to Kafka, in order, each keyed by its member_id."""
+    send_lines(file, read_events, settings().topic, "events", force, json, settings().partitioner)
+
+
+def check_lines(file: Path, lines: Iterable[Line], document: str, json: bool) -> None:
+    """Print which lines are bad and why; exit status 1 if one is. `document`: where their format is described."""
+    good, problems = 0, []
+    for number, _, _, error in lines:
+        if error is None:
+            good += 1
+        else:
+            problems.append({"line": number, "reason": str(error.reason), "detail": error.detail})
+    if json:
+        print_json({"good": good, "bad": len(problems), "problems": problems})
+    else:
+        for problem in problems[:_SHOWN]:
+            err.print(f"{file}:{problem['line']}: {problem['reason']}: {problem['detail']}", markup=False)
+        reasons = Counter(str(problem["reason"]) for problem in problems)
+        listed = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
+        out.print(f"{good} good, {len(problems)} bad" + (f" ({listed})" if problems else ""))
+        if problems:
+            err.print(f"Next: correct these lines ({document}), or send them anyway and find them in the dead letters")
+    if problems:
+        raise typer.Exit(1)
+
+
+def send_lines(
+    file: Path,
+    read: Callable[[Path], Iterable[Line]],
+    topic: str,
+    what: str,
+    force: bool,
+    json: bool,
+    partitioner: Partitioner = "murmur2",
+) -> None:
+    """Send a file's lines to a topic. `what`: events or interactions. Raises CommandError: one is bad."""
+    if not force:
+        bad = [(number, error) for number, _, _, error in read(file) if error is not None]
+        if bad:
+            number, error = bad[0]
+            raise CommandError(
+                f"{file}:{number}: {error}; {counted(len(bad), f'bad {what}'[:-1])}, nothing was sent. "
+                f"Next: memberstream {what} check {file}, or send with --force"
+            )
+    sent = asyncio.run(_send(read(file), topic, partitioner, file.stat().st_size))
+    if json:
+        print_json({"sent": sent, "topic": topic})
+    else:
+        out.print(f"[green]sent[/] {counted(sent, what.removesuffix('s'))} to {topic}")
+
+
+async def _send(lines: Iterable[Line], topic: str, partitioner: Partitioner, n_bytes: int) -> int:
+    sent = 0
+    async with Producer(settings().kafka, topic, partitioner=partitioner) as producer:
+        with bar("sending") as meter:
+            sent_bytes = 0
+            for _, key, value, _ in lines:
+                await producer.send(key, value)
+                sent += 1
+                sent_bytes += len(value) + 1
+                if sent % _SHOWN_EVERY == 0:
+                    meter(sent_bytes, n_bytes)
+            await producer.flush()
+    return sent

@@ -1,0 +1,234 @@
+"""`memberstream model publish`, `promote` and whatever else is done with published versions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from memberstream.models.model import Model
+from memberstream.models.registry import Registry, Version
+from memberstream.models.wording import counted, named
+from memberstream.stream.authoring.coverage import Coverage, held_advice
+from memberstream.stream.authoring.publishing import MAX_FLIPS, Publishing
+from memberstream.stream.authoring.steps import find, this_user
+from memberstream.stream.cli.arguments import Json, Label, Name, Why, moment, share
+from memberstream.stream.cli.history import step_as_json, table_of_steps
+from memberstream.stream.cli.model.files import File, read
+from memberstream.stream.terminal.bar import bar
+from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
+from memberstream.stream.terminal.safe import escape
+
+Force = Annotated[bool, typer.Option("--force", help="although a check objects")]
+
+
+def publisher() -> Publishing:
+    """Return the `Publishing` of this process: its user, its settings."""
+    return Publishing(settings(), this_user())
+
+
+@reports_errors
+def publish(
+    file: File,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="until all members are scored; ends with the clusters' sizes")
+    ] = False,
+    promote: Annotated[bool, typer.Option("--promote", help="wait (unless forced), then make it live")] = False,
+    reason: Why = "",
+    force: Force = False,
+) -> None:
+    """Check a model file and publish it: running workers load it and score it beside the live version."""
+    asyncio.run(_publish(read(file), wait, promote, reason, force))
+
+
+async def _publish(model: Model, wait: bool, promote: bool, reason: str, force: bool) -> None:
+    publishing = publisher()
+    published = await publishing.publish(model, reason=reason, force=force)
+    if published.is_new:
+        out.print(f"[green]published[/] {model.label} as a candidate")
+        if published.cost:
+            out.print(f"cost: {published.cost}", markup=False)
+    else:
+        out.print(f"{model.label} is published already, with the same content")
+    if wait or (promote and not force):
+        await follow(publishing, published.version)
+    if promote:
+        await publishing.promote(model.name, model.version, reason=reason, force=force)
+        out.print(f"[green]live[/] {model.label}")
+    elif not wait:
+        out.print(f"Next: memberstream model wait {model.label}, then memberstream model promote {model.label}")
+
+
+@reports_errors
+def wait(label: Label) -> None:
+    """Follow the scoring of all members with a version; ends with the clusters' sizes."""
+
+    async def run() -> None:
+        publishing = publisher()
+        entry = find(await publishing.registry(), label)
+        await follow(publishing, entry)
+
+    asyncio.run(run())
+
+
+async def follow(publishing: Publishing, entry: Version, sizes: Mapping[int, int] | None = None) -> None:
+    """Show how far a version is until all members are scored; then its clusters' sizes, counted unless known."""
+    name = entry.label
+    what = f"writing {name} to Redis" if entry.definition.is_list else f"scoring all members with {name}"
+    with bar(what) as shown:
+        most, is_said = 0, False
+        async for coverage in publishing.wait(entry):
+            most = max(most, coverage.remaining)
+            if coverage.held and not is_said:
+                is_said = True
+                err.print(f"waiting, but {held_advice(coverage)}")
+            done = coverage.n_partitions - len(coverage.waiting)
+            note = f"{done} of {counted(coverage.n_partitions, 'partition')}"
+            note += f", about {counted(coverage.remaining, 'member')} left" if coverage.remaining else ""
+            note += f", {counted(coverage.unscored, 'member')} to be found" if coverage.unscored else ""
+            note += ", members are being counted" if coverage.uncounted else ""
+            note += f", {counted(coverage.events, 'event waits', 'events wait')}" if coverage.events else ""
+            shown(most - coverage.remaining, most, note)
+    if sizes is None:
+        sizes = await publishing.sizes(entry)
+    out.print(f"{counted(sum(sizes.values()), 'member')} {'on' if entry.definition.is_list else 'scored with'} {name}")
+    print_waiting(coverage)
+    print_sizes(sizes, entry.definition.clusters)
+
+
+def print_waiting(coverage: Coverage) -> None:
+    """Print how many events wait, if any do or if that isn't known."""
+    if not coverage.events and not coverage.untold:
+        return
+    text = f"{counted(coverage.events, 'event waits', 'events wait')} for the workers"
+    if coverage.untold:
+        text += f"; not told of {named('partition', coverage.untold)}: no worker, or one of an older version"
+    out.print(text)
+
+
+def print_sizes(sizes: Mapping[int, int], names: Mapping[int, str]) -> None:
+    """Print how many members each cluster has."""
+    total = sum(sizes.values())
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for cluster, n in sorted(sizes.items()):
+        share = n / total if total else 0.0
+        name = names.get(cluster, "")
+        table.add_row(escape(f"{cluster} {name}"), f"{n:,}", f"{share:.1%}", f"[cyan]{'█' * round(30 * share)}[/]")
+    out.print(table)
+
+
+@reports_errors
+def promote(
+    label: Label,
+    reason: Why = "",
+    max_flips: Annotated[
+        str, typer.Option(help="the share of members that may change their cluster, as 20% or 0.2")
+    ] = f"{MAX_FLIPS:.0%}",
+    force: Force = False,
+) -> None:
+    """Make a version the one that readers use: one write switches all of them."""
+    flips = share("--max-flips", max_flips)
+
+    async def run() -> None:
+        publishing = publisher()
+        registry = await publishing.registry()
+        entry = find(registry, label)
+        coverage = await publishing.promote(entry.name, entry.version, reason=reason, max_flips=flips, force=force)
+        back = f". Back: memberstream model rollback {entry.name}" if entry.name in registry.live else ""
+        out.print(f"[green]live[/] {entry.label}{back}")
+        if coverage is not None:
+            print_waiting(coverage)
+
+    asyncio.run(run())
+
+
+@reports_errors
+def rollback(name: Name, reason: Why = "") -> None:
+    """Make the version live again that was so before."""
+    version = asyncio.run(publisher().rollback(name, reason=reason))
+    out.print(f"[green]live[/] {name}@{version}")
+
+
+@reports_errors
+def retire(label: Label, reason: Why = "") -> None:
+    """End the scoring of a version. Its memberships are removed from Redis in the background. It can't be undone."""
+
+    async def run() -> None:
+        publishing = publisher()
+        entry = find(await publishing.registry(), label)
+        await publishing.retire(entry.name, entry.version, reason=reason)
+        out.print(f"retired {entry.name}@{entry.version}")
+
+    asyncio.run(run())
+
+
+@reports_errors
+def list_(json: Json = False) -> None:
+    """List the published versions and what each is: candidate, live or retired."""
+    registry = asyncio.run(publisher().registry())
+    entries = sorted(registry.versions.values(), key=lambda entry: (entry.name, entry.version))
+    _say_set_aside(registry)
+    if json:
+        print_json([{"model": e.name, "version": e.version, "status": e.status} for e in entries])
+        return
+    if not entries:
+        out.print("none yet. Next: memberstream model publish FILE")
+        return
+    table = Table("model", "status", "", box=None, pad_edge=False, header_style="dim")
+    for entry in entries:
+        table.add_row(entry.label, entry.status, escape(entry.definition.description))
+    out.print(table)
+
+
+def _say_set_aside(registry: Registry) -> None:
+    """Tell, beside the results, which records of the log aren't steps, and whether it isn't complete."""
+    if not registry.is_complete:
+        err.print("[yellow]the models' log was begun anew and isn't complete.[/] Next: memberstream model complete-log")
+    if not registry.n_set_aside:
+        return
+    err.print(
+        f"[yellow]the models' log: {counted(registry.n_set_aside, 'record is', 'records are')} set aside:[/] no steps. "
+        'Next: find who writes there (docs/operations.md, "Models")'
+    )
+    for one in list(registry.set_aside)[-10:]:
+        err.print(f"  offset {one.offset}: {escape(one.why)}")
+
+
+@reports_errors
+def history(name: Name, json: Json = False) -> None:
+    """Show what was done with a model's versions: when, by whom, why."""
+    registry = asyncio.run(publisher().registry())
+    steps = [step for step in registry.history if step.name == name]
+    if json:
+        print_json([step_as_json(step, version=step.version) for step in steps])
+        return
+    if not steps:
+        raise CommandError(f"nothing was ever done with {name}. Next: memberstream model list")
+    out.print(table_of_steps("version", [(step, str(step.version)) for step in steps]))
+
+
+@reports_errors
+def live_at(
+    name: Name, at: Annotated[str, typer.Argument(metavar="TIME", help="ISO 8601", show_default=False)]
+) -> None:
+    """Print the version of a model that was live at a time. Exit status 1 if none was."""
+    at_ms = moment("TIME", at)
+    version = asyncio.run(publisher().registry()).live_at(name, at_ms)
+    out.print("none" if version is None else f"{name}@{version}")
+    if version is None:
+        raise typer.Exit(1)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "publish": publish,
+    "wait": wait,
+    "promote": promote,
+    "rollback": rollback,
+    "retire": retire,
+    "list": list_,
+    "history": history,
+    "live-at": live_at,
+}

@@ -1,0 +1,81 @@
+"""`memberstream rebuild`: Redis written again from state, on demand."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic, time
+from typing import Annotated
+
+import typer
+
+from memberstream.models.wording import counted
+from memberstream.stream.keyspace.formats import BEACON_STALE_MS
+from memberstream.stream.projection.partitions import Look
+from memberstream.stream.projection.projection import Projection
+from memberstream.stream.terminal.output import CommandError, err, out, reports_errors, settings
+
+_POLL_S = 0.2
+_SAY_EVERY_S = 2.0
+
+
+@reports_errors
+def rebuild(
+    yes: Annotated[bool, typer.Option("--yes", help="don't ask")] = False,
+    timeout_s: Annotated[float, typer.Option(min=0, help="how long to follow; the workers go on in any case")] = 3600.0,
+) -> None:
+    """Have the running workers write every member to Redis again. Readers are told `rebuilding` until all are written.
+
+    This is for a Redis that says that it is whole although members may be wrong or missing: after a fail-over that lost
+    the last writes, or after somebody has changed it by hand. A Redis that was emptied is rebuilt without a command.
+    """
+    asyncio.run(_rebuild(settings().redis_url, yes, timeout_s))
+
+
+async def _rebuild(redis_url: str, yes: bool, timeout_s: float) -> None:
+    async with Projection(redis_url) as projection:
+        partitions = len(_living(await projection.partitions.look()))
+        if not yes and not typer.confirm(
+            f"All members of {counted(partitions, 'partition')} will be written again; readers see `rebuilding` "
+            "meanwhile. Go on?"
+        ):
+            raise CommandError("nothing was changed")
+        await projection.build.forget()
+        await _follow(projection, timeout_s)
+
+
+async def _follow(projection: Projection, timeout_s: float) -> None:
+    started_at = said_at = monotonic()
+    while not (look := await projection.partitions.look()).epoch:
+        now = monotonic()
+        if now - started_at > timeout_s:
+            raise CommandError(
+                f"not done within {timeout_s:g} s; the workers go on. Next: watch "
+                "memberstream_rebuild_remaining_members, or the workers' logs"
+            )
+        partitions = len(_living(look))
+        if now - said_at > _SAY_EVERY_S:
+            said_at = now
+            err.print(f"{look.done} of {counted(partitions, 'partition')} written")
+        await asyncio.sleep(_POLL_S)
+    seconds = monotonic() - started_at
+    out.print(
+        f"{counted(len(look.beacons), 'partition')} written again in {seconds:.1f} s; readers are told `current` again"
+    )
+
+
+def _living(look: Look) -> list[int]:
+    """Return the partitions that a living worker owns. Raises CommandError if there are none: nobody would write."""
+    limit_ms = time() * 1000 - BEACON_STALE_MS
+    living = [partition for partition, beacon in look.beacons.items() if beacon.written_ms > limit_ms]
+    if not look.beacons:
+        raise CommandError(
+            "no worker has written to this Redis. Next: check MEMBERSTREAM_REDIS_URL and start the workers; they write "
+            "everything by themselves"
+        )
+    if dead := sorted(look.beacons.keys() - set(living)):
+        raise CommandError(
+            f"no worker has told of partitions {', '.join(map(str, dead))} for {BEACON_STALE_MS // 1000} s: none is "
+            "alive, or it holds them. Next: start the workers, or see why their /readyz is 503; "
+            + ("then run this again" if look.epoch else "they go on with the rebuild by themselves")
+        )
+    return living

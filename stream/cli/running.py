@@ -1,0 +1,93 @@
+"""`memberstream worker`, `local` and `demo`: what runs."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable
+from typing import Annotated, NoReturn
+
+import typer
+
+from memberstream.stream.settings import Settings, variable
+from memberstream.stream.terminal.output import CommandError, err, out, reports_errors, set_up_logging, settings
+
+N_PARTITIONS = 4  # of the topics that `local` and `demo` create: enough for several workers, and not too much for one
+
+
+@reports_errors
+def worker() -> None:
+    """Run a worker in the foreground. It is set up by environment variables (docs/operations.md)."""
+    configuration = settings()  # first, so that a wrong variable is reported at once
+    from memberstream.stream.worker import run_worker  # Faust is slow to import; other commands don't need it
+
+    run_to_the_end(run_worker, configuration)
+
+
+def run_to_the_end(run: Callable[[Settings], int], configuration: Settings) -> NoReturn:
+    """Run a worker in the foreground. Ends this process with the worker's status."""
+    from memberstream.stream.faust_batch import StartError, UnsupportedVersion
+    from memberstream.stream.faust_batch.data_dir import DataDirInUse
+
+    set_up_logging()
+    try:
+        status = run(configuration)
+    except (StartError, UnsupportedVersion, DataDirInUse) as error:
+        raise CommandError(str(error)) from None
+    sys.exit(status)
+
+
+@reports_errors
+def local(
+    kafka_port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any free port")] = 9092,
+    redis_port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any free port")] = 6379,
+) -> None:
+    """Run the embedded Kafka-compatible broker and Valkey in the foreground; both forget everything when they end."""
+    from memberstream.stream.kafka.clients import Kafka
+    from memberstream.stream.kafka.topics import create_topic
+    from memberstream.stream.local.embedded import EmbeddedKafka, EmbeddedValkey
+    from memberstream.stream.local.server_process import ServerError
+
+    _stop_on_sigterm()
+    try:
+        with EmbeddedKafka(kafka_port or None) as kafka, EmbeddedValkey(redis_port or None) as valkey:
+            for topic in (settings().topic, settings().interactions_topic):
+                asyncio.run(create_topic(Kafka((kafka.bootstrap,)), topic, N_PARTITIONS))
+            out.print(
+                "export " + f"{variable('kafka_bootstrap')}={kafka.bootstrap} {variable('redis_url')}={valkey.url}"
+            )
+            out.print(f"export {variable('broker_kind')}=embedded {variable('replication_factor')}=1")
+            err.print(
+                "both run until Ctrl-C. Next: paste the lines above into other terminals, then memberstream worker"
+            )
+            signal.pause()
+    except ServerError as error:
+        raise CommandError(str(error)) from None
+    except KeyboardInterrupt:
+        err.print("stopped")
+
+
+@reports_errors
+def demo(json: Annotated[bool, typer.Option("--json", help="end with one JSON object on a line")] = False) -> None:
+    """Score 23,570 real customers from 69,659 purchases, with everything started here and stopped at the end."""
+    from memberstream.stream.demo.run import run_demo
+    from memberstream.stream.local.server_process import ServerError
+
+    _stop_on_sigterm()
+    try:
+        run_demo(json=json)
+    except ServerError as error:
+        raise CommandError(str(error)) from None
+    except KeyboardInterrupt:
+        err.print("\nstopped; nothing is left running")
+        raise typer.Exit(130) from None
+
+
+def _stop_on_sigterm() -> None:
+    """Let SIGTERM end a command like Ctrl-C: everything that it started is stopped."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)

@@ -1,0 +1,140 @@
+"""`memberstream events skip`, `skipped`: set a record aside that no worker can handle; see who did so, when and why."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from memberstream.models.position import MAX_OFFSET
+from memberstream.models.timestamps import format_ms
+from memberstream.stream.authoring.steps import this_user
+from memberstream.stream.partition.setting_aside import Found, SettingAside
+from memberstream.stream.partition.skip_log import SkipLog
+from memberstream.stream.terminal.output import (
+    CommandError,
+    err,
+    out,
+    print_json,
+    reason_option,
+    reports_errors,
+    settings,
+)
+from memberstream.stream.terminal.safe import escape
+
+Interactions = Annotated[bool, typer.Option("--interactions", help="of the topic of interactions")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON array")]
+
+
+@reports_errors
+def skip(
+    partition: Annotated[int, typer.Argument(help="as /readyz names it", show_default=False, min=0)],
+    offset: Annotated[int, typer.Argument(help="as /readyz names it", show_default=False, min=0, max=MAX_OFFSET)],
+    reason: Annotated[str, reason_option("why, for the history; no personal data")] = "",
+    interactions: Interactions = False,
+    show: Annotated[bool, typer.Option("--show", help="print key and value, too: personal data")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="don't ask")] = False,
+    force: Annotated[bool, typer.Option("--force", help="also where no worker stands")] = False,
+    timeout_s: Annotated[float, typer.Option(min=0, help="how long to follow; it is noted in any case")] = 30.0,
+) -> None:
+    """Set a record aside that no worker can handle. It becomes a dead letter, and the records behind it are handled.
+
+    A worker's /readyz and log name the record that stops the workers, and the partition that is held for it.
+    """
+    asyncio.run(_skip(partition, offset, reason, interactions, show, yes, force, timeout_s))
+
+
+async def _skip(
+    partition: int, offset: int, reason: str, interactions: bool, show: bool, yes: bool, force: bool, timeout_s: float
+) -> None:
+    setting_aside = _setting_aside(interactions)
+    found = await setting_aside.look(partition, offset)
+    _print(found, show)
+    setting_aside.refuse(found, force)  # before anybody is asked
+    dead = settings().interaction_dead_letter_topic if interactions else settings().dead_letter_topic
+    if not yes and not typer.confirm(f"It won't be applied, but go to {dead} (reason skipped). For good?"):
+        raise CommandError("nothing was changed")
+    await setting_aside.set_aside(found, this_user(), time.time_ns() // 1_000_000, reason, force)
+    if found.stands_at != offset:
+        out.print("set aside: the worker that comes to it makes it a dead letter")
+        return
+    err.print("noted; waiting for the partition's worker")
+    if await setting_aside.passed(partition, offset, timeout_s):
+        out.print(f"set aside: partition {partition} goes on behind it")
+    else:
+        out.print(
+            f"noted, but partition {partition} hasn't passed it within {timeout_s:g} s. Next: is its worker running? "
+            "A worker does this first when it is assigned the partition; if it runs, see its /readyz"
+        )
+
+
+@reports_errors
+def skipped(interactions: Interactions = False, json: Json = False) -> None:
+    """List the records that were set aside: which, when, by whom, why."""
+    skips = asyncio.run(_setting_aside(interactions).history())
+    topic = settings().interactions_topic if interactions else settings().topic
+    steps = [(number, step) for number, step in skips.steps.items() if step.topic == topic]
+    if json:
+        print_json(
+            [
+                {
+                    "step": number,
+                    "at": format_ms(step.at_ms),
+                    "partition": step.partition,
+                    "offset": step.offset,
+                    "actor": step.actor,
+                    "reason": step.reason,
+                    "forced": step.forced,
+                }
+                for number, step in steps
+            ]
+        )
+        return
+    if not steps:
+        out.print(f"no record of {topic} was set aside")
+        return
+    table = Table("step", "when", "partition", "offset", "who", "why", box=None, pad_edge=False, header_style="dim")
+    for number, step in steps:
+        who = _plain(step.actor) + (" (forced)" if step.forced else "")
+        table.add_row(
+            *(str(number), format_ms(step.at_ms), str(step.partition), str(step.offset)),
+            *(escape(who), escape(_plain(step.reason))),
+        )
+    out.print(table)
+
+
+def _setting_aside(interactions: bool) -> SettingAside:
+    its = settings()
+    log = SkipLog(its.kafka, its.skips_topic, its.replication_factor)
+    if interactions:
+        return SettingAside(its.kafka, its.interactions_topic, its.interaction_group, log)
+    return SettingAside(its.kafka, its.topic, its.group, log)
+
+
+def _print(found: Found, show: bool) -> None:
+    """Print what can be said about a record without its data; the data, too, if asked for."""
+    record = found.record
+    at = format_ms(record.timestamp) if record.timestamp >= 0 else "at an unknown time"
+    err.print(f"{record.topic}, partition {record.partition}, offset {record.offset}, sent {at}", markup=False)
+    err.print(f"key: {_size(record.key)} · value: {_size(record.value)}, SHA-256 {_digest(record.value)}")
+    for name, value in record.headers:
+        err.print(f"header {_plain(name)!r}: {_size(value)}", markup=False)
+    if show:
+        err.print(f"key {record.key!a}\nvalue {record.value!a}", markup=False)
+
+
+def _size(data: bytes | None) -> str:
+    return "none" if data is None else f"{len(data):,} bytes"
+
+
+def _digest(data: bytes | None) -> str:
+    return hashlib.sha256(data or b"").hexdigest()
+
+
+def _plain(text: Any) -> str:
+    """Return a text of others without anything that a terminal would obey."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))

@@ -1,0 +1,1 @@
+"""What `memberstream doctor` finds out about an installation, and what it says."""

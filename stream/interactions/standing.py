@@ -1,0 +1,54 @@
+"""Where members stood at a time: their clusters under any version, read from Redis like any reader.
+
+Laws:
+- A member's row says its clusters, since when, and what they were before (models/past.py). A time that it doesn't reach
+  is unknown. It is never taken for now.
+- A cluster that isn't there yet is never taken for "no cluster". The look-up waits while Redis is away, is being
+  filled, or lacks a member's cluster under a version that was just made live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from memberstream.models.engagement import Stood
+from memberstream.stream.lookup import Answer, AsyncLookup, LookupUnavailable, Status
+from memberstream.stream.projection.patience import Patience
+
+
+class Standing:
+    """Looks members up, and waits until the answer is reliable."""
+
+    def __init__(self, lookup: AsyncLookup, patience: Patience) -> None:
+        self._lookup, self._patience = lookup, patience
+
+    async def of_many(self, member_ids: Sequence[str]) -> list[Stood | None]:
+        """Return where each member stood; None: there is no such member, or it was deleted. One round trip."""
+        return await self._patience.until_available(lambda: self._look(member_ids))
+
+    async def _look(self, member_ids: Sequence[str]) -> list[Stood | None]:
+        found: list[Stood | None] = []
+        for answer in await self._lookup.get_many(member_ids):
+            if answer.status is Status.REBUILDING:
+                raise LookupUnavailable(
+                    "members are still being written there. Next: wait; if it lasts, see whether `memberstream worker` "
+                    "runs and what its /readyz says"
+                )
+            found.append(None if answer.status is Status.UNKNOWN else _Courses(answer))
+        return found
+
+
+class _Courses:
+    """A member's clusters under a version, read from its row once (a models.engagement.Stood)."""
+
+    __slots__ = ("_answer", "_found")
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._found: dict[str, Sequence[tuple[int, int]]] = {}
+
+    def __call__(self, label: str) -> Sequence[tuple[int, int]]:
+        course = self._found.get(label)
+        if course is None:
+            course = self._found[label] = self._answer.course(label)
+        return course

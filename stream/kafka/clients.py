@@ -1,0 +1,131 @@
+"""The one place that makes Kafka clients. What all of them need stands here, once.
+
+Laws:
+- Every consumer reads committed records only. Records of a transaction that was aborted, or may yet be aborted, don't
+  exist for us.
+- Every consumer can read every legal record, whatever the names of its headers.
+- Nobody creates a topic by asking for it. A broker may do so (auto.create.topics.enable), with its own number of
+  partitions. A topic that was deleted would be back before anybody noticed.
+- Every producer waits for all replicas in sync. No client commits offsets by itself. A consumer begins where it is told
+  to, or at the beginning.
+- Faust makes its own consumer and producer: stream/faust_batch takes `options` and keeps the same laws.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import aiokafka.client
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.metadata import MetadataRequest
+
+from memberstream.stream.kafka.any_record import read_any_record
+
+log = logging.getLogger(__name__)
+READ_COMMITTED = "read_committed"
+#: Seconds. A broker that is well answers within one; a person who waits wants to know for what.
+SILENT_S = 3.0
+_SILENT = "waiting for Kafka at %s, which doesn't answer. Next: nothing while it starts; else check address and broker"
+_without_creating = partial(MetadataRequest, allow_auto_topic_creation=False)
+
+
+class _Client:
+    """Brokers that take connections and don't answer are waited for at the start, and not in silence."""
+
+    brokers = ""
+
+    async def start(self) -> None:
+        told = asyncio.get_running_loop().call_later(
+            SILENT_S,
+            log.warning,
+            _SILENT,
+            self.brokers,
+        )
+        try:
+            await super().start()  # type: ignore[misc]  # aiokafka's
+        finally:
+            told.cancel()
+
+
+class Producer(_Client, AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
+    """A producer."""
+
+
+class Admin(_Client, AIOKafkaAdminClient):  # type: ignore[misc]
+    """An admin client."""
+
+
+class Consumer(_Client, AIOKafkaConsumer):  # type: ignore[misc]
+    """A consumer that can be stopped at any time."""
+
+    async def stop(self) -> None:
+        """Stop it. (In the turn of its start aiokafka's own `stop` raises CancelledError, and its tasks go on.)"""
+        await asyncio.sleep(0)  # its task, made by `start`, must have begun before it can be cancelled in peace
+        await super().stop()
+
+
+C = TypeVar("C", bound=_Client)
+
+
+@contextmanager
+def closed_is_outage() -> Iterator[None]:
+    """Put this around questions to a broker. aiokafka cancels tasks that wait on a connection that it closes.
+
+    That is an outage: then this raises KafkaConnectionError. A CancelledError that is meant for this task passes.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise KafkaConnectionError("the connection was closed while an answer was awaited") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Kafka:
+    """How to reach the brokers.
+
+    Attributes:
+        bootstrap: host:port of some of them.
+    """
+
+    bootstrap: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        # aiokafka's clients, Faust's among them, ask for topics in a way that makes brokers create missing ones.
+        aiokafka.client.MetadataRequest = _without_creating
+
+    def __str__(self) -> str:
+        return ", ".join(self.bootstrap)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Options that every client of aiokafka needs to connect."""
+        return {"bootstrap_servers": list(self.bootstrap)}
+
+    def consumer(self, **options: Any) -> Consumer:
+        """Return a consumer that belongs to no group, not started. `options`: aiokafka's."""
+        read_any_record()
+        laws = {"enable_auto_commit": False, "auto_offset_reset": "earliest", "isolation_level": READ_COMMITTED}
+        return self._named(Consumer(**self.options, **{**laws, **options}))
+
+    def producer(self, **options: Any) -> Producer:
+        """Return a producer, not started. `options`: aiokafka's."""
+        return self._named(Producer(**self.options, acks="all", **options))
+
+    def admin(self, **options: Any) -> Admin:
+        """Return an admin client, not started. `options`: aiokafka's."""
+        return self._named(Admin(**self.options, **options))
+
+    def _named(self, client: C) -> C:
+        client.brokers = str(self)
+        return client

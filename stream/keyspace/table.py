@@ -1,0 +1,271 @@
+"""The Redis contract with readers as a table: each key, its fields and formats, who writes and reads it, its life time.
+
+Law: docs/redis.md holds the same table and a test compares the two. The names are those of formats.py.
+"""
+
+from dataclasses import dataclass
+
+from .formats import (
+    BEACON_FORMAT,
+    BEACONS,
+    BEHIND,
+    BEHIND_FORMAT,
+    BUILT,
+    CAMPAIGNS,
+    COUNTED,
+    EPOCH,
+    KNOWN,
+    LIVE,
+    MODELS,
+    PARTITIONS,
+    SCORED,
+    WITNESS,
+    cells_key,
+    counts_key,
+    member_key,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a hash; or the whole value of a string, then `name` is empty."""
+
+    name: str
+    value: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key of the contract."""
+
+    key: bytes
+    kind: str
+    fields: tuple[Field, ...]
+    writer: str
+    readers: str
+    lifetime: str
+
+
+KEYSPACE: tuple[Entry, ...] = (
+    Entry(
+        member_key(b"<member_id>"),
+        "string",
+        (Field("", "<pos>\\|<model>@<version>=<cluster>:<since_ms>…", "the member's row: see below"),),
+        "worker (write.lua, list.lua, forget.lua)",
+        "look-ups",
+        "for ever; a tombstone 24 h",
+    ),
+    Entry(
+        LIVE,
+        "hash",
+        (Field("<model>", "<version>", "the version that readers use. A model without a live version isn't there"),),
+        "worker, `model promote` (models.lua)",
+        "look-ups",
+        "for ever",
+    ),
+    Entry(
+        MODELS,
+        "hash",
+        (
+            Field(
+                "<model>@<version>",
+                '{"type":…,"clusters":{"<cluster>":"<name>",…}}',
+                "names for readers, also of candidates. Type `list`: uploaded, not computed",
+            ),
+        ),
+        "worker, `model promote` (models.lua)",
+        "look-ups",
+        "until retired",
+    ),
+    Entry(
+        CAMPAIGNS,
+        "hash",
+        (
+            Field(
+                "<campaign>",
+                '{"model":…,"clusters":[…],"from":…,"until":…,"holdout":…,"state":…}',
+                "who sees the campaign; rules and types: campaigns.md",
+            ),
+        ),
+        "worker, `campaign set` (models.lua)",
+        "look-ups",
+        "until deleted",
+    ),
+    Entry(
+        KNOWN,
+        "string",
+        (
+            Field(
+                "",
+                "<offset>",
+                "up to which step of the models' log `live`, `models` and `campaigns` go. A writer that knows less is "
+                "refused",
+            ),
+        ),
+        "worker, `model promote`, `campaign set` (models.lua)",
+        "look-ups, worker",
+        "for ever",
+    ),
+    Entry(
+        SCORED,
+        "hash",
+        (
+            Field(
+                "<partition>",
+                "<offset>:<remaining>[:<refused>,…]",
+                "up to which step of the models' log all members are scored; about how many members are still to be "
+                "looked at; offsets of the versions that the worker can't use",
+            ),
+        ),
+        "worker",
+        "`model publish --wait`, `model promote`",
+        "for ever",
+    ),
+    Entry(
+        BEHIND,
+        "hash",
+        (
+            Field(
+                "<partition>",
+                BEHIND_FORMAT,
+                "events that have arrived and aren't applied; members that have a document; members of these that "
+                "lack a version although the partition is scored; when this was written. Empty: not known yet",
+            ),
+        ),
+        "worker",
+        "`model wait`, `model promote`, `doctor`",
+        "for ever",
+    ),
+    Entry(
+        EPOCH,
+        "string",
+        (Field("", "<completed_ms>", "when the projection was complete. Absent: it is being rebuilt"),),
+        "worker (finish.lua)",
+        "look-ups, worker",
+        "for ever",
+    ),
+    Entry(
+        BUILT,
+        "hash",
+        (Field("<partition>", "<token> or done:<token>", "who builds the partition, and whether it is done"),),
+        "worker (begin, finish.lua)",
+        "worker",
+        "only while building",
+    ),
+    Entry(
+        WITNESS,
+        "string",
+        (
+            Field(
+                "",
+                "<token>",
+                "marks scripts that only one process of Redis knows: the one that workers wrote to last. A process "
+                "that doesn't know them holds data of an earlier moment",
+            ),
+        ),
+        "worker (restart.lua)",
+        "worker",
+        "for ever",
+    ),
+    Entry(
+        BEACONS,
+        "hash",
+        (
+            Field(
+                "<partition>",
+                BEACON_FORMAT,
+                "all offsets below next_offset (of this epoch) are applied; the worker's own time; wall clock of the "
+                "write",
+            ),
+        ),
+        "worker (beacon.lua)",
+        "look-ups, worker",
+        "for ever",
+    ),
+    Entry(
+        cells_key("<campaign>"),
+        "hash",
+        (
+            Field(
+                "<partition> <period> <version> <cluster> <0 or 1> <kind> <day> <size>",
+                "<members> <events> <sum> <sum of squares>",
+                "interactions counted in one partition. Field: when the period of the campaign's terms began (ms), "
+                "label of the model version, cluster, whether the member was held out (1), kind, day of the exposure "
+                "(since 1970 in UTC), bucket of the member's sum. Value: members, events; over the members, the sum of "
+                "each one's sum of values and of its square, in millionths: whole numbers, as long as they need to be. "
+                "Add up the partitions: interactions.md",
+            ),
+            Field(
+                "<partition>",
+                "<term>",
+                "of the latest owner that wrote the partition's counts. An older one is refused",
+            ),
+        ),
+        "interactions worker (counts.lua)",
+        "readout",
+        "for ever",
+    ),
+    Entry(
+        counts_key("<campaign>"),
+        "hash",
+        (
+            Field(
+                "<partition> <version> <cluster> <0 or 1> <kind> <day>",
+                "<members> <events> <sum> <sum of squares> <values>",
+                "what versions before counted, by the first interaction with a campaign instead of the earliest "
+                "impression, and by the day of each event. Nothing is added any more",
+            ),
+            Field(
+                "<partition>",
+                "<term>",
+                "of the latest owner that wrote the partition's counts. An older one is refused",
+            ),
+        ),
+        "interactions worker (counts.lua)",
+        "readout",
+        "for ever",
+    ),
+    Entry(
+        COUNTED,
+        "hash",
+        (
+            Field(
+                "<partition>",
+                BEACON_FORMAT,
+                "all interactions below next_offset are counted; the time of the latest; wall clock of the write",
+            ),
+            Field(
+                PARTITIONS.decode(),
+                "<number>",
+                "how many the topic has. While one of them is missing here, counts are incomplete",
+            ),
+        ),
+        "interactions worker (beacon.lua)",
+        "readout, interactions worker",
+        "for ever",
+    ),
+)
+
+
+def markdown_table() -> str:
+    """The contract as the table that docs/redis.md shows."""
+    lines = [
+        "| key | type | field | value | meaning | written by | read by | life time |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for entry in KEYSPACE:
+        for i, field in enumerate(entry.fields):
+            first = i == 0
+            cells = (
+                f"`{entry.key.decode()}`" if first else "",
+                entry.kind if first else "",
+                f"`{field.name}`" if field.name else "",
+                f"`{field.value}`",
+                field.meaning,
+                entry.writer if first else "",
+                entry.readers if first else "",
+                entry.lifetime if first else "",
+            )
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)

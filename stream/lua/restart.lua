@@ -1,0 +1,9 @@
+-- Another process of Redis answers than the one that was built in: nothing counts as complete, and it gets a witness.
+-- KEYS: witness, epoch, built, known. ARGV: the witness that was found (empty: none), the new one.
+-- Returns 0 when another worker was first; else 1, or 2 when readers had been told that all was complete.
+local call = redis.call
+if (call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+call('SET', KEYS[1], ARGV[2])
+local was_complete = call('DEL', KEYS[2])
+call('DEL', KEYS[3], KEYS[4])
+return 1 + was_complete

@@ -1,0 +1,35 @@
+"""Metrics of a worker that counts interactions: those of every worker, and its own. Declared in metrics.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from memberstream.models.interaction import Refusal
+from memberstream.stream.process.metrics import by, simple
+from memberstream.stream.process.worker_metrics import BatchMetrics, WorkerGauges, of_worker
+
+
+class InteractionMetrics(Collector):
+    """The metrics of one worker, in a registry of their own. They listen to batches, and are read at each scrape.
+
+    Args:
+        outcomes, stages: of a batch, all that there may be.
+    """
+
+    def __init__(self, gauges: WorkerGauges, outcomes: Sequence[str], stages: Sequence[str]) -> None:
+        self.registry = CollectorRegistry()
+        self._gauges = gauges
+        self._batches = BatchMetrics(outcomes, map(str, Refusal), stages)
+        self.on_batch = self._batches.on_batch
+        self.registry.register(self)
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield everything as it stands now."""
+        yield simple("memberstream_interactions_total", by(self._batches.outcomes))
+        yield simple("memberstream_interaction_dead_letters_total", by(self._batches.reasons))
+        yield from self._batches.collect()
+        yield from of_worker(self._gauges)

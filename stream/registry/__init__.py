@@ -1,0 +1,1 @@
+"""The models' log, and what it means for a worker."""

@@ -1,0 +1,156 @@
+"""A worker's registry, kept up to date; and a watch on whether the models' log is still the one that is known.
+
+Laws:
+- A log is ignored if it is gone, ends before what is known of it, or was begun anew and isn't complete yet. Then the
+  registry stays as it was, and `lost` says why. Three things are known: the last step that was read here, the one that
+  Redis names, and the one in the state of each partition (`expect`).
+- A log made anew counts from its beginning when it reaches beyond all that is known and is complete. So offsets never
+  go back; state and Redis rely on that. `memberstream model restart-log` and `complete-log` take care of both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
+from typing import Any, ClassVar
+
+from aiokafka.errors import KafkaError
+
+from memberstream.models.registry import Registry
+from memberstream.models.wording import counted
+from memberstream.stream.kafka.clients import closed_is_outage
+from memberstream.stream.kafka.topic_id import topic_id
+from memberstream.stream.registry.log import ModelsLog, ModelsLogError
+
+log = logging.getLogger(__name__)
+_POLL_S = 0.02
+_NAMED = 30  # records set aside that are logged at once: somebody may have written millions
+
+
+class Follower:
+    """Follows a log for one worker.
+
+    Attributes:
+        registry: what the log says.
+        lost: since when (monotonic clock) and why the log isn't the one that is known; None while it is.
+    """
+
+    LOOK_EVERY_S: ClassVar[float] = 2.0  # like the questions to Kafka (faust_batch/probe.py)
+    PATIENCE_S: ClassVar[float] = 5.0
+    SAY_EVERY_S: ClassVar[float] = 300.0
+
+    def __init__(self, models_log: ModelsLog, registry: Registry) -> None:
+        self._log, self.registry = models_log, registry
+        self._expected = -1
+        self._id = b""
+        self._said_at = 0.0
+        self._said = 0  # of the records set aside
+        self._is_due = False  # whether there is something that wasn't handed on yet, or not completely
+        self.lost: tuple[float, str] | None = None
+        self._say_set_aside()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the registry holds all that is known."""
+        return self.registry.is_complete and self.registry.offset >= self._expected
+
+    def expect(self, offset: int) -> None:
+        """Note that somebody has read the log up to this offset."""
+        self._expected = max(self._expected, offset)
+
+    async def until_known(self, offset: int) -> None:
+        """Return when the whole log holds a step that somebody else has read. Usually that is at once."""
+        self.expect(offset)
+        while not self.is_whole:  # noqa: ASYNC110 (that it has come is seen soon enough)
+            await asyncio.sleep(_POLL_S)
+
+    async def run(self, changed: Callable[[], Awaitable[None]]) -> None:
+        """Take in new steps, and call `changed` after them. Never returns. An outage of Kafka is waited out.
+
+        If `changed` failed or was cancelled, and this is begun again, `changed` is called again.
+        """
+        while True:
+            try:
+                async with self._log.consumer() as consumer:
+                    consumer.seek(self._log.partition, self.registry.offset + 1)
+                    records: Sequence[Any] = []
+                    while True:
+                        with closed_is_outage():
+                            is_new = await self._look(consumer, records)
+                        self._is_due = self._is_due or is_new
+                        if self._is_due and self.lost is None:
+                            await changed()
+                            self._is_due = False
+                        wait_ms = int(1000 * self.LOOK_EVERY_S)
+                        with closed_is_outage():
+                            found = await consumer.getmany(self._log.partition, timeout_ms=wait_ms)
+                        records = found.get(self._log.partition, [])
+            except (ModelsLogError, KafkaError, TimeoutError) as error:
+                log.warning("the models' log can't be read: %s", str(error) or "no answer in time")
+                await asyncio.sleep(self._log.patience_s)
+
+    async def _look(self, consumer: Any, records: Sequence[Any]) -> bool:
+        """Take in new steps, if the log is the one that is known. Returns whether there is something new to go by."""
+        before, was_lost = self.registry.offset, self.lost is not None
+        found = await topic_id(consumer._client, self._log.topic)
+        if not found and self._log.topic not in await consumer.topics():  # some brokers give topics no id
+            self._lose("it is gone")
+            return False
+        async with asyncio.timeout(self.PATIENCE_S):  # aiokafka asks for 40 s, even for a topic that was just deleted
+            end = (await consumer.end_offsets([self._log.partition]))[self._log.partition]
+        if found == (self._id or found) and end > before and not was_lost:
+            for record in records:
+                if record.offset > self.registry.offset:
+                    self.registry.take(record.offset, record.value)
+        else:
+            fresh = Registry()
+            await self._log.read_on(consumer, fresh)
+            if fresh.offset < max(before, self._expected):
+                self._lose(f"it ends at step {fresh.offset}, but step {max(before, self._expected)} is known")
+                return False
+            if not fresh.is_complete:
+                self._lose("it was begun anew and isn't complete yet")
+                return False
+            self.registry.become(fresh)
+            if found != self._id:
+                log.warning("the models' log was made anew: its steps count from now on, up to step %d", fresh.offset)
+        self._id = found
+        self._say_set_aside()
+        if self.registry.is_complete and self.registry.offset < self._expected < end:
+            return False  # it is there, and on its way to here
+        if not self.is_whole:
+            self._lose(
+                f"it ends at step {self.registry.offset}, but step {self._expected} is known"
+                if self.registry.is_complete
+                else "it was begun anew and isn't complete yet"
+            )
+            return False
+        if was_lost:
+            log.info("the models' log is whole again, up to step %d", self.registry.offset)
+        self.lost = None
+        return was_lost or self.registry.offset > before
+
+    def _say_set_aside(self) -> None:
+        new, self._said = max(0, self.registry.n_set_aside - self._said), self.registry.n_set_aside
+        if new > _NAMED:
+            log.error(
+                "the models' log: %s set aside, the last of them are named", counted(new, "record is", "records are")
+            )
+        for one in list(self.registry.set_aside)[-min(new, _NAMED) :] if new else ():
+            log.error(
+                "the models' log, offset %d: set aside, it isn't a step: %s. Next: find who writes there; written by a "
+                "newer memberstream? then update this worker", *one,
+            )  # fmt: skip
+
+    def _lose(self, why: str) -> None:
+        now = monotonic()
+        since = now if self.lost is None else self.lost[0]
+        self.lost = since, f"topic {self._log.topic}: {why}"
+        if since == now or now - self._said_at >= self.SAY_EVERY_S:
+            self._said_at = now
+            log.error(
+                "THE MODELS' LOG IS LOST: topic %s: %s. This worker tells nobody of fewer models than there were. "
+                'Next: see docs/operations.md, "The models\' log is lost"', self._log.topic, why,
+            )  # fmt: skip

@@ -1,0 +1,1 @@
+"""How commands and logs reach a terminal, and progress a notebook's cell."""

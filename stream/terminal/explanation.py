@@ -1,0 +1,130 @@
+"""Why a member is in its cluster, and what would move it, as tables; on a narrow terminal as lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.table import Table
+
+from memberstream.models.explain import Explanation, Part
+from memberstream.models.model import Cluster
+from memberstream.models.timestamps import format_ms
+from memberstream.models.what_if import Change, Lever
+from memberstream.models.wording import counted
+from memberstream.stream.terminal.output import out
+from memberstream.stream.terminal.safe import escape
+
+_NARROW = 60  # columns: below it a table would be cut
+_MOST_NAMES = 3
+_MOST_CHANGES = 4  # of one origin: a category may have hundreds of others
+
+
+def print_explanation(member_id: str, at_ms: int, explanation: Explanation) -> None:
+    """Print an explanation as a table with its conclusion."""
+    cluster, following = explanation.cluster, explanation.next_cluster
+    out.print(
+        f"[bold]{escape(member_id)}[/] under [bold]{explanation.model}[/], as of {format_ms(at_ms)}: "
+        f"cluster [bold]{escape(_named(cluster))}[/]"
+    )
+    largest = max((abs(part.contribution) for part in explanation.parts), default=0.0) or 1.0
+    rows = [
+        (_names(part.predictors), _value(part), _x(part, explanation), part.contribution) for part in explanation.parts
+    ]
+    if out.width < _NARROW:
+        for name, value, x, contribution in rows:
+            out.print(f"{escape(name)}: {escape(value)}")
+            out.print(f"  x: {x}, contribution {contribution:+.4f}")
+    else:
+        table = _table("predictor", "value")
+        for head in ("x", "contribution"):
+            table.add_column(head, justify="right")
+        table.add_column("")
+        for name, value, x, contribution in rows:
+            bar = "█" * round(12 * abs(contribution) / largest)
+            coloured = f"[{'green' if contribution > 0 else 'red'}]{bar}[/]"
+            table.add_row(escape(name), escape(value), x, f"{contribution:+.4f}", coloured)
+        out.print(table)
+    if isinstance(explanation.probability, float):
+        out.print(f"eta {explanation.eta:+.4f} → probability {explanation.probability:.4f}")
+    elif explanation.probability is not None:
+        out.print("probabilities " + " ".join(f"{p:.4f}" for p in explanation.probability))
+    elif explanation.distances is not None:
+        out.print("distances to centroids " + " ".join(f"{d:.4f}" for d in explanation.distances))
+    if following is not None:
+        name, by = escape(_named(following)), f"{explanation.distance_to_next:.4f}"
+        if isinstance(explanation.eta, float):
+            out.print(f"would become {name} if eta {'rose' if following.id > cluster.id else 'fell'} by {by}")
+        elif explanation.distances is not None:
+            out.print(f"next is {name}: its centroid is {by} farther away")
+        else:
+            out.print(f"next is {name}: its eta is {by} lower")
+
+
+def print_levers(levers: Sequence[Lever]) -> None:
+    """Print the changes that move a member, each alone; then what moves it in no way."""
+    rows = [
+        (
+            _names(lever.predictors) if i == 0 else "",
+            lever.words if i == 0 else "",
+            _target(change),
+            _named(change.cluster),
+        )
+        for lever in levers
+        for i, change in enumerate(lever.changes[:_MOST_CHANGES])
+    ]
+    if rows:
+        out.print("\n[bold]one change alone that gives another cluster[/]")
+    if out.width < _NARROW:
+        for name, value, target, cluster in rows:
+            if name:
+                out.print(f"{escape(name)}: {escape(value)}")
+            out.print(f"  → {escape(target)}: {escape(cluster)}")
+    elif rows:
+        table = _table("predictor", "now", "changed to", "cluster")
+        for row in rows:
+            table.add_row(*map(escape, row))
+        out.print(table)
+    more = [
+        f"{_names(lever.predictors)} ({len(lever.changes) - _MOST_CHANGES:,})"
+        for lever in levers
+        if len(lever.changes) > _MOST_CHANGES
+    ]
+    _print_names("more categories that do, with --json", more)
+    _print_names("changes nothing alone", _idle(levers, is_settled=True))
+    _print_names("nothing found, though not everything was looked at", _idle(levers, is_settled=False))
+
+
+def _idle(levers: Iterable[Lever], *, is_settled: bool) -> list[str]:
+    return [_names(lever.predictors) for lever in levers if not lever.changes and lever.is_settled == is_settled]
+
+
+def _print_names(what: str, names: Sequence[str]) -> None:
+    if names:
+        out.print(f"{what}: {escape(', '.join(names))}")
+
+
+def _table(*heads: str) -> Table:
+    return Table(*heads, box=None, pad_edge=False, header_style="dim")
+
+
+def _target(change: Change) -> str:
+    return change.words if change.is_smallest else f"{change.words}, or less of a change"
+
+
+def _named(cluster: Cluster) -> str:
+    return f"{cluster.id} {cluster.name}"
+
+
+def _names(predictors: Sequence[str]) -> str:
+    more = len(predictors) - _MOST_NAMES
+    return ", ".join(predictors[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _value(part: Part) -> str:
+    return f"from {' and '.join(part.of)}" if part.of else part.words
+
+
+def _x(part: Part, explanation: Explanation) -> str:
+    if len(part.columns) == 1:
+        return f"{explanation.predictors[part.columns[0]]:.4f}"
+    return counted(len(part.columns), "column")

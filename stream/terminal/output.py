@@ -1,0 +1,157 @@
+"""How commands print: results on standard output, the rest on standard error. Every error ends with what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import logging
+import math
+import os
+from collections.abc import Callable
+from functools import wraps
+from time import monotonic
+from typing import Any, ParamSpec, TypeVar
+
+import orjson
+import typer
+from rich import markup
+from rich.logging import RichHandler
+
+from memberstream.models.problems import ModelFileError
+from memberstream.stream.files.lists import ListFileError
+from memberstream.stream.lookup import LookupUnavailable
+from memberstream.stream.projection.calls import RedisUnavailable
+from memberstream.stream.registry.refused import PublishError
+from memberstream.stream.settings import Settings, SettingsError, from_environment
+from memberstream.stream.terminal.safe import SafeConsole, SafeFormatter, escape_json
+
+out = SafeConsole(soft_wrap=True, highlight=False)
+err = SafeConsole(stderr=True, soft_wrap=True, highlight=False)
+
+#: Of a reason: a paragraph, or a link to more.
+REASON_BYTES = 2_000
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class CommandError(Exception):
+    """A command can't do what it was asked to do; the text names the next action. Exit status 1."""
+
+
+_EXPECTED = (
+    CommandError,
+    ListFileError,
+    LookupUnavailable,
+    ModelFileError,
+    OSError,
+    PublishError,
+    RedisUnavailable,
+    SettingsError,
+)
+
+
+def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Print an expected error as its text, without a traceback, and exit with status 1. Bugs keep the traceback."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # its reader has seen enough (| head): nothing to report
+            raise typer.Exit(0) from None
+        except _EXPECTED as error:
+            err.print("[red]error[/]:", markup.escape(_text(error)))
+            raise typer.Exit(1) from None
+
+    return run
+
+
+def reason_option(text: str) -> Any:
+    """Return the option that says why something is done: kept for ever, and read by every worker at each start."""
+    return typer.Option(help=text, callback=_bounded)
+
+
+def _bounded(reason: str) -> str:
+    if (n := len(reason.encode())) > REASON_BYTES:
+        raise typer.BadParameter(
+            f"{n:,} bytes, the limit is {REASON_BYTES:,}. Next: say it shorter, or where it stands"
+        )
+    return reason
+
+
+def settings() -> Settings:
+    """Return the settings of this process' environment."""
+    return from_environment(os.environ)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value on one line."""
+    out.out(escape_json(to_json(value)), highlight=False)
+
+
+def to_json(value: Any) -> str:
+    """Return one JSON value on one line; dataclasses as objects, numbers with all their digits."""
+    return orjson.dumps(
+        value, default=_default, option=orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_NON_STR_KEYS
+    ).decode()
+
+
+def _default(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    raise TypeError
+
+
+def _text(error: BaseException) -> str:
+    """Return the text of an expected error. The system's own errors say what is wrong; what to do is added here."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = "" if error.filename is None else f"{error.filename}: "
+        return f"{where}{error.strerror}. Next: make room on that disk, or write elsewhere; what is there isn't whole"
+    if isinstance(error, OSError) and error.strerror is not None:
+        where = "" if error.filename is None else f"{error.filename}: "
+        return f"{where}{error.strerror}. Next: check that it exists and may be used by this user"
+    return "\n".join([str(error), *getattr(error, "__notes__", [])])
+
+
+class SaysItOnce(logging.Filter):
+    """Lets each kind of aiokafka's messages through once in 30 s. In an outage aiokafka writes a hundred a second."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._said_at: dict[tuple[str, object], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("aiokafka") or record.exc_info:
+            return True
+        kind, now = (record.name, record.msg), self._clock()
+        if now - self._said_at.get(kind, -math.inf) < 30:
+            return False
+        self._said_at[kind] = now
+        return True
+
+
+class WithoutTraceback(logging.Filter):
+    """Drops the traceback of an error that says what to do: its reader is an operator, not an author of the code."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1] is not None and "Next: " in str(record.exc_info[1]):
+            record.exc_info, record.exc_text = None, None
+        return True
+
+
+def set_up_logging() -> None:
+    """Log to standard error: in colour on a terminal, plain lines with time and level elsewhere."""
+    if err.is_terminal:
+        handler: logging.Handler = RichHandler(console=err, show_path=False)
+        handler.setFormatter(SafeFormatter("%(message)s"))
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(SafeFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.addFilter(WithoutTraceback())
+    handler.addFilter(SaysItOnce())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for chatty in ("aiokafka", "faust", "mode"):  # their INFO is about their own inner workings, not about members
+        logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -1,0 +1,44 @@
+"""Beacons that move without a worker, so that look-ups believe that a member doesn't exist (lookup/exchange.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from memberstream.stream.keyspace.formats import BEACONS, Beacon, parse_beacon
+from memberstream.stream.lookup import AsyncLookup, Lookup, Status
+
+_NOBODY = "nobody at all"
+
+
+def format_beacon(beacon: Beacon) -> bytes:
+    """Return a beacon as stream/lua/beacon.lua writes it."""
+    return b"%d:%d:%d" % (beacon.next_offset, beacon.clock_ms, beacon.written_ms)
+
+
+def beat(redis: Any) -> None:
+    """Write each beacon anew, a moment later."""
+    for partition, value in redis.hgetall(BEACONS).items():
+        found = parse_beacon(value if isinstance(value, bytes) else value.encode())
+        redis.hset(
+            BEACONS, partition, format_beacon(Beacon(*(found.next_offset, found.clock_ms, found.written_ms + 1)))
+        )
+
+
+def believing(lookup: Lookup, redis: Any) -> None:
+    """Return when the client says `unknown member`."""
+    give_up_at = time.monotonic() + 10
+    while lookup.get(_NOBODY).status is not Status.UNKNOWN:
+        assert time.monotonic() < give_up_at
+        time.sleep(0.02)
+        beat(redis)
+
+
+async def async_believing(lookup: AsyncLookup, redis: Any) -> None:
+    """As `believing`."""
+    give_up_at = time.monotonic() + 10
+    while (await lookup.get(_NOBODY)).status is not Status.UNKNOWN:
+        assert time.monotonic() < give_up_at
+        await asyncio.sleep(0.02)
+        beat(redis)

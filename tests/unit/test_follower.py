@@ -1,0 +1,152 @@
+"""The models' log as a worker follows it: what it goes by, and when it says that the log is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from authored import BY, defined
+
+from memberstream.models.log_record import COMPLETE, NOTHING, encode
+from memberstream.models.log_steps import Publish
+from memberstream.models.registry import Registry
+from memberstream.stream.registry import follower
+from memberstream.stream.registry.follower import Follower
+from memberstream.stream.registry.log import ModelsLog
+
+
+@dataclass
+class Log:
+    """A models' log, and a consumer of it; some brokers give topics no id."""
+
+    values: list[bytes] = field(default_factory=list)
+    id: bytes = b"id"
+    topic: str = "models"
+    partition: int = 0
+    position: int = 0
+    _client: Any = None
+
+    @asynccontextmanager
+    async def consumer(self) -> AsyncIterator[Log]:
+        yield self
+
+    def seek(self, _: int, offset: int) -> None:
+        self.position = offset
+
+    async def getmany(self, partition: int, timeout_ms: int) -> dict[int, list[Any]]:
+        await asyncio.sleep(0)
+        found, self.position = self.records(self.position), len(self.values)
+        return {partition: found}
+
+    async def topics(self) -> set[str]:
+        return {self.topic}
+
+    async def end_offsets(self, _: Sequence[int]) -> dict[int, int]:
+        return {self.partition: len(self.values)}
+
+    async def read_on(self, _: object, registry: Registry) -> None:
+        for record in self.records(registry.offset + 1):
+            registry.take(record.offset, record.value)
+
+    def records(self, first: int) -> list[Any]:
+        return [SimpleNamespace(offset=o, value=v) for o, v in enumerate(self.values) if o >= first]
+
+
+def published(version: int) -> bytes:
+    return encode(Publish("level", version, defined("level", version, {}), **BY))
+
+
+def following(monkeypatch: pytest.MonkeyPatch, log: Log) -> Follower:
+    async def topic_id(client: object, topic: str) -> bytes:
+        return log.id
+
+    monkeypatch.setattr(follower, "topic_id", topic_id)
+    registry = Registry()
+    asyncio.run(log.read_on(None, registry))
+    return Follower(cast(ModelsLog, log), registry)
+
+
+def test_what_could_not_be_handed_on_is_handed_on_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is told of a step fails with it, or is cancelled by a library: the next run tells of it, once."""
+    log = Log([published(1)])
+    one, told = following(monkeypatch, log), 0
+    one.LOOK_EVERY_S = 0  # type: ignore[misc]
+
+    async def changed() -> None:
+        nonlocal told
+        told += 1
+        if told < 3:
+            raise asyncio.CancelledError if told == 1 else ValueError
+
+    async def begun_again_and_again() -> None:
+        for expected in (asyncio.CancelledError, ValueError):
+            with pytest.raises(expected):
+                async with asyncio.timeout(60):
+                    await one.run(changed)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await one.run(changed)
+
+    log.values.append(published(2))
+    asyncio.run(begun_again_and_again())
+    assert told == 3
+
+
+def look(one: Follower, log: Log, *, n_read: int | None = None) -> bool:
+    """Look once; `n_read`: records of those that are new that have been fetched, all by default."""
+    return asyncio.run(one._look(log, log.records(one.registry.offset + 1)[:n_read]))
+
+
+def test_a_log_begun_anew_in_the_same_topic_says_nothing_until_it_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The only broker that had it has lost its disk: the topic has its id, and nothing in it. Filled up to what was
+    known it isn't whole; what is published then counts only with the step that says that all is there."""
+    log = Log([published(1), published(2)])
+    one = following(monkeypatch, log)
+    assert not look(one, log)
+    log.values = []
+    for value in (NOTHING, NOTHING, published(2), published(3)):
+        log.values.append(value)
+        assert not look(one, log)
+        assert one.lost is not None
+        assert list(one.registry.versions) == ["level@1", "level@2"]
+        assert one.is_whole  # what it knew: it goes on by that
+    log.values.append(COMPLETE)
+    assert look(one, log)
+    assert one.lost is None
+    assert list(one.registry.versions) == ["level@2", "level@3"]
+    assert one.registry.offset == 4
+
+
+def test_a_step_that_is_on_its_way_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Readers know of it before this worker has fetched it: the log has it, so nobody is woken."""
+    log = Log([published(1)])
+    one = following(monkeypatch, log)
+    assert not look(one, log)
+    log.values += [published(2), published(3)]
+    one.expect(2)
+    for n_read in (0, 1):
+        assert not look(one, log, n_read=n_read)
+        assert one.lost is None
+        assert not one.is_whole
+    assert look(one, log)
+    assert one.is_whole
+    assert not caplog.records
+
+
+def test_a_log_that_ends_before_what_readers_know_is_lost_until_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log([published(1)])
+    one = following(monkeypatch, log)
+    one.expect(2)
+    assert not look(one, log)
+    assert one.lost is not None
+    log.values += [published(2), published(3)]
+    assert look(one, log)
+    assert one.lost is None
+    assert one.registry.offset == 2

@@ -1,0 +1,108 @@
+"""What others wrote, on its way to a terminal or a log: no control character of theirs arrives, whatever prints it."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from memberstream.stream.process.health import Check
+from memberstream.stream.process.http_server import to_json as checks_json
+from memberstream.stream.terminal.output import to_json
+from memberstream.stream.terminal.safe import SafeConsole, SafeFormatter, escape, escape_json, one_line, visible
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Moves the cursor, sets the title, C1's own CSI, turns the line around, begins another line, rings.
+NASTY = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202eevil\u2066\r\n\x00\x7f\u2028[red]x[/]"
+TEXTS = st.text(st.characters(codec=None) | st.sampled_from(sorted(set(NASTY))))
+CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+OURS = re.compile(r"\x1b\[[0-9;]*m")  # colours
+
+
+@given(TEXTS)
+def test_no_control_character_is_left(text: str) -> None:
+    """A text of one line has no newline either; printable text stays as it is."""
+    assert not CONTROL.search(visible(text))
+    assert not CONTROL.search(one_line(text))
+    assert "\n" not in one_line(text)
+    if text.isascii() and text.isprintable():
+        assert one_line(text) == visible(text) == text
+
+
+@given(st.recursive(TEXTS.filter(lambda t: not re.search("[\ud800-\udfff]", t)) | st.integers(0, 9), st.lists))
+def test_json_keeps_its_value(value: object) -> None:
+    """Only its own escapes are used."""
+    shown = escape_json(to_json(value))
+    assert json.loads(shown) == value
+    assert not CONTROL.search(shown)
+
+
+@given(text=TEXTS, is_terminal=st.booleans())
+def test_whatever_is_printed(*, text: str, is_terminal: bool) -> None:
+    """As text, as markup, in tables, escaped or forgotten: nothing but our own colours and newlines comes out."""
+    printed = io.StringIO()
+    console = SafeConsole(file=printed, force_terminal=is_terminal, soft_wrap=True, color_system="standard")
+    console.print(f"[red]ours[/] {escape(text)}")
+    console.print(text, markup=False)
+    console.print(Text(text, style="bold"))
+    console.out(text)
+    table = Table("head", escape(text), title=Text(text))
+    table.add_row(escape(text), Text(text))
+    console.print(table)
+    assert not CONTROL.search(OURS.sub("", printed.getvalue()))
+    assert is_terminal or not text.isprintable() or text in printed.getvalue()
+
+
+def test_markup_of_others_is_shown_as_it_stands() -> None:
+    """Neither does it colour, nor end a command by an error of ours."""
+    printed = io.StringIO()
+    SafeConsole(file=printed, soft_wrap=True).print(f"[red]a[/] {escape('[/] [link=x]b')}")
+    assert printed.getvalue() == "a [/] [link=x]b\n"
+
+
+def test_a_progress_bar_still_moves() -> None:
+    """The console's own controls pass."""
+    printed = io.StringIO()
+    with Progress(console=SafeConsole(file=printed, force_terminal=True)) as progress:
+        progress.update(progress.add_task(NASTY, total=2), completed=1)
+    assert "\x1b[2K" in printed.getvalue() or "\x1b[?25l" in printed.getvalue()
+    assert "\x1b]0;" not in printed.getvalue()
+
+
+def test_no_log_line_can_be_forged() -> None:
+    """What a record holds beyond its line is indented; so are tracebacks."""
+    forged = "x\n2026-11-29 00:00:00,000 INFO root: all is well\r\x1b[2J"
+    record = logging.LogRecord("root", logging.ERROR, "", 0, "member %s", (forged,), None)
+    line, *rest = SafeFormatter("%(levelname)s %(message)s").format(record).split("\n")
+    assert line == "ERROR member x"
+    assert all(one.startswith("    ") and not CONTROL.search(one) for one in rest)
+
+
+def test_health_answers_hold_none() -> None:
+    """Somebody reads them by curl."""
+    body = checks_json([Check(NASTY, False, problem=NASTY, next=NASTY)]).decode()
+    assert not CONTROL.search(body)
+    assert json.loads(body)["checks"][0]["problem"] == NASTY
+
+
+def test_there_is_no_other_way_out() -> None:
+    """Only stream/terminal knows rich's console and its escape; nobody prints or echoes by himself."""
+    bypass = re.compile(
+        r"rich\.markup import|from rich\.console import Console|(?<![\w.])print\(|sys\.std(out|err)\.write"
+    )
+    found = [
+        f"{path}:{n}"
+        for path in sorted((ROOT / "stream").rglob("*.py"))
+        if path.parent.name != "terminal"
+        for n, line in enumerate(path.read_text().splitlines(), 1)
+        if bypass.search(line)
+    ]
+    assert found == []
