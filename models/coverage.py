@@ -19,11 +19,8 @@ from memberstream.models.model import Model
 from memberstream.models.path import Path, format_path
 from memberstream.models.predictor import Combination, Predictor, Source
 from memberstream.models.source import Elapsed, ListAggregate, number
-from memberstream.models.timestamps import parse_ms
+from memberstream.models.timestamps import EARLIEST_MS, LATEST_MS, parse_ms
 from memberstream.models.where import Condition
-
-#: Times that can be meant: the years 1990 to 2099. Seconds read as milliseconds lie in January 1970.
-EARLIEST_MS, LATEST_MS = 631_152_000_000, 4_102_444_800_000
 
 Verdict = Literal["usable", "wrong_type", "implausible"]
 Judge = Callable[[Any], Verdict]

@@ -21,12 +21,14 @@ import orjson
 from memberstream.models.document import MAX_DEPTH, depth
 from memberstream.models.envelope import MAX_VERSION, Append, Patch, Replace, read_typed
 from memberstream.models.path import Path, parse_path
-from memberstream.models.timestamps import parse_ms
+from memberstream.models.timestamps import EARLIEST_MS, LATEST_MS, UNIT_WORDS, looks_like, parse_ms
 
 MAX_KEY_BYTES = 512  # a member id is part of a Redis key and of every index entry
 MAX_VALUE_BYTES = 900_000  # a document must fit one changelog record below Kafka's default of 1 MiB
 FUTURE_TOLERANCE_MS = 300_000  # producers' clocks differ by seconds; five minutes is a wrong clock or a wrong unit
 _BRACE, _BRACKET = b"{["
+_JSON_KEY = frozenset(b'"{[')  # how a key begins that a converter for JSON has written
+_FIRST_S, _END_S = EARLIEST_MS // 1_000, LATEST_MS // 1_000  # seconds that can be meant, taken for ms
 
 
 class Op(StrEnum):
@@ -117,11 +119,15 @@ _FIELDS = {
 _OPS = {str(op): (op, allowed) for op, allowed in _FIELDS.items()}
 
 
-def decode_key(key: bytes | None) -> str:
+def decode_key(key: bytes | None, *, may_be_json: bool = True) -> str:
     """Return the member id of a record's key.
 
+    Args:
+        may_be_json: whether a key that is JSON itself, a text in quotes, an object or a list, is an id as it stands.
+            Nearly always the producer's converter has made it, and the member has another id elsewhere.
+
     Raises:
-        BadEvent: no key, not UTF-8, longer than 512 bytes, or with control characters.
+        BadEvent: no key, not UTF-8, longer than 512 bytes, with control characters, or JSON that it may not be.
     """
     if not key:
         raise BadEvent(Reason.BAD_KEY, "key: expected the member id, found no key")
@@ -133,20 +139,43 @@ def decode_key(key: bytes | None) -> str:
         raise BadEvent(Reason.BAD_KEY, "key: expected UTF-8 text, found other bytes") from None
     if not member_id.isprintable():
         raise BadEvent(Reason.BAD_KEY, "key: expected printable text, found control characters")
+    if not may_be_json and key[0] in _JSON_KEY and (found := _json_of(key)):
+        raise BadEvent(Reason.BAD_KEY, f"key: expected the bare member id, found {found}")
     return member_id
 
 
-def decode(key: bytes | None, value: bytes | None, timestamp_ms: int, now_ms: int) -> ChangeEvent:
+def _json_of(key: bytes) -> str:
+    """Return what a key is that is JSON itself, and what to set in Kafka Connect; "" if it isn't."""
+    try:
+        value = orjson.loads(key)
+    except orjson.JSONDecodeError:
+        return ""
+    if isinstance(value, str):
+        return (
+            "JSON, a text in quotes. Next: set key.converter=org.apache.kafka.connect.storage.StringConverter, or in "
+            "a client the serializer of texts; MEMBERSTREAM_JSON_KEYS=allow if the quotes belong to the id"
+        )
+    return (
+        f"JSON, {kind(value)}. Next: take the field of the id out of it, in Kafka Connect by the transform "
+        "org.apache.kafka.connect.transforms.ExtractField$Key, and set "
+        "key.converter=org.apache.kafka.connect.storage.StringConverter; MEMBERSTREAM_JSON_KEYS=allow if it is the id"
+    )
+
+
+def decode(
+    key: bytes | None, value: bytes | None, timestamp_ms: int, now_ms: int, *, may_be_json: bool = True
+) -> ChangeEvent:
     """Return the change event of a Kafka record; a null value is a delete.
 
     Args:
         timestamp_ms: the record's timestamp, the event time of an envelope without `at`.
         now_ms: wall clock; an event more than five minutes ahead of it is refused.
+        may_be_json: as of `decode_key`.
 
     Raises:
         BadEvent: with the first reason found.
     """
-    return decode_value(decode_key(key), value, timestamp_ms, now_ms)
+    return decode_value(decode_key(key, may_be_json=may_be_json), value, timestamp_ms, now_ms)
 
 
 def decode_value(member_id: str, value: bytes | None, timestamp_ms: int, now_ms: int) -> ChangeEvent:
@@ -180,7 +209,7 @@ def _typed(value: bytes, member_id: str, timestamp_ms: int, now_ms: int) -> Chan
         return None
     at = envelope.at
     at_ms = timestamp_ms if at is None else at if type(at) is int else parse_ms(at)
-    if at_ms is None or not 0 <= at_ms <= now_ms:
+    if at_ms is None or not 0 <= at_ms <= now_ms or _FIRST_S <= at_ms < _END_S:
         return None
     version = envelope.version
     try:
@@ -214,7 +243,7 @@ def _parse(envelope: dict[str, Any], member_id: str, timestamp_ms: int, now_ms: 
     if stated is not None and stated != member_id:
         raise BadEvent(Reason.MEMBER_ID_MISMATCH, "member_id: expected the record's key, found another value")
     at = get("at")
-    at_ms = at if type(at) is int and 0 <= at <= now_ms else _time(at, timestamp_ms, now_ms)
+    at_ms = _time(at, timestamp_ms, now_ms)
     version = get("version")
     if version is not None and (type(version) is not int or not 0 <= version <= MAX_VERSION):
         raise BadEvent(Reason.BAD_VERSION, f"version: expected an integer from 0 to 2^53 - 1, found {kind(version)}")
@@ -233,6 +262,7 @@ def _parse(envelope: dict[str, Any], member_id: str, timestamp_ms: int, now_ms: 
 
 
 def _time(value: Any, timestamp_ms: int, now_ms: int) -> int:
+    check_unit(value, timestamp_ms)
     at_ms = parse_ms(timestamp_ms if value is None else value)
     if at_ms is None or (value is None and at_ms < 0):  # Kafka's -1: the record has no timestamp
         found = "neither here nor a timestamp on the record" if value is None else kind(value)
@@ -240,6 +270,18 @@ def _time(value: Any, timestamp_ms: int, now_ms: int) -> int:
     if at_ms > now_ms + FUTURE_TOLERANCE_MS:
         raise BadEvent(Reason.FUTURE_TIME, "at: expected a time not more than 5 minutes ahead of the worker's clock")
     return at_ms
+
+
+def check_unit(at: Any, timestamp_ms: int, reason: StrEnum = Reason.BAD_TIME) -> None:
+    """Check that a time isn't of another unit than ms. Raises BadEvent, with this reason, if it must be.
+
+    Args:
+        at: what an envelope says, None if nothing. Then it is the record's timestamp.
+    """
+    unit = looks_like(timestamp_ms if at is None else at)
+    if unit in ("s", "us", "ns"):
+        what = "the record's timestamp" if at is None else "at"
+        raise BadEvent(reason, f"{what}: looks like {UNIT_WORDS[unit]}; ms since 1970 are wanted")
 
 
 def _object(envelope: dict[str, Any], field: str) -> dict[str, Any]:

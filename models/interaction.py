@@ -16,7 +16,7 @@ import msgspec
 import orjson
 
 from memberstream.models.counts import EXPOSED, SWITCHED
-from memberstream.models.event import FUTURE_TOLERANCE_MS, BadEvent, decode_key
+from memberstream.models.event import FUTURE_TOLERANCE_MS, BadEvent, check_unit, decode_key
 from memberstream.models.event import kind as kind_of
 from memberstream.models.terms import is_id
 from memberstream.models.timestamps import parse_ms
@@ -100,7 +100,13 @@ def is_kind(name: str) -> bool:
 
 
 def decode(
-    key: bytes | None, value: bytes | None, timestamp_ms: int, now_ms: int, kinds: Collection[str]
+    key: bytes | None,
+    value: bytes | None,
+    timestamp_ms: int,
+    now_ms: int,
+    kinds: Collection[str],
+    *,
+    may_be_json: bool = True,
 ) -> Interaction | None:
     """Return the interaction of a Kafka record. None if the record has no value: the member is to be forgotten.
 
@@ -108,11 +114,12 @@ def decode(
         timestamp_ms: the record's timestamp, the time of an envelope without `at`.
         now_ms: wall clock; an interaction more than five minutes ahead of it is refused.
         kinds: those that are declared.
+        may_be_json: as of `decode_key` (models/event.py).
 
     Raises:
         BadEvent: with the first reason found.
     """
-    member_id = decode_key(key)
+    member_id = decode_key(key, may_be_json=may_be_json)
     if value is None:
         return None
     if len(value) > MAX_INTERACTION_BYTES:
@@ -141,6 +148,7 @@ def decode(
 
 
 def _time(at: int | float | str | None, timestamp_ms: int, now_ms: int) -> int:
+    check_unit(at, timestamp_ms, Refusal.BAD_TIME)
     at_ms = parse_ms(timestamp_ms if at is None else at)
     if at_ms is None or at_ms < 0:  # of a record: -1, it has no timestamp
         found = "neither here nor a timestamp on the record" if at is None else kind_of(at)

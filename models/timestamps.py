@@ -2,7 +2,7 @@
 
 A point in time in a document or an event is an ISO 8601 string: `1997-01-31`, `2026-03-01T09:30:00Z`. A date stands for
 its midnight; without an offset it is in UTC. Or it is a number of milliseconds since 1970, the unit of Kafka and
-JavaScript.
+JavaScript. A model file may say that numbers are of another unit (`UNITS`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,11 @@ from typing import Any
 DAY_MS = 86_400_000
 FOREVER = 2**62  # later than any point in time; the `until` of a value that time alone never changes
 MIN_MS, MAX_MS = -62_135_596_800_000, 253_402_300_799_999  # the years 1 to 9999
+#: Times that can be meant by a number: the years 1990 to 2099. Seconds read as milliseconds lie in January 1970.
+EARLIEST_MS, LATEST_MS = 631_152_000_000, 4_102_444_800_000
+#: Units of times that are numbers: (ms in one, how many in one ms); one of the two is 1.
+UNITS = {"ms": (1, 1), "s": (1_000, 1), "us": (1, 1_000), "ns": (1, 1_000_000), "days": (DAY_MS, 1)}
+UNIT_WORDS = {"ms": "ms", "s": "seconds", "us": "µs", "ns": "ns", "days": "days"}
 _LONGEST_ISO = 64  # a full one has 42 characters; longer texts would only fill the cache
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -27,6 +32,14 @@ def parse_ms(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not MIN_MS <= value <= MAX_MS:
         return None
     return math.floor(value)
+
+
+def looks_like(value: Any) -> str:
+    """Return the unit in which a number is a time of the years 1990 to 2099; "" if there is none. No two units fit."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return ""
+    fits = (unit for unit, (ms, n) in UNITS.items() if EARLIEST_MS * n <= value * ms < LATEST_MS * n)
+    return next(fits, "")
 
 
 @lru_cache(maxsize=65_536)  # histories repeat their dates: a hit costs a tenth of parsing

@@ -23,6 +23,7 @@ from memberstream.stream.wire.endpoint import parse_url
 Clock = Literal["wall", "event"]
 BrokerKind = Literal["kafka", "embedded"]
 CompactedSource = Literal["refuse", "whole_documents"]
+JsonKeys = Literal["refuse", "allow"]
 
 
 class SettingsError(ValueError):
@@ -138,6 +139,13 @@ class Settings:
         "and appends unread. `whole_documents` takes the topic; events other than replace and delete are then dead "
         "letters (`not_whole`)",
     )
+    json_keys: JsonKeys = _setting(
+        "refuse",
+        _choice("refuse", "allow"),
+        'what to do with a record whose key is JSON itself, `"m1"` in quotes or `{"id": "m1"}`. `refuse`: it is a dead '
+        "letter (`bad_key`), because a converter has made it, and look-ups ask for `m1`. `allow`: the key is the "
+        "member id as it stands",
+    )
     topic_epoch: int = _setting(
         0,
         _whole(0, MAX_EPOCH),
@@ -215,6 +223,11 @@ class Settings:
     def is_compaction_admitted(self) -> bool:
         """Whether the topic of change events may be compacted, because it holds whole documents only."""
         return self.compacted_source == "whole_documents"
+
+    @property
+    def are_json_keys_allowed(self) -> bool:
+        """Whether a key that is JSON itself is a member id."""
+        return self.json_keys == "allow"
 
     @property
     def dead_letter_topic(self) -> str:

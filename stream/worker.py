@@ -15,6 +15,7 @@ from memberstream.stream.lists.enlisting import Enlisting
 from memberstream.stream.members.admission import Admission
 from memberstream.stream.members.backfill import Backfill
 from memberstream.stream.members.background import KINDS, Background
+from memberstream.stream.members.batch import Rules
 from memberstream.stream.members.computing import Computing
 from memberstream.stream.members.level import Level
 from memberstream.stream.members.ownership import Ownership
@@ -191,7 +192,7 @@ def run_worker(settings: Settings) -> int:
         wall_ms,
         settings.partitioner,
         latest_ms=surroundings.latest_ms,
-        whole_only=settings.is_compaction_admitted,
+        rules=Rules(settings.is_compaction_admitted, settings.are_json_keys_allowed),
     )
     pipeline = Pipeline(
         locks=locks,

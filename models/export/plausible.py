@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from memberstream.models.coverage import EARLIEST_MS, LATEST_MS, Coverage, coverage
+from memberstream.models.coverage import Coverage, coverage
 from memberstream.models.export.columns import Column, Definition
 from memberstream.models.export.raw import Raw
-from memberstream.models.timestamps import format_ms
+from memberstream.models.timestamps import EARLIEST_MS, LATEST_MS, format_ms
 from memberstream.models.wording import counted
 
 AT = "at"  # how the time of scoring is allowed

@@ -51,7 +51,8 @@ def read_lines(path: Path, decode: Callable[[bytes, bytes, int], object]) -> Ite
 
 def read_events(path: Path) -> Iterator[Line]:
     """Yield a file's change events."""
-    return read_lines(path, lambda key, value, now_ms: decode(key, value, now_ms, now_ms))
+    may_be_json = settings().are_json_keys_allowed
+    return read_lines(path, lambda key, value, now_ms: decode(key, value, now_ms, now_ms, may_be_json=may_be_json))
 
 
 @app.command()

@@ -47,5 +47,7 @@ def send(
 
 
 def _read(path: Path) -> Iterator[Line]:
-    kinds = settings().interaction_kinds
-    return read_lines(path, lambda key, value, now_ms: decode(key, value, now_ms, now_ms, kinds))
+    kinds, may_be_json = settings().interaction_kinds, settings().are_json_keys_allowed
+    return read_lines(
+        path, lambda key, value, now_ms: decode(key, value, now_ms, now_ms, kinds, may_be_json=may_be_json)
+    )

@@ -90,11 +90,14 @@ def set_aside(batch: Batch, records: Sequence[Record], skipped: Mapping[int, str
     return [record for record in records if record.offset not in skipped]
 
 
-def decode_many(batch: Batch, records: Sequence[Record], now_ms: int, kinds: Collection[str]) -> None:
+def decode_many(
+    batch: Batch, records: Sequence[Record], now_ms: int, kinds: Collection[str], *, json_keys: bool = True
+) -> None:
     """Read the next of the batch's records, sorted by member. A record that can't be read becomes a dead letter.
 
     Args:
         now_ms: wall clock, by which interactions from the future are recognised.
+        json_keys: a key that is JSON itself is a member id.
     """
     progress = batch.progress
     base, clock_ms = position_of(progress.epoch, 0), progress.clock_ms
@@ -106,7 +109,9 @@ def decode_many(batch: Batch, records: Sequence[Record], now_ms: int, kinds: Col
                 batch.forgotten.add(decode_key(record.key).encode())
             continue
         try:
-            interaction = decode_interaction(record.key, record.value, record.timestamp, now_ms, kinds)
+            interaction = decode_interaction(
+                record.key, record.value, record.timestamp, now_ms, kinds, may_be_json=json_keys
+            )
         except BadEvent as error:
             _refuse(batch, record, error)
             continue

@@ -148,7 +148,13 @@ class Interactions:
         batch = begin(owned.progress, records, next_offset)
         records = set_aside(batch, records, self._topic.skipped(partition))
         for start in range(0, len(records), DECODED):
-            decode_many(batch, records[start : start + DECODED], latest_ms, self._settings.interaction_kinds)
+            decode_many(
+                batch,
+                records[start : start + DECODED],
+                latest_ms,
+                self._settings.interaction_kinds,
+                json_keys=self._settings.are_json_keys_allowed,
+            )
             await watch.lap_and_breathe("decode")
         await self._catch_up_with_readers()
         watch.lap("campaigns")

@@ -108,6 +108,19 @@ class Batch:
     membership_changes: Counter[str] = field(default_factory=Counter)
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the settings say of records.
+
+    Attributes:
+        whole_only: the topic may be compacted, so an event that changes a document without holding all of it is bad.
+        json_keys: a key that is JSON itself is a member id.
+    """
+
+    whole_only: bool = False
+    json_keys: bool = True
+
+
 Events = dict[bytes, list[tuple[Record, ChangeEvent]]]  # member id → its events in order, with their records
 
 
@@ -150,19 +163,18 @@ def _without(records: Sequence[Record], skipped: Mapping[int, str]) -> Sequence[
     return [record for record in records if record.offset not in skipped] if skipped else records
 
 
-def decoding(batch: Batch, keys: Sequence[bytes | None], now_ms: int, *, whole_only: bool = False) -> Steps[Events]:
+def decoding(batch: Batch, keys: Sequence[bytes | None], now_ms: int, rules: Rules = Rules()) -> Steps[Events]:
     """Return the events of some of the batch's keys. Bad events become dead letters.
 
     Args:
         now_ms: wall clock, by which events from the future are recognised.
-        whole_only: the topic may be compacted, so an event that changes a document without holding all of it is bad.
     """
     events: Events = {}
     clock_ms, n_bytes = batch.progress.clock_ms, 0
     for key in keys:
         its_records = batch.records[key]
         try:
-            member_id = decode_key(key)
+            member_id = decode_key(key, may_be_json=rules.json_keys)
         except BadEvent as error:
             for record in its_records:
                 _refuse(batch, record, error)
@@ -175,7 +187,7 @@ def decoding(batch: Batch, keys: Sequence[bytes | None], now_ms: int, *, whole_o
                 yield
             try:
                 event = decode_value(member_id, record.value, record.timestamp, now_ms)
-                if whole_only and event.op is not REPLACE and event.op is not DELETE:
+                if rules.whole_only and event.op is not REPLACE and event.op is not DELETE:
                     raise BadEvent(Reason.NOT_WHOLE, f'op: expected "replace" or "delete", found "{event.op}"')
             except BadEvent as error:
                 command = _command(batch, record, error)

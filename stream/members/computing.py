@@ -22,7 +22,7 @@ from operator import itemgetter
 
 from memberstream.models.placement import Partitioner, Placement
 from memberstream.models.steps import Steps, T
-from memberstream.stream.members.batch import Batch, applying, begin, decoding, encoding, scoring, turn_away
+from memberstream.stream.members.batch import Batch, Rules, applying, begin, decoding, encoding, scoring, turn_away
 from memberstream.stream.partition.bookkeeping import SCORED
 from memberstream.stream.partition.source_topic import Record, SourceTopic, check_end
 from memberstream.stream.partition.state import State
@@ -57,7 +57,7 @@ class Computing:
         wall_ms: the wall clock, ms.
         latest_ms: the later of this clock and Redis', by which events from the future are recognised.
         partitioner: how members are spread over the topic's partitions.
-        whole_only: patches and appends are bad events (stream/members/batch.py).
+        rules: what the settings say of records.
 
     Attributes:
         pace: how much is computed at a time.
@@ -74,9 +74,9 @@ class Computing:
         partitioner: Partitioner,
         *,
         latest_ms: Callable[[], int],
-        whole_only: bool = False,
+        rules: Rules = Rules(),  # noqa: B008  (frozen)
     ) -> None:
-        self._whole_only = whole_only
+        self._rules = rules
         self._current, self._topic, self._state, self._writer = current, topic, state, writer
         self._partitioner = partitioner
         self._clock, self._wall_ms, self._latest_ms = clock, wall_ms, latest_ms
@@ -137,10 +137,7 @@ class Computing:
         batches = [self._begin(job, publication) for job in jobs]
         run, pace = partial(self._run, watch), self.pace
         for parts in _slices(batches, lambda: pace.members(publication)):
-            events = [
-                await run("decode", decoding(batch, keys, latest_ms, whole_only=self._whole_only))
-                for batch, keys in parts
-            ]
+            events = [await run("decode", decoding(batch, keys, latest_ms, self._rules)) for batch, keys in parts]
             await watch.lap_and_breathe("decode")
             states = [
                 self._state.get_many(batch.partition, list(found))

@@ -158,6 +158,8 @@ BAD: list[tuple[Reason, bytes | None, Any]] = [
     (Reason.BAD_TIME, b"m", REPLACE | {"at": "yesterday"}),
     (Reason.BAD_TIME, b"m", REPLACE | {"at": True}),
     (Reason.BAD_TIME, b"m", REPLACE | {"at": 1e300}),
+    (Reason.BAD_TIME, b"m", REPLACE | {"at": NOW // 1_000}),
+    (Reason.BAD_TIME, b"m", REPLACE | {"at": NOW * 1_000}),
     (Reason.FUTURE_TIME, b"m", REPLACE | {"at": NOW + FUTURE_TOLERANCE_MS + 1}),
     (Reason.BAD_VERSION, b"m", REPLACE | {"version": -1}),
     (Reason.BAD_VERSION, b"m", REPLACE | {"version": 1.0}),
@@ -177,6 +179,49 @@ def test_each_fault_has_its_reason(reason: Reason, key: bytes | None, value: Any
     with pytest.raises(BadEvent) as raised:
         decode(key, data, NOW, NOW)
     assert raised.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("per_ms", "unit"), [(1e-3, "seconds"), (1_000, "µs"), (1_000_000, "ns")], ids=lambda found: str(found)
+)
+def test_a_time_of_another_unit_is_refused_by_its_name(per_ms: float, unit: str) -> None:
+    """Seconds aren't taken for 1970, µs not for the far future: the reason says what they look like."""
+    at = int(NOW * per_ms)
+    cases = {"at": (REPLACE | {"at": at}, NOW), "the record's timestamp": (REPLACE, at)}
+    for what, (envelope, timestamp_ms) in cases.items():
+        with pytest.raises(BadEvent, match=f"bad_time: {what}: looks like {unit}; ms since 1970 are wanted"):
+            decode(b"m", orjson.dumps(envelope), timestamp_ms, NOW)
+    assert decode(b"m", orjson.dumps(REPLACE | {"at": NOW}), at, NOW).at_ms == NOW
+    assert decode(b"m", None, at, NOW).op is Op.DELETE
+
+
+def test_texts_and_other_numbers_stay_times() -> None:
+    """January 1970 as a text is January 1970; so is a number that no unit makes a time of these years."""
+    for at, at_ms in [("1970-01-20", 19 * 86_400_000), (0, 0), (20_000, 20_000), (631_151_999, 631_151_999)]:
+        assert decode(b"m", orjson.dumps(REPLACE | {"at": at}), 5, NOW).at_ms == at_ms
+
+
+@pytest.mark.parametrize(
+    ("key", "advice"),
+    [
+        (b'"m1"', "StringConverter"),
+        (b'{"id": "m1"}', r"ExtractField\$Key"),
+        (b'{"schema": {"type": "string"}, "payload": "m1"}', r"ExtractField\$Key"),
+        (b'["m1"]', r"ExtractField\$Key"),
+    ],
+)
+def test_a_key_that_is_json_itself_says_which_converter_to_set(key: bytes, advice: str) -> None:
+    """Look-ups would ask for m1 in vain. A setting takes such keys as they stand; the reason holds nothing of a key."""
+    with pytest.raises(BadEvent, match=f"bad_key: key: expected the bare member id, found JSON, .*{advice}") as raised:
+        decode(key, orjson.dumps(REPLACE), NOW, NOW, may_be_json=False)
+    assert "m1" not in str(raised.value)
+    assert decode(key, orjson.dumps(REPLACE), NOW, NOW).op is Op.REPLACE
+
+
+@pytest.mark.parametrize("key", [b"12", b"true", b"null", b'"m1', b"{m1}", b"[m1", b"m-{1}"])
+def test_a_key_that_only_looks_like_json_is_an_id(key: bytes) -> None:
+    """Numbers and words are usual ids, and a bracket alone makes no JSON."""
+    assert decode(key, orjson.dumps(REPLACE), NOW, NOW, may_be_json=False).op is Op.REPLACE
 
 
 def test_reasons_of_apply() -> None:

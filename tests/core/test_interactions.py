@@ -69,6 +69,8 @@ BAD: list[tuple[Any, str, str]] = [
     (GOOD | {"at": [1]}, "bad_time", "found a list"),
     (GOOD | {"at": True}, "bad_time", "found a boolean"),
     (GOOD | {"at": -1}, "bad_time", "found a number"),
+    (GOOD | {"at": NOW_MS // 1_000}, "bad_time", "at: looks like seconds; ms since 1970 are wanted"),
+    (GOOD | {"at": NOW_MS * 1_000}, "bad_time", "at: looks like µs; ms since 1970 are wanted"),
     (GOOD | {"at": NOW_MS + 300_001}, "future_time", "5 minutes"),
     (GOOD | {"member_id": "m-2"}, "member_id_mismatch", "another value"),
     (GOOD | {"kind": "share"}, "unknown_kind", "expected one of impression, click, purchase"),

@@ -51,6 +51,7 @@ KINDS: dict[str, tuple[Reason, Callable[[], bytes]]] = {
     "one field too many": (Reason.UNKNOWN_FIELD, lambda: event("replace", document={}, **{MARKER: 1})),
     "patch is a text": (Reason.WRONG_TYPE, lambda: event("patch", patch=MARKER)),
     "at is a word": (Reason.BAD_TIME, lambda: event("replace", document={}, at=MARKER)),
+    "at in seconds": (Reason.BAD_TIME, lambda: event("replace", document={"name": MARKER}, at=_later() // 1_000)),
     "at in an hour": (Reason.FUTURE_TIME, lambda: event("replace", document={"name": MARKER}, at=_later())),
     "version is a text": (Reason.BAD_VERSION, lambda: event("replace", document={}, version=MARKER)),
     "a path with an empty key": (Reason.BAD_PATH, lambda: event("append", path=f"a..{MARKER}", value=1, create=True)),
@@ -58,7 +59,9 @@ KINDS: dict[str, tuple[Reason, Callable[[], bytes]]] = {
     "patch for nobody": (Reason.UNKNOWN_MEMBER, lambda: event("patch", patch={"name": MARKER})),
     "append to a text": (Reason.NOT_A_LIST, lambda: event("append", path="x", value=MARKER)),
 }
-_KEYS: list[bytes | None] = [None, b"\xff" + MARKER.encode(), MARKER.encode() * 100, f"{MARKER}\n".encode()]
+_KEYS: list[bytes | None] = [
+    *(None, b"\xff" + MARKER.encode(), MARKER.encode() * 100, f"{MARKER}\n".encode(), b'"%b"' % MARKER.encode()),
+]
 
 
 def malformed(n: int) -> list[Bad]:

@@ -121,6 +121,9 @@ def _fields(member_id: str, envelope: dict[str, Any], timestamp_ms: int, now_ms:
         faults |= {"bad_time", "future_time"} if number_beyond(envelope.get("at")) else {"bad_time"}
     elif at_ms > now_ms + AHEAD_MS:
         faults.add("future_time")
+    at = timestamp_ms if envelope.get("at") is None else envelope["at"]
+    if type(at) in (int, float) and any(1990 <= year_of(at / per_s) < 2100 for per_s in (1, 10**6, 10**9)):
+        faults.add("bad_time")
     version = envelope.get("version")
     if version is not None and (type(version) is not int or not 0 <= version < VERSIONS):
         faults.add("bad_version")
@@ -130,6 +133,14 @@ def _fields(member_id: str, envelope: dict[str, Any], timestamp_ms: int, now_ms:
         return frozenset(faults)
     body = envelope.get({"replace": "document", "patch": "patch", "append": "value"}.get(str(op), ""))
     return Change(str(op), at_ms, version, body, path or (), envelope.get("create", False))
+
+
+def year_of(at_s: float) -> int:
+    """The year of a time in seconds, or 0 where Python's calendar doesn't reach."""
+    try:
+        return datetime.fromtimestamp(at_s, UTC).year
+    except (OverflowError, ValueError):
+        return 0
 
 
 def split_path(text: str) -> tuple[str, ...] | None:

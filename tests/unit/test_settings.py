@@ -34,6 +34,7 @@ def test_every_setting_survives_the_way_through_the_environment() -> None:
         partitioner="crc32",
         on_gap="continue",
         compacted_source="whole_documents",
+        json_keys="allow",
         topic_epoch=1,
         interactions_topic="i",
         interaction_kinds=("impression", "share"),
