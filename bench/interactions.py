@@ -125,7 +125,7 @@ async def measure(n_members: int, n: int, rounds: int) -> dict[str, Any]:
             finally:
                 counter.process.kill()
                 counting.redis.close()
-            counts = read(rig.settings.redis_url, CAMPAIGNS)
+            counts = read(rig.settings.redis_url, rig.settings.keys, CAMPAIGNS)
             counted = sum(tally.events for cell, tally in counts.items() if cell.kind == "exposed")
             if counted != len(sent):
                 raise SystemExit(f"{len(sent)} impressions were sent, {counted} are counted. Next: find out why")

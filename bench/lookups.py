@@ -30,19 +30,14 @@ import redis.asyncio
 from hiredis import pack_command
 
 from bench.results_file import about, machine, save, table
-from memberstream.stream.keyspace import formats as keyspace
-from memberstream.stream.keyspace.formats import (
-    Announcement,
-    Beacon,
-    PublishedModel,
-    member_key,
-    membership_field,
-    parse_row,
-)
+from memberstream.stream.keyspace.formats import Announcement, Beacon, PublishedModel, membership_field, parse_row
+from memberstream.stream.keyspace.keys import Keys
 from memberstream.stream.local.embedded import EmbeddedValkey
 from memberstream.stream.lookup import Answer, AsyncLookup, Lookup
 from memberstream.stream.projection.members import Update
 from memberstream.stream.projection.projection import Projection
+
+KEYS = Keys()
 
 MODELS = ("repeat_buyer", "buying_style", "spender")
 FIELDS = [membership_field(model, 1) for model in MODELS]
@@ -62,7 +57,7 @@ async def fill(url: str, n: int) -> list[str]:
     """Members of partition 0 as a worker leaves them."""
     now_ms = time.time_ns() // 1_000_000
     members = ids(n)
-    async with Projection(url) as projection:
+    async with Projection(url, KEYS) as projection:
         models = tuple(PublishedModel(m, 1, "logistic", {1: "low", 2: "mid", 3: "high"}) for m in MODELS)
         await projection.readers.announce(Announcement(0, models, dict.fromkeys(MODELS, 1)))
         token = await projection.build.begin(0)
@@ -82,7 +77,7 @@ async def fill(url: str, n: int) -> list[str]:
 def _plain(url: str, members: list[str]) -> list[str]:
     """Copies of the rows under keys of their own; returns the keys."""
     with redis.Redis.from_url(url) as client:
-        rows = client.mget([member_key(m.encode()) for m in members])
+        rows = client.mget([KEYS.member(m.encode()) for m in members])
         client.mset({f"plain:{m}": row for m, row in zip(members, rows, strict=True)})
     return [f"plain:{m}" for m in members]
 
@@ -90,7 +85,7 @@ def _plain(url: str, members: list[str]) -> list[str]:
 def as_hashes(url: str, members: list[str]) -> None:
     """Copies of the rows as hashes, one field for each part, under `hash:<member>`."""
     with redis.Redis.from_url(url) as client, client.pipeline(transaction=False) as pipeline:
-        for member, row in zip(members, client.mget([member_key(m.encode()) for m in members]), strict=True):
+        for member, row in zip(members, client.mget([KEYS.member(m.encode()) for m in members]), strict=True):
             pipeline.hset(f"hash:{member}", mapping=parse_row(row))
         pipeline.execute()
 
@@ -212,7 +207,7 @@ async def contenders(url: str, members: list[str], scale: int) -> dict[str, Pair
             lambda m: aclient.hgetall(f"hash:{m}"), alookup.get, members, 20 // min(scale, 10)
         )
     await pool.disconnect()
-    mget: list[tuple[str | bytes, ...]] = [("MGET", keyspace.EPOCH, *[member_key(m.encode()) for m in hundred])]
+    mget: list[tuple[str | bytes, ...]] = [("MGET", KEYS.epoch, *[KEYS.member(m.encode()) for m in hundred])]
     found["100, bare / MGET bare"] = (
         bare(url, [("MGET", *plain)], 20, 100 // scale),
         bare(url, mget, 20, 100 // scale),

@@ -15,14 +15,10 @@ import redis
 from aiokafka.partitioner import murmur2
 
 from bench.job import ACTIVITY, PARTITIONS, STYLE, change, score_many
-from memberstream.stream.keyspace.formats import (
-    POS,
-    member_key,
-    membership_field,
-    parse_membership,
-    parse_position,
-    parse_row,
-)
+from memberstream.stream.keyspace.formats import POS, membership_field, parse_membership, parse_position, parse_row
+from memberstream.stream.keyspace.keys import Keys
+
+KEYS = Keys()
 
 Event = tuple[bytes, bytes]
 Fields = Sequence[bytes | None]  # both clusters and the position, as Redis holds them
@@ -100,7 +96,7 @@ class Check:
         members, wrong = list(members), []
         for start in range(0, len(members), READ):
             part = members[start : start + READ]
-            held: Any = self.client.mget([member_key(member) for member in part])
+            held: Any = self.client.mget([KEYS.member(member) for member in part])
             rows = map(parse_row, held)
             found = [[row.get(field) for field in FIELDS] for row in rows]
             wrong += [m for m, fields in zip(part, found, strict=True) if not is_right(fields, self.ends[m])]

@@ -14,8 +14,11 @@ import time
 import redis
 
 from memberstream.stream.keyspace.formats import membership_field
+from memberstream.stream.keyspace.keys import Keys
 from memberstream.stream.projection.members import Update
 from memberstream.stream.projection.projection import Projection
+
+KEYS = Keys()
 
 MEMBERS = 10_000
 WRITE = 1_000
@@ -43,7 +46,7 @@ async def writes(url: str) -> None:
         fields = [membership_field(f"model_number_{i}", 1) for i in range(n_fields)]
         for size in (10, 20, 40, 200):
             admin.flushall()
-            async with Projection(url) as projection:
+            async with Projection(url, KEYS) as projection:
                 projection.members.per_call = size
                 per_call, per_member, rate = [], [], []
                 for turn in range(ROUNDS + 1):

@@ -32,10 +32,13 @@ from bench.measured_kafka import MeasuredKafka
 from memberstream.models.model_file import parse
 from memberstream.stream.authoring.publishing import Publishing
 from memberstream.stream.kafka.topics import create_topic
-from memberstream.stream.keyspace.formats import EPOCH, POS, member_key, parse_position, parse_row
+from memberstream.stream.keyspace.formats import POS, parse_position, parse_row
+from memberstream.stream.keyspace.keys import Keys
 from memberstream.stream.local.embedded import EmbeddedValkey
 from memberstream.stream.local.server_process import ServerProcess, free_port
 from memberstream.stream.settings import Settings, to_environment
+
+KEYS = Keys()
 
 Event = tuple[bytes, bytes]
 BATCH_BYTES = 500_000
@@ -233,9 +236,9 @@ class Rig:
     def is_applied(self) -> bool:
         """Whether Redis is whole and shows the last record of every partition."""
         pipeline = self.redis.pipeline(transaction=False)
-        pipeline.exists(EPOCH)
+        pipeline.exists(KEYS.epoch)
         for member_id, _ in self.last.values():
-            pipeline.get(member_key(member_id))
+            pipeline.get(KEYS.member(member_id))
         is_whole, *rows = pipeline.execute()
         return bool(is_whole) and all(
             _offset_in(row) >= offset for row, (_, offset) in zip(rows, self.last.values(), strict=True)
@@ -244,7 +247,7 @@ class Rig:
     def is_any_applied(self) -> bool:
         """Whether Redis shows the last record of some partition."""
         return any(
-            _offset_in(self.redis.get(member_key(member_id))) >= offset for member_id, offset in self.last.values()
+            _offset_in(self.redis.get(KEYS.member(member_id))) >= offset for member_id, offset in self.last.values()
         )
 
     async def applied(self) -> float:

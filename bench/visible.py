@@ -31,12 +31,15 @@ from hiredis import pack_command
 from bench.lookups import DAY_MS, MODELS, Times, as_hashes, fill, percentiles
 from bench.results_file import about, machine, save, table
 from memberstream.stream.keyspace.formats import Announcement, Beacon, PublishedCampaign, PublishedModel
+from memberstream.stream.keyspace.keys import Keys
 from memberstream.stream.local.embedded import EmbeddedValkey
 from memberstream.stream.lookup import AsyncLookup, Lookup, campaigns
 from memberstream.stream.projection.projection import Projection
 from memberstream.stream.wire.aio import AsyncWire
 from memberstream.stream.wire.endpoint import parse_url
 from memberstream.stream.wire.sync import SyncWire
+
+KEYS = Keys()
 
 CONTENDERS = ("redis-py", "our wire", "visible")
 #: What is held out → one campaign of so many has a holdout; 0: none has.
@@ -49,7 +52,7 @@ EACH = 3_000  # calls of a turn
 async def beat(url: str) -> None:
     """As a living worker does: without it all members were stale after 30 s."""
     now_ms = time.time_ns() // 1_000_000
-    async with Projection(url) as projection:
+    async with Projection(url, KEYS) as projection:
         await projection.build.beacon({0: Beacon(N_MEMBERS, now_ms, now_ms)})
 
 
@@ -68,7 +71,7 @@ async def announce(url: str, offset: int, every: int) -> None:
         for i in range(N_CAMPAIGNS)
     )
     models = tuple(PublishedModel(m, 1, "logistic", {1: "low", 2: "mid", 3: "high"}) for m in MODELS)
-    async with Projection(url) as projection:
+    async with Projection(url, KEYS) as projection:
         await projection.readers.announce(Announcement(offset, models, dict.fromkeys(MODELS, 1), campaigns))
 
 

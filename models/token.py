@@ -3,7 +3,7 @@
     <version>.<cluster>.<held out>.<known>.<position>.<check>        3.2.0.417.5-81234.8c1f0a2b
 
 The model version and the member's cluster by which it was shown; 1 if the member was held out; up to which step of the
-models' log the look-up knew (`ms:{meta}:known`), so the terms are known to the step; the partition and offset of the
+models' log the look-up knew (`known` in Redis), so the terms are known to the step; the partition and offset of the
 member's last event, `-` for a member without a document. `check`: the first four bytes of the SHA-256 of
 `<campaign> <member> <the rest>`, in hexadecimal digits. It isn't a secret. It notices a token that was sent with
 another campaign or for another member, or was cut.

@@ -61,7 +61,7 @@ def run_interaction_worker(settings: Settings) -> int:
         SKIP_COMMAND,
         compaction_advice="each interaction counts",
     )
-    projection = CountProjection(settings.redis_url)
+    projection = CountProjection(settings.redis_url, settings.keys)
     surroundings = Surroundings(projection.calls, wall_ms)
     state, tasks, patience, batches = app.partition_state, new_supervisor(), Patience(), 0
 
@@ -103,7 +103,9 @@ def run_interaction_worker(settings: Settings) -> int:
         topic=app.source,
         holds=app.owned.holds,
         state=state,
-        standing=Standing(AsyncLookup(settings.redis_url, timeout_s=LOOKUP_TIMEOUT_S), patience),
+        standing=Standing(
+            AsyncLookup(settings.redis_url, prefix=settings.redis_prefix, timeout_s=LOOKUP_TIMEOUT_S), patience
+        ),
         projection=projection,
         patience=patience,
         dead_letters=DeadLetters(

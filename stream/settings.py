@@ -17,6 +17,7 @@ from memberstream.models.placement import PARTITIONERS, Partitioner
 from memberstream.models.position import MAX_EPOCH
 from memberstream.models.timestamps import DAY_MS
 from memberstream.stream.kafka.clients import Kafka
+from memberstream.stream.keyspace.keys import DEFAULT_PREFIX, PREFIX_RULE, Keys
 from memberstream.stream.partition.gaps import OnGap
 from memberstream.stream.wire.endpoint import parse_url
 
@@ -97,6 +98,13 @@ def _redis_url(value: str) -> str:
             "redis+sentinel://host,host/service; rediss in place of redis for TLS"
         ) from None
     return value
+
+
+def _prefix(value: str) -> str:
+    try:
+        return Keys(value).prefix
+    except ValueError:
+        raise ValueError(PREFIX_RULE.replace("`", "")) from None
 
 
 def _setting(default: Any, parse: Callable[[str], Any], reason: str, *, is_secret: bool = False) -> Any:
@@ -181,6 +189,12 @@ class Settings:
         "redis://, redis+cluster:// or redis+sentinel:// with user and password; rediss in place of redis for TLS",
         is_secret=True,  # holds the password
     )
+    redis_prefix: str = _setting(
+        DEFAULT_PREFIX,
+        _prefix,
+        f"what the names of all keys begin with, before a colon: {PREFIX_RULE}. Installations that share a database of "
+        'Redis, or a Redis Cluster, need one each: "Several installations"',
+    )
     data_dir: Path = _setting(
         Path(".cache/worker"), Path, "local state (RocksDB); one directory for each worker process"
     )
@@ -218,6 +232,11 @@ class Settings:
     def kafka(self) -> Kafka:
         """How to reach Kafka; makes all clients."""
         return Kafka(self.kafka_bootstrap)
+
+    @property
+    def keys(self) -> Keys:
+        """The names of the keys in Redis."""
+        return Keys(self.redis_prefix)
 
     @property
     def is_compaction_admitted(self) -> bool:

@@ -117,7 +117,7 @@ def run_worker(settings: Settings) -> int:
     current = registrar.current
     app = _app(settings, current)
     state, clock, locks, tasks = app.partition_state, settings.clock, Locks(), new_supervisor(*KINDS)
-    projection = Projection(settings.redis_url)
+    projection = Projection(settings.redis_url, settings.keys)
     writer = Writer(projection, app.owned.holds, clock, wall_ms)
     surroundings = Surroundings(projection.calls, wall_ms)
     rescoring = Rescoring(state, writer, clock, wall_ms)

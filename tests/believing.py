@@ -6,7 +6,10 @@ import asyncio
 import time
 from typing import Any
 
-from memberstream.stream.keyspace.formats import BEACONS, Beacon, parse_beacon
+from keys import KEYS
+
+from memberstream.stream.keyspace.formats import Beacon, parse_beacon
+from memberstream.stream.keyspace.keys import Keys
 from memberstream.stream.lookup import AsyncLookup, Lookup, Status
 
 _NOBODY = "nobody at all"
@@ -17,22 +20,21 @@ def format_beacon(beacon: Beacon) -> bytes:
     return b"%d:%d:%d" % (beacon.next_offset, beacon.clock_ms, beacon.written_ms)
 
 
-def beat(redis: Any) -> None:
+def beat(redis: Any, keys: Keys = KEYS) -> None:
     """Write each beacon anew, a moment later."""
-    for partition, value in redis.hgetall(BEACONS).items():
+    for partition, value in redis.hgetall(keys.beacons).items():
         found = parse_beacon(value if isinstance(value, bytes) else value.encode())
-        redis.hset(
-            BEACONS, partition, format_beacon(Beacon(*(found.next_offset, found.clock_ms, found.written_ms + 1)))
-        )
+        later = Beacon(found.next_offset, found.clock_ms, found.written_ms + 1)
+        redis.hset(keys.beacons, partition, format_beacon(later))
 
 
-def believing(lookup: Lookup, redis: Any) -> None:
+def believing(lookup: Lookup, redis: Any, keys: Keys = KEYS) -> None:
     """Return when the client says `unknown member`."""
     give_up_at = time.monotonic() + 10
     while lookup.get(_NOBODY).status is not Status.UNKNOWN:
         assert time.monotonic() < give_up_at
         time.sleep(0.02)
-        beat(redis)
+        beat(redis, keys)
 
 
 async def async_believing(lookup: AsyncLookup, redis: Any) -> None:

@@ -85,7 +85,7 @@ async def follow(settings: Settings, entry: Version) -> AsyncIterator[Coverage]:
         PublishError: a worker can't use it.
     """
     n = await count_partitions(settings.kafka, settings.topic)
-    async with Projection(settings.redis_url) as projection:
+    async with Projection(settings.redis_url, settings.keys) as projection:
         while True:
             coverage = await coverage_of(projection.partitions, entry, n)
             yield coverage

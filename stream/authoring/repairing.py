@@ -99,7 +99,7 @@ class Repairing:
     async def _handled(self, offsets: Mapping[int, int]) -> None:
         """Return when the owners of partitions have passed these offsets, as they tell readers."""
         waiting, seen, moved_at = dict(offsets), dict.fromkeys(offsets, -1), monotonic()
-        async with Projection(self._settings.redis_url) as projection:
+        async with Projection(self._settings.redis_url, self._settings.keys) as projection:
             while waiting:
                 beacons = (await projection.partitions.look()).beacons
                 for partition, offset in list(waiting.items()):

@@ -28,7 +28,7 @@ class Steps:
     """
 
     def __init__(self, settings: Settings, actor: str) -> None:
-        self._redis_url, self._actor = settings.redis_url, actor
+        self._redis_url, self._keys, self._actor = settings.redis_url, settings.keys, actor
         self._log = ModelsLog(settings.kafka, settings.models_topic, settings.replication_factor)
 
     async def registry(self) -> Registry:
@@ -52,7 +52,7 @@ class Steps:
         return registry
 
     async def _tell_readers(self, registry: Registry) -> None:
-        async with Projection(self._redis_url) as projection:
+        async with Projection(self._redis_url, self._keys) as projection:
             if await projection.readers.announce(announce(registry)):
                 return
             known = await projection.readers.known()

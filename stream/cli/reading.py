@@ -24,7 +24,7 @@ MemberId = Annotated[str, typer.Argument(metavar="MEMBER", help="a member id", s
 @reports_errors
 def lookup(member: MemberId, json: Json = False) -> None:
     """Show a member's clusters as campaign look-ups see them. Exit status 1 for an unknown member."""
-    with Lookup(settings().redis_url) as client:
+    with Lookup(settings().redis_url, prefix=settings().redis_prefix) as client:
         answer = client.get_patiently(member)
     if json:
         print_json(answer.as_dict())

@@ -12,6 +12,7 @@ from memberstream.models.wording import counted
 from memberstream.stream.keyspace.formats import BEACON_STALE_MS
 from memberstream.stream.projection.partitions import Look
 from memberstream.stream.projection.projection import Projection
+from memberstream.stream.settings import Settings
 from memberstream.stream.terminal.output import CommandError, err, out, reports_errors, settings
 
 _POLL_S = 0.2
@@ -28,11 +29,11 @@ def rebuild(
     This is for a Redis that says that it is whole although members may be wrong or missing: after a fail-over that lost
     the last writes, or after somebody has changed it by hand. A Redis that was emptied is rebuilt without a command.
     """
-    asyncio.run(_rebuild(settings().redis_url, yes, timeout_s))
+    asyncio.run(_rebuild(settings(), yes, timeout_s))
 
 
-async def _rebuild(redis_url: str, yes: bool, timeout_s: float) -> None:
-    async with Projection(redis_url) as projection:
+async def _rebuild(found: Settings, yes: bool, timeout_s: float) -> None:
+    async with Projection(found.redis_url, found.keys) as projection:
         partitions = len(_living(await projection.partitions.look()))
         if not yes and not typer.confirm(
             f"All members of {counted(partitions, 'partition')} will be written again; readers see `rebuilding` "

@@ -16,14 +16,15 @@ from memberstream.stream.demo.oracle import recompute_all
 from memberstream.stream.keyspace.formats import (
     POS,
     Position,
-    member_key,
     parse_membership,
     parse_position,
     parse_row,
     split_field,
 )
+from memberstream.stream.keyspace.keys import Keys
 
 _CHUNK = 1_000
+_KEYS = Keys()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def _read(url: str, member_ids: Sequence[str]) -> dict[str, tuple[Position, dict
     with redis.Redis.from_url(url) as client:
         for start in range(0, len(member_ids), _CHUNK):
             part = member_ids[start : start + _CHUNK]
-            rows = client.mget([member_key(member_id.encode()) for member_id in part])
+            rows = client.mget([_KEYS.member(member_id.encode()) for member_id in part])
             for member_id, fields in zip(part, map(parse_row, rows), strict=True):
                 if fields:
                     position = parse_position(fields.pop(POS))

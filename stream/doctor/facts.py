@@ -160,7 +160,7 @@ async def _models(settings: Settings, found: Mapping[str, Any]) -> dict[str, Any
 async def _redis(settings: Settings, _: Mapping[str, Any]) -> dict[str, Any]:
     try:
         round_trip_s = await asyncio.to_thread(measure, settings.redis_url)
-        async with Projection(settings.redis_url) as projection:
+        async with Projection(settings.redis_url, settings.keys) as projection:
             look = await projection.partitions.look()
             return {
                 "round_trip_s": round_trip_s,

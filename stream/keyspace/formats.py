@@ -1,9 +1,8 @@
-"""The Redis contract with readers in code: names of keys, and formats both ways. table.py has it as a table.
+"""The Redis contract with readers in code: formats both ways. keys.py has the names of keys; table.py is its table.
 
 Laws:
 - Everything is readable text in UTF-8; numbers are decimal integers, times are Unix milliseconds.
 - Offsets and times stay below 2**53: the guard compares them inside Redis, where numbers are doubles.
-- The small keys share the hash tag `{meta}`, so that a Redis Cluster keeps them in one slot.
 - A member's row is one string: `pos`, then `|<model>@<version>=<cluster>:<since_ms>` for each computed version. Where
   the member has moved, `|<model>@<version>~=` and its clusters before follow, the latest first. If the member is on
   uploaded lists, another `|` and the same for each list follow. So a writer of computed versions replaces what stands
@@ -18,20 +17,6 @@ from typing import NamedTuple
 from msgspec import MsgspecError
 from msgspec.json import decode, encode
 
-MEMBER_PREFIX = b"ms:member:"
-LIVE = b"ms:{meta}:live"
-MODELS = b"ms:{meta}:models"
-EPOCH = b"ms:{meta}:epoch"
-BUILT = b"ms:{meta}:built"
-BEACONS = b"ms:{meta}:beacons"
-KNOWN = b"ms:{meta}:known"
-WITNESS = b"ms:{meta}:witness"
-SCORED = b"ms:{meta}:scored"
-BEHIND = b"ms:{meta}:behind"
-CAMPAIGNS = b"ms:{meta}:campaigns"
-COUNTED = b"ms:{meta}:counted"
-CELLS_PREFIX = b"ms:cells:"
-COUNTS_PREFIX = b"ms:counts:"
 #: The field of `counted` that says how many partitions there are; each other field is a partition.
 PARTITIONS = b"partitions"
 
@@ -55,7 +40,7 @@ BEACON_STALE_MS = 30_000
 
 
 class KeyspaceError(ValueError):
-    """A value in Redis does not have its declared format: something else writes to `ms:` keys.
+    """A value in Redis does not have its declared format: something else writes to memberstream's keys.
 
     Operator: give memberstream its own database or ACL key pattern, empty it (FLUSHDB), and the worker rebuilds it.
     """
@@ -139,21 +124,6 @@ class Behind(NamedTuple):
     members: int | None
     unscored: int | None
     written_ms: int
-
-
-def member_key(member_id: bytes) -> bytes:
-    """The key of a member's row. Any bytes are allowed in an id; those that memberstream writes are UTF-8."""
-    return MEMBER_PREFIX + member_id
-
-
-def cells_key(campaign: str) -> bytes:
-    """The key of a campaign's counts."""
-    return CELLS_PREFIX + campaign.encode()
-
-
-def counts_key(campaign: str) -> bytes:
-    """The key of a campaign's counts by the rules before."""
-    return COUNTS_PREFIX + campaign.encode()
 
 
 def membership_field(model: str, version: int) -> bytes:
@@ -266,7 +236,7 @@ def parse_beacon(value: bytes) -> Beacon:
 
 
 def format_model(model: PublishedModel) -> bytes:
-    """The JSON kept in `ms:{meta}:models`."""
+    """The JSON kept in `models`."""
     clusters = {str(cluster): name for cluster, name in sorted(model.clusters.items())}
     return encode({"type": model.type, "clusters": clusters})
 
@@ -281,7 +251,7 @@ def parse_model(value: bytes) -> tuple[str, dict[int, str]]:
 
 
 def format_campaign(campaign: PublishedCampaign) -> bytes:
-    """The JSON kept in `ms:{meta}:campaigns`."""
+    """The JSON kept in `campaigns`."""
     told = {
         "model": campaign.model,
         "clusters": campaign.clusters,

@@ -1,29 +1,14 @@
 """The Redis contract with readers as a table: each key, its fields and formats, who writes and reads it, its life time.
 
-Law: docs/redis.md holds the same table and a test compares the two. The names are those of formats.py.
+Law: docs/redis.md holds the same table and a test compares the two. The names are those of keys.py.
 """
 
 from dataclasses import dataclass
 
-from .formats import (
-    BEACON_FORMAT,
-    BEACONS,
-    BEHIND,
-    BEHIND_FORMAT,
-    BUILT,
-    CAMPAIGNS,
-    COUNTED,
-    EPOCH,
-    KNOWN,
-    LIVE,
-    MODELS,
-    PARTITIONS,
-    SCORED,
-    WITNESS,
-    cells_key,
-    counts_key,
-    member_key,
-)
+from .formats import BEACON_FORMAT, BEHIND_FORMAT, PARTITIONS
+from .keys import Keys
+
+_KEYS = Keys()  # the table shows the default prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +34,7 @@ class Entry:
 
 KEYSPACE: tuple[Entry, ...] = (
     Entry(
-        member_key(b"<member_id>"),
+        _KEYS.member(b"<member_id>"),
         "string",
         (Field("", "<pos>\\|<model>@<version>=<cluster>:<since_ms>…", "the member's row: see below"),),
         "worker (write.lua, list.lua, forget.lua)",
@@ -57,7 +42,7 @@ KEYSPACE: tuple[Entry, ...] = (
         "for ever; a tombstone 24 h",
     ),
     Entry(
-        LIVE,
+        _KEYS.live,
         "hash",
         (Field("<model>", "<version>", "the version that readers use. A model without a live version isn't there"),),
         "worker, `model promote` (models.lua)",
@@ -65,7 +50,7 @@ KEYSPACE: tuple[Entry, ...] = (
         "for ever",
     ),
     Entry(
-        MODELS,
+        _KEYS.models,
         "hash",
         (
             Field(
@@ -79,7 +64,7 @@ KEYSPACE: tuple[Entry, ...] = (
         "until retired",
     ),
     Entry(
-        CAMPAIGNS,
+        _KEYS.campaigns,
         "hash",
         (
             Field(
@@ -93,7 +78,7 @@ KEYSPACE: tuple[Entry, ...] = (
         "until deleted",
     ),
     Entry(
-        KNOWN,
+        _KEYS.known,
         "string",
         (
             Field(
@@ -108,7 +93,7 @@ KEYSPACE: tuple[Entry, ...] = (
         "for ever",
     ),
     Entry(
-        SCORED,
+        _KEYS.scored,
         "hash",
         (
             Field(
@@ -123,7 +108,7 @@ KEYSPACE: tuple[Entry, ...] = (
         "for ever",
     ),
     Entry(
-        BEHIND,
+        _KEYS.behind,
         "hash",
         (
             Field(
@@ -138,7 +123,7 @@ KEYSPACE: tuple[Entry, ...] = (
         "for ever",
     ),
     Entry(
-        EPOCH,
+        _KEYS.epoch,
         "string",
         (Field("", "<completed_ms>", "when the projection was complete. Absent: it is being rebuilt"),),
         "worker (finish.lua)",
@@ -146,7 +131,7 @@ KEYSPACE: tuple[Entry, ...] = (
         "for ever",
     ),
     Entry(
-        BUILT,
+        _KEYS.built,
         "hash",
         (Field("<partition>", "<token> or done:<token>", "who builds the partition, and whether it is done"),),
         "worker (begin, finish.lua)",
@@ -154,7 +139,7 @@ KEYSPACE: tuple[Entry, ...] = (
         "only while building",
     ),
     Entry(
-        WITNESS,
+        _KEYS.witness,
         "string",
         (
             Field(
@@ -169,7 +154,7 @@ KEYSPACE: tuple[Entry, ...] = (
         "for ever",
     ),
     Entry(
-        BEACONS,
+        _KEYS.beacons,
         "hash",
         (
             Field(
@@ -184,7 +169,7 @@ KEYSPACE: tuple[Entry, ...] = (
         "for ever",
     ),
     Entry(
-        cells_key("<campaign>"),
+        _KEYS.cells("<campaign>"),
         "hash",
         (
             Field(
@@ -207,7 +192,7 @@ KEYSPACE: tuple[Entry, ...] = (
         "for ever",
     ),
     Entry(
-        counts_key("<campaign>"),
+        _KEYS.counts("<campaign>"),
         "hash",
         (
             Field(
@@ -227,7 +212,7 @@ KEYSPACE: tuple[Entry, ...] = (
         "for ever",
     ),
     Entry(
-        COUNTED,
+        _KEYS.counted,
         "hash",
         (
             Field(

@@ -15,12 +15,13 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
+from ..keyspace.keys import DEFAULT_PREFIX, Keys
 from ..wire.aio import AsyncWire, Link
 from ..wire.cluster_aio import AsyncCluster
 from ..wire.endpoint import parse_url
 from ..wire.replies import ConnectionLost, ReplyError, TimedOut, WireError, explain, unconnected
 from .answer import Answer
-from .exchange import NOTHING, Copy, LookupUnavailable, Request, check_id, check_ids, mget
+from .exchange import Commands, Copy, LookupUnavailable, Request, check_id, check_ids
 from .observing import OnCall, Outages, timed_async
 from .values import Visible
 
@@ -89,15 +90,19 @@ class AsyncLookup:
 
     Args:
         url: as for `Lookup`.
+        prefix: as for `Lookup`.
         timeout_s: longest time that a call takes, a connection and a second try included.
-
         on_call: is told of each call that asks Redis (observing.py).
 
-    Raises TypeError for a member id that isn't a text; RuntimeError if another event loop uses the client.
+    Raises TypeError for a member id that isn't a text; ValueError for a prefix that can't be one; RuntimeError if
+    another event loop uses the client.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 1.0, on_call: OnCall | None = None) -> None:
+    def __init__(
+        self, url: str, *, prefix: str = DEFAULT_PREFIX, timeout_s: float = 1.0, on_call: OnCall | None = None
+    ) -> None:
         self._endpoint, self._timeout_s = parse_url(url), timeout_s
+        self._commands = Commands(Keys(prefix))
         self._outages = Outages()
         if on_call is not None:
             for name in ("get", "get_many"):
@@ -139,10 +144,10 @@ class AsyncLookup:
         link, copy = self._wire.link, self._copy
         deadline = loop.time() + self._timeout_s
         is_alone = self._batch is None and link is not None and link.is_idle
-        if is_alone and copy is not None and copy.lacks(self._wire.connections) is NOTHING:
+        if is_alone and copy is not None and not copy.lacks(self._wire.connections):
             # Nobody to share with: waiting for the turn's end would take longer than making a batch does.
             try:
-                [reply] = await self._wire.call(mget((member_id,)), 1)
+                [reply] = await self._wire.call(self._commands.mget((member_id,)), 1)
                 is_same = copy.connections == self._wire.connections
                 if is_same and (answer := copy.answer(member_id, reply)) is not None:
                     return answer
@@ -207,7 +212,7 @@ class AsyncLookup:
         while found is None:
             if batch.loop.time() >= batch.deadline:  # nobody waits for it any more
                 return
-            request = Request(batch.ids, self._copy, cluster.connections, True)
+            request = Request(self._commands, batch.ids, self._copy, cluster.connections, True)
             try:
                 replies = request.gathered(await cluster.call(request.pieces()), self._endpoint)
                 newer, found = request.read(replies, self._endpoint, cluster.connections)
@@ -243,7 +248,7 @@ class AsyncLookup:
                 self._send(link, batch)
 
     def _send(self, link: Link, batch: _Batch) -> None:
-        request = Request(batch.ids, self._copy, self._wire.connections, False)
+        request = Request(self._commands, batch.ids, self._copy, self._wire.connections, False)
 
         def done(replies: list[Any] | None, error: WireError | None) -> None:
             if replies is not None:

@@ -1,4 +1,4 @@
-"""Which campaigns a member sees. Pure: a client's copy of `ms:{meta}:campaigns` and a member's row in, ids out.
+"""Which campaigns a member sees. Pure: a client's copy of the key `campaigns` and a member's row in, ids out.
 
 A member sees a campaign, in any language (docs/campaigns.md), if
 1. it is enabled, and from ≤ now < until by the reader's clock;

@@ -7,12 +7,13 @@ from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Self
 
+from ..keyspace.keys import DEFAULT_PREFIX, Keys
 from ..wire.cluster_sync import SyncCluster
 from ..wire.endpoint import parse_url
 from ..wire.replies import ConnectionLost, ReplyError, TimedOut, WireError, explain
 from ..wire.sync import SyncWire
 from .answer import Answer
-from .exchange import NOTHING, UNVOUCHED_TTL_S, Copy, LookupUnavailable, Request, check_id, check_ids, mget
+from .exchange import UNVOUCHED_TTL_S, Commands, Copy, LookupUnavailable, Request, check_id, check_ids
 from .observing import OnCall, Outages, timed
 from .values import Status, Visible
 
@@ -27,6 +28,7 @@ class Lookup:
     Args:
         url: `redis://USER:PASSWORD@HOST:PORT/DB`. `rediss://` for TLS, `redis+cluster://` and `redis+sentinel://` for
             a cluster and sentinels (docs/operations.md, "Redis").
+        prefix: what the installation's keys begin with, `MEMBERSTREAM_REDIS_PREFIX` of its workers.
         timeout_s: longest wait for the connection, and then for the reply. 1 s is a thousand times a look-up's p99: a
             service that shows campaigns has a page to deliver and can't wait for a failover. (In a cluster: for each
             node that must be asked.)
@@ -34,15 +36,21 @@ class Lookup:
             turn, `timeout_s` at most. None: as many as there are threads.
         on_call: is told of each call that asks Redis (observing.py).
 
-    Raises TypeError for a member id that isn't a text.
+    Raises TypeError for a member id that isn't a text; ValueError for a prefix that can't be one.
     """
 
     def __init__(
-        self, url: str, *, timeout_s: float = 1.0, max_connections: int | None = None, on_call: OnCall | None = None
+        self,
+        url: str,
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        timeout_s: float = 1.0,
+        max_connections: int | None = None,
+        on_call: OnCall | None = None,
     ) -> None:
         if max_connections is not None and max_connections < 1:
             raise ValueError(f"max_connections: expected 1 or more, found {max_connections}")
-        self._endpoint = parse_url(url)
+        self._endpoint, self._commands = parse_url(url), Commands(Keys(prefix))
         self._timeout_s = timeout_s
         self._copy: Copy | None = None
         self._idle: list[SyncWire] = []  # append and pop are atomic
@@ -61,9 +69,9 @@ class Lookup:
         if type(member_id) is not str:
             check_id(member_id)
         copy = self._copy
-        if copy is not None and self._cluster is None and copy.lacks(self._connections) is NOTHING:
+        if copy is not None and self._cluster is None and not copy.lacks(self._connections):
             try:
-                [reply] = self._call(mget((member_id,)), 1)
+                [reply] = self._call(self._commands.mget((member_id,)), 1)
             except (WireError, ReplyError) as error:
                 raise self._unavailable(error) from error
             if copy.connections == self._connections and (answer := copy.answer(member_id, reply)) is not None:
@@ -88,7 +96,7 @@ class Lookup:
 
     def _ask_many(self, member_ids: Sequence[str]) -> list[Answer]:
         while True:
-            request = Request(member_ids, self._copy, self._made, self._cluster is not None)
+            request = Request(self._commands, member_ids, self._copy, self._made, self._cluster is not None)
             try:
                 replies = self._exchange(request)
             except (WireError, ReplyError) as error:

@@ -31,8 +31,8 @@ from typing import Any
 
 from hiredis import pack_command
 
-from ..keyspace import formats as keyspace
 from ..keyspace.formats import Beacon
+from ..keyspace.keys import Keys
 from ..wire.cluster import Piece
 from ..wire.replies import ReplyError, explain
 from .answer import Answer, Meta, Reading, parse_beacons, parse_meta
@@ -49,18 +49,9 @@ UNVOUCHED_TTL_S = 0.1
 # More members travel in several calls: a call of this size takes the server about 150 µs, and others wait for it.
 MEMBERS_PER_CALL = 500
 
-_GET_EPOCH = pack_command((b"GET", keyspace.EPOCH))
-_GET_KNOWN = pack_command((b"GET", keyspace.KNOWN))
-_LIVE, _BEACONS, _MODELS, _CAMPAIGNS = [
-    pack_command((b"HGETALL", key)) for key in (keyspace.LIVE, keyspace.BEACONS, keyspace.MODELS, keyspace.CAMPAIGNS)
-]
-_SMALL = (pack_command((b"TIME",)) + _GET_EPOCH + _GET_KNOWN + _LIVE + _BEACONS, 5)
-_WHOLE = (_SMALL[0] + _MODELS + _CAMPAIGNS + _GET_KNOWN, 8)
-NOTHING = (b"", 0)
+# How many small keys must be read again: as many replies come. TIME, epoch and five in a row are SMALL.
+NOTHING, SMALL, WHOLE = 0, 5, 8
 _AS_TEXT = "Next: str(...) of it, written as the producer of the events writes the member's id"
-_PREFIX = keyspace.MEMBER_PREFIX.decode()
-_MGET = f"$4\r\nMGET\r\n${len(keyspace.EPOCH)}\r\n{keyspace.EPOCH.decode()}\r\n"
-_MGET_ONE = b"*3\r\n" + _MGET.encode() + b"$%d\r\n" + keyspace.MEMBER_PREFIX + b"%b\r\n"
 
 
 class LookupUnavailable(Exception):
@@ -97,7 +88,7 @@ class Copy:
         """Parses only what differs from `before`. Raises KeyspaceError.
 
         Args:
-            replies: those of `_SMALL` or `_WHOLE` after the epoch.
+            replies: those of SMALL or WHOLE after the epoch.
             epoch, connections, clock_ms: see above.
         """
         self.epoch, self.connections = epoch, connections
@@ -159,8 +150,8 @@ class Copy:
         other.is_settled, other._known = False, None
         return other
 
-    def lacks(self, connections: int) -> tuple[bytes, int]:
-        """Return the commands for the small keys that must be read again, and how many replies they give.
+    def lacks(self, connections: int) -> int:
+        """Return how many small keys must be read again: NOTHING, SMALL or WHOLE.
 
         `connections`: made by now.
         """
@@ -169,7 +160,7 @@ class Copy:
         if self.is_settled and age_s <= ttl_s and connections == self.connections:
             return NOTHING
         is_whole = self._known is not None and self._read_at_s + age_s - self._whole_at_s <= WHOLE_TTL_S
-        return _SMALL if is_whole else _WHOLE
+        return SMALL if is_whole else WHOLE
 
 
 def check_id(member_id: object) -> None:
@@ -201,23 +192,56 @@ def check_ids(member_ids: Iterable[str]) -> Sequence[str]:
     return listed  # type: ignore[return-value]  # a list or a tuple
 
 
-def mget(member_ids: Sequence[str]) -> bytes:
-    """MGET of the epoch and the members, packed by hand: hiredis takes longer.
+class Commands:
+    """What a client asks of one installation's keys, packed once.
 
-    Ids of equal length, as most are, have the same bytes in between. Then one join packs them all.
+    Attributes:
+        small: how many small keys → the commands that read them.
+        epoch: the command that reads the epoch, for a cluster.
     """
-    if len(member_ids) == 1:
-        raw = member_ids[0].encode()
-        return _MGET_ONE % (len(_PREFIX) + len(raw), raw)
-    sizes = set(map(len, member_ids))
-    if len(sizes) == 1 and "".join(member_ids).isascii():  # in ASCII a character is a byte
-        start = f"${len(_PREFIX) + sizes.pop()}\r\n{_PREFIX}"
-        keys = start + ("\r\n" + start).join(member_ids) + "\r\n"
-    else:
-        keys = "".join([
-            f"${len(_PREFIX) + len(member_id.encode())}\r\n{_PREFIX}{member_id}\r\n" for member_id in member_ids
-        ])  # fmt: skip
-    return f"*{2 + len(member_ids)}\r\n{_MGET}{keys}".encode()
+
+    __slots__ = ("_epoch_key", "_length", "_many", "_member", "_one", "_prefix", "epoch", "small")
+
+    def __init__(self, keys: Keys) -> None:
+        self._epoch_key, self._member = keys.epoch, keys.member
+        self._prefix, self._length = keys.member_prefix.decode(), len(keys.member_prefix)
+        get_epoch, get_known = [pack_command((b"GET", key)) for key in (keys.epoch, keys.known)]
+        live, beacons, models, campaigns = [
+            pack_command((b"HGETALL", key)) for key in (keys.live, keys.beacons, keys.models, keys.campaigns)
+        ]
+        small = pack_command((b"TIME",)) + get_epoch + get_known + live + beacons
+        self.small = {NOTHING: b"", SMALL: small, WHOLE: small + models + campaigns + get_known}
+        self.epoch = Piece(keys.epoch, get_epoch)
+        self._many = f"$4\r\nMGET\r\n${len(keys.epoch)}\r\n{keys.epoch.decode()}\r\n"
+        self._one = b"*3\r\n" + self._many.encode() + b"$%d\r\n" + keys.member_prefix + b"%b\r\n"
+
+    def mget(self, member_ids: Sequence[str]) -> bytes:
+        """MGET of the epoch and the members, packed by hand: hiredis takes longer.
+
+        Ids of equal length, as most are, have the same bytes in between. Then one join packs them all.
+        """
+        if len(member_ids) == 1:
+            raw = member_ids[0].encode()
+            return self._one % (self._length + len(raw), raw)
+        prefix, length = self._prefix, self._length
+        sizes = set(map(len, member_ids))
+        if len(sizes) == 1 and "".join(member_ids).isascii():  # in ASCII a character is a byte
+            start = f"${length + sizes.pop()}\r\n{prefix}"
+            packed = start + ("\r\n" + start).join(member_ids) + "\r\n"
+        else:
+            packed = "".join([
+                f"${length + len(member_id.encode())}\r\n{prefix}{member_id}\r\n" for member_id in member_ids
+            ])  # fmt: skip
+        return f"*{2 + len(member_ids)}\r\n{self._many}{packed}".encode()
+
+    def small_of(self, n_replies: int) -> Piece:
+        """The commands that read small keys, for a cluster."""
+        return Piece(self._epoch_key, self.small[n_replies], n_replies)
+
+    def get(self, member_id: str) -> Piece:
+        """The command that reads one member, for a cluster."""
+        key = self._member(member_id.encode())
+        return Piece(key, pack_command((b"GET", key)))
 
 
 def _as_dict(flat: Sequence[bytes]) -> Mapping[bytes, bytes]:
@@ -227,19 +251,22 @@ def _as_dict(flat: Sequence[bytes]) -> Mapping[bytes, bytes]:
 class Request:
     """One round trip for some members, as packed commands."""
 
-    __slots__ = ("_copy", "_is_cluster", "_member_ids", "_n_small", "_small", "n_replies", "payload")
+    __slots__ = ("_commands", "_copy", "_is_cluster", "_member_ids", "_n_small", "n_replies", "payload")
 
-    def __init__(self, member_ids: Sequence[str], copy: Copy | None, connections: int, is_cluster: bool) -> None:
+    def __init__(
+        self, commands: Commands, member_ids: Sequence[str], copy: Copy | None, connections: int, is_cluster: bool
+    ) -> None:
         """`connections`: that the client has made so far."""
-        small, n_small = _WHOLE if copy is None else copy.lacks(connections)
+        n_small = WHOLE if copy is None else copy.lacks(connections)
+        small, mget = commands.small[n_small], commands.mget
         n, size = len(member_ids), MEMBERS_PER_CALL
         if n <= size:
             self.payload, self.n_replies = small + mget(member_ids), n_small + 1
         else:
             calls = [mget(member_ids[start : start + size]) for start in range(0, n, size)]
             self.payload, self.n_replies = b"".join((small, *calls)), n_small + len(calls)
-        self._copy, self._member_ids = copy, member_ids
-        self._small, self._n_small, self._is_cluster = small, n_small, is_cluster
+        self._commands, self._copy, self._member_ids = commands, copy, member_ids
+        self._n_small, self._is_cluster = n_small, is_cluster
 
     def pieces(self) -> list[Piece]:
         """The same for a cluster: each key's node is asked by itself. `gathered` reads the replies.
@@ -247,9 +274,9 @@ class Request:
         Members lie on other nodes than the epoch, which is read before and after them. That doesn't enclose the reading
         of a member: that a node came back empty is known only when its writer notices (docs/decisions/0009).
         """
-        first = Piece(keyspace.EPOCH, self._small, self._n_small) if self._n_small else _EPOCH
-        keys = [keyspace.member_key(member_id.encode()) for member_id in self._member_ids]
-        return [first, *[Piece(key, pack_command((b"GET", key))) for key in keys], _EPOCH]
+        commands = self._commands
+        first = commands.small_of(self._n_small) if self._n_small else commands.epoch
+        return [first, *map(commands.get, self._member_ids), commands.epoch]
 
     def gathered(self, found: Sequence[Sequence[Any]], where: object) -> list[Any]:
         """Return the replies to `pieces` as a single server would give them. Raises LookupUnavailable."""
@@ -282,9 +309,6 @@ class Request:
             return newer, None
         is_complete = epoch is not None and not copy.is_older
         return newer, list(map(Answer, self._member_ids, rows, repeat(copy.reading(is_complete))))
-
-
-_EPOCH = Piece(keyspace.EPOCH, _GET_EPOCH)
 
 
 def _ahead_ms(clock: Any) -> int | None:

@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, cast
 
-from memberstream.stream.keyspace import formats as keyspace
 from memberstream.stream.keyspace.formats import Beacon
 from memberstream.stream.projection.calls import Calls, meta
 from memberstream.stream.projection.partitions import last_of, pack_beacons, pack_reset
@@ -42,13 +41,14 @@ class Build:
     """The steps of a build. Raises like Calls."""
 
     def __init__(self, calls: Calls, readers: Readers) -> None:
-        self._calls, self._readers, self._witness = calls, readers, Witness(calls)
+        self._calls, self._keys = calls, calls.keys
+        self._readers, self._witness = readers, Witness(calls)
 
     async def beacon(self, beacons: Mapping[int, Beacon]) -> BeaconReply:
         """Write how far own partitions are, and learn whether Redis still holds everything."""
-        witness = self._witness
+        witness, keys = self._witness, self._keys
         token = witness.token
-        while (reply := await witness.run(pack_beacons(witness.beacon, keyspace.BEACONS, beacons))) is None:
+        while (reply := await witness.run(pack_beacons(witness.beacon, keys, keys.beacons, beacons))) is None:
             await witness.renew(token)
             token = witness.token
         epoch, *found = reply
@@ -59,7 +59,7 @@ class Build:
 
     async def reset_beacon(self, partition: int) -> None:
         """Forget how far a partition was: in a new epoch its offsets begin at 0."""
-        await self._calls.call([pack_reset(keyspace.BEACONS, partition)])
+        await self._calls.call([pack_reset(self._keys.beacons, partition)])
 
     async def begin(self, partition: int) -> bytes:
         """Begin to build a partition. Returns the token to finish with, and writes the models again.
@@ -70,7 +70,7 @@ class Build:
             await self._witness.renew(None)
         token = secrets.token_hex(8).encode()
         # NX: another worker may have given this process a newer one.
-        marks = [meta(b"SET", keyspace.WITNESS, witness, b"NX"), meta(b"HSET", keyspace.BUILT, partition, token)]
+        marks = [meta(b"SET", self._keys.witness, witness, b"NX"), meta(b"HSET", self._keys.built, partition, token)]
         await self._calls.call([*self._readers.again(), *marks])
         return token
 
@@ -81,10 +81,10 @@ class Build:
         partition is still this worker's. `waiting`: other partitions of the topic aren't done. `complete`: the epoch is
         set to `now_ms`.
         """
-        keys = (keyspace.BUILT, keyspace.EPOCH)
+        keys = (self._keys.built, self._keys.epoch)
         state = await self._witness.run(self._witness.finish.pack(keys, (partition, token, n_partitions, now_ms)))
         return "restart" if state is None else cast(FinishState, state.decode())
 
     async def forget(self) -> None:
         """Declare that nothing in the projection is complete: workers write every member again, and the models."""
-        await self._calls.call([meta(b"DEL", keyspace.EPOCH, keyspace.BUILT, keyspace.KNOWN)])
+        await self._calls.call([meta(b"DEL", self._keys.epoch, self._keys.built, self._keys.known)])

@@ -14,7 +14,7 @@ from typing import Any
 
 from hiredis import pack_command
 
-from memberstream.stream.keyspace import formats as keyspace
+from memberstream.stream.keyspace.keys import Keys
 from memberstream.stream.wire.aio import AsyncWire
 from memberstream.stream.wire.cluster import Address, Piece
 from memberstream.stream.wire.cluster_aio import AsyncCluster
@@ -51,9 +51,9 @@ class RedisFault(Exception):
     """Redis answered with an error that waiting won't cure, such as WRONGTYPE: a bug, or somebody else's key."""
 
 
-def meta(*command: bytes | int) -> Piece:
-    """Return a command on the small keys, which share a slot."""
-    return Piece(keyspace.EPOCH, pack_command(command))
+def meta(command: bytes, key: bytes, *args: bytes | int) -> Piece:
+    """Return a command on a small key, or on several of them: they share a slot."""
+    return Piece(key, pack_command((command, key, *args)))
 
 
 def is_unknown(reply: Any) -> bool:
@@ -64,13 +64,13 @@ def is_unknown(reply: Any) -> bool:
 class Calls:
     """Calls to one server or a cluster. Connects on first use. Calls may run concurrently; they share one connection.
 
-    `url`: see stream.wire.endpoint. `timeout_s`: longest wait for an answer. It is 5 s: a failover or a save that takes
-    longer is an outage to be reported, and shorter pauses aren't worth a new connection.
+    `url`: see stream.wire.endpoint. `keys`: the installation's. `timeout_s`: longest wait for an answer. It is 5 s: a
+    failover or a save that takes longer is an outage to be reported, and shorter pauses aren't worth a new connection.
     Every awaited method raises RedisUnavailable in an outage. The next call connects again.
     """
 
-    def __init__(self, url: str, timeout_s: float = 5.0) -> None:
-        self.endpoint = parse_url(url)
+    def __init__(self, url: str, keys: Keys, timeout_s: float = 5.0) -> None:
+        self.endpoint, self.keys = parse_url(url), keys
         self._timeout_s = timeout_s
         self._scripts: list[Script] = []
         self._connections = 0

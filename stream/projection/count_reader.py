@@ -11,7 +11,8 @@ from hiredis import pack_command
 from memberstream.models.counts import AnyCell, AnyTally, Cell, Changes, Tally, add, cell_of, tally_of
 from memberstream.models.old_counts import OldCell, OldTally, old_cell_of, old_tally_of
 from memberstream.models.wording import counted
-from memberstream.stream.keyspace import formats as keyspace
+from memberstream.stream.keyspace.formats import PARTITIONS
+from memberstream.stream.keyspace.keys import Keys
 from memberstream.stream.wire.cluster import Piece
 from memberstream.stream.wire.cluster_sync import SyncCluster
 from memberstream.stream.wire.endpoint import Endpoint, parse_url
@@ -28,23 +29,24 @@ class CountsUnavailable(OSError):
     """Redis can't be reached, or lacks counts. The text ends with the next action."""
 
 
-def read(url: str, campaigns: Sequence[str]) -> dict[Cell, Tally]:
+def read(url: str, keys: Keys, campaigns: Sequence[str]) -> dict[Cell, Tally]:
     """Return the counts of campaigns, added up over all partitions. A campaign without counts has no cells.
 
     Raises:
         CountsUnavailable: Redis is away; no worker has ever counted; counts are being written again just now; or a
             value isn't one that a worker writes.
     """
-    return cast(dict[Cell, Tally], _read(url, campaigns, keyspace.cells_key, cell_of, tally_of))
+    return cast(dict[Cell, Tally], _read(url, keys, campaigns, keys.cells, cell_of, tally_of))
 
 
-def read_old(url: str, campaigns: Sequence[str]) -> dict[OldCell, OldTally]:
+def read_old(url: str, keys: Keys, campaigns: Sequence[str]) -> dict[OldCell, OldTally]:
     """Return what was counted by the rules before (models/old_counts.py). Raises CountsUnavailable, like `read`."""
-    return cast(dict[OldCell, OldTally], _read(url, campaigns, keyspace.counts_key, old_cell_of, old_tally_of))
+    return cast(dict[OldCell, OldTally], _read(url, keys, campaigns, keys.counts, old_cell_of, old_tally_of))
 
 
 def _read(
     url: str,
+    keys: Keys,
     campaigns: Sequence[str],
     key_of: Callable[[str], bytes],
     to_cell: Callable[[str, str], AnyCell],
@@ -53,7 +55,7 @@ def _read(
     endpoint = parse_url(url)
     try:
         counts: Changes = {}
-        for campaign, fields in _fields(endpoint, campaigns, key_of).items():
+        for campaign, fields in _fields(endpoint, keys.counted, campaigns, key_of).items():
             for field, value in fields.items():
                 _, space, text = field.decode().partition(" ")
                 if space:  # a field without a space is the term of the partition's owner
@@ -61,20 +63,21 @@ def _read(
         return {cell: tally for cell, tally in counts.items() if any(tally)}
     except ValueError as error:
         raise CountsUnavailable(
-            f"Redis holds what isn't a count ({error}). Next: remove the keys ms:cells:*, ms:counts:* and "
-            "ms:{meta}:counted, and restart `memberstream interactions worker`, which writes them again"
+            f"Redis holds what isn't a count ({error}). Next: remove the keys {keys.cells('*').decode()}, "
+            f"{keys.counts('*').decode()} and {keys.counted.decode()}, and restart `memberstream interactions worker`, "
+            "which writes them again"
         ) from None
 
 
 def _fields(
-    endpoint: Endpoint, campaigns: Sequence[str], key_of: Callable[[str], bytes]
+    endpoint: Endpoint, counted_key: bytes, campaigns: Sequence[str], key_of: Callable[[str], bytes]
 ) -> dict[str, dict[bytes, bytes]]:
     """Return campaign → the hash at its key."""
     try:
         with closing(_Connection(endpoint)) as connection:
-            _check_whole(connection.fields(keyspace.COUNTED))
+            _check_whole(connection.fields(counted_key))
             found = {campaign: connection.fields(key_of(campaign)) for campaign in campaigns}
-            _check_whole(connection.fields(keyspace.COUNTED))  # once more: Redis may have been emptied in between
+            _check_whole(connection.fields(counted_key))  # once more: Redis may have been emptied in between
     except (WireError, ReplyError) as error:
         raise CountsUnavailable(explain(error, endpoint)) from error
     return found
@@ -114,7 +117,7 @@ class _Connection:
 
 
 def _check_whole(told: dict[bytes, bytes]) -> None:
-    n_partitions = int(told.pop(keyspace.PARTITIONS, b"0"))
+    n_partitions = int(told.pop(PARTITIONS, b"0"))
     missing = sorted(set(range(n_partitions)) - set(map(int, told)))
     if not n_partitions:
         raise CountsUnavailable(

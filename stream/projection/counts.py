@@ -18,14 +18,15 @@ class Counts:
     """Writes counts, and how far they are. Raises like Calls."""
 
     def __init__(self, calls: Calls) -> None:
-        self._calls, self._counts, self._beacon = calls, calls.script("counts"), calls.script("beacon")
+        self._calls, self._keys = calls, calls.keys
+        self._counts, self._beacon = calls.script("counts"), calls.script("beacon")
         self._acknowledged: dict[int, Beacon] = {}
 
     async def write(self, partition: int, term: int, counts: Mapping[AnyCell, AnyTally]) -> bool:
         """Write some counts of a partition. Returns False if a later owner has written there."""
         pairs: defaultdict[bytes, list[bytes]] = defaultdict(list)
         for cell, tally in counts.items():
-            key = keyspace.cells_key if isinstance(cell, Cell) else keyspace.counts_key
+            key = self._keys.cells if isinstance(cell, Cell) else self._keys.counts
             pairs[key(cell.campaign)] += (f"{partition} {field_of(cell)}".encode(), text_of(tally).encode())
         size = 2 * COUNTS_PER_CALL
         calls = [
@@ -40,7 +41,7 @@ class Counts:
 
         Write all their counts again, and only then `tell`.
         """
-        [found] = await self._calls.call([meta(b"HMGET", keyspace.COUNTED, *partitions)])
+        [found] = await self._calls.call([meta(b"HMGET", self._keys.counted, *partitions)])
         lost = list(partitions) if self._calls.reconnected() else self._older(last_of(partitions, found))
         for partition in lost:
             self._acknowledged.pop(partition, None)
@@ -48,7 +49,7 @@ class Counts:
 
     async def tell(self, beacons: Mapping[int, Beacon]) -> list[int]:
         """Tell how far the counts of own partitions are. Returns those that were lost since `lost` was asked."""
-        [[_, *found]] = await self._calls.call([pack_beacons(self._beacon, keyspace.COUNTED, beacons)])
+        [[_, *found]] = await self._calls.call([pack_beacons(self._beacon, self._keys, self._keys.counted, beacons)])
         lost = self._older(last_of(list(beacons), found[1::2]))
         if self._calls.reconnected():
             lost = list(beacons)
@@ -60,8 +61,8 @@ class Counts:
 
     async def tell_partitions(self, n_partitions: int) -> None:
         """Tell how many partitions there are, so that readers notice missing counts."""
-        await self._calls.call([meta(b"HSET", keyspace.COUNTED, keyspace.PARTITIONS, n_partitions)])
+        await self._calls.call([meta(b"HSET", self._keys.counted, keyspace.PARTITIONS, n_partitions)])
 
     async def reset(self, partition: int) -> None:
         """Forget how far a partition was: in a new epoch its offsets begin at 0."""
-        await self._calls.call([pack_reset(keyspace.COUNTED, partition)])
+        await self._calls.call([pack_reset(self._keys.counted, partition)])

@@ -23,7 +23,7 @@ class PartitionMismatch(Exception):
     """Members in Redis were last written from another partition of the topic, whose offsets can't be compared.
 
     Those rows stay as they are, all others are written. Either producers don't agree on a partitioner, or the topic's
-    partition count changed, or two installations share this Redis database (docs/operations.md).
+    partition count changed, or two installations share these keys (docs/operations.md).
 
     Attributes:
         refused: writes that came too late.
@@ -80,7 +80,8 @@ class Members:
     """
 
     def __init__(self, calls: Calls) -> None:
-        self._calls, self.per_call = calls, calls.keys_per_call(MEMBERS_PER_CALL)
+        self._calls, self._keys = calls, calls.keys
+        self.per_call = calls.keys_per_call(MEMBERS_PER_CALL)
         self._deletions_per_call = calls.keys_per_call(DELETIONS_PER_CALL)
         self._write, self._forget = calls.script("guard", "write"), calls.script("guard", "forget")
         self._release = calls.script("release")
@@ -105,8 +106,8 @@ class Members:
                 f"{'was' if foreign == 1 else 'were'} last written from another partition to Redis at "
                 f"{self._calls.endpoint}: these rows stay as they are. Next: `memberstream members misplaced` shows "
                 "whether they lie in two partitions; if the topic's partitions were changed, follow "
-                'docs/operations.md, "A topic re-created or re-partitioned"; if two installations share this database, '
-                "give each its own.",
+                'docs/operations.md, "A topic re-created or re-partitioned"; if two installations share these keys, '
+                "give each a MEMBERSTREAM_REDIS_PREFIX of its own.",
                 refused,
                 foreign,
             )
@@ -115,7 +116,7 @@ class Members:
     def _pack_updates(self, partition: int, updates: Sequence[Write]) -> Iterator[Piece]:
         size = self.per_call
         fields: tuple[bytes, ...] | None = None
-        row_format, prefix, flat = b"", keyspace.MEMBER_PREFIX, chain.from_iterable
+        row_format, prefix, flat = b"", self._keys.member_prefix, chain.from_iterable
         keys: list[bytes] = []
         rows: list[bytes] = []
         for update in updates:
@@ -140,7 +141,7 @@ class Members:
         size = self._deletions_per_call
         kinds = [[d for d in gone if d.only_if_held is only] for only in (False, True)]
         for part in [kind[start : start + size] for kind in kinds for start in range(0, len(kind), size)]:
-            keys = [keyspace.member_key(deletion.member_id) for deletion in part]
+            keys = [self._keys.member(deletion.member_id) for deletion in part]
             positions = [
                 keyspace.format_tombstone(Position(epoch, partition, offset, deletion.as_of_ms, None))
                 for deletion in part
@@ -149,7 +150,7 @@ class Members:
             yield self._forget.pack(keys, (keyspace.TOMBSTONE_TTL_S, int(part[0].only_if_held), *positions))
 
     def _pack_releases(self, partition: int, updates: Sequence[Write]) -> Iterator[Piece]:
-        keys = [keyspace.member_key(update.member_id) for update in updates if isinstance(update, Release)]
+        keys = [self._keys.member(update.member_id) for update in updates if isinstance(update, Release)]
         size = self._deletions_per_call
         for start in range(0, len(keys), size):
             yield self._release.pack(keys[start : start + size], (partition,))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from memberstream.stream.keyspace import formats as keyspace
 from memberstream.stream.keyspace.formats import Beacon, Behind, Scored
+from memberstream.stream.keyspace.keys import Keys
 from memberstream.stream.projection.calls import Calls, meta
 from memberstream.stream.wire.cluster import Piece
 from memberstream.stream.wire.script import Script
@@ -26,7 +27,7 @@ class Partitions:
     """What Redis holds about partitions. Raises like Calls."""
 
     def __init__(self, calls: Calls) -> None:
-        self._calls = calls
+        self._calls, self._keys = calls, calls.keys
 
     async def tell(self, scored: Mapping[int, Scored], behind: Mapping[int, Behind]) -> None:
         """Tell how far own partitions are scored with the published models, and how far they are behind.
@@ -34,7 +35,7 @@ class Partitions:
         These are written in the opposite order: if a reader finds that a partition is scored, what it then reads about
         lacking members is as of that moment or later.
         """
-        told: list[tuple[bytes, list[bytes | int]]] = [(keyspace.BEHIND, []), (keyspace.SCORED, [])]
+        told: list[tuple[bytes, list[bytes | int]]] = [(self._keys.behind, []), (self._keys.scored, [])]
         for partition, how_far in behind.items():
             told[0][1].extend((partition, keyspace.format_behind(how_far)))
         for partition, so_far in scored.items():
@@ -43,17 +44,18 @@ class Partitions:
 
     async def scored(self) -> dict[int, Scored]:
         """Return how far each partition is scored with the published models."""
-        [flat] = await self._calls.call([meta(b"HGETALL", keyspace.SCORED)])
+        [flat] = await self._calls.call([meta(b"HGETALL", self._keys.scored)])
         return {int(p): keyspace.parse_scored(value) for p, value in zip(flat[::2], flat[1::2], strict=True)}
 
     async def behind(self) -> dict[int, Behind]:
         """Return how far each partition is behind; nothing for partitions whose worker is an older version."""
-        [flat] = await self._calls.call([meta(b"HGETALL", keyspace.BEHIND)])
+        [flat] = await self._calls.call([meta(b"HGETALL", self._keys.behind)])
         return {int(p): keyspace.parse_behind(value) for p, value in zip(flat[::2], flat[1::2], strict=True)}
 
     async def look(self) -> Look:
         """Return how far a build is, and how far the workers are."""
-        calls = ((b"GET", keyspace.EPOCH), (b"HGETALL", keyspace.BUILT), (b"HGETALL", keyspace.BEACONS))
+        keys = self._keys
+        calls = ((b"GET", keys.epoch), (b"HGETALL", keys.built), (b"HGETALL", keys.beacons))
         epoch, built, beacons = await self._calls.call([meta(*call) for call in calls])
         marks = dict(zip(built[::2], built[1::2], strict=True))
         return Look(
@@ -63,12 +65,12 @@ class Partitions:
         )
 
 
-def pack_beacons(script: Script, key: bytes, beacons: Mapping[int, Beacon]) -> Piece:
+def pack_beacons(script: Script, keys: Keys, key: bytes, beacons: Mapping[int, Beacon]) -> Piece:
     """Return the call of beacon.lua. `key`: of which topic."""
     args: list[int] = []
     for partition, beacon in beacons.items():
         args += (partition, beacon.next_offset, beacon.clock_ms, beacon.written_ms)
-    return script.pack((key, keyspace.EPOCH, keyspace.BUILT), args)
+    return script.pack((key, keys.epoch, keys.built), args)
 
 
 def pack_reset(key: bytes, partition: int) -> Piece:

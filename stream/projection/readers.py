@@ -18,7 +18,7 @@ class Readers:
     """
 
     def __init__(self, calls: Calls) -> None:
-        self._calls, self._models = calls, calls.script("models")
+        self._calls, self._keys, self._models = calls, calls.keys, calls.script("models")
         self.announcement: Announcement | None = None
 
     async def announce(self, announcement: Announcement) -> bool:
@@ -29,7 +29,7 @@ class Readers:
 
     async def known(self) -> int:
         """Return up to which step of the models' log readers know; -1: they know none."""
-        [offset] = await self._calls.call([meta(b"GET", keyspace.KNOWN)])
+        [offset] = await self._calls.call([meta(b"GET", self._keys.known)])
         return -1 if offset is None else int(offset)
 
     def again(self) -> list[Piece]:
@@ -45,4 +45,5 @@ class Readers:
             args += (name.encode(), version)
         for campaign in announcement.campaigns:
             args += (campaign.id.encode(), keyspace.format_campaign(campaign))
-        return self._models.pack((keyspace.MODELS, keyspace.LIVE, keyspace.CAMPAIGNS, keyspace.KNOWN), args)
+        keys = self._keys
+        return self._models.pack((keys.models, keys.live, keys.campaigns, keys.known), args)

@@ -9,7 +9,6 @@ from itertools import chain
 
 from hiredis import pack_command
 
-from memberstream.stream.keyspace import formats as keyspace
 from memberstream.stream.projection.calls import ROWS_PER_CALL, SCANNED_PER_CALL, Calls
 from memberstream.stream.wire.cluster import Address, Piece
 
@@ -18,7 +17,7 @@ class Rows:
     """Works on rows. Raises like Calls."""
 
     def __init__(self, calls: Calls) -> None:
-        self._calls = calls
+        self._calls, self._keys = calls, calls.keys
         self._list, self._drop = calls.script("row", "list"), calls.script("row", "drop")
         self._cut = calls.script("cut")
         self._size = calls.keys_per_call(ROWS_PER_CALL)
@@ -32,7 +31,7 @@ class Rows:
         A list has no positions: whoever writes its field writes the same. `over_tombstones`: nobody is refused.
         """
         parts = [rows[start : start + self._size] for start in range(0, len(rows), self._size)]
-        prefix = keyspace.MEMBER_PREFIX
+        prefix = self._keys.member_prefix
         first = (int(over_tombstones), field)
         calls = [self._list.pack([prefix + m for m, _ in part], (*first, *[v for _, v in part])) for part in parts]
         replies = await self._calls.call(calls)
@@ -40,7 +39,7 @@ class Rows:
 
     async def drop(self, member_ids: Sequence[bytes], fields: Sequence[bytes]) -> None:
         """Remove fields from members: those of retired versions, which nobody writes any more."""
-        keys, size = [keyspace.member_key(member_id) for member_id in member_ids], self._size
+        keys, size = [self._keys.member(member_id) for member_id in member_ids], self._size
         await self._calls.call([self._drop.pack(keys[at : at + size], fields) for at in range(0, len(keys), size)])
 
     async def scan(self, node: Address | None, cursor: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]] | None:
@@ -51,7 +50,7 @@ class Rows:
         """
         if node not in await self._calls.nodes():
             return None
-        match = (b"MATCH", keyspace.MEMBER_PREFIX + b"*", b"COUNT", SCANNED_PER_CALL, b"TYPE", b"string")
+        match = (b"MATCH", self._keys.member_prefix + b"*", b"COUNT", SCANNED_PER_CALL, b"TYPE", b"string")
         [reply] = self._calls.check([await self._calls.at(node, pack_command((b"SCAN", cursor, *match)))])
         cursor, keys = reply
         if self._calls.endpoint.is_cluster:
@@ -60,7 +59,7 @@ class Rows:
             parts = [keys[start : start + SCANNED_PER_CALL] for start in range(0, len(keys), SCANNED_PER_CALL)]
             found = await self._calls.call([Piece(part[0], pack_command((b"MGET", *part))) for part in parts])
             rows = list(chain.from_iterable(found))
-        start = len(keyspace.MEMBER_PREFIX)
+        start = len(self._keys.member_prefix)
         return cursor, [(key[start:], row) for key, row in zip(keys, rows, strict=True) if row is not None]
 
     async def cut(self, parts: Sequence[tuple[bytes, bytes]]) -> int:
@@ -68,7 +67,7 @@ class Rows:
 
         A part is what stands before a member's lists, or the lists.
         """
-        prefix = keyspace.MEMBER_PREFIX
+        prefix = self._keys.member_prefix
         calls = [parts[start : start + self._size] for start in range(0, len(parts), self._size)]
         packed = [self._cut.pack([prefix + m for m, _ in call], [part for _, part in call]) for call in calls]
         return sum(await self._calls.call(packed))

@@ -11,7 +11,6 @@ from typing import Any
 
 from hiredis import pack_command
 
-from memberstream.stream.keyspace import formats as keyspace
 from memberstream.stream.projection.calls import Calls, is_unknown, meta
 from memberstream.stream.wire.cluster import Piece
 from memberstream.stream.wire.script import Script
@@ -26,7 +25,7 @@ class Witness:
     """
 
     def __init__(self, calls: Calls) -> None:
-        self._calls, self._restart = calls, calls.script("restart")
+        self._calls, self._keys, self._restart = calls, calls.keys, calls.script("restart")
         self.beacon, self.finish, self._alive = Script("beacon"), Script("finish"), Script("alive")
         self.token: bytes | None = None
         self._renewing = asyncio.Lock()
@@ -56,7 +55,7 @@ class Witness:
         async with self._renewing:
             if self.token != lost:
                 return  # another call was first
-            [known] = await self._calls.call([meta(b"GET", keyspace.WITNESS)])
+            [known] = await self._calls.call([meta(b"GET", self._keys.witness)])
             if known is not None and known != lost:
                 self._set_token(known)
                 return
@@ -64,8 +63,9 @@ class Witness:
             loads = b"".join([script.load() for script in _witnesses(token)])
             for node in await self._calls.nodes():
                 await self._calls.at(node, loads, 3)
-            keys = (keyspace.WITNESS, keyspace.EPOCH, keyspace.BUILT, keyspace.KNOWN)
-            [taken] = await self._calls.call([self._restart.pack(keys, (known or b"", token))])
+            keys = self._keys
+            names = (keys.witness, keys.epoch, keys.built, keys.known)
+            [taken] = await self._calls.call([self._restart.pack(names, (known or b"", token))])
             if taken:
                 self._set_token(token)  # only now: a concurrent call must not run what isn't loaded yet
             else:

@@ -36,7 +36,7 @@ class Renewal:
     async def ends(self) -> Ends:
         """Return how far the log reaches, and the last step that is known of it."""
         registry = await self._log.read()
-        async with Projection(self._settings.redis_url) as projection:
+        async with Projection(self._settings.redis_url, self._settings.keys) as projection:
             return Ends(registry.offset, await projection.readers.known())
 
     async def begin(self, last_known: int) -> int:

@@ -26,6 +26,7 @@ import orjson
 import rocksdict
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from e2e.system import System
+from keys import KEYS
 
 from memberstream.models.event import BadEvent, ChangeEvent, Op, Reason
 from memberstream.models.event import decode as decode_event
@@ -36,16 +37,7 @@ from memberstream.models.plan import Plan
 from memberstream.models.position import split_position
 from memberstream.models.timestamps import FOREVER
 from memberstream.stream.authoring.publishing import Publishing
-from memberstream.stream.keyspace.formats import (
-    BEACONS,
-    EPOCH,
-    MEMBER_PREFIX,
-    is_tombstone,
-    parse_beacon,
-    parse_membership,
-    parse_position,
-    parse_row,
-)
+from memberstream.stream.keyspace.formats import is_tombstone, parse_beacon, parse_membership, parse_position, parse_row
 from memberstream.stream.partition.bookkeeping import APPLIED, decode_progress
 
 _SHOWN = 12  # problems told of one check; the rest is a number
@@ -343,19 +335,19 @@ def wrong_in_redis(
 ) -> Iterable[str]:
     """Yield what differs between Redis and the truth."""
     client, epoch = system.redis, system.settings.topic_epoch
-    if not client.exists(EPOCH):
+    if not client.exists(KEYS.epoch):
         yield "Redis: the epoch key is missing: it says that it is being rebuilt"
-    beacons = {int(p): parse_beacon(value).next_offset for p, value in client.hgetall(BEACONS).items()}
+    beacons = {int(p): parse_beacon(value).next_offset for p, value in client.hgetall(KEYS.beacons).items()}
     for partition, end in ends.items():
         if beacons.get(partition) != end:
             yield f"Redis: beacon of partition {partition} at {beacons.get(partition)}, the topic ends at {end}"
-    named = {MEMBER_PREFIX + key for key in members}
-    for key in client.scan_iter(MEMBER_PREFIX + b"*", count=5_000):
+    named = {KEYS.member_prefix + key for key in members}
+    for key in client.scan_iter(KEYS.member_prefix + b"*", count=5_000):
         if key not in named:
             yield f"Redis: {key!r}, whom no event named"
     pipeline = client.pipeline(transaction=False)
     for key in members:
-        pipeline.get(MEMBER_PREFIX + key)
+        pipeline.get(KEYS.member_prefix + key)
     # What stands behind || is of lists.
     rows = [parse_row((row or b"").partition(b"||")[0]) for row in pipeline.execute()]
     whys = [_wrong_row(row, truth, epoch, was_emptied) for row, truth in zip(rows, members.values(), strict=True)]

@@ -11,10 +11,11 @@ from typing import Any
 
 from chaos.check import fail_with, last_values, read_whole, replay
 from e2e.system import System
+from keys import KEYS
 
 from memberstream.models.list_version import parse_list
 from memberstream.stream.authoring.publishing import Publishing
-from memberstream.stream.keyspace.formats import MEMBER_PREFIX, parse_membership, parse_row
+from memberstream.stream.keyspace.formats import parse_membership, parse_row
 from memberstream.stream.lists.rows import SEPARATOR
 
 #: label of a list → member → cluster
@@ -46,11 +47,11 @@ async def check_lists(system: System, uploaded: Lists) -> int:
 def _held(system: System) -> dict[str, dict[bytes, int]]:
     """Return label → member → cluster of the parts of rows that are of lists."""
     held: dict[str, dict[bytes, int]] = {}
-    keys: list[Any] = list(system.redis.scan_iter(MEMBER_PREFIX + b"*", count=5_000))
+    keys: list[Any] = list(system.redis.scan_iter(KEYS.member_prefix + b"*", count=5_000))
     for key, row in zip(keys, system.redis.mget(keys) if keys else [], strict=True):
         behind = (row or b"").partition(b"||")[2]
         for field, value in parse_row(b"|" + behind).items() if behind else ():
-            held.setdefault(field.decode(), {})[key.removeprefix(MEMBER_PREFIX)] = parse_membership(value)[0]
+            held.setdefault(field.decode(), {})[key.removeprefix(KEYS.member_prefix)] = parse_membership(value)[0]
     return held
 
 

@@ -10,11 +10,12 @@ from chaos.check import check, check_disk, on_disk, read_whole
 from chaos.conftest import CrewOn
 from chaos.load import Load, models
 from e2e.system import Pair, Sent, System
+from keys import KEYS
 from servers import Broker, RedisServer
 
 from memberstream.models.member import decode, encode
 from memberstream.models.timestamps import FOREVER
-from memberstream.stream.keyspace.formats import BEACONS, is_tombstone, member_key
+from memberstream.stream.keyspace.formats import is_tombstone
 
 pytestmark = [pytest.mark.long, pytest.mark.kafka, pytest.mark.redis_server]
 
@@ -40,7 +41,7 @@ async def test_the_check_finds_each_kind_of_damage(
     earlier = {r.key: r.value for r in reversed(changelog) if r.value != last[r.key]}
     living, gone = living_and_gone(system)
     member_id = next(m for m in sorted(living) if earlier.get(m) and decode(last[m]).valid_until_ms < FOREVER)
-    key, held = member_key(member_id), system.redis.get(member_key(member_id))
+    key, held = KEYS.member(member_id), system.redis.get(KEYS.member(member_id))
     await redis_damage(system, member_id, "cluster of level@1", re.sub(rb"\|level@1=\d+:", b"|level@1=9:", held))
     await redis_damage(system, member_id, "position", b"0:0:0:1:|" + held.partition(b"|")[2])
     await redis_damage(system, gone[0], "no tombstone", b"0:0:1:1:|level@1=1:1")
@@ -48,10 +49,10 @@ async def test_the_check_finds_each_kind_of_damage(
     system.redis.delete(key)
     await finds(system, "absent")
     system.redis.set(key, held)
-    beacon = system.redis.hget(BEACONS, "0")
-    system.redis.hset(BEACONS, "0", b"7:1:1")
+    beacon = system.redis.hget(KEYS.beacons, "0")
+    system.redis.hset(KEYS.beacons, "0", b"7:1:1")
     await finds(system, "beacon of partition 0")
-    system.redis.hset(BEACONS, "0", beacon)
+    system.redis.hset(KEYS.beacons, "0", beacon)
     await check(system)
 
     older = earlier[member_id]
@@ -102,7 +103,7 @@ async def finds(system: System, what: str) -> None:
 
 async def redis_damage(system: System, member_id: bytes, what: str, row: bytes) -> None:
     """Write a row, see the check find it, put it right."""
-    key = member_key(member_id)
+    key = KEYS.member(member_id)
     held = system.redis.get(key)
     system.redis.set(key, row)
     await finds(system, what)

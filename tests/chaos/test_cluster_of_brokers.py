@@ -22,6 +22,7 @@ from chaos.traffic import Traffic
 from chaos.watcher import Watcher
 from chaos.workers import Crew, Worker
 from e2e.system import PATIENCE_S, Pair, System
+from keys import KEYS
 from servers import (
     COMPACTED,
     ApacheKafka,
@@ -33,7 +34,7 @@ from servers import (
     missing,
 )
 
-from memberstream.stream.keyspace.formats import BEACONS, parse_beacon
+from memberstream.stream.keyspace.formats import parse_beacon
 
 pytestmark = [pytest.mark.long, pytest.mark.kafka, pytest.mark.redis_server]
 
@@ -217,7 +218,7 @@ async def test_one_broker_killed_and_another_restarted(cluster: Cluster, crew: C
 
 def applied(system: System) -> dict[int, int]:
     """Return how far each partition is, as readers are told."""
-    return {int(p): parse_beacon(value).next_offset for p, value in system.redis.hgetall(BEACONS).items()}
+    return {int(p): parse_beacon(value).next_offset for p, value in system.redis.hgetall(KEYS.beacons).items()}
 
 
 async def test_with_two_of_three_brokers_down_the_worker_waits(cluster: Cluster, crew: Crew) -> None:

@@ -25,11 +25,12 @@ from chaos.soak_parts import WINDOW_S, bodies, sent
 from chaos.vitals import metric, rss_mb
 from chaos.workers import Crew, Worker
 from e2e.system import Pair, Sent
+from keys import KEYS
 from servers import COMPACTED, ApacheKafka, Broker, RedisServer, create_topic
 
 from bench import job
 from memberstream.models.member import decode as decode_state
-from memberstream.stream.keyspace.formats import member_key, membership_field, parse_membership, parse_row
+from memberstream.stream.keyspace.formats import membership_field, parse_membership, parse_row
 from memberstream.stream.local.server_process import ServerProcess
 
 pytestmark = [pytest.mark.long, pytest.mark.kafka, pytest.mark.redis_server]
@@ -143,7 +144,7 @@ def thirds(values: Sequence[float], of: Callable[[Sequence[float]], float]) -> l
 
 def wrong_in_redis(crew: Crew, documents: list[dict[str, Any]]) -> list[int]:
     """Return the members whose clusters in Redis aren't those of their documents."""
-    rows = map(parse_row, crew.system.redis.mget([member_key(job.member_id(i)) for i in range(len(documents))]))
+    rows = map(parse_row, crew.system.redis.mget([KEYS.member(job.member_id(i)) for i in range(len(documents))]))
     fields = membership_field(job.ACTIVITY, 1), membership_field(job.STYLE, 1)
     held = [tuple(parse_membership(row[field])[0] for field in fields) for row in rows]
     expected = zip(*job.score_many(documents), strict=True)

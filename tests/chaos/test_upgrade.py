@@ -23,10 +23,9 @@ from chaos.vitals import share
 from chaos.workers import Crew, Worker
 from e2e.definitions import level
 from e2e.system import Pair
+from keys import KEYS
 from releases import NOW, Release
 from servers import ApacheKafka, Broker, RedisServer
-
-from memberstream.stream.keyspace.formats import CAMPAIGNS, LIVE
 
 pytestmark = [pytest.mark.long, pytest.mark.kafka, pytest.mark.redis_server]
 
@@ -174,9 +173,9 @@ async def told_alike(town: Town, before: Release) -> None:
         then, now = map(_told, outputs)
         known = [{name: one[name] for name in old} for old, one in zip(then, now, strict=True)]  # today's may say more
         assert then == known, command
-    assert system.redis.hget(LIVE, "level") == b"2"
-    assert system.redis.hget(LIVE, "tried") == b"2"
-    told = {name.decode(): orjson.loads(value) for name, value in system.redis.hgetall(CAMPAIGNS).items()}
+    assert system.redis.hget(KEYS.live, "level") == b"2"
+    assert system.redis.hget(KEYS.live, "tried") == b"2"
+    told = {name.decode(): orjson.loads(value) for name, value in system.redis.hgetall(KEYS.campaigns).items()}
     assert {name: (one["model"], one["clusters"], one["holdout"], one["state"]) for name, one in told.items()} == {
         "spring": ("level", [2], 1_000, "paused"),
         "tried-ones": ("tried", [1, 3], 0, "enabled"),

@@ -14,16 +14,9 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import redis
+from keys import KEYS
 
-from memberstream.stream.keyspace.formats import (
-    BEACONS,
-    POS,
-    is_tombstone,
-    member_key,
-    parse_beacon,
-    parse_position,
-    parse_row,
-)
+from memberstream.stream.keyspace.formats import POS, is_tombstone, parse_beacon, parse_position, parse_row
 
 _EVERY_S = 0.01
 _SAMPLE = 150
@@ -77,8 +70,8 @@ class Watcher:
         chosen = self._chance.sample(self._member_ids, min(_SAMPLE, len(self._member_ids)))
         pipeline = self._client.pipeline(transaction=False)
         for member_id in chosen:
-            pipeline.get(member_key(member_id))
-        pipeline.hgetall(BEACONS)
+            pipeline.get(KEYS.member(member_id))
+        pipeline.hgetall(KEYS.beacons)
         *held, beacons = pipeline.execute()
         for member_id, row in zip(chosen, held, strict=True):
             self._judge(member_id, parse_row(row).get(POS))

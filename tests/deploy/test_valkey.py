@@ -11,6 +11,7 @@ import pytest
 import redis
 from announcing import announcing
 from believing import believing
+from keys import KEYS
 from servers import missing
 
 from memberstream.stream.keyspace.formats import Beacon, PublishedModel
@@ -55,7 +56,7 @@ def client(port: int, user: str) -> redis.Redis:
 async def test_the_worker_can_write_and_a_reader_can_read(port: int) -> None:
     """A whole build, an update, a deletion and a beacon as the user `worker`; look-ups as the user `reader`."""
     now_ms = time.time_ns() // 1_000_000
-    async with Projection(f"redis://worker:{USERS['worker']}@127.0.0.1:{port}/0") as projection:
+    async with Projection(f"redis://worker:{USERS['worker']}@127.0.0.1:{port}/0", KEYS) as projection:
         await projection.calls.ping()
         await projection.readers.announce(announcing([PublishedModel("m", 1, "logistic", {1: "low", 2: "high"})]))
         token = await projection.build.begin(0)

@@ -13,6 +13,7 @@ import redis
 from aiokafka.partitioner import DefaultPartitioner
 from e2e.definitions import level
 from e2e.system import Install, Pair, Sent, System, event
+from keys import KEYS
 from nodes import Cluster
 from recount import DAY_MS, Shown, Stretch, World, recount
 from servers import create_topic, unique
@@ -23,7 +24,7 @@ from memberstream.models.model_file import parse
 from memberstream.models.terms import Terms
 from memberstream.stream.authoring.publishing import Publishing
 from memberstream.stream.authoring.steps import Steps
-from memberstream.stream.keyspace.formats import COUNTED, parse_beacon
+from memberstream.stream.keyspace.formats import parse_beacon
 from memberstream.stream.local.server_process import free_port
 from memberstream.stream.lookup.holdout import is_held_out
 from memberstream.stream.projection.count_reader import read
@@ -125,12 +126,12 @@ class Counting(System):
 
     def is_applied(self) -> bool:
         """Return whether the beacons say that all that was sent is counted."""
-        told = self.redis.hgetall(COUNTED)
+        told = self.redis.hgetall(KEYS.counted)
         counted = {int(p): parse_beacon(value).next_offset for p, value in told.items() if p != b"partitions"}
         return all(counted.get(p, 0) >= end for p, end in self.next_offset.items())
 
     def counts(self) -> dict[Cell, Tally]:
-        return read(self.settings.redis_url, list(CAMPAIGNS))
+        return read(self.settings.redis_url, self.settings.keys, list(CAMPAIGNS))
 
     async def seen(self, campaign: str) -> int:
         """Return the offset of a campaign's latest step."""

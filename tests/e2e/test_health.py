@@ -18,9 +18,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from e2e.definitions import level
 from e2e.system import Install, Pair, Sent, System, event
+from keys import KEYS
 from servers import ApacheKafka, Broker, KafkaMissing, RedisServer, missing
 
-from memberstream.stream.keyspace.formats import BEACONS, parse_beacon
+from memberstream.stream.keyspace.formats import parse_beacon
 
 N = 3_000
 #: A worker whose handler does something else than handling; the rest of it is the real command.
@@ -249,7 +250,7 @@ def running(system: System) -> Iterator[subprocess.Popen[bytes]]:
 
 def beacons(system: System) -> dict[int, int]:
     """Return how far Redis says that each partition is."""
-    return {int(p): parse_beacon(value).next_offset for p, value in system.redis.hgetall(BEACONS).items()}
+    return {int(p): parse_beacon(value).next_offset for p, value in system.redis.hgetall(KEYS.beacons).items()}
 
 
 @pytest.mark.redis_server

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from e2e.counting import CAMPAIGNS, Counting, counting, expected, load
 from e2e.system import Install, Pair
+from keys import KEYS
 from nodes import Cluster
 
-from memberstream.stream.keyspace.formats import cells_key
 from memberstream.stream.projection.count_reader import CountsUnavailable, read
 from memberstream.stream.wire.cluster import slot_of
 
@@ -71,11 +71,11 @@ async def test_counts_in_a_redis_cluster(embedded_pair: Pair, install: Install, 
         await system.applied()
         counts = expected(first.shown, system.n_partitions)
         assert system.counts() == counts
-        assert len({slot_of(cells_key(name)) * 3 // 16_384 for name in CAMPAIGNS}) > 1
+        assert len({slot_of(KEYS.cells(name)) * 3 // 16_384 for name in CAMPAIGNS}) > 1
 
         def are_back() -> bool:
             try:
-                return read(cluster.url, list(CAMPAIGNS)) == counts
+                return read(cluster.url, KEYS, list(CAMPAIGNS)) == counts
             except CountsUnavailable:
                 return False
 

@@ -195,7 +195,7 @@ async def test_the_commands(system: Counting) -> None:
 
     def exposed() -> dict[bool, int]:
         found: Counter[bool] = Counter()
-        for cell, tally in read(system.settings.redis_url, ["for-all"]).items():
+        for cell, tally in read(system.settings.redis_url, system.settings.keys, ["for-all"]).items():
             found[cell.is_held_out] += tally.members if cell.kind == EXPOSED else 0
         return dict(found)
 

@@ -17,6 +17,7 @@ from authored import BY
 from e2e.commands import memberstream
 from e2e.definitions import level
 from e2e.system import Install, Pair, Sent, System, event
+from keys import KEYS
 
 from memberstream.models.definition import read_definition
 from memberstream.models.list_version import ListVersion
@@ -31,7 +32,6 @@ from memberstream.stream.authoring.publishing import Publishing
 from memberstream.stream.authoring.steps import Steps, find
 from memberstream.stream.authoring.uploading import Options, RowsRejected, Uploaded, Uploading
 from memberstream.stream.files.lists import read_rows
-from memberstream.stream.keyspace.formats import member_key
 from memberstream.stream.lists.rows import SEPARATOR, ListRowsError
 from memberstream.stream.lookup import Lookup
 from memberstream.stream.lookup import Status as Answered
@@ -268,7 +268,7 @@ async def test_who_is_listed_long_after_its_delete_stays_so_when_redis_is_lost(s
     """Its state remembers the delete for its version; that makes no tombstone anew, which would refuse its row."""
     await system.send([Sent(b"m40", event("delete", version=7))])
     await system.applied()
-    system.redis.delete(member_key(b"m40"))  # a day later
+    system.redis.delete(KEYS.member(b"m40"))  # a day later
     await give(system, dict.fromkeys(LISTED, 1))
     await author(system).promote("buyers", 1)
     system.redis.flushall()

@@ -18,11 +18,12 @@ import pytest
 from aiokafka.partitioner import DefaultPartitioner
 from e2e.definitions import demo_models
 from e2e.system import Install, Pair, Sent, System, event
+from keys import KEYS
 
 from memberstream.models.timestamps import DAY_MS, format_ms
 from memberstream.stream.demo.history import N_MEMBERS, Change, changes, day_ms, histories
 from memberstream.stream.demo.oracle import recompute_all
-from memberstream.stream.keyspace.formats import member_key, parse_position, parse_row
+from memberstream.stream.keyspace.formats import parse_position, parse_row
 
 FIRST, LAST = "1997-01-02", "1998-07-01"
 AFTER = ("1998-07-02", "2000-02-29")  # when nobody buys any more
@@ -87,7 +88,7 @@ def clock_members(n_partitions: int) -> list[bytes]:
 
 def read(system: System, member_ids: Sequence[str]) -> list[dict[str, str]]:
     """Return members' rows."""
-    rows = system.redis.mget([member_key(member_id.encode()) for member_id in member_ids])
+    rows = system.redis.mget([KEYS.member(member_id.encode()) for member_id in member_ids])
     return [{k.decode(): v.decode() for k, v in parse_row(row).items()} for row in rows]
 
 

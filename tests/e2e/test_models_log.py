@@ -14,11 +14,10 @@ from e2e.commands import memberstream
 from e2e.definitions import level
 from e2e.system import Install, Pair, Sent, System, event
 from e2e.test_health import health, wrong
-
-from memberstream.stream.keyspace.formats import KNOWN, LIVE
+from keys import KEYS
 
 #: A record's key may be anything, and its headers, too.
-KEYS = (None, b"", b"\xff\xfe", b"publish/level@1/0123456789abcdef" * 100)
+SOME_KEYS = (None, b"", b"\xff\xfe", b"publish/level@1/0123456789abcdef" * 100)
 
 
 def spoil(system: System) -> int:
@@ -26,7 +25,7 @@ def spoil(system: System) -> int:
     producer = Producer({"bootstrap.servers": system.pair.broker.bootstrap, "message.max.bytes": 9_000_000})
     values = [*MISSHAPEN, b"{" * 2_000_000]
     for i, value in enumerate(values):
-        key, headers = KEYS[i % len(KEYS)], list[Any]([("x", None), ("x", b"\xff")])
+        key, headers = SOME_KEYS[i % len(SOME_KEYS)], list[Any]([("x", None), ("x", b"\xff")])
         producer.produce(system.settings.models_topic, value, key or b"k", headers=headers, partition=0)
     assert producer.flush(30) == 0
     return len(values)
@@ -84,14 +83,14 @@ async def test_a_models_log_that_is_lost_takes_no_models_away(
     await system.applied()
     assert set(clusters(system, "a").values()) == {"2"}
     await system.until(lambda: b"0:" not in b" ".join(system.redis.hvals(b"ms:{meta}:scored")), "the mark")
-    rows, live, known = system.held("a"), system.redis.hgetall(LIVE), int(system.redis.get(KNOWN))
+    rows, live, known = system.held("a"), system.redis.hgetall(KEYS.live), int(system.redis.get(KEYS.known))
 
     await delete(system, system.settings.models_topic)
     await system.until(lambda: wrong(system) == {"models_log"}, "the loss named")
     await system.send([Sent(b"b", event("replace", document={"x": 1}))])
     await system.applied()
     assert set(clusters(system, "b").values()) == {"2"}
-    assert (system.redis.hgetall(LIVE), int(system.redis.get(KNOWN))) == (live, known)
+    assert (system.redis.hgetall(KEYS.live), int(system.redis.get(KEYS.known))) == (live, known)
     assert "THE MODELS' LOG IS LOST" in system.says()
     system.stop()
 
@@ -105,7 +104,7 @@ async def test_a_models_log_that_is_lost_takes_no_models_away(
         assert f"step {known - is_redis_emptied} is known" in health(system)[1]["models_log"]["problem"]
         if not is_redis_emptied:
             assert system.held("a") == rows
-            assert system.redis.hgetall(LIVE) == live
+            assert system.redis.hgetall(KEYS.live) == live
 
     status, said, why = await memberstream(system, "model", "restart-log", "--yes", "--known", str(known - 1))
     assert status == 0, why
@@ -121,6 +120,6 @@ async def test_a_models_log_that_is_lost_takes_no_models_away(
     await system.until(lambda: health(system)[0] == 200, "ready")
     await system.send([Sent(b"c", event("replace", document={"x": -1}))])
     await system.applied()
-    assert system.redis.hgetall(LIVE) == live
+    assert system.redis.hgetall(KEYS.live) == live
     assert [set(clusters(system, member).values()) for member in "abc"] == [{"2"}, {"2"}, {"1"}]
     assert (await memberstream(system, "model", "restart-log", "--yes"))[0] == 1, "nothing is lost"

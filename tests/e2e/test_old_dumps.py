@@ -15,13 +15,13 @@ import pytest
 from e2e.commands import memberstream
 from e2e.definitions import level
 from e2e.system import Install, Pair, Sent, System, event
+from keys import KEYS
 from servers import RedisServer
 
 from memberstream.stream.authoring.publishing import Publishing
 from memberstream.stream.authoring.steps import find
 from memberstream.stream.authoring.uploading import Options, Uploading
 from memberstream.stream.files.lists import read_rows
-from memberstream.stream.keyspace.formats import MEMBER_PREFIX
 from memberstream.stream.lookup import Answer, AsyncLookup, Lookup, LookupUnavailable, Status
 
 pytestmark = pytest.mark.parametrize(
@@ -33,7 +33,7 @@ VERSIONED = IDS[60:80]
 
 def rows(system: System) -> dict[bytes, bytes]:
     """Return all rows, tombstones and whatever differs from one scoring to another left out."""
-    keys = sorted(system.redis.scan_iter(MEMBER_PREFIX + b"*", count=1_000))
+    keys = sorted(system.redis.scan_iter(KEYS.member_prefix + b"*", count=1_000))
     found = zip(keys, system.redis.mget(keys) if keys else [], strict=True)
     return {key: row for key, row in found if row is not None and not row.endswith(b":gone")}
 
@@ -89,7 +89,7 @@ async def lived(
     await system.send([Sent(m.encode(), event("patch", patch={"x": 1})) for m in IDS[30:50]])
     await system.applied()
     # As if more than a day had passed: no tombstone is there, and who was deleted then may be on a later list.
-    for key in system.redis.scan_iter(MEMBER_PREFIX + b"*"):
+    for key in system.redis.scan_iter(KEYS.member_prefix + b"*"):
         if (system.redis.get(key) or b"").endswith(b":gone"):
             system.redis.delete(key)
     await upload(system, "later", {IDS[0]: 1, VERSIONED[0]: 2, "new-1": 1, IDS[100]: 2})

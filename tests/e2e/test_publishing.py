@@ -10,12 +10,13 @@ import pytest
 import rocksdict
 from e2e.definitions import level
 from e2e.system import Install, Pair, Sent, System, event
+from keys import KEYS
 
 from memberstream.models.member import decode, encode
 from memberstream.models.model_file import parse
 from memberstream.stream.authoring.publishing import Publishing
 from memberstream.stream.authoring.steps import find
-from memberstream.stream.keyspace.formats import BEHIND, member_key, parse_behind
+from memberstream.stream.keyspace.formats import parse_behind
 from memberstream.stream.lookup import AsyncLookup, Lookup, Status
 from memberstream.stream.registry.refused import PublishError
 
@@ -182,7 +183,7 @@ async def test_a_model_published_while_a_backlog_of_new_members_is_in_flight(rea
     assert told[Status.CURRENT] >= 100
     assert told[Status.UNKNOWN] == 0
     await scored(publishing, "level@2")
-    rows = system.redis.mget([member_key(m.encode()) for m in ids])
+    rows = system.redis.mget([KEYS.member(m.encode()) for m in ids])
     assert sum(b"|level@2=" not in row for row in rows) == 0
 
 
@@ -212,7 +213,7 @@ async def test_who_lacks_a_version_is_found_counted_and_scored(system: System) -
     await system.until(lambda: list(system.metrics(unscored).values()) == [0.0, 0.0], "the next look")
 
     def told() -> list[tuple[int | None, int | None]]:
-        behind = map(parse_behind, system.redis.hgetall(BEHIND).values())
+        behind = map(parse_behind, system.redis.hgetall(KEYS.behind).values())
         return sorted((b.members, b.unscored) for b in behind)
 
     await system.until(lambda: told() == [(348, 0), (352, 0)], "what promote goes by")

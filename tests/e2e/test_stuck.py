@@ -19,10 +19,11 @@ from e2e.counting import IDS, T0, Counting, counting, envelope, expected
 from e2e.definitions import level
 from e2e.foreign import delete_topic, remove_before
 from e2e.system import Install, Pair, Place, Sent, System, event
+from keys import KEYS
 from recount import Shown
 from servers import create_topic
 
-from memberstream.stream.keyspace.formats import BEACONS, member_key, parse_beacon
+from memberstream.stream.keyspace.formats import parse_beacon
 from memberstream.stream.partition.skip_log import SkipLog
 from memberstream.stream.partition.skips import Skip
 from memberstream.stream.partition.stuck import LIMIT
@@ -68,7 +69,7 @@ def held(system: System) -> dict[str, Any]:
 
 
 def beacon(system: System, partition: int) -> Any:
-    return parse_beacon(system.redis.hget(BEACONS, partition))
+    return parse_beacon(system.redis.hget(KEYS.beacons, partition))
 
 
 def letters_of(letters: list[Any], place: Place) -> list[Any]:
@@ -181,7 +182,7 @@ async def test_what_a_failed_batch_has_written_is_taken_back(real_pair: Pair, in
     await system.send([Sent(m.encode(), event("replace", document={"x": -1})) for m in ids])
     system.start()
     await system.applied()
-    row = member_key(ids[BAD].encode())
+    row = KEYS.member(ids[BAD].encode())
     system.redis.delete(row)
     system.redis.rpush(row, "a list")
     place = (await system.send([Sent(m.encode(), event("patch", patch={"x": 1})) for m in ids]))[BAD]
@@ -226,7 +227,7 @@ async def test_what_is_named_can_be_done_also_when_topics_have_changed_meanwhile
         assert (await memberstream(system, "events", "skip", "0", offset, "--yes", "--force"))[0] == 0
 
     async def hold() -> Place:
-        system.redis.delete(row := member_key(ids[BAD].encode()))
+        system.redis.delete(row := KEYS.member(ids[BAD].encode()))
         system.redis.rpush(row, "a list")
         place = (await system.send([Sent(m.encode(), event("patch", patch={"x": 1})) for m in ids]))[BAD]
         for _ in range(LIMIT - 1):

@@ -10,13 +10,13 @@ import orjson
 from e2e.commands import memberstream
 from e2e.definitions import level
 from e2e.system import Install, Pair
+from keys import KEYS
 from unit.test_terminal import CONTROL, NASTY
 
 from memberstream.models.model_file import parse
 from memberstream.models.terms import Terms
 from memberstream.stream.authoring.campaigning import Campaigning
 from memberstream.stream.authoring.publishing import Publishing
-from memberstream.stream.keyspace.formats import MODELS
 
 
 def nasty(version: int = 1, threshold: float = 0.5) -> dict[str, Any]:
@@ -97,7 +97,7 @@ async def test_no_command_lets_an_escape_through(embedded_pair: Pair, install: I
     assert failed == []
     assert "\\x1b[2J" in seen
     assert "\\u001b[2J" in seen
-    system.redis.hset(MODELS, "level@1", orjson.dumps({"type": NASTY, "clusters": {"1": NASTY, "2": NASTY}}))
+    system.redis.hset(KEYS.models, "level@1", orjson.dumps({"type": NASTY, "clusters": {"1": NASTY, "2": NASTY}}))
     await asyncio.sleep(1.1)  # how long a client goes by its copy
     assert not CONTROL.search("".join(map(str, await memberstream(system, "lookup", "m1"))))
     assert not CONTROL.search(system.says()), "the worker's log"

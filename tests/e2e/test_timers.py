@@ -8,12 +8,13 @@ from functools import partial
 from typing import Any
 
 from e2e.system import Install, Pair, Sent, System, event
+from keys import KEYS
 
 from memberstream.models.member import Member
 from memberstream.models.model_file import parse
 from memberstream.models.plan import Plan
 from memberstream.models.rescore import rescore_many
-from memberstream.stream.keyspace.formats import member_key, parse_row
+from memberstream.stream.keyspace.formats import parse_row
 from memberstream.stream.lookup import Lookup, Status
 
 WINDOW_S = 15  # enough for a busy machine to look while visits are in it
@@ -45,7 +46,7 @@ def visits(at: datetime) -> list[Sent]:
 
 def clusters(system: System) -> set[str]:
     """Return the clusters that Redis holds of all members."""
-    rows = map(parse_row, system.redis.mget([member_key(m.encode()) for m in IDS]))
+    rows = map(parse_row, system.redis.mget([KEYS.member(m.encode()) for m in IDS]))
     return {row.get(b"active@1", b"").decode().split(":")[0] for row in rows}
 
 

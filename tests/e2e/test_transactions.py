@@ -12,8 +12,9 @@ from e2e.commands import memberstream
 from e2e.definitions import level
 from e2e.foreign import Transactional, ends, remove_before
 from e2e.system import Install, Pair, Sent, System, event
+from keys import KEYS
 
-from memberstream.stream.keyspace.formats import BEACONS, parse_beacon
+from memberstream.stream.keyspace.formats import parse_beacon
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis_server]
 
@@ -44,7 +45,7 @@ def is_level(system: System) -> bool:
 
 def told(system: System) -> dict[int, int]:
     """Return how far the state of each partition is, by its beacons."""
-    return {int(p): parse_beacon(b).next_offset for p, b in system.redis.hgetall(BEACONS).items()}
+    return {int(p): parse_beacon(b).next_offset for p, b in system.redis.hgetall(KEYS.beacons).items()}
 
 
 async def known(system: System) -> set[str]:

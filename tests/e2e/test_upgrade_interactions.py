@@ -42,7 +42,7 @@ def is_serving(worker: Counting) -> bool:
 
 
 def old_counts(worker: Counting) -> dict[OldCell, OldTally]:
-    return read_old(worker.settings.redis_url, list(CAMPAIGNS))
+    return read_old(worker.settings.redis_url, worker.settings.keys, list(CAMPAIGNS))
 
 
 def shares() -> list[Load]:

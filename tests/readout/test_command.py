@@ -28,6 +28,7 @@ from memberstream.stream.cli.campaign import export as export_command
 from memberstream.stream.cli.campaign import plan as plan_command
 from memberstream.stream.cli.campaign import report as report_command
 from memberstream.stream.cli.main import app
+from memberstream.stream.keyspace.keys import Keys
 from memberstream.stream.projection.count_reader import CountsUnavailable
 from memberstream.stream.readout.summary import sentences
 from memberstream.stream.readout.tables import OBSERVED
@@ -94,7 +95,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> dict[Cell, Tally]:
     """What the reader of counts finds in Redis."""
     counts = dict(COUNTS)
 
-    def read(redis_url: str, campaigns: Sequence[str]) -> dict[Cell, Tally]:
+    def read(redis_url: str, keys: Keys, campaigns: Sequence[str]) -> dict[Cell, Tally]:
         return {cell: tally for cell, tally in counts.items() if cell.campaign in campaigns}
 
     monkeypatch.setattr(report_command, "read_old", lambda *_: dict(OLD))

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import redis
+from keys import KEYS
 from servers import missing
 
-from memberstream.stream.keyspace.formats import EPOCH
 from memberstream.stream.local.server_process import ServerProcess, free_port, redis_answers
 from memberstream.stream.wire.cluster import slot_of
 
@@ -87,7 +87,7 @@ class Cluster:
 
     def emptied_in_turn(self) -> list[Node]:
         """The nodes, the one with the small keys last (docs/redis.md, "What is guaranteed")."""
-        slot = slot_of(EPOCH)
+        slot = slot_of(KEYS.epoch)
         return sorted(
             self.nodes, key=lambda node: _owns(node.client, str(node.client.execute_command("CLUSTER MYID")), slot)
         )

@@ -14,9 +14,9 @@ from announcing import announcing
 from believing import async_believing, believing
 from hypothesis import given
 from hypothesis import strategies as st
+from keys import KEYS
 from proxy import CountingProxy
 
-from memberstream.stream.keyspace import formats as keyspace
 from memberstream.stream.keyspace.formats import (
     Announcement,
     Beacon,
@@ -29,7 +29,7 @@ from memberstream.stream.keyspace.formats import (
 )
 from memberstream.stream.lookup import AsyncLookup, Lookup, Status, Visible, exchange
 from memberstream.stream.lookup.answer import Answer, Reading, parse_meta
-from memberstream.stream.lookup.exchange import Copy, Request
+from memberstream.stream.lookup.exchange import Commands, Copy, Request
 from memberstream.stream.lookup.holdout import is_held_out
 from memberstream.stream.projection.members import Update
 from memberstream.stream.projection.projection import Projection
@@ -48,7 +48,7 @@ def announcement(offset: int, campaigns: list[PublishedCampaign]) -> Announcemen
 async def fill(url: str, offset: int, campaigns: list[PublishedCampaign]) -> None:
     """Member m<i> in cluster 1 + i % 3, as a worker leaves it."""
     now = time.time_ns() // 1_000_000
-    async with Projection(url) as projection:
+    async with Projection(url, KEYS) as projection:
         await projection.readers.announce(announcement(offset, campaigns))
         token = await projection.build.begin(0)
         await projection.members.write(
@@ -59,7 +59,7 @@ async def fill(url: str, offset: int, campaigns: list[PublishedCampaign]) -> Non
 
 
 async def announce(url: str, offset: int, campaigns: list[PublishedCampaign]) -> bool:
-    async with Projection(url) as projection:
+    async with Projection(url, KEYS) as projection:
         return await projection.readers.announce(announcement(offset, campaigns))
 
 
@@ -202,16 +202,16 @@ def replies(known: Any, live: Any, campaigns: Any, known_after: Any, epoch: byte
 def test_a_copy_read_across_a_change_is_not_used() -> None:
     """`known` differs on the two sides of what it speaks for: the members are asked again, with all small keys."""
     live = [b"activity", b"1"]
-    torn, found = Request(["m"], None, 0, False).read(replies(b"1", live, [], b"2"), "here", 0)
+    torn, found = Request(Commands(KEYS), ["m"], None, 0, False).read(replies(b"1", live, [], b"2"), "here", 0)
     assert found is None
-    request = Request(["m"], torn, 0, False)
+    request = Request(Commands(KEYS), ["m"], torn, 0, False)
     assert request.payload.count(b"HGETALL") == 4
     torn, found = request.read(replies(b"2", live, [], b"3"), "here", 0)
     assert found is None
-    newer, found = Request(["m"], torn, 0, False).read(replies(b"3", live, [], b"3"), "here", 0)
+    newer, found = Request(Commands(KEYS), ["m"], torn, 0, False).read(replies(b"3", live, [], b"3"), "here", 0)
     assert newer is not None
     assert found is not None
-    assert Request(["m"], newer, 0, False).payload.count(b"HGETALL") == 0
+    assert Request(Commands(KEYS), ["m"], newer, 0, False).payload.count(b"HGETALL") == 0
 
 
 @pytest.mark.parametrize("known", [b"1", None])
@@ -222,22 +222,22 @@ def test_while_redis_is_filled_nothing_is_taken_for_unchanged(
     live = [b"activity", b"1"]
     copy = Copy([known, live, [], [], [], known], None, None if known else b"1", 0, False)
     assert copy.is_settled
-    assert Request(["m"], copy, 0, False).payload.count(b"HGETALL") == 0
+    assert Request(Commands(KEYS), ["m"], copy, 0, False).payload.count(b"HGETALL") == 0
     monkeypatch.setattr(exchange, "META_TTL_S", -1.0)
-    assert Request(["m"], copy, 0, False).payload.count(b"HGETALL") == 4
+    assert Request(Commands(KEYS), ["m"], copy, 0, False).payload.count(b"HGETALL") == 4
 
 
 def test_what_was_read_before_the_epoch_is_not_used_under_it() -> None:
     """Redis was empty a moment ago: without live versions every member would look like one in no cluster."""
     empty = Copy([None, [], [], [], [], None], None, None, 0, False)
-    request = Request(["m"], empty, 0, False)
+    request = Request(Commands(KEYS), ["m"], empty, 0, False)
     newer, found = request.read([[None, None]], "here", 0)
     assert newer is None
     assert found is not None
     assert found[0].status is Status.REBUILDING
     newer, found = request.read([[b"1", ROW]], "here", 0)
     assert found is None
-    request = Request(["m"], newer, 0, False)
+    request = Request(Commands(KEYS), ["m"], newer, 0, False)
     assert request.payload.count(b"HGETALL") == 4
     newer, found = request.read(replies(b"1", [b"activity", b"1"], [], b"1"), "here", 0)
     assert newer is not None
@@ -250,7 +250,9 @@ def test_two_epochs_are_none(epochs: tuple[bytes | None, bytes | None], monkeypa
     """Before the small keys and with the members; or with the members of two calls."""
     first, second = epochs
     known = [b"1", [], [], [], [], b"1"]
-    newer, found = Request(["m"], None, 0, False).read([[b"0", b"0"], first, *known, [second, None]], "here", 0)
+    newer, found = Request(Commands(KEYS), ["m"], None, 0, False).read(
+        [[b"0", b"0"], first, *known, [second, None]], "here", 0
+    )
     assert newer is not None
     assert newer.epoch is None
     assert found is not None
@@ -258,7 +260,7 @@ def test_two_epochs_are_none(epochs: tuple[bytes | None, bytes | None], monkeypa
     monkeypatch.setattr(exchange, "MEMBERS_PER_CALL", 2)
     copy = Copy(known, None, b"1", 0, False)
     copy.is_vouched = True
-    request = Request(["a", "b", "c"], copy, 0, False)
+    request = Request(Commands(KEYS), ["a", "b", "c"], copy, 0, False)
     assert request.n_replies == 2
     _, found = request.read([[first, None, None], [second, ROW]], "here", 0)
     assert found is not None
@@ -274,7 +276,7 @@ def test_two_epochs_are_none(epochs: tuple[bytes | None, bytes | None], monkeypa
 
 async def test_campaigns_are_replaced_whole_and_never_by_what_is_older(redis_url: str, admin: redis.Redis) -> None:
     """They follow the offset of the models' log, as the models do; more than one call of a script takes, too."""
-    key = keyspace.CAMPAIGNS.decode()
+    key = KEYS.campaigns.decode()
     assert await announce(redis_url, 5, MANY)
     assert admin.hgetall(key) == {c.id: format_campaign(c).decode() for c in MANY}
     assert not await announce(redis_url, 4, THREE)
@@ -372,7 +374,7 @@ def test_campaigns_are_read_again_only_when_something_has_changed(
         before = hashes_read()
         assert [lookup.visible("m1") for _ in range(10)] == [first] * 10
         assert hashes_read() == before + 20  # live and beacons
-        admin.delete(keyspace.KNOWN.decode())  # the log was made anew, and ends where the old one did
+        admin.delete(KEYS.known.decode())  # the log was made anew, and ends where the old one did
         asyncio.run(announce(redis_url, 1, THREE))
         assert lookup.visible("m1") == first
         monkeypatch.setattr(exchange, "WHOLE_TTL_S", -1.0)
@@ -400,7 +402,7 @@ def test_a_stale_member_keeps_its_campaigns(redis_url: str) -> None:
     asyncio.run(fill(redis_url, 1, THREE))
 
     async def old_beacon() -> None:
-        async with Projection(redis_url) as projection:
+        async with Projection(redis_url, KEYS) as projection:
             await projection.build.reset_beacon(0)
 
     asyncio.run(old_beacon())
@@ -411,7 +413,7 @@ def test_a_stale_member_keeps_its_campaigns(redis_url: str) -> None:
 def test_foreign_text_among_campaigns_is_told(redis_url: str, admin: redis.Redis) -> None:
     """To who asks for campaigns; clusters are answered as ever."""
     asyncio.run(fill(redis_url, 1, THREE))
-    admin.hset(keyspace.CAMPAIGNS.decode(), "for-1", "soon")
+    admin.hset(KEYS.campaigns.decode(), "for-1", "soon")
     with Lookup(redis_url) as lookup:
         assert lookup.get("m1").cluster("activity") == 2
         with pytest.raises(KeyspaceError, match="found b'soon'"):

@@ -14,9 +14,10 @@ from announcing import announcing
 from believing import async_believing, believing
 from hypothesis import given
 from hypothesis import strategies as st
+from keys import KEYS
 from nodes import Cluster
 
-from memberstream.stream.keyspace.formats import Beacon, PublishedCampaign, PublishedModel, member_key, membership_field
+from memberstream.stream.keyspace.formats import Beacon, PublishedCampaign, PublishedModel, membership_field
 from memberstream.stream.lookup import AsyncLookup, Lookup, LookupUnavailable, Status
 from memberstream.stream.projection.build import BeaconReply
 from memberstream.stream.projection.calls import RedisUnavailable
@@ -122,7 +123,7 @@ def test_endless_redirections_are_an_outage() -> None:
 async def test_what_is_written_is_looked_up_on_every_node(cluster: Cluster) -> None:
     """Members spread over all nodes; guard, tombstones and both clients behave as on one server."""
     assert slot_of(b"any{thing}") == cluster.nodes[0].client.execute_command("CLUSTER KEYSLOT", "any{thing}")
-    async with Projection(cluster.url) as projection, AsyncLookup(cluster.url) as members:
+    async with Projection(cluster.url, KEYS) as projection, AsyncLookup(cluster.url) as members:
         await build(projection)
         assert await projection.members.write(0, updates(300, 5)) == 0
         assert await projection.members.write(0, [*updates(2, 4), Deletion(b"m9", 6, 1_700_000_000_000)]) == 2
@@ -152,7 +153,7 @@ async def test_a_slot_that_moves_while_it_is_written_loses_nothing(cluster: Clus
     """MOVED, ASK and what is asked for in between: every write arrives, every look-up is answered right."""
     tagged = [b"{t}%d" % i for i in range(60)]
     now = 1_700_000_000_000
-    async with Projection(cluster.url) as projection, AsyncLookup(cluster.url) as members:
+    async with Projection(cluster.url, KEYS) as projection, AsyncLookup(cluster.url) as members:
         await build(projection)
 
         def all_of(position: int) -> list[Update]:
@@ -179,7 +180,7 @@ async def test_a_node_that_comes_back_is_noticed_although_nothing_is_written_the
     """Each node in turn restarts, also while the worker is away: no beacon is taken before readers are told that
     nothing is complete. A broken connection alone is none of that."""
     for is_away in (False, True):
-        async with Projection(cluster.url) as projection:
+        async with Projection(cluster.url, KEYS) as projection:
             await build(projection)
             for node in cluster.nodes:
                 assert not (await beat(projection)).restarted
@@ -192,7 +193,7 @@ async def test_a_node_that_comes_back_is_noticed_although_nothing_is_written_the
                 cluster.wait_until_whole()
                 await asyncio.sleep(0.1)
                 if is_away:
-                    async with Projection(cluster.url) as another:
+                    async with Projection(cluster.url, KEYS) as another:
                         reply = await patiently(lambda: beat(another))
                 else:
                     reply = await patiently(lambda: beat(projection))
@@ -204,7 +205,7 @@ async def test_a_node_that_comes_back_is_noticed_although_nothing_is_written_the
 @pytest.mark.redis_server
 async def test_a_node_that_dies_is_an_outage_and_its_return_is_noticed(cluster: Cluster) -> None:
     """Writes wait, look-ups say so; once it is back both go on, and the writer knows that something may be lost."""
-    async with Projection(cluster.url) as projection, AsyncLookup(cluster.url) as members:
+    async with Projection(cluster.url, KEYS) as projection, AsyncLookup(cluster.url) as members:
         await build(projection)
         await projection.members.write(0, updates(100, 1))
         victim = cluster.nodes[2]
@@ -225,4 +226,4 @@ async def test_a_node_that_dies_is_an_outage_and_its_return_is_noticed(cluster: 
         assert {a.offset for a in await members.get_many([f"m{i}" for i in range(100)])} == {2}
         with Lookup(cluster.url) as blocking:
             assert (await asyncio.to_thread(blocking.get, "m1")).offset == 2
-    assert member_key(b"m1").decode() in cluster.names()
+    assert KEYS.member(b"m1").decode() in cluster.names()

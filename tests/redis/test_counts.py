@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from keys import KEYS
 
 from memberstream.models.counts import Cell, Tally
 from memberstream.models.old_counts import OldCell, OldTally
-from memberstream.stream.keyspace.formats import COUNTED, Beacon, cells_key
+from memberstream.stream.keyspace.formats import Beacon
 from memberstream.stream.projection.count_reader import CountsUnavailable, read, read_old
 from memberstream.stream.projection.projection import CountProjection
 
@@ -26,24 +27,24 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 async def test_what_is_no_count_is_told_of(redis_url: str, client: redis.Redis) -> None:
     """A foreign field, a damaged value, a partition that isn't a number: an error with its way out, not a traceback."""
-    projection = CountProjection(redis_url)
+    projection = CountProjection(redis_url, KEYS)
     taken_away = CELL._replace(kind="click")
     assert await projection.counts.write(0, 5, {CELL: Tally(3, 4), taken_away: Tally(), OLD[0]: OLD[1]})
     await projection.counts.tell_partitions(1)
     await projection.counts.tell({0: Beacon(1, 1, 1)})
     await projection.calls.close()
-    assert read(redis_url, ["spring", "autumn"]) == {CELL: Tally(3, 4)}
-    assert read_old(redis_url, ["spring", "autumn"]) == {OLD[0]: OLD[1]}
+    assert read(redis_url, KEYS, ["spring", "autumn"]) == {CELL: Tally(3, 4)}
+    assert read_old(redis_url, KEYS, ["spring", "autumn"]) == {OLD[0]: OLD[1]}
     for key, field, value in (
-        (cells_key("spring"), b"0 some other field", b"1"),
-        (cells_key("spring"), b"0 0 activity@1 1 0 click 20000 0", b"1 2 three 4"),
-        (cells_key("spring"), b"\xff \xff", b"1"),
-        (COUNTED, b"p\xff", b"1:1:1"),
-        (COUNTED, b"partitions", b"many"),
+        (KEYS.cells("spring"), b"0 some other field", b"1"),
+        (KEYS.cells("spring"), b"0 0 activity@1 1 0 click 20000 0", b"1 2 three 4"),
+        (KEYS.cells("spring"), b"\xff \xff", b"1"),
+        (KEYS.counted, b"p\xff", b"1:1:1"),
+        (KEYS.counted, b"partitions", b"many"),
     ):
         before = client.hget(key, field)
         client.hset(key, field, value)
         with pytest.raises(CountsUnavailable, match=r"isn't a count .* Next: remove the keys ms:cells:\*"):
-            read(redis_url, ["spring"])
+            read(redis_url, KEYS, ["spring"])
         client.hset(key, field, before) if before else client.hdel(key, field)
-    assert read(redis_url, ["spring"]) == {CELL: Tally(3, 4)}
+    assert read(redis_url, KEYS, ["spring"]) == {CELL: Tally(3, 4)}

@@ -16,6 +16,7 @@ import pytest
 import redis
 from announcing import announcing
 from believing import beat
+from keys import KEYS
 
 from memberstream.models.token import read_token
 from memberstream.stream.keyspace.formats import Beacon, PublishedCampaign, PublishedModel, membership_field
@@ -122,7 +123,7 @@ def test_the_vectors_of_tokens() -> None:
 async def fill(url: str) -> None:
     now = time.time_ns() // 1_000_000
     style, buyer = membership_field("buying_style", 4), membership_field("repeat_buyer", 10)
-    async with Projection(url) as projection:
+    async with Projection(url, KEYS) as projection:
         await projection.readers.announce(
             announcing(
                 [

@@ -9,16 +9,10 @@ import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from keys import KEYS
 
 from memberstream.models.position import position_of, split_position
-from memberstream.stream.keyspace.formats import (
-    POS,
-    TOMBSTONE_TTL_S,
-    member_key,
-    membership_field,
-    parse_position,
-    parse_row,
-)
+from memberstream.stream.keyspace.formats import POS, TOMBSTONE_TTL_S, membership_field, parse_position, parse_row
 from memberstream.stream.projection.calls import MEMBERS_PER_CALL
 from memberstream.stream.projection.members import Deletion, PartitionMismatch, Release, Update
 from memberstream.stream.projection.projection import Projection
@@ -42,7 +36,7 @@ def expected(change: Update | Deletion) -> dict[bytes, bytes]:
 
 
 def held(client: redis.Redis, member: bytes) -> dict[bytes, bytes]:
-    row: Any = client.get(member_key(member))
+    row: Any = client.get(KEYS.member(member))
     return parse_row(row)
 
 
@@ -81,7 +75,7 @@ def test_the_highest_position_wins_and_no_reader_sees_it_fall(
     changes = [[change(member, position) for member, position in batch] for batch in batches]
 
     async def main() -> None:
-        writers = [Projection(redis_url) for _ in range(n_writers)]
+        writers = [Projection(redis_url, KEYS) for _ in range(n_writers)]
         watching = asyncio.create_task(asyncio.to_thread(watch))
         await asyncio.gather(*[writers[i % n_writers].members.write(3, batch) for i, batch in enumerate(changes)])
         stop.set()
@@ -96,7 +90,7 @@ def test_the_highest_position_wins_and_no_reader_sees_it_fall(
         with redis.Redis.from_url(redis_url) as sampler:
             while not stop.is_set():
                 for member in members:
-                    if (row := sampler.get(member_key(member))) is not None:
+                    if (row := sampler.get(KEYS.member(member))) is not None:
                         epoch, _, offset, as_of_ms, _ = parse_position(parse_row(row)[POS])
                         assert (epoch, offset, as_of_ms) >= last[member]
                         last[member] = (epoch, offset, as_of_ms)
@@ -112,10 +106,10 @@ async def test_lower_positions_are_refused_and_counted_and_equal_ones_repeat(
     redis_url: str, client: redis.Redis
 ) -> None:
     """By offset first, then by as-of; an equal position is written again."""
-    async with Projection(redis_url) as projection:
+    async with Projection(redis_url, KEYS) as projection:
         assert await projection.members.write(3, [update(b"m", 9, 50)]) == 0
         assert await projection.members.write(3, [update(b"m", 9, 49), update(b"m", 8, 99), update(b"n", 1)]) == 2
-        client.append(member_key(b"m"), "damaged")
+        client.append(KEYS.member(b"m"), "damaged")
         assert await projection.members.write(3, [update(b"m", 9, 50)]) == 0
         assert held(client, b"m") == expected(update(b"m", 9, 50))
         assert await projection.members.write(3, [update(b"m", 9, 51, 77), update(b"m", 10, 1)]) == 0
@@ -125,7 +119,7 @@ async def test_lower_positions_are_refused_and_counted_and_equal_ones_repeat(
 async def test_offsets_of_many_digits_compare_as_numbers(redis_url: str, client: redis.Redis) -> None:
     """Neither as text ("9" > "10") nor rounded, up to the documented 2**48."""
     top = 2**48 - 1
-    async with Projection(redis_url) as projection:
+    async with Projection(redis_url, KEYS) as projection:
         for offset in (9, 10, 99_999_999_999, top - 1, top):
             assert await projection.members.write(3, [update(b"m", offset)]) == 0
         assert await projection.members.write(3, [update(b"m", top - 1), update(b"m", 10)]) == 2
@@ -135,7 +129,7 @@ async def test_offsets_of_many_digits_compare_as_numbers(redis_url: str, client:
 async def test_a_higher_epoch_wins_whatever_the_partition(redis_url: str, client: redis.Redis) -> None:
     """A topic made anew begins at offset 0, and with other partitions members move: its events are the later ones."""
     later = update(b"m", position_of(1, 0))
-    async with Projection(redis_url) as projection:
+    async with Projection(redis_url, KEYS) as projection:
         await projection.members.write(1, [update(b"m", 500)])
         assert await projection.members.write(3, [later]) == 0
         assert await projection.members.write(1, [update(b"m", 501), Deletion(b"m", 502, 9_000)]) == 2
@@ -144,11 +138,11 @@ async def test_a_higher_epoch_wins_whatever_the_partition(redis_url: str, client
 
 async def test_a_tombstone_keeps_a_stale_writer_out_and_ends(redis_url: str, client: redis.Redis) -> None:
     """Deleted: only pos stays and says so, for a day; an older event can't bring the member back."""
-    async with Projection(redis_url) as projection:
+    async with Projection(redis_url, KEYS) as projection:
         await projection.members.write(3, [update(b"m", 5)])
         assert await projection.members.write(3, [Deletion(b"m", 6, 2_000)]) == 0
         assert held(client, b"m") == {b"pos": b"0:3:6:2000:gone"}
-        assert TOMBSTONE_TTL_S - 5 <= client.ttl(member_key(b"m")) <= TOMBSTONE_TTL_S
+        assert TOMBSTONE_TTL_S - 5 <= client.ttl(KEYS.member(b"m")) <= TOMBSTONE_TTL_S
         assert await projection.members.write(3, [update(b"m", 5, 9_999)]) == 1
         assert await projection.members.write(3, [Deletion(b"m", 4, 9_999)]) == 1
         assert held(client, b"m") == {b"pos": b"0:3:6:2000:gone"}
@@ -159,7 +153,7 @@ async def test_a_delete_of_long_ago_removes_who_is_held_and_leaves_lists_and_no_
 ) -> None:
     """As a rebuild writes it: nothing of who isn't there, is only on a list, or has a tombstone already."""
     deleted, listed = Deletion(b"m", 6, 0, only_if_held=True), {b"buyers@1": b"2:9"}
-    async with Projection(redis_url) as projection:
+    async with Projection(redis_url, KEYS) as projection:
         assert await projection.members.write(3, [deleted]) == 0
         assert held(client, b"m") == {}
         await projection.rows.enlist(b"buyers@1", [(b"m", b"2:9")])
@@ -173,10 +167,10 @@ async def test_a_delete_of_long_ago_removes_who_is_held_and_leaves_lists_and_no_
             await projection.members.write(3, [update(b"o", 5), deleted._replace(member_id=b"o"), Deletion(b"m", 6, 0)])
             == 0
         )
-        assert not client.exists(member_key(b"o"))
-        client.expire(member_key(b"m"), 100)
+        assert not client.exists(KEYS.member(b"o"))
+        client.expire(KEYS.member(b"m"), 100)
         assert await projection.members.write(3, [deleted]) == 0
-        assert client.ttl(member_key(b"m")) <= 100
+        assert client.ttl(KEYS.member(b"m")) <= 100
         assert await projection.members.write(3, [update(b"n", 7), Deletion(b"n", 6, 0, only_if_held=True)]) == 1
 
 
@@ -186,17 +180,17 @@ async def test_a_member_that_comes_back_replaces_its_tombstone_whole(
 ) -> None:
     """Nothing of the tombstone stays, least of all its time to live; also when no model is published."""
     again = update(b"m", 7)._replace(fields=fields, memberships=[(1, 2) for _ in fields])
-    async with Projection(redis_url) as projection:
+    async with Projection(redis_url, KEYS) as projection:
         await projection.members.write(3, [update(b"m", 5)])
         await projection.members.write(3, [Deletion(b"m", 6, 2_000)])
         assert await projection.members.write(3, [again]) == 0
     assert held(client, b"m") == expected(again)
-    assert client.ttl(member_key(b"m")) == -1
+    assert client.ttl(KEYS.member(b"m")) == -1
 
 
 async def test_deletion_and_update_of_one_member_in_one_write(redis_url: str, client: redis.Redis) -> None:
     """The later position wins whatever the order in the list."""
-    async with Projection(redis_url) as projection:
+    async with Projection(redis_url, KEYS) as projection:
         await projection.members.write(
             3, [Deletion(b"m", 6, 1), update(b"m", 7), update(b"n", 7), Deletion(b"n", 8, 1)]
         )
@@ -208,7 +202,7 @@ async def test_another_partitions_member_is_left_alone_and_stops_the_writer(
     redis_url: str, client: redis.Redis
 ) -> None:
     """After a change of the partition count offsets can't be compared: no silent nonsense."""
-    async with Projection(redis_url) as projection:
+    async with Projection(redis_url, KEYS) as projection:
         await projection.members.write(3, [update(b"m", 5)])
         with pytest.raises(PartitionMismatch, match=r"1 of 2 members .* docs/operations.md"):
             await projection.members.write(1, [update(b"m", 500), update(b"n", 500)])
@@ -221,7 +215,7 @@ async def test_another_partitions_member_is_left_alone_and_stops_the_writer(
 async def test_a_release_takes_away_what_is_a_partitions_own(redis_url: str, client: redis.Redis) -> None:
     """Its row goes, also a tombstone, and leaves none, so that another partition may write; lists stay, what another
     partition wrote stays, and so does who is only on lists."""
-    async with Projection(redis_url) as projection:
+    async with Projection(redis_url, KEYS) as projection:
         await projection.members.write(3, [update(b"m", 5), update(b"listed", 5), Deletion(b"gone", 5, 1)])
         await projection.members.write(1, [update(b"other", 5)])
         await projection.rows.enlist(b"vip@1", [(b"listed", b"1:2"), (b"only", b"1:2")])
@@ -240,7 +234,7 @@ async def test_a_release_takes_away_what_is_a_partitions_own(redis_url: str, cli
 async def test_large_writes_travel_in_short_calls(redis_url: str, client: redis.Redis) -> None:
     """No call holds more members than the measured bound; all arrive, with however many fields."""
     client.config_resetstat()
-    async with Projection(redis_url) as projection:
+    async with Projection(redis_url, KEYS) as projection:
         updates = [update(b"m%d" % i, i) for i in range(1_000)]
         assert await projection.members.write(3, updates) == 0
         assert client.info("commandstats")["cmdstat_evalsha"]["calls"] == -(-1_000 // MEMBERS_PER_CALL)
@@ -256,7 +250,7 @@ async def test_large_writes_travel_in_short_calls(redis_url: str, client: redis.
 async def test_each_member_of_a_write_has_its_own_fields(redis_url: str, client: redis.Redis) -> None:
     """Nothing is stored under another's names; what a row held of other versions before is gone with the write."""
     other = update(b"n", 2)._replace(fields=FIELDS[1:], memberships=[(1, 2)])
-    async with Projection(redis_url) as projection:
+    async with Projection(redis_url, KEYS) as projection:
         await projection.members.write(3, [update(b"n", 1)])
         await projection.members.write(3, [update(b"m", 1), other, update(b"o", 2)])
     assert held(client, b"m") == expected(update(b"m", 1))
@@ -287,7 +281,7 @@ def test_lists_and_scores_share_a_row_and_leave_each_other_alone(
 
     async def main() -> None:
         nonlocal scores, last
-        async with Projection(redis_url) as projection:
+        async with Projection(redis_url, KEYS) as projection:
             for action, which, value in steps:
                 is_tombstone = scores.get(POS, b"").endswith(b":gone")
                 change = Deletion(member, value, 1) if action == "delete" else update(member, value, 1)
@@ -307,14 +301,14 @@ def test_lists_and_scores_share_a_row_and_leave_each_other_alone(
                         if action == "delete":
                             listed.clear()
                 assert held(client, member) == scores | listed
-                assert client.exists(member_key(member)) == bool(scores or listed)
+                assert client.exists(KEYS.member(member)) == bool(scores or listed)
 
     asyncio.run(main())
 
 
 async def test_partitions_written_at_once_share_a_connection(redis_url: str, client: redis.Redis) -> None:
     """Concurrent calls of one writer don't mix up their replies."""
-    async with Projection(redis_url) as projection:
+    async with Projection(redis_url, KEYS) as projection:
         await asyncio.gather(*[projection.members.write(p, [update(b"p%d" % p, 10)]) for p in range(20)])
         refused = await asyncio.gather(
             *[projection.members.write(p, [update(b"p%d" % p, 9)] * (p % 3)) for p in range(20)]

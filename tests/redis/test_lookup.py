@@ -17,10 +17,10 @@ import pytest
 import redis
 from announcing import announcing
 from believing import async_believing, beat, believing
+from keys import KEYS
 from proxy import CountingProxy
 from servers import RedisServer
 
-from memberstream.stream.keyspace import formats as keyspace
 from memberstream.stream.keyspace.formats import Beacon, KeyspaceError, PublishedModel, membership_field
 from memberstream.stream.lookup import Answer, AsyncLookup, Lookup, LookupUnavailable, exchange
 from memberstream.stream.projection.members import Deletion, Update
@@ -40,7 +40,7 @@ WEIRD = [
 async def fill(url: str, *, complete: bool = True, n: int = 0) -> None:
     """Members of partition 0 as the pipeline leaves them; `gone` is deleted, `old` is no longer valid."""
     now = time.time_ns() // 1_000_000
-    async with Projection(url) as projection:
+    async with Projection(url, KEYS) as projection:
         await projection.readers.announce(announcing(MODELS))
         token = await projection.build.begin(0)
         ids = [*WEIRD, *(f"m{i}" for i in range(n))]
@@ -121,7 +121,7 @@ def test_an_answer_read_across_a_rebuild_is_not_trusted(redis_url: str) -> None:
         believing(lookup, admin)
         copy = lookup._copy
     assert copy is not None
-    request = exchange.Request(["m-1"], copy, copy.connections, False)
+    request = exchange.Request(exchange.Commands(KEYS), ["m-1"], copy, copy.connections, False)
     for epoch, status in [(copy.epoch, "unknown member"), (None, "rebuilding")]:
         newer, answers = request.read([[epoch, None]], "here", copy.connections)
         assert newer is None
@@ -130,7 +130,10 @@ def test_an_answer_read_across_a_rebuild_is_not_trusted(redis_url: str) -> None:
     newer, answers = request.read([[b"2", None]], "here", copy.connections)
     assert newer is not None
     assert answers is None  # the members are asked again, with all the small keys
-    assert exchange.Request(["m-1"], newer, newer.connections, False).payload.count(b"HGETALL") == 4
+    assert (
+        exchange.Request(exchange.Commands(KEYS), ["m-1"], newer, newer.connections, False).payload.count(b"HGETALL")
+        == 4
+    )
 
 
 def test_a_promotion_reaches_readers_within_the_second(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,11 +188,11 @@ def test_a_redis_that_went_back_is_rebuilding_to_who_knows_better(redis_url: str
     """Beacons older than the client has seen: what is there may be of yesterday. Until a worker has spoken again."""
     asyncio.run(fill(redis_url))
     with Lookup(redis_url) as lookup, redis.Redis.from_url(redis_url) as admin:
-        old = admin.hgetall(keyspace.BEACONS)
+        old = admin.hgetall(KEYS.beacons)
         beat(admin)
         believing(lookup, admin)
         assert lookup.get("m-1").status == "current"
-        admin.hset(keyspace.BEACONS, mapping=old)
+        admin.hset(KEYS.beacons, mapping=old)
         admin.client_kill_filter(_type="normal", skipme=True)
         assert [lookup.get("m-1").status, lookup.visible("m-1").status] == ["rebuilding"] * 2
         asyncio.run(fill(redis_url))
@@ -337,7 +340,7 @@ async def test_what_befalls_a_look_up_that_goes_alone(own_redis: Callable[..., R
     with redis.Redis.from_url(server.url) as admin:
         admin.client_kill_filter(_type="normal", skipme=True)  # the loop has had no turn to notice
         assert (await lookup.get("m-1")).status == "current"
-        admin.delete(keyspace.EPOCH.decode())
+        admin.delete(KEYS.epoch.decode())
         assert (await lookup.get("m-1")).status == "rebuilding"
         await fill(server.url)
         assert (await lookup.get("m-1")).status == "current"

@@ -13,9 +13,10 @@ from threading import Thread
 
 import pytest
 import redis
+from keys import KEYS
 from servers import RedisServer
 
-from memberstream.stream.keyspace.formats import member_key, membership_field
+from memberstream.stream.keyspace.formats import membership_field
 from memberstream.stream.partition.holds import Holds
 from memberstream.stream.projection.members import Update
 from memberstream.stream.projection.projection import Projection
@@ -91,7 +92,7 @@ async def test_the_writer_waits_until_the_server_takes_it(
     """It names the problem and what to do meanwhile, and writes once the server lets it; nothing is skipped."""
     server = own_redis()
     with redis.Redis.from_url(server.url) as client:
-        async with Projection(server.url) as projection:
+        async with Projection(server.url, KEYS) as projection:
             writer = Writer(projection, Holds(), "event", lambda: 1)
             with contextmanager(hold)(client, server.directory):
                 write = asyncio.create_task(writer.write(0, [UPDATE]))
@@ -105,4 +106,4 @@ async def test_the_writer_waits_until_the_server_takes_it(
             async with asyncio.timeout(60):
                 await write
             assert writer.problem is None
-        assert client.exists(member_key(b"m"))
+        assert client.exists(KEYS.member(b"m"))

@@ -3,6 +3,7 @@
 import asyncio
 from urllib.parse import urlsplit
 
+from keys import KEYS
 from proxy import CountingProxy
 
 from memberstream.stream.keyspace.formats import membership_field
@@ -19,7 +20,7 @@ def updates(prefix: str, n: int) -> list[Update]:
 
 async def test_one_call_under_way(redis_url: str) -> None:
     """As many round trips as calls, also when two partitions write at once."""
-    async with CountingProxy(urlsplit(redis_url).port or 0) as proxy, Projection(proxy.url) as projection:
+    async with CountingProxy(urlsplit(redis_url).port or 0) as proxy, Projection(proxy.url, KEYS) as projection:
         await projection.calls.ping()
         proxy.round_trips = 0
         await asyncio.gather(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import redis
 from believing import believing
+from keys import KEYS
 from test_lookup import WEIRD, fill
 
 from memberstream.stream.keyspace import formats as keyspace
@@ -62,7 +63,7 @@ def test_a_dead_worker_is_noticed_whatever_the_clock_says(
     now_ms = time.time_ns() // 1_000_000 - by_ms
 
     def beat(admin: Any, at_ms: int) -> None:
-        admin.hset(keyspace.BEACONS, "0", f"9:{at_ms}:{at_ms}")
+        admin.hset(KEYS.beacons, "0", f"9:{at_ms}:{at_ms}")
 
     with Lookup(redis_url) as lookup, redis.Redis.from_url(redis_url) as admin:
         beat(admin, now_ms)

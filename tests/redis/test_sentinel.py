@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from keys import KEYS
 from nodes import Sentinel
 from test_cluster import build, patiently, updates
 
@@ -37,7 +38,7 @@ async def test_writer_and_look_ups_follow_the_primary(sentinel: Sentinel, is_kil
     """Ordered by an operator, or because the primary was killed: both go on with the new one, by the same URL."""
     old = sentinel.servers[0]
     with Lookup(sentinel.url) as blocking:
-        async with Projection(sentinel.url) as projection, AsyncLookup(sentinel.url) as members:
+        async with Projection(sentinel.url, KEYS) as projection, AsyncLookup(sentinel.url) as members:
             await build(projection)
             await projection.members.write(0, updates(20, 1))
             assert (await members.get("m3")).offset == 1
@@ -61,6 +62,6 @@ async def test_writer_and_look_ups_follow_the_primary(sentinel: Sentinel, is_kil
 
 async def test_an_unknown_service_is_said(sentinel: Sentinel) -> None:
     """A misspelt name is no silent wait."""
-    async with Projection(sentinel.url.replace("/main", "/mian")) as projection:
+    async with Projection(sentinel.url.replace("/main", "/mian"), KEYS) as projection:
         with pytest.raises(RedisUnavailable, match="no service mian"):
             await projection.calls.ping()

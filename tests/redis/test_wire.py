@@ -16,6 +16,7 @@ import redis
 import uvloop
 from announcing import announcing
 from hiredis import pack_command
+from keys import KEYS
 from servers import RedisServer, missing
 
 from memberstream.stream.local.server_process import free_port
@@ -158,7 +159,7 @@ def _check_tls(server: RedisServer, tmp_path: Path) -> None:
         admin.config_set(*[x for pair in settings.items() for x in map(str, pair)], "tls-port", str(port))
 
     async def asynchronous(url: str) -> str:
-        async with Projection(url) as projection, AsyncLookup(url) as lookup:
+        async with Projection(url, KEYS) as projection, AsyncLookup(url) as lookup:
             await projection.readers.announce(announcing([]))
             return (await lookup.get("m")).status
 

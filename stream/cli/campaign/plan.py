@@ -112,7 +112,7 @@ def _seen(registry: Registry, campaign: Campaign, kind: str) -> Seen | None:
 
     alike = [other.id for other in registry.campaigns.values() if other.terms.model == campaign.terms.model]
     try:
-        counts = read(settings().redis_url, alike)
+        counts = read(settings().redis_url, settings().keys, alike)
     except CountsUnavailable:  # nothing was ever counted, or not now: then it has to be said
         return None
     mine = {cell: tally for cell, tally in counts.items() if cell.campaign == campaign.id}

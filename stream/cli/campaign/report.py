@@ -94,7 +94,7 @@ def report(
         if setup is None:
             raise CommandError(f"there is no campaign {campaign}. Next: memberstream campaign list")
         setups.append(setup)
-    counts = read(options.redis_url, [setup.id for setup in setups])
+    counts = read(options.redis_url, options.keys, [setup.id for setup in setups])
     before = counted_before([setup.id for setup in setups])
     if before and not any(cell.kind == EXPOSED for cell in counts):
         raise CommandError(f"{' '.join(before)} Nobody is counted since. {NEXT_AFTER_UPGRADE}")
@@ -121,7 +121,7 @@ def report(
 def counted_before(campaigns: Sequence[str]) -> list[str]:
     """Return a sentence for each campaign of which members were counted by the rules before."""
     found: dict[str, int] = {}
-    for cell, tally in read_old(settings().redis_url, campaigns).items():
+    for cell, tally in read_old(settings().redis_url, settings().keys, campaigns).items():
         if cell.kind == EXPOSED:
             found[cell.campaign] = found.get(cell.campaign, 0) + tally.members
     return [

@@ -228,7 +228,7 @@ def visible(
     member: Annotated[str, typer.Argument(metavar="MEMBER", help="a member id", show_default=False)], json: Json = False
 ) -> None:
     """Show the campaigns that a member sees, as services see it. Exit status 1 for an unknown member."""
-    with Lookup(settings().redis_url) as lookup:
+    with Lookup(settings().redis_url, prefix=settings().redis_prefix) as lookup:
         seen = lookup.get_patiently(member).visible
     if json:
         print_json({"member_id": member, **seen._asdict()})
