@@ -41,6 +41,7 @@ def test_every_setting_survives_the_way_through_the_environment() -> None:
         interaction_horizon_days=3,
         group="g",
         redis_url="rediss://user:secret@redis:6380/2",
+        redis_prefix="staging",
         data_dir=Path("/data/1"),
         clock="event",
         replication_factor=1,
