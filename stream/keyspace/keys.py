@@ -7,17 +7,16 @@ Laws:
 - A key is `bytes`, ready to be sent.
 """
 
-import re
-from dataclasses import dataclass
+from typing import Any
 
 DEFAULT_PREFIX = "ms"
 PREFIX_RULE = "1 to 32 letters of ASCII, digits, `_`, `-` or `.`"
-_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 
 
-@dataclass(frozen=True, slots=True, init=False)
 class Keys:
-    """The keys of an installation.
+    """The keys of an installation. A value: it can't be changed.
+
+    (Not a dataclass, as clients are to be loaded fast.)
 
     Attributes:
         member_prefix: what a member's key begins with; the id follows.
@@ -38,16 +37,22 @@ class Keys:
     beacons: bytes
     counted: bytes
 
+    SMALL = (
+        *("live", "models", "campaigns", "known", "scored", "behind", "epoch", "built", "witness", "beacons"),
+        "counted",
+    )
+
     def __init__(self, prefix: str = DEFAULT_PREFIX) -> None:
         """Raises ValueError: the prefix has other characters than PREFIX_RULE says."""
         # Braces would choose the slot in a cluster; * ? [ ] and \ mean something to SCAN and in ACL rules.
-        if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
+        plain = isinstance(prefix, str) and prefix.isascii() and prefix.translate(_TO_LETTERS).isalnum()
+        if not plain or len(prefix) > 32:
             raise ValueError(f"prefix: expected {PREFIX_RULE}, found {prefix!r}")
-        names = {"prefix": prefix, "member_prefix": f"{prefix}:member:".encode()}
-        for name in self.__slots__[len(names) :]:
-            names[name] = f"{prefix}:{{meta}}:{name}".encode()
-        for name, key in names.items():
-            object.__setattr__(self, name, key)
+        small = {name: f"{prefix}:{{meta}}:{name}".encode() for name in self.SMALL}
+        self.__dict__.update(small, prefix=prefix, member_prefix=f"{prefix}:member:".encode())
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("keys don't change")
 
     def member(self, member_id: bytes) -> bytes:
         """The key of a member's row. Any bytes are allowed in an id; those that memberstream writes are UTF-8."""
@@ -60,3 +65,6 @@ class Keys:
     def counts(self, campaign: str) -> bytes:
         """The key of a campaign's counts by the rules before."""
         return f"{self.prefix}:counts:{campaign}".encode()
+
+
+_TO_LETTERS = str.maketrans("_-.", "aaa")
