@@ -14,7 +14,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Barrier, BoundedSemaphore, BrokenBarrierError
 from typing import Any
 
 import pytest
@@ -24,7 +26,7 @@ from proxy import CountingProxy
 from servers import RedisServer
 from test_lookup import fill
 
-from memberstream.stream.lookup import AsyncLookup, Lookup, LookupUnavailable
+from memberstream.stream.lookup import AsyncLookup, Lookup, LookupUnavailable, client
 from memberstream.stream.lookup.prometheus import counting
 from memberstream.stream.wire.once import Once
 from memberstream.stream.wire.replies import ConnectionLost
@@ -256,6 +258,30 @@ def test_threads_share_a_bounded_pool(server: RedisServer) -> None:
                 most = max(most, len([c for c in admin.client_list() if c["name"] == "memberstream-lookup"]))
         assert [one.result().member_id for one in asked] == [f"m{i % 200}" for i in range(2_000)]
         assert 0 < most <= 4
+
+
+@pytest.mark.parametrize("is_forked", [False, True])
+def test_a_pool_is_made_once_for_all_threads(
+    server: RedisServer, is_forked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that use it first at the same time, also in a process that has just been forked, share its turns."""
+    made, both = list[BoundedSemaphore](), Barrier(2)
+
+    def make(value: int) -> BoundedSemaphore:
+        with suppress(BrokenBarrierError):  # a second thread that makes one, too, comes within that time
+            both.wait(0.5)
+        made.append(BoundedSemaphore(value))
+        return made[-1]
+
+    if not is_forked:
+        monkeypatch.setattr(client, "BoundedSemaphore", make)
+    with Lookup(server.url, max_connections=1) as lookup, ThreadPoolExecutor(2) as pool:
+        if is_forked:
+            lookup._turns = 0, lookup._turns[1]  # of a process that isn't this one
+            monkeypatch.setattr(client, "BoundedSemaphore", make)
+        assert [one.member_id for one in pool.map(lookup.get, ["m1", "m2"])] == ["m1", "m2"]
+        assert lookup._connections == 1
+    assert len(made) == 1
 
 
 def test_who_waits_too_long_for_a_connection_is_told(server: RedisServer) -> None:
