@@ -25,6 +25,9 @@ BROKERS = [pytest.param("embedded"), pytest.param("apache", marks=pytest.mark.ka
 SERVERS = ("tansu", "kafka.Kafka", "valkey-server", "redis-server")
 STORES = [pytest.param("valkey"), pytest.param("redis", marks=pytest.mark.redis_server)]
 
+# Processes share the cores. Linear algebra whose threads wait for one another on all of them took 26 s of CPU for
+# tests that take 10 with one thread. (Nothing above has loaded NumPy.)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 choose_profile()
 
 

@@ -14,9 +14,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from memberstream.models.member import Member, decode
 from memberstream.models.placement import Partitioner, Placement
 from memberstream.models.position import NOWHERE
-from memberstream.stream.faust_batch.write_position import judge
 from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.kafka.topic_reader import connected, records
+from memberstream.stream.partition.write_position import judge
 from memberstream.stream.tasks.meter import Meter, unwatched
 
 _SLICE = 1_000

@@ -17,8 +17,8 @@ from aiokafka.errors import KafkaTimeoutError
 from memberstream.models.member import MAX_STATE_BYTES
 from memberstream.stream.faust_batch.acks import Acks
 from memberstream.stream.faust_batch.errors import ForeignWrite
-from memberstream.stream.faust_batch.write_position import deletion_headers
 from memberstream.stream.partition.state import Items
+from memberstream.stream.partition.write_position import deletion_headers
 
 #: Bytes of one changelog batch. That is below the 1 MiB (minus overhead) that brokers take by default
 #: (message.max.bytes), so a changelog made by hand works, too.

@@ -28,7 +28,7 @@ from memberstream.stream.faust_batch.errors import StateAhead
 from memberstream.stream.faust_batch.progress import RecoveryProgress
 from memberstream.stream.faust_batch.source import Source
 from memberstream.stream.faust_batch.state import PartitionState
-from memberstream.stream.faust_batch.write_position import rewritten
+from memberstream.stream.partition.write_position import rewritten
 
 #: Seconds between two progress lines in the log.
 PROGRESS_EVERY_S = 2.0

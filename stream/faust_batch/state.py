@@ -16,9 +16,9 @@ from memberstream.models.position import NOWHERE
 from memberstream.stream.faust_batch.changelog import CHANGELOG_MESSAGE_BYTES, Changelog
 from memberstream.stream.faust_batch.errors import Fenced, StateTooLarge
 from memberstream.stream.faust_batch.store import StateStore
-from memberstream.stream.faust_batch.write_position import rewritten
 from memberstream.stream.partition.census import Census
 from memberstream.stream.partition.state import Items, Timer, Timers
+from memberstream.stream.partition.write_position import rewritten
 
 
 class PartitionState:

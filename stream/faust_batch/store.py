@@ -32,9 +32,9 @@ from memberstream.models.timestamps import FOREVER
 from memberstream.stream.faust_batch.disk import BLOCK_CACHE_BYTES, check_room, open_or_set_aside, options, refusals
 from memberstream.stream.faust_batch.standing import changes, standing
 from memberstream.stream.faust_batch.timer_index import TimerIndex
-from memberstream.stream.faust_batch.write_position import WRITTEN_AT, ChangelogRecord, judge
 from memberstream.stream.partition.census import CELLS, CELLS_END, MARKER, Census
 from memberstream.stream.partition.state import Timers
+from memberstream.stream.partition.write_position import WRITTEN_AT, ChangelogRecord, judge
 
 log = logging.getLogger(__name__)
 

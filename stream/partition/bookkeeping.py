@@ -11,7 +11,7 @@ write members, and a worker that finds its own models in the mark would not look
 
 `\0level`: once, all was applied that the partition's topic held (members/level.py).
 
-Format: u8 schema · i64 written_at (all state values begin so, see faust_batch/write_position.py) · then
+Format: u8 schema · i64 written_at (all state values begin so, see write_position.py) · then
 - of `\0applied`: i64 position · i64 clock_ms · the topic's id, 16 bytes or none
 - of `\0scored`: u64 fingerprint · i64 offset (left out by the first release)
 - of `\0level`: nothing more; the key alone says it.

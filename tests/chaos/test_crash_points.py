@@ -17,7 +17,7 @@ from e2e.system import Pair
 from servers import Broker, RedisServer
 
 from memberstream.models.position import split_position
-from memberstream.stream.faust_batch.write_position import write_position
+from memberstream.stream.partition.write_position import write_position
 
 pytestmark = [pytest.mark.long, pytest.mark.kafka, pytest.mark.redis_server]
 

@@ -25,7 +25,7 @@ from chaos.workers import Crew, Worker
 from e2e.system import Pair
 from servers import ApacheKafka, Broker, RedisServer
 
-from memberstream.stream.faust_batch.write_position import judge
+from memberstream.stream.partition.write_position import judge
 
 pytestmark = [pytest.mark.long, pytest.mark.kafka, pytest.mark.redis_server]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import subprocess
 import sys
 import time
 import urllib.error
@@ -16,9 +15,11 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from e2e.commands import memberstream
 from e2e.definitions import level
 from e2e.system import Install, Pair, Sent, System, event
 from keys import KEYS
+from prefork import Fork
 from servers import ApacheKafka, Broker, KafkaMissing, RedisServer, missing
 
 from memberstream.stream.keyspace.formats import parse_beacon
@@ -163,10 +164,7 @@ async def test_a_stalled_worker_says_so_and_ends(
     script = tmp_path / "hanging.py"
     script.write_text(HANGING.format(hang=hang))
     system.set(stall_limit_s=14.0)
-    with (tmp_path / "hanging.log").open("wb") as log:
-        process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
-            [sys.executable, str(script)], cwd=tmp_path, env=system.environment(), stderr=log
-        )
+    process = Fork([sys.executable, str(script)], log=tmp_path / "hanging.log", cwd=tmp_path, env=system.environment())
     try:
         await until(lambda: health(system)[0] == 200, 60)
         await system.send(changes(n=10))
@@ -194,39 +192,31 @@ async def until(holds: Any, timeout_s: float) -> None:
         await asyncio.sleep(0.05)
 
 
-def rebuild(system: System, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run `memberstream rebuild`."""
-    return subprocess.run(
-        [sys.executable, "-m", "memberstream", "rebuild", *options],
-        capture_output=True, text=True, check=False, env=system.environment(), cwd=system.directory, timeout=60,
-    )  # fmt: skip
-
-
 async def test_rebuild_on_demand(pair: Pair, install: Install) -> None:
     """What somebody has changed or removed in Redis by hand is right again after `rebuild --yes`, and only then; the
     command returns when all is written. Without a worker it changes nothing and says so; so does a `no`."""
     system = await install(pair, [level()])
-    nobody = await asyncio.to_thread(rebuild, system, "--yes")
-    assert nobody.returncode == 1
-    assert "no worker has written" in nobody.stderr
+    status, _, said = await memberstream(system, "rebuild", "--yes")
+    assert status == 1
+    assert "no worker has written" in said
     system.start()
     await system.send(changes())
     await system.applied()
     right = system.held("m1")
     system.redis.delete("ms:member:m1")
     system.redis.set("ms:member:m2", system.redis.get("ms:member:m2").partition(b"|")[0] + b"|level@1=9:0")
-    refused = await asyncio.to_thread(lambda: rebuild(system))  # nobody there to answer
-    assert refused.returncode == 1
+    status, _, _ = await memberstream(system, "rebuild")  # nobody there to answer
+    assert status == 1
     assert not system.held("m1")
-    done = await asyncio.to_thread(rebuild, system, "--yes")
-    assert done.returncode == 0, done.stderr
-    assert f"{system.n_partitions} partitions written again" in done.stdout
+    status, written, said = await memberstream(system, "rebuild", "--yes")
+    assert status == 0, said
+    assert f"{system.n_partitions} partitions written again" in written
     assert system.held("m1") == right
     assert system.held("m2")["level@1"].split(":")[0] != "9"
     assert system.metrics("memberstream_rebuild_written_members_total")[()] >= N
 
 
-async def sigterm(system: System, process: subprocess.Popen[bytes]) -> float:
+async def sigterm(system: System, process: Fork) -> float:
     """Stop a worker as a supervisor does; returns how long it took. It ends with status 0."""
     started_at = time.monotonic()
     process.terminate()
@@ -237,10 +227,9 @@ async def sigterm(system: System, process: subprocess.Popen[bytes]) -> float:
 
 
 @contextlib.contextmanager
-def running(system: System) -> Iterator[subprocess.Popen[bytes]]:
+def running(system: System) -> Iterator[Fork]:
     """A worker whose exit status the test sees."""
-    with system.log.open("ab") as log:
-        process = subprocess.Popen(system.command(), cwd=system.directory, env=system.environment(), stderr=log)
+    process = Fork(system.command(), log=system.log, cwd=system.directory, env=system.environment())
     try:
         yield process
     finally:

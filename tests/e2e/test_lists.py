@@ -16,8 +16,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from authored import BY
 from e2e.commands import memberstream
 from e2e.definitions import level
-from e2e.system import Install, Pair, Sent, System, event
+from e2e.system import Install, Pair, Sent, System, event, pause_s
 from keys import KEYS
+from prefork import PythonProcess
 
 from memberstream.models.definition import read_definition
 from memberstream.models.list_version import ListVersion
@@ -449,16 +450,16 @@ async def test_an_uploader_killed_at_any_moment_changes_nothing_for_readers(syst
     chance = random.Random(7)
     for _ in range(4):
         n_steps = len((await author(system).registry()).history)
-        process = await asyncio.create_subprocess_exec(
-            *command, env=environment(system), stderr=asyncio.subprocess.PIPE
-        )
-        give_up_at = time.monotonic() + 60  # a busy machine takes long to start a process
-        while len((await author(system).registry()).history) == n_steps and process.returncode is None:
+        uploader = PythonProcess("the uploader", tmp_path / "uploader.log")
+        uploader.spawn(command, cwd=tmp_path, env=environment(system))
+        give_up_at = time.monotonic() + 60  # a busy machine takes long to read a file
+        asked = time.monotonic()
+        while len((await author(system).registry()).history) == n_steps and uploader.pid is not None:
             assert time.monotonic() < give_up_at
+            await asyncio.sleep(pause_s(asked))
+            asked = time.monotonic()
         await asyncio.sleep(chance.random() * 1.5)
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        uploader.kill()
         assert await clusters(system) == old
     outcome = await give(system, dict.fromkeys(LISTED, 3))
     registry = await author(system).registry()

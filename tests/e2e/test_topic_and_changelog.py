@@ -14,7 +14,7 @@ from servers import create_topic
 from memberstream.models.member import decode
 from memberstream.models.member import encode as encode_member
 from memberstream.models.position import position_of
-from memberstream.stream.faust_batch.write_position import deletion_headers
+from memberstream.stream.partition.write_position import deletion_headers
 
 
 def documents(first: int, n: int, **fields: Any) -> list[Sent]:

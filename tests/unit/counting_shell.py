@@ -18,7 +18,6 @@ from memberstream.models.engagement import Stood
 from memberstream.models.log_steps import Promote, SetCampaign
 from memberstream.models.registry import Registry
 from memberstream.models.terms import Terms
-from memberstream.stream.faust_batch.write_position import deletion_headers, judge
 from memberstream.stream.interactions.pipeline import Interactions
 from memberstream.stream.interactions.standing import Standing
 from memberstream.stream.kafka.outgoing import Outgoing
@@ -27,6 +26,7 @@ from memberstream.stream.partition.dead_letters import DeadLetters
 from memberstream.stream.partition.holds import Holds
 from memberstream.stream.partition.report import Report
 from memberstream.stream.partition.state import Items, State
+from memberstream.stream.partition.write_position import deletion_headers, judge
 from memberstream.stream.projection.calls import RedisUnavailable
 from memberstream.stream.projection.patience import Patience
 from memberstream.stream.projection.projection import CountProjection

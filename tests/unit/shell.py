@@ -16,7 +16,6 @@ from memberstream.models.member import Move, decode, head_of
 from memberstream.models.model import Model
 from memberstream.models.placement import Partitioner
 from memberstream.models.timestamps import FOREVER
-from memberstream.stream.faust_batch.write_position import write_position
 from memberstream.stream.interactions.forgetting import Forgetting
 from memberstream.stream.kafka.outgoing import Outgoing
 from memberstream.stream.keyspace.formats import Announcement, Beacon, Behind, Scored, membership_field
@@ -41,6 +40,7 @@ from memberstream.stream.partition.holds import Holds
 from memberstream.stream.partition.locks import Locks
 from memberstream.stream.partition.report import Report
 from memberstream.stream.partition.state import Items, NotOwner, Timer, Timers
+from memberstream.stream.partition.write_position import write_position
 from memberstream.stream.projection.build import BeaconReply, BuiltMark
 from memberstream.stream.projection.calls import RedisUnavailable
 from memberstream.stream.projection.members import Deletion, Release, Write

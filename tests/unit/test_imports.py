@@ -27,6 +27,13 @@ def test_nothing_happens_at_import() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_command_does_not_wait_for_the_workers_libraries() -> None:
+    """Faust takes half of a second of CPU: who asks for one member doesn't pay for it."""
+    code = "import sys, memberstream.stream.cli.main; print({'faust', 'rocksdict', 'sklearn'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 def test_one_place_makes_kafka_clients() -> None:
     """Codecs, isolation and security hold for every client, because nobody else makes one."""
     kind = r"\bAIOKafka(?:Consumer|Producer|AdminClient|Client)"

@@ -9,7 +9,7 @@ from struct import pack
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memberstream.stream.faust_batch.write_position import deletion_headers, judge, rewritten, write_position
+from memberstream.stream.partition.write_position import deletion_headers, judge, rewritten, write_position
 
 KEYS = [b"a", b"b", b"c"]
 

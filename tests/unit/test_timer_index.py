@@ -24,9 +24,9 @@ from memberstream.models.timestamps import FOREVER
 from memberstream.stream.faust_batch.app import BatchApp
 from memberstream.stream.faust_batch.store import StateStore
 from memberstream.stream.faust_batch.tables import StateTable
-from memberstream.stream.faust_batch.write_position import write_position
 from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.partition.state import Timer
+from memberstream.stream.partition.write_position import write_position
 
 DUE = st.one_of(st.integers(-5, 20), st.sampled_from([FOREVER, -(10**14), 253_402_300_799_999]))
 CHANGE = st.tuples(st.sampled_from([b"a", b"ab", b"b", b"\xff\xff"]), st.one_of(st.none(), DUE))
