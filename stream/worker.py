@@ -1,4 +1,7 @@
-"""The worker, put together: the only place where concrete adapters are named."""
+"""The worker, put together: the only place where concrete adapters are named.
+
+It is long because it is one list: each part once, beside what it is handed. In pieces, each would pass the rest on.
+"""
 
 from __future__ import annotations
 

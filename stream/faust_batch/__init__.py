@@ -2,7 +2,8 @@
 
 How it hangs together: app.py puts the parts together, running.py runs it as a process.
 What all parts share: owned.py (which partitions are this worker's), source.py (the source topic as the worker sees it).
-In place of Faust's own parts: transport.py → consumer.py → draining.py → offsets.py; tables.py → recovery.py; store.py.
+In place of Faust's own parts: transport.py → consumer.py → draining.py → offsets.py; store.py;
+tables.py → recovery.py → assigning.py.
 """
 
 from memberstream.stream.faust_batch.app import BatchApp

@@ -2,7 +2,8 @@
 
 The law of this file:
 1. Here the parts of this package are put together. Faust's own parts find one another through Faust's app. Our parts
-   are handed what they need when they are made, and none of them knows this class.
+   are handed what they need when they are made, and none of them knows this class. The file is long because Faust and
+   metrics ask one object for all of it.
 2. The worker joins nothing before all is checked: versions, data directory, source topic, changelog (admin.py).
 3. A stop finishes the batch in flight, commits it, tells the owner, and only then lets Faust stop. Without a broker it
    can do none of this, and clients wait for a broker in a dozen places. It ends in time all the same.
@@ -215,7 +216,7 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
         if self._consumer is not None and self.source.partition_count:
             try:
                 await self.consumer.park()
-                await self.tables.recovery.cancel_assigning()
+                await self.tables.recovery.assigning.cancel()
                 await self.consumer.commit_range()
                 await self.owned.release()
             except Exception:

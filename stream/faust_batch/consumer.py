@@ -64,7 +64,7 @@ class BatchConsumer(DrainingConsumer):
         try:
             # 1. No batch runs on. Crash here: nothing of an unfinished batch is committed.
             await self.park()
-            await self.app.tables.recovery.cancel_assigning()
+            await self.app.tables.recovery.assigning.cancel()
             # 2. Commit what is durable. Crash, or refusal by the broker: the new owner replays, which changes nothing.
             await self.commit_range()
             # 3. The pipeline forgets the partitions before anybody else can own them.

@@ -11,6 +11,8 @@ The law of this file:
    often, its partition is held instead.
 4. A held partition (stream/partition/holds.py) isn't fetched. When a hold begins or ends, reading goes on everywhere
    behind what is durable.
+
+It is one file because each step reads and sets what the others go by: what is in flight, in hand, held, to be sought.
 """
 
 from __future__ import annotations

@@ -5,16 +5,12 @@ The law of this file:
    applied. A flag left from an earlier generation isn't enough: it would end a takeover that restored nothing.
    ListOffsets alone isn't enough: it is wrong on the embedded broker, and doesn't see a stale worker's record that came
    later.
-2. The owner's `assigned` runs after that and before the first batch, alone, with the flow stopped. A rebalance cancels
-   it.
-3. If a stale record is found in a changelog, what is right is published behind it. Otherwise compaction could one day
-   keep only the stale one.
+2. The partitions are assigned after that (assigning.py), and only then the flow is opened.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Sequence
 from time import monotonic
 from typing import Any
@@ -24,11 +20,11 @@ from faust.types import TP
 from mode import Service
 
 from memberstream.models.wording import counted
+from memberstream.stream.faust_batch.assigning import Assigning, check
 from memberstream.stream.faust_batch.errors import StateAhead
 from memberstream.stream.faust_batch.progress import RecoveryProgress
 from memberstream.stream.faust_batch.source import Source
 from memberstream.stream.faust_batch.state import PartitionState
-from memberstream.stream.partition.write_position import rewritten
 
 #: Seconds between two progress lines in the log.
 PROGRESS_EVERY_S = 2.0
@@ -57,13 +53,12 @@ class BatchRecovery(Recovery):  # type: ignore[misc]  # Faust's classes are Any 
 
     def __init__(self, *args: Any, source: Source, state: PartitionState, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._source, self._owned, self._state = source, source.owned, state
+        self._owned, self._state = source.owned, state
+        self.assigning = Assigning(source, state)
         self.progress = RecoveryProgress()
         self._ends: dict[TP, int] = {}  # from fetches of this assignment
-        self._stale: defaultdict[int, set[bytes]] = defaultdict(set)
         self._revocations_seen = 0
         self._logged_at = 0.0
-        self._assigning: asyncio.Task[None] | None = None
 
     # -- law 1 ------------------------------------------------------------------------------------------------------
 
@@ -100,9 +95,7 @@ class BatchRecovery(Recovery):  # type: ignore[misc]  # Faust's classes are Any 
         if not fresh:
             return
         refused, right = self._state.store.apply(tp.partition, fresh)
-        stale = self._stale[tp.partition]
-        stale -= right
-        stale |= refused
+        self.assigning.note(tp.partition, refused, right)
         offsets[tp] = fresh[-1].offset
         if tp in self.active_tps:
             self.progress.applied += len(fresh)
@@ -168,7 +161,7 @@ class BatchRecovery(Recovery):  # type: ignore[misc]  # Faust's classes are Any 
                 lags[tp.partition] = max(0, end - 1 - (-1 if offset is None else offset))
         return lags
 
-    # -- laws 2 and 3 -----------------------------------------------------------------------------------------------
+    # -- law 2 ------------------------------------------------------------------------------------------------------
 
     def _is_overtaken(self, generation_id: int) -> bool:
         return bool(
@@ -182,52 +175,9 @@ class BatchRecovery(Recovery):  # type: ignore[misc]  # Faust's classes are Any 
         if self._is_overtaken(generation_id):
             return
         await self.app.consumer.park()  # a standby's fetch may be in flight; positions are about to move
-        self._assigning = asyncio.create_task(self._assign())
-        try:
-            await asyncio.wait({self._assigning})
-        finally:  # even if a new rebalance cancels this very coroutine
-            task = self._assigning
-            task.cancel()
-            await asyncio.wait({task})
+        task = await self.assigning.run(self.app.consumer, {tp.partition: self._offset(tp) for tp in self.active_tps})
         if self._is_overtaken(generation_id) or (task.cancelled() and self.app.should_stop):
             return
-        if task.cancelled():  # then nobody would resume the flow
-            raise RuntimeError("a library's CancelledError ended an assignment. Next: nothing, the restart begins anew")
-        if (error := task.exception()) is not None:  # what the owner raised stops the worker
-            self.log.error("stopping: %s: %s", type(error).__name__, error)
-            raise error
+        check(task)  # what it raises stops the worker
         await super().on_recovery_completed(generation_id)
         self._owned.is_settled = not self._is_overtaken(generation_id)
-
-    async def _assign(self) -> None:
-        partitions = frozenset(tp.partition for tp in self.active_tps)
-        if not partitions:
-            return
-        for tp in self.active_tps:
-            self._state.start(tp.partition, self._offset(tp))
-        await self._repair(partitions)
-        if self._source.skip_log is not None:
-            await self._source.skip_log.catch_up()
-        committed = await self.app.consumer.committed_offsets(partitions)
-        await self.app.consumer.read_from(await self._owned.take(committed), committed)
-
-    async def _repair(self, partitions: frozenset[int]) -> None:
-        state = self._state
-        for partition in partitions:
-            keys = sorted(self._stale[partition])
-            if keys:
-                written_at = state.written_at(partition)
-                values = zip(keys, state.get_many(partition, keys), strict=True)
-                items = [(key, None if value is None else rewritten(value, written_at)) for key, value in values]
-                offset = await state.publish(partition, items, written_at)
-                state.write(partition, items, offset, written_at)
-                self.log.warning(
-                    "partition %d: %d stale records of a former owner in the changelog, put right", partition, len(keys)
-                )
-                self._stale[partition].clear()
-
-    async def cancel_assigning(self) -> None:
-        """Called when partitions are revoked, before `owner.revoked`."""
-        if self._assigning is not None and not self._assigning.done():
-            self._assigning.cancel()
-            await asyncio.wait({self._assigning})

@@ -11,6 +11,8 @@ The law of this file:
 Keys that begin with a zero byte are bookkeeping: they are stored and recovered like others, and left out of a scan.
 Some of them change in the same WriteBatch but aren't in the changelog: when each member falls due (timer_index.py), and
 how many members are in which cluster (partition/census.py).
+
+It is one file because Faust calls one object, and each of its writes must carry all of this.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ async def test_what_must_be_asked_again_has_the_rest_of_its_time(server: RedisSe
     async with CountingProxy(server.port) as proxy, AsyncLookup(proxy.url, timeout_s=1.5) as lookup:
         await lookup.get_many(["m-1", "m1"])
         with redis.Redis.from_url(server.url) as admin:
-            before: bytes = admin.get(EPOCH)  # type: ignore[assignment]
+            before: bytes = admin.get(EPOCH)
             admin.set(EPOCH, before + b"1")
         proxy.delay_s = 1.3
         began = time.monotonic()

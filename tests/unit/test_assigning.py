@@ -94,7 +94,7 @@ async def test_a_rebalance_or_a_stop_ends_an_assignment_quietly(monkeypatch: pyt
             app.should_stop = True
         else:
             app.consumer.revocations += 1
-        await recovery.cancel_assigning()
+        await recovery.assigning.cancel()
         await completing
         assert not recovery._owned.is_settled
 
