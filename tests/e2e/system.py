@@ -288,9 +288,10 @@ class System:
 
     def metrics(self, name: str) -> dict[tuple[str, ...], float]:
         """Return the samples of one name by their labels' values, in the order of the labels' names."""
+        lines = [line for line in self.scrape().splitlines() if line.startswith(name)]  # all of them take 6 ms of CPU
         return {
             tuple(value for _, value in sorted(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(self.scrape())
+            for family in text_string_to_metric_families("\n".join([*lines, ""]))
             for sample in family.samples
             if sample.name == name
         }
