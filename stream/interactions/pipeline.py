@@ -14,7 +14,7 @@ Each side effect has a number. Beside it stands why a crash just after it is saf
 
 An owner's *term* guarantees that two workers never count side by side. The owner writes it to the changelog before it
 counts anything. It is the write position of all that the owner writes. What a stale worker writes later has a lower
-one. So recovery refuses it (stream/faust_batch/write_position.py), and so does Redis.
+one. So recovery refuses it (stream/partition/write_position.py), and so does Redis.
 
 Errors: bad input becomes a dead letter. So does a record that an operator has set aside (stream/partition/skips.py).
 The worker waits while Redis is down or not whole. Anything else is our bug: it escapes `handle` and stops the worker

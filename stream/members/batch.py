@@ -80,7 +80,7 @@ class Batch:
         updates: what Redis must hold about members: changed ones, and replayed ones again.
         produced_ms: record timestamps of the applied events, for freshness.
         outcomes: outcome → number of records.
-        written_at: the write position of what is written (stream/faust_batch/write_position.py).
+        written_at: the write position of what is written (stream/partition/write_position.py).
         placement: which partition is a member's own.
         state_bytes: the largest state that can be written.
         commands: of operators, with their positions.

@@ -11,12 +11,12 @@ from threading import Thread
 
 import pytest
 import redis
+from keys import KEYS
 from nodes import Node
 from proxy import CountingProxy
 from servers import RedisServer
 from test_lookup import fill
 
-from memberstream.stream.keyspace.formats import EPOCH
 from memberstream.stream.local.server_process import free_port
 from memberstream.stream.lookup import AsyncLookup, Lookup, LookupUnavailable
 
@@ -137,8 +137,8 @@ async def test_what_must_be_asked_again_has_the_rest_of_its_time(server: RedisSe
     async with CountingProxy(server.port) as proxy, AsyncLookup(proxy.url, timeout_s=1.5) as lookup:
         await lookup.get_many(["m-1", "m1"])
         with redis.Redis.from_url(server.url) as admin:
-            before: bytes = admin.get(EPOCH)
-            admin.set(EPOCH, before + b"1")
+            before: bytes = admin.get(KEYS.epoch)
+            admin.set(KEYS.epoch, before + b"1")
         proxy.delay_s = 1.3
         began = time.monotonic()
         with pytest.raises(LookupUnavailable, match=r"within 1\.5 s"):
