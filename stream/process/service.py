@@ -14,6 +14,7 @@ from memberstream.stream.faust_batch import BatchApp, ForeignWrite, StartError, 
 from memberstream.stream.partition.skip_log import SkipLog
 from memberstream.stream.partition.state import NotOwner, StateUnusable
 from memberstream.stream.process.http_server import HttpServer
+from memberstream.stream.process.memory import keep_freed_memory
 from memberstream.stream.process.vitals import Vitals
 from memberstream.stream.process.watchdog import Watchdog
 from memberstream.stream.settings import Settings, variable
@@ -120,6 +121,7 @@ def run_service(
     Raises:
         StartError: Kafka, the topic, the data directory or the metrics' port isn't as it must be.
     """
+    keep_freed_memory()
     tasks.keep(PROBE, app.probe.run)
     tasks.keep(SKIPS, app.source.follow_skips)
     app.add_background(tasks.run)
