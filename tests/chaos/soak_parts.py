@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import orjson
+import redis
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
 
@@ -90,21 +91,25 @@ async def run_send(arguments: list[str]) -> None:
 
 
 def look(url: str, n_members: int) -> None:
-    """Look up random members, one after another; a line with the p50 and p99 of each window, ms."""
+    """Look up random members, one after another; a line for each window with the p99 of look-ups, and of a bare PING
+    after each, ms."""
     chance = random.Random(6)
-    with Lookup(url) as lookup:
+    with Lookup(url) as lookup, redis.Redis.from_url(url) as bare:
         while True:
-            times, end = [], time.monotonic() + WINDOW_S
+            times: tuple[list[float], list[float]] = ([], [])
+            end = time.monotonic() + WINDOW_S
             while time.monotonic() < end:
                 member_id = job.member_id(chance.randrange(n_members)).decode()
                 started = time.perf_counter()
                 answer = lookup.get(member_id)
-                times.append(1000 * (time.perf_counter() - started))
+                looked_up = time.perf_counter()
+                bare.ping()
+                times[0].append(1000 * (looked_up - started))
+                times[1].append(1000 * (time.perf_counter() - looked_up))
                 assert answer.cluster(job.ACTIVITY) is not None, answer
                 time.sleep(_PAUSE_S)
-            times.sort()
-            p50, p99 = times[len(times) // 2], times[int(0.99 * len(times))]
-            print(orjson.dumps({"n": len(times), "p50": p50, "p99": p99}).decode(), flush=True)
+            p99, ping_p99 = (sorted(each)[int(0.99 * len(each))] for each in times)
+            print(orjson.dumps({"n": len(times[0]), "p99": p99, "ping_p99": ping_p99}).decode(), flush=True)
 
 
 if __name__ == "__main__":

@@ -70,8 +70,9 @@ async def test_memory_and_look_ups_stay_as_they_are(
     own_kafka: ApacheKafka, redis_server: RedisServer, crew_on: CrewOn, tmp_path: Path
 ) -> None:
     """After the burst each worker's memory grows by less than 3% from the second third to the last (medians). The p99
-    of look-ups grows by less than a half (the best window of 10 s of each, for other processes run beside it). In the
-    end every member's document and clusters are right in Redis, in RocksDB and, read back from there, in the changelog.
+    of look-ups, measured by that of a bare PING, grows by less than a half: other processes come and go meanwhile. In
+    the end every member's document and clusters are right in Redis, in RocksDB and, read back from there, in the
+    changelog.
     """
     duration_s = 60 * float(os.environ.get("SOAK_MINUTES", "4"))
     pair = Pair(Broker("apache", own_kafka.bootstrap), redis_server)
@@ -124,10 +125,10 @@ async def test_memory_and_look_ups_stay_as_they_are(
     [said] = sender.lines()
     runs = (n_burst, said["sent"])  # of the same sequence of events each
     await applied(sum(runs))
-    p99 = [line["p99"] for line in looker.lines()]
+    p99 = [line["p99"] / line["ping_p99"] for line in looker.lines()]
     print(
         f"{n_burst} events in a burst, then {said['sent'] / said['seconds']:.0f}/s for {said['seconds']:.0f} s; "
-        f"look-ups' p99 {thirds(p99, min)} ms in windows of {WINDOW_S:g} s; memory, MB a minute:"
+        f"p99 of look-ups {thirds(p99, median)} x a PING's in windows of {WINDOW_S:g} s; memory, MB a minute:"
     )
     for readings in memory:
         print(*(f"{median(readings[i : i + 60]):.1f}" for i in range(0, len(readings), 60)))
@@ -151,7 +152,7 @@ async def test_memory_and_look_ups_stay_as_they_are(
     assert wrong_on_disk(last, everyone) == [], "read from the changelog"
     for readings in memory:
         assert is_flat(readings, duration_s), readings
-    p99_first, _, p99_last = thirds(p99, min)
+    p99_first, _, p99_last = thirds(p99, median)
     assert p99_last <= 1.5 * p99_first
 
 
