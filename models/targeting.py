@@ -24,7 +24,7 @@ def misfit(registry: Registry, campaign_id: str, terms: Terms) -> str:
         known = ", ".join(registry.live) or "none yet"
         return (
             f"{campaign_id}: {terms.model} has no live version; models that have one: {known}. "
-            "Next: memberstream model promote, or --force if it is to come"
+            "Next: memberstream model promote"
         )
     clusters = clusters_of(registry, terms.model, live)
     missing = [str(cluster) for cluster in terms.clusters if cluster not in clusters]
@@ -32,7 +32,7 @@ def misfit(registry: Registry, campaign_id: str, terms: Terms) -> str:
         return ""
     return (
         f"{campaign_id}: {label(terms.model, live)} has no cluster {', '.join(missing)}; it has {listed(clusters)}. "
-        "Next: memberstream campaign set with some of these, or --force if they are to come"
+        "Next: memberstream campaign set with some of these"
     )
 
 

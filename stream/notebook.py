@@ -178,7 +178,7 @@ async def _upload(
     async for coverage in publishing.wait(entry):
         cell.show(coverage._repr_html_(), is_last=coverage.is_complete)
     if promote:
-        await publishing.promote(entry.name, entry.version, reason=options.reason, max_flips=max_flips)
+        await uploading.promote(entry, reason=options.reason, max_flips=max_flips)
     return outcome
 
 

@@ -70,7 +70,8 @@ class Campaigning:
         """
         registry = await self.registry()
         if not force:
-            refuse_if(misfit(registry, campaign_id, terms))
+            why = misfit(registry, campaign_id, terms)
+            refuse_if(why and f"{why}; or --force, if that is to come")
         done = self._steps.by(reason, force)
         taken = await self._take(registry, SetCampaign(campaign_id, _seen(registry, campaign_id), terms, **done))
         return taken.campaigns[campaign_id]

@@ -200,6 +200,14 @@ class Uploading:
             raise
         return outcome
 
+    async def promote(self, entry: Version, *, reason: str, max_flips: float) -> None:
+        """Make an uploaded list live. Raises PublishError: that is refused; the list stays a candidate."""
+        try:
+            await self.publishing.promote(entry.name, entry.version, reason=reason, max_flips=max_flips)
+        except PublishError as error:  # it may name options that an upload hasn't
+            command = f"memberstream model promote {entry.label}"
+            raise PublishError(f"{entry.label} is uploaded, but `{command}` is refused: {error}") from None
+
     async def _append(
         self, append: Append, source: Iterable[RawChunk], checked: ListCheck, outcome: Uploaded, options: Options
     ) -> None:

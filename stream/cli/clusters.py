@@ -100,7 +100,7 @@ async def _finish(uploading: Uploading, outcome: Uploaded, options: Options, pro
     entry = (await publishing.registry()).versions[outcome.label]
     await follow(publishing, entry, outcome.sizes)
     if promote:
-        await publishing.promote(entry.name, entry.version, reason=options.reason, max_flips=flips)
+        await uploading.promote(entry, reason=options.reason, max_flips=flips)
         out.print(f"[green]live[/] {outcome.label}")
 
 

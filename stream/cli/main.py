@@ -12,7 +12,9 @@ import typer
 from memberstream.stream.cli import clusters, doctor, events, interactions, members, reading, rebuild, running, skips
 from memberstream.stream.cli.campaign import export, plan, report, split, terms
 from memberstream.stream.cli.model import compare, files, log, training, versions
-from memberstream.stream.terminal.output import err
+from memberstream.stream.terminal.output import err, leave_to_the_error
+
+_FRAMES = 8  # of a traceback, the innermost: those before them are Typer's and asyncio's
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -68,8 +70,10 @@ def main() -> None:
         if not argument.isascii() and argument.encode(errors="replace").decode() != argument:
             err.print(f"error: {argument!a}: not UTF-8. Next: check the terminal's encoding", markup=False)
             raise SystemExit(2)
+    leave_to_the_error()
     try:
         app()
-    except Exception:  # a fault of ours: its text may hold anything
-        err.out(traceback.format_exc(), highlight=False)
+    except Exception as error:  # a fault of ours: its text may hold anything
+        err.out("".join(traceback.format_exception(error, limit=-_FRAMES)), highlight=False)
+        err.print("error: this is a fault of memberstream. Next: report it with the lines above", markup=False)
         raise SystemExit(1) from None

@@ -15,7 +15,7 @@ from memberstream.models.timestamps import format_ms
 from memberstream.models.what_if import levers
 from memberstream.stream.cli.arguments import Json, a_label
 from memberstream.stream.keyspace.formats import BEACON_STALE_MS
-from memberstream.stream.lookup import Answer, Lookup, Status
+from memberstream.stream.lookup import Answer, Lookup
 from memberstream.stream.terminal.output import CommandError, out, print_json, reports_errors, settings
 
 MemberId = Annotated[str, typer.Argument(metavar="MEMBER", help="a member id", show_default=False)]
@@ -30,7 +30,7 @@ def lookup(member: MemberId, json: Json = False) -> None:
         print_json(answer.as_dict())
     else:
         _print_answer(answer)
-    if answer.status is Status.UNKNOWN:
+    if answer.status == "unknown member":
         raise typer.Exit(1)
 
 
@@ -48,7 +48,7 @@ def _print_answer(answer: Answer) -> None:
         out.print(
             f"  partition {answer.partition} offset {answer.offset}, as of {format_ms(answer.as_of_ms)}, until {until}"
         )
-    if answer.status is Status.STALE:
+    if answer.status == "stale":
         out.print(
             f"  stale: no worker has written for {BEACON_STALE_MS // 1000} s, or time has moved on since. "
             "Next: check the workers"

@@ -32,8 +32,8 @@ def failed(checks: Iterable[Check]) -> bool:
 
 def kafka(settings: Settings, facts: Facts) -> Check | None:
     if facts.kafka_problem is not None:
-        next_ = f"start the brokers, or correct {variable('kafka_bootstrap')}"
-        return Check("kafka", False, problem=facts.kafka_problem, next=next_)
+        problem, _, next_ = facts.kafka_problem.partition(". Next: ")
+        return Check("kafka", False, problem=problem, next=next_ or "see the brokers' logs")
     return Check("kafka", True, counted(facts.brokers, "broker"))
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memberstream.models.engagement import Stood
-from memberstream.stream.lookup import Answer, AsyncLookup, LookupUnavailable, Status
+from memberstream.stream.lookup import Answer, AsyncLookup, LookupUnavailable
 from memberstream.stream.projection.patience import Patience
 
 
@@ -29,12 +29,12 @@ class Standing:
     async def _look(self, member_ids: Sequence[str]) -> list[Stood | None]:
         found: list[Stood | None] = []
         for answer in await self._lookup.get_many(member_ids):
-            if answer.status is Status.REBUILDING:
+            if answer.status == "rebuilding":
                 raise LookupUnavailable(
                     "members are still being written there. Next: wait; if it lasts, see whether `memberstream worker` "
                     "runs and what its /readyz says"
                 )
-            found.append(None if answer.status is Status.UNKNOWN else _Courses(answer))
+            found.append(None if answer.status == "unknown member" else _Courses(answer))
         return found
 
 

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPart
 
 from memberstream.models.placement import Partitioner, PartitionUnknown, partition_of
 from memberstream.stream.kafka.clients import Kafka
+from memberstream.stream.kafka.unreachable import unreachable
 
 
 class SendError(OSError):
@@ -45,12 +46,9 @@ class Producer:
         )
         try:
             await self._producer.start()
-        except KafkaConnectionError as error:
+        except KafkaConnectionError:
             await self._producer.stop()
-            raise SendError(
-                f"no Kafka broker at {self._kafka} ({error}). "
-                "Next: start one (`memberstream local`), or set MEMBERSTREAM_KAFKA_BOOTSTRAP"
-            ) from None
+            raise SendError(await unreachable(self._kafka)) from None
         return self
 
     async def send(self, key: bytes | None, value: bytes | None) -> asyncio.Future[Any]:

@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.kafka.topics import count_partitions
+from memberstream.stream.kafka.unreachable import unreachable
 
 _PATIENCE_S = 30.0  # without a record on the way to the end: longer than a broker takes for a new leader
 
@@ -37,10 +38,8 @@ async def connected(
     try:
         try:
             await consumer.start()
-        except KafkaConnectionError as error:
-            raise TopicUnreadable(
-                f"no Kafka broker at {kafka} ({error}). Next: check MEMBERSTREAM_KAFKA_BOOTSTRAP"
-            ) from None
+        except KafkaConnectionError:
+            raise TopicUnreadable(await unreachable(kafka)) from None
         yield consumer, [TopicPartition(topic, number) for number in range(n_partitions)]
     finally:
         await consumer.stop()

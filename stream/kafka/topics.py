@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_c
 from memberstream.models.wording import counted
 from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.kafka.topic_id import topic_id
+from memberstream.stream.kafka.unreachable import unreachable
 
 
 class TopicsUnreadable(OSError):
@@ -41,10 +42,8 @@ async def look_up(kafka: Kafka, topic: str) -> Found:
             return Found(0, b"")
         [described] = await admin.describe_topics([topic])
         return Found(len(described["partitions"]), await topic_id(admin._client, topic))
-    except KafkaConnectionError as error:
-        raise TopicsUnreadable(
-            f"no Kafka broker at {kafka} ({error}). Next: check MEMBERSTREAM_KAFKA_BOOTSTRAP"
-        ) from None
+    except KafkaConnectionError:
+        raise TopicsUnreadable(await unreachable(kafka)) from None
     finally:
         await admin.close()
 

@@ -39,11 +39,20 @@ TOMBSTONE_TTL_S = 86_400
 BEACON_STALE_MS = 30_000
 
 
+_FOREIGN = (
+    "find what else writes to keys of memberstream, give memberstream a database of its own, and empty it: the workers "
+    "write all again"
+)
+
+
 class KeyspaceError(ValueError):
     """A value in Redis does not have its declared format: something else writes to memberstream's keys.
 
     Operator: give memberstream its own database or ACL key pattern, empty it (FLUSHDB), and the worker rebuilds it.
     """
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}. Next: {_FOREIGN}"
 
 
 class Position(NamedTuple):

@@ -29,6 +29,7 @@ from memberstream.models.wording import counted
 from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.kafka.topic_reader import readable_end
 from memberstream.stream.kafka.topics import TopicsUnreadable, count_partitions, create_missing, look_up
+from memberstream.stream.kafka.unreachable import unreachable
 
 log = logging.getLogger(__name__)
 
@@ -275,10 +276,8 @@ async def _consumer(kafka: Kafka) -> AsyncIterator[AIOKafkaConsumer]:
     try:
         try:
             await consumer.start()
-        except KafkaError as error:
-            raise ListRowsError(
-                f"no Kafka broker at {kafka} ({error}). Next: start one, or check MEMBERSTREAM_KAFKA_BOOTSTRAP"
-            ) from None
+        except KafkaError:
+            raise ListRowsError(await unreachable(kafka)) from None
         yield consumer
     finally:
         await consumer.stop()

@@ -15,7 +15,7 @@ from ..wire.sync import SyncWire
 from .answer import Answer
 from .exchange import UNVOUCHED_TTL_S, Commands, Copy, LookupUnavailable, Request, check_id, check_ids
 from .observing import OnCall, Outages, timed
-from .values import Status, Visible
+from .values import Visible
 
 _forking = Lock()  # of threads that find themselves in a new process
 
@@ -85,7 +85,7 @@ class Lookup:
         move. Beacons move each second.
         """
         give_up_at = monotonic() + patience_s
-        while (answer := self.get(member_id)).status is Status.REBUILDING and monotonic() < give_up_at:
+        while (answer := self.get(member_id)).status == "rebuilding" and monotonic() < give_up_at:
             sleep(UNVOUCHED_TTL_S)
         return answer
 

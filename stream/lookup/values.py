@@ -1,17 +1,10 @@
 """The values of which answers are made."""
 
 from collections.abc import Mapping
-from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-
-class Status(StrEnum):
-    """How far an answer can be relied on; equal to its text."""
-
-    CURRENT = "current"
-    STALE = "stale"
-    REBUILDING = "rebuilding"
-    UNKNOWN = "unknown member"
+#: How far an answer can be relied on. (No StrEnum: a type checker would let any text be compared with it.)
+Status = Literal["current", "stale", "rebuilding", "unknown member"]
 
 
 class Membership(NamedTuple):

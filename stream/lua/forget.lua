@@ -1,10 +1,10 @@
 -- Replaces members by tombstones that expire; a position lower than the stored one is refused (guard.lua).
 -- KEYS: members' keys. ARGV: time to live in seconds; 1: only members that are held by a document, and without a tombstone,
 -- which would take the deleted of long ago off the lists of today; then for each key: pos, which ends in `:gone`.
--- Returns {refused, foreign} as write.lua.
-local call, find, sub = redis.call, string.find, string.sub
+-- Returns {refused, foreign, first} as write.lua.
+local call, find, match, sub = redis.call, string.find, string.match, string.sub
 local ttl_s, only_if_held = ARGV[1], ARGV[2] == '1'
-local judged = {0, 0, 0}
+local judged, first = {0, 0, 0}, nil
 for i = 1, #KEYS do
   local key, pos = KEYS[i], ARGV[2 + i]
   local old = call('GET', key)
@@ -12,6 +12,7 @@ for i = 1, #KEYS do
   if is_held or not only_if_held then
     local verdict = judge(old, pos)
     judged[verdict + 1] = judged[verdict + 1] + 1
+    if verdict == 2 then first = first or key .. ' ' .. match(old, '^[^|]*') end
     if verdict == 0 then
       local lists = only_if_held and find(old, '||', 1, true)
       if lists then
@@ -24,4 +25,4 @@ for i = 1, #KEYS do
     end
   end
 end
-return {judged[2], judged[3]}
+return {judged[2], judged[3], first}

@@ -92,7 +92,7 @@ class HttpServer:
         except (TimeoutError, OSError, asyncio.IncompleteReadError):
             pass  # they hang, or have gone
         except Exception:
-            log.exception("a request to the metrics' port can't be answered")
+            log.exception("a request to the metrics' port can't be answered. Next: report it with these lines")
         finally:
             self._open.pop(writer, None)
             writer.transport.abort()

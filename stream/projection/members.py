@@ -8,6 +8,7 @@ Laws:
 """
 
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from itertools import chain
 from typing import NamedTuple
 
@@ -97,14 +98,17 @@ class Members:
             *self._pack_releases(partition, updates),
         ]
         refused = foreign = 0
+        first = b""
         for counts in await self._calls.call(calls):
             refused += counts[0]
             foreign += counts[1]
+            first = first or b"".join(counts[2:])
         if foreign:
             raise PartitionMismatch(
                 f"{foreign:,} of {counted(len(updates), 'member')} of partition {partition} "
                 f"{'was' if foreign == 1 else 'were'} last written from another partition to Redis at "
-                f"{self._calls.endpoint}: these rows stay as they are. Next: `memberstream members misplaced` shows "
+                f"{self._calls.endpoint}: these rows stay as they are. {_described(first.removeprefix(self._keys.member_prefix), updates)}. "
+                "Next: `memberstream members misplaced` shows "
                 "whether they lie in two partitions; if the topic's partitions were changed, follow "
                 'docs/operations.md, "A topic re-created or re-partitioned"; if two installations share these keys, '
                 "give each a MEMBERSTREAM_REDIS_PREFIX of its own.",
@@ -154,3 +158,15 @@ class Members:
         size = self._deletions_per_call
         for start in range(0, len(keys), size):
             yield self._release.pack(keys[start : start + size], (partition,))
+
+
+def _described(first: bytes, updates: Sequence[Write]) -> str:
+    """Name one of the members, by its id's digest, with both offsets. `first`: its id, a space and `pos` in Redis."""
+    member_id, _, pos = first.rpartition(b" ")
+    there = keyspace.parse_position(pos)
+    written = [one for one in updates if not isinstance(one, Release)]
+    here = next(split_position(one.position)[1] for one in written if one.member_id == member_id)
+    return (
+        f"The first of them, whose id has the SHA-256 {sha256(member_id).hexdigest()[:16]}…, is at partition "
+        f"{there.partition}, offset {there.offset} there, and at offset {here} here"
+    )

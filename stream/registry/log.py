@@ -21,6 +21,7 @@ from memberstream.models.log_steps import Step
 from memberstream.models.registry import Registry
 from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.kafka.topics import TopicsUnreadable, create_missing
+from memberstream.stream.kafka.unreachable import unreachable
 
 T = TypeVar("T")
 
@@ -135,11 +136,8 @@ class ModelsLog:
             try:
                 await client.start()
                 return
-            except KafkaError as error:
+            except KafkaError:
                 if monotonic() > deadline:
                     await (close or client.stop)()
-                    raise ModelsLogError(
-                        f"no Kafka broker at {self._kafka} ({error}). "
-                        "Next: start one, or set MEMBERSTREAM_KAFKA_BOOTSTRAP"
-                    ) from None
+                    raise ModelsLogError(await unreachable(self._kafka)) from None
                 await asyncio.sleep(0.5)

@@ -14,11 +14,13 @@ from typing import Any, ParamSpec, TypeVar
 
 import orjson
 import typer
+from aiokafka.errors import KafkaError
 from rich import markup
 from rich.logging import RichHandler
 
 from memberstream.models.problems import ModelFileError
 from memberstream.stream.files.lists import ListFileError
+from memberstream.stream.keyspace.formats import KeyspaceError
 from memberstream.stream.lookup import LookupUnavailable
 from memberstream.stream.projection.calls import RedisUnavailable
 from memberstream.stream.registry.refused import PublishError
@@ -41,6 +43,8 @@ class CommandError(Exception):
 
 _EXPECTED = (
     CommandError,
+    KafkaError,
+    KeyspaceError,
     ListFileError,
     LookupUnavailable,
     ModelFileError,
@@ -112,6 +116,8 @@ def _text(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror is not None:
         where = "" if error.filename is None else f"{error.filename}: "
         return f"{where}{error.strerror}. Next: check that it exists and may be used by this user"
+    if isinstance(error, KafkaError):
+        return f"Kafka: {error!r}. Next: check the brokers, and try again"
     return "\n".join([str(error), *getattr(error, "__notes__", [])])
 
 
@@ -142,6 +148,16 @@ class WithoutTraceback(logging.Filter):
         return True
 
 
+#: Libraries whose warnings say again, and often, what a command's own error says once.
+_REPETITIVE = ("aiokafka", "memberstream_lookup")
+
+
+def leave_to_the_error() -> None:
+    """Silence what the error of a command says, too. A worker logs it all the same: `set_up_logging`."""
+    for name in _REPETITIVE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
 def set_up_logging() -> None:
     """Log to standard error: in colour on a terminal, plain lines with time and level elsewhere."""
     if err.is_terminal:
@@ -153,5 +169,5 @@ def set_up_logging() -> None:
     handler.addFilter(WithoutTraceback())
     handler.addFilter(SaysItOnce())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for chatty in ("aiokafka", "faust", "mode"):  # their INFO is about their own inner workings, not about members
+    for chatty in (*_REPETITIVE, "faust", "mode"):  # their INFO is about their own inner workings, not about members
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -280,6 +281,29 @@ def test_arguments_that_are_not_text(monkeypatch: pytest.MonkeyPatch, capsys: py
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 1  # there is no such file
+
+
+def test_a_fault_of_ours_is_told_in_short(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The innermost frames, with the cause, and that it is to be reported."""
+
+    def deep(n: int) -> None:
+        if n:
+            deep(n - 1)
+        try:
+            raise KeyError("the cause")
+        except KeyError as error:
+            raise ValueError("what came of it") from error
+
+    monkeypatch.setattr(sys.modules[main.__module__], "app", lambda: deep(100))
+    monkeypatch.setattr("sys.argv", ["memberstream", "model", "list"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    lines = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 1
+    assert len(lines) < 50
+    assert "KeyError: 'the cause'" in lines
+    assert "ValueError: what came of it" in lines
+    assert lines[-1] == "error: this is a fault of memberstream. Next: report it with the lines above"
 
 
 def test_names_like_markup(capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,8 +59,8 @@ func main() {
 		if err := json.Unmarshal([]byte(campaigns.Val()[id]), &c); err != nil {
 			log.Fatal(err)
 		}
-		_, membership, known := strings.Cut(row.Val(), "|"+c.Model+"@"+live.Val()[c.Model]+"=")
-		if !known || c.State != "enabled" || c.From != nil && now < *c.From || c.Until != nil && now >= *c.Until {
+		_, membership, found := strings.Cut(row.Val(), "|"+c.Model+"@"+live.Val()[c.Model]+"=")
+		if !found || c.State != "enabled" || c.From != nil && now < *c.From || c.Until != nil && now >= *c.Until {
 			continue
 		}
 		cluster, err := strconv.Atoi(strings.Split(membership, ":")[0])

@@ -32,7 +32,7 @@ from memberstream.stream.cli.campaign.goals import (
     goals_given,
 )
 from memberstream.stream.cli.history import step_as_json, table_of_steps
-from memberstream.stream.lookup import Lookup, Status
+from memberstream.stream.lookup import Lookup
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
 from memberstream.stream.terminal.safe import escape
@@ -238,7 +238,7 @@ def visible(
             out.print(f"  {campaign}", markup=False)
         for campaign in seen.held_out:
             out.print(f"  held out: {campaign}", markup=False)
-    if seen.status is Status.UNKNOWN:
+    if seen.status == "unknown member":
         raise typer.Exit(1)
 
 

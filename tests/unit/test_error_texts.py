@@ -1,0 +1,107 @@
+"""Every error text of the product was read by somebody: it says what is wrong, where, and what to do next."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
+
+import pytest
+from unit import error_texts
+
+from memberstream.stream.kafka.clients import Kafka
+from memberstream.stream.kafka.unreachable import unreachable
+from memberstream.stream.keyspace.formats import KeyspaceError
+
+#: Errors that reach a person as they are, and so end with the next action; and what says that.
+FINAL = {
+    *("CannotSkip", "CommandError", "CountsUnavailable", "DataDirInUse", "LookupUnavailable", "ModelsLogError"),
+    *("PublishError", "SendError", "StartError", "StateUnusable", "TopicChanged", "TopicUnreadable"),
+}
+SAYS = re.compile(
+    r"Next: |_advice|NEXT_|str\(error\)|explain\(|why|wrong|misfit\(|unreachable\(|nothing was changed|: \{error\}'\)$"
+)
+
+
+def test_each_text_is_in_the_list() -> None:
+    """A new one, or a new wording: is it true, plain, and does it help? Then `python tests/unit/error_texts.py`."""
+    assert error_texts.listed() == error_texts.LIST.read_text(encoding="utf-8"), test_each_text_is_in_the_list.__doc__
+
+
+def test_the_list_sees_what_is_raised_logged_and_noted() -> None:
+    """Also through a helper that makes the error, behind a name, and advice that stands elsewhere."""
+    source = """
+class OwnError(ValueError): ...
+class Refused(OwnError): ...
+def made(n): return Refused(f"no {n + 1} things there")
+def call():
+    "a docstring isn't one"
+    log.info("all is well")
+    log.warning("it is %s", "not well")
+    node.problem("a number above 0")
+    self.problems.append("too many of them")
+    text = "look there. Next: go there"
+    raise Other("raised as " + text if text else "or so it")
+"""
+    tree = ast.parse(source)
+    errors = error_texts.exceptions([tree])
+    assert errors == {"OwnError", "Refused"}
+    assert list(error_texts.texts(tree, "models/x.py", errors)) == [
+        "no {n + 1} things there", "it is %s", "not well", "a number above 0", "too many of them",
+        "look there. Next: go there", "raised as ", "or so it",
+    ]  # fmt: skip
+
+
+def raised() -> Iterator[tuple[str, str]]:
+    """Yield place and source of each error that reaches a person."""
+    for path in error_texts.sources():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in FINAL:
+                yield f"{path.relative_to(error_texts.ROOT)}:{node.lineno}", ast.unparse(node)
+
+
+def test_what_reaches_a_person_says_what_to_do_next() -> None:
+    """Itself, or in the text that it hands on."""
+    found = list(raised())
+    assert len(found) > 100
+    assert [one for one in found if not SAYS.search(one[1])] == []
+
+
+@contextmanager
+def foreign() -> Iterator[str]:
+    """The address of a program that takes connections and closes them, as a listener for TLS does with plain bytes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(5)
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            connection.close()
+
+        thread = Thread(target=serve)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "[::1]:1", "no.such.host.invalid:9092"])
+def test_where_nobody_listens_a_broker_is_to_be_started(host: str) -> None:
+    """Or the address is wrong."""
+    said = asyncio.run(unreachable(Kafka((host,))))
+    assert said.startswith(f"no Kafka broker at {host}: nothing listens there. Next: start it")
+
+
+def test_where_something_listens_nobody_is_told_to_start_a_broker() -> None:
+    """It wants TLS or SASL, most likely."""
+    with foreign() as address:
+        said = asyncio.run(unreachable(Kafka(("127.0.0.1:1", address))))
+    assert "takes connections, but doesn't answer as a Kafka broker does. Next: name a listener without TLS" in said
+    assert "start" not in said
+
+
+def test_a_foreign_value_in_redis_says_what_to_do() -> None:
+    """The reader of such an error sees no docstring."""
+    assert str(KeyspaceError("pos: expected a, found b")).startswith("pos: expected a, found b. Next: find what else")
