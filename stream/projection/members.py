@@ -104,10 +104,11 @@ class Members:
             foreign += counts[1]
             first = first or b"".join(counts[2:])
         if foreign:
+            which = _described(first.removeprefix(self._keys.member_prefix), updates)
             raise PartitionMismatch(
                 f"{foreign:,} of {counted(len(updates), 'member')} of partition {partition} "
                 f"{'was' if foreign == 1 else 'were'} last written from another partition to Redis at "
-                f"{self._calls.endpoint}: these rows stay as they are. {_described(first.removeprefix(self._keys.member_prefix), updates)}. "
+                f"{self._calls.endpoint}: these rows stay as they are. {which}. "
                 "Next: `memberstream members misplaced` shows "
                 "whether they lie in two partitions; if the topic's partitions were changed, follow "
                 'docs/operations.md, "A topic re-created or re-partitioned"; if two installations share these keys, '

@@ -18,7 +18,7 @@ from memberstream.models.terms import Terms
 from memberstream.stream.authoring.campaigning import Campaigning
 from memberstream.stream.authoring.publishing import Publishing
 from memberstream.stream.authoring.steps import find
-from memberstream.stream.lookup import AsyncLookup, Lookup, Status
+from memberstream.stream.lookup import AsyncLookup, Lookup
 from memberstream.stream.lookup.holdout import is_held_out
 from memberstream.stream.registry.refused import PublishError
 
@@ -74,7 +74,7 @@ async def test_three_campaigns_for_three_clusters(system: System, lookup: Lookup
     own = [(OF_CLUSTER[1 + i % 3],) for i in range(len(IDS))]
     await three_campaigns(system)
     await until(lookup, own)
-    assert {seen.status for seen in lookup.visible_many(IDS)} == {Status.CURRENT}
+    assert {seen.status for seen in lookup.visible_many(IDS)} == {"current"}
     assert [lookup.visible(m).campaigns for m in IDS[:6]] == own[:6]
     assert [lookup.is_visible("for-low", m) for m in IDS[:3]] == [True, False, False]
     async with AsyncLookup(system.settings.redis_url) as alookup:
@@ -90,7 +90,7 @@ async def test_three_campaigns_for_three_clusters(system: System, lookup: Lookup
     assert (await memberstream(system, "campaign", "resume", "for-low"))[0] == 0
     await until(lookup, own)
     system.redis.flushall()
-    assert lookup.visible("m1").status != Status.CURRENT
+    assert lookup.visible("m1").status != "current"
     await system.until(system.is_applied, "Redis to be whole again")
     await until(lookup, own)
     assert (await memberstream(system, "campaign", "delete", "for-low"))[0] == 0

@@ -51,16 +51,16 @@ async def test_an_emptied_redis_is_made_whole_again(embedded_pair: Pair, install
         system.redis.flushall()
         await system.applied()
         watching.cancel()
-        assert {Status.REBUILDING, Status.CURRENT} >= found >= {Status.REBUILDING}
-        assert lookup.get(IDS[0]).status is Status.CURRENT
+        assert {"rebuilding", "current"} >= found >= {"rebuilding"}
+        assert lookup.get(IDS[0]).status == "current"
         assert everything(system) == before
         system.stop()
         system.redis.flushall()
-        assert {answer.status for answer in lookup.get_many(IDS)} == {Status.REBUILDING}
+        assert {answer.status for answer in lookup.get_many(IDS)} == {"rebuilding"}
         system.start()
         await system.applied()
         assert everything(system) == before
-        assert {answer.status for answer in lookup.get_many(IDS)} == {Status.CURRENT}
+        assert {answer.status for answer in lookup.get_many(IDS)} == {"current"}
 
 
 @pytest.mark.parametrize("own_redis", [pytest.param("redis", marks=pytest.mark.redis_server)], indirect=True)
@@ -88,7 +88,7 @@ async def test_a_redis_killed_under_load_and_restarted_empty_loses_nothing(
             await asyncio.sleep(0.01)
     last = await load
     await system.applied()
-    assert Status.UNKNOWN not in statuses
+    assert "unknown member" not in statuses
     assert system.pid == pid
     assert {m: fields["pos"].split(":")[1:3] for m, fields in everything(system).items()} == last
     assert {fields["level@1"].split(":")[0] for fields in everything(system).values()} == {"2"}

@@ -213,14 +213,16 @@ def test_a_wrong_password_names_the_action(reader_url: str) -> None:
     assert "cr@t" not in str(caught.value)
 
 
+def run_one(command: list[str | Path], url: str, member: str) -> str:
+    """What the program prints about a member."""
+    done = subprocess.run([*command, member, url], capture_output=True, timeout=60, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
 def _run(command: list[str | Path], url: str, members: Iterable[str] = EXPECTED) -> dict[str, str]:
     """Member → what the program prints."""
-    printed = {}
-    for member in members:
-        done = subprocess.run([*command, member, url], capture_output=True, timeout=60, cwd=ROOT, check=False)
-        assert done.returncode == 0, done.stderr.decode()
-        printed[member] = done.stdout.decode()
-    return printed
+    return {member: run_one(command, url, member) for member in members}
 
 
 def test_the_redis_cli_example(reader_url: str) -> None:
@@ -267,7 +269,7 @@ OTHERS = pytest.mark.parametrize(
 )  # fmt: skip
 
 
-def _prepare(tool: str, needs: Path) -> None:
+def prepare(tool: str, needs: Path) -> None:
     """Skip where a language's tools aren't there."""
     if shutil.which(tool) is None or not needs.exists():
         pytest.skip(f"{tool} or its library is missing: install it and run docs/examples/redis/fetch.sh")
@@ -282,7 +284,7 @@ def test_the_examples_of_other_languages(
     reader_url: str, tool: str, needs: Path, lookup: list[str | Path], visible: list[str | Path]
 ) -> None:
     """Their libraries come by docs/examples/redis/fetch.sh."""
-    _prepare(tool, needs)
+    prepare(tool, needs)
     assert _run(lookup, reader_url) == EXPECTED
     assert _run(visible, reader_url, EXPECTED_VISIBLE) == EXPECTED_VISIBLE
 
@@ -293,6 +295,6 @@ def test_other_languages_know_what_isnt_proven(
     quiet_url: str, tool: str, needs: Path, lookup: list[str | Path], visible: list[str | Path]
 ) -> None:
     """As `test_who_isnt_there_isnt_unknown_until_a_worker_has_spoken`. Campaigns aren't shown to who isn't there."""
-    _prepare(tool, needs)
+    prepare(tool, needs)
     assert _run(lookup, quiet_url, UNPROVEN) == UNPROVEN
     assert _run(visible, quiet_url, ["gone"]) == {"gone": ""}
