@@ -5,24 +5,31 @@ from __future__ import annotations
 import asyncio
 import copy
 import importlib
+import runpy
+import shutil
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from believing import async_believing, beat, believing
 from contract import at, read_cases, told
+from servers import RedisServer
 from test_docs import EXAMPLES, OTHERS, prepare, run_one
 
 # A time to which the clients' clock is set; programs have the true one.
 NOW_MS = 1_800_000_000_123
 WORLDS = read_cases()
 BY_NAME = pytest.mark.parametrize("world", WORLDS, ids=[world["name"] for world in WORLDS])
+# Members for which a world is filled anew: its times pass while programs start.
+AT_A_TIME = 8
 EXPECTED = ("status", "position", "clusters", "sees", "held_out")
 
 
@@ -110,9 +117,7 @@ def answered(answer: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("package", ["memberstream.stream.lookup", "memberstream_lookup.lookup"])
-def test_both_clients_give_what_the_cases_say(
-    redis_url: str, package: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_both_clients_give_what_the_cases_say(redis_url: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocking and asyncio, one member at a time and all at once; also as the package that services install."""
     monkeypatch.syspath_prepend(EXAMPLES.parents[2] / "clients" / "python")
     lookup, exchange = importlib.import_module(package), importlib.import_module(f"{package}.exchange")
@@ -200,46 +205,78 @@ def printed(member: Mapping[str, Any]) -> tuple[str, str]:
     return "".join(line + "\n" for line in said), "".join(offered[name] + "\n" for name in sorted(offered))
 
 
-def check_programs(url: str, lookup: list[Any], visible: list[Any], *, knows_first_epoch: bool = True) -> None:
+def check_programs(
+    url: str, lookup: list[Any], visible: list[Any], *, knows_first_epoch: bool = True, at_once: int = 4
+) -> None:
     """Run both over all worlds that a program with the true clock, which looks once, can meet."""
-    with redis.Redis.from_url(url) as admin, ThreadPoolExecutor(4) as pool:
-        for raw in WORLDS:
-            if raw.get("exact") or "seen_before" in raw or ("epoch_at_first" in raw and not knows_first_epoch):
+    with redis.Redis.from_url(url) as admin, ThreadPoolExecutor(at_once) as pool:
+        for whole in WORLDS:
+            if whole.get("exact") or "seen_before" in whole or ("epoch_at_first" in whole and not knows_first_epoch):
                 continue
-            now_ms = time.time_ns() // 1_000_000
-            world = at(raw, now_ms)
-            fill(admin, world)
-            is_over = threading.Event()
-            beating = threading.Thread(target=lambda end: [beat(admin) for _ in iter(lambda: end.wait(0.1), True)],
-                                       args=(is_over,))  # fmt: skip
-            if world.get("beacons_move", True):
-                beating.start()
-            with changing_epoch(url, world) as its_url:
-                ids = [one["id"] for one in world["members"]]
-                asked = [pool.submit(run_one, lookup, its_url, one) for one in ids]
-                shown = [pool.submit(run_one, visible, its_url, one) for one in ids if world["keys"]["campaigns"]]
-                found = [one.result() for one in asked], [one.result() for one in shown]
-            if world.get("beacons_move", True):
-                is_over.set()
-                beating.join()
-            wanted = [printed(expected(one)) for one in world["members"]]
-            assert found[0] == [one for one, _ in wanted], world["name"]
-            assert found[1] in ([], [one for _, one in wanted]), world["name"]
+            for start in range(0, len(whole["members"]), AT_A_TIME):
+                part = {**whole, "members": whole["members"][start : start + AT_A_TIME]}
+                world = at(part, time.time_ns() // 1_000_000)
+                fill(admin, world)
+                with beating(admin, world), changing_epoch(url, world) as its_url:
+                    ids = [one["id"] for one in world["members"]]
+                    asked = [pool.submit(run_one, lookup, its_url, one) for one in ids]
+                    shown = [pool.submit(run_one, visible, its_url, one) for one in ids if world["keys"]["campaigns"]]
+                    found = [one.result() for one in asked], [one.result() for one in shown]
+                wanted = [printed(expected(one)) for one in world["members"]]
+                assert found[0] == [one for one, _ in wanted], world["name"]
+                assert found[1] in ([], [one for _, one in wanted]), world["name"]
+
+
+@contextmanager
+def beating(admin: Any, world: Mapping[str, Any]) -> Iterator[None]:
+    """A worker that lives, if the world has one."""
+    is_over = threading.Event()
+
+    def work() -> None:
+        while not is_over.wait(0.1):
+            beat(admin)
+
+    worker = threading.Thread(target=work)
+    if world.get("beacons_move", True):
+        worker.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        if worker.ident is not None:
+            worker.join()
 
 
 @pytest.mark.long
-def test_the_shell_programs_print_what_the_cases_say(redis_url: str) -> None:
-    """By hand; they don't look at the epoch of step 1, as they keep no copy."""
-    sh = lambda name: ["sh", EXAMPLES / name]  # noqa: E731
-    check_programs(redis_url, sh("lookup.sh"), sh("visible.sh"), knows_first_epoch=False)
+def test_the_shell_programs_print_what_the_cases_say(valkey_server: RedisServer) -> None:
+    """By hand; they don't look at the epoch of step 1, as they keep no copy. 25 s."""
+    if missing := [tool for tool in ("redis-cli", "jq") if shutil.which(tool) is None]:
+        pytest.skip(f"{' and '.join(missing)} is missing (Debian: redis-tools, jq)")
+    commands: list[list[str | Path]] = [["sh", EXAMPLES / name] for name in ("lookup.sh", "visible.sh")]
+    check_programs(valkey_server.url, *commands, knows_first_epoch=False)
+
+
+@pytest.mark.long
+def test_the_python_programs_print_what_the_cases_say(
+    valkey_server: RedisServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process: to start a hundred more takes long. 2 s of CPU."""
+
+    def run(program: str, url: str, member: str) -> str:
+        monkeypatch.setattr(sys, "argv", [program, member, url])
+        runpy.run_path(str(EXAMPLES / program))
+        return capsys.readouterr().out
+
+    monkeypatch.setattr(sys.modules[__name__], "run_one", lambda command, url, member: run(command[0], url, member))
+    check_programs(valkey_server.url, ["lookup.py"], ["visible.py"], at_once=1)
 
 
 @pytest.mark.long
 @pytest.mark.examples
 @OTHERS
 def test_programs_of_other_languages_print_what_the_cases_say(
-    redis_url: str, tool: str, needs: Any, lookup: list[Any], visible: list[Any]
+    valkey_server: RedisServer, tool: str, needs: Any, lookup: list[Any], visible: list[Any]
 ) -> None:
-    """Java, Go and Node; their libraries come by docs/examples/redis/fetch.sh."""
+    """Java, Go and Node; their libraries come by docs/examples/redis/fetch.sh. A minute each, Go 5 s."""
     prepare(tool, needs)
-    check_programs(redis_url, lookup, visible)
+    check_programs(valkey_server.url, lookup, visible)

@@ -3,11 +3,12 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import org.json.JSONObject;
 import redis.clients.jedis.Jedis;
 import redis.clients.jedis.Pipeline;
 import redis.clients.jedis.Response;
 
-/** Lookup MEMBER [URL]: one round trip. Jedis 6. A service takes the connection from a JedisPool. */
+/** Lookup MEMBER [URL]: one round trip. Jedis 6, with its org.json. A service takes the connection from a JedisPool. */
 public class Lookup {
   /** What one round trip finds; newest: the greatest written_ms of all beacons. */
   record Found(String status, String pos, Map<String, String> held, Map<String, String> live, long newest) {}
@@ -65,7 +66,7 @@ public class Lookup {
     for (Map.Entry<String, String> version : live.get().entrySet()) {
       String field = version.getKey() + "@" + version.getValue();
       boolean there = held.containsKey(field);
-      if (models.get().getOrDefault(field, "").startsWith("{\"type\":\"list\"")) {
+      if (new JSONObject(models.get().getOrDefault(field, "{}")).optString("type").equals("list")) {
         listed |= there;
       } else {
         scored &= there;

@@ -41,8 +41,9 @@ public class Visible {
           String[] pos = row.get().split("\\|", 2)[0].split(":");
           String where = pos.length < 3 ? "-" : pos[1] + "-" + pos[2];
           String told = version + "." + cluster + "." + (isHeldOut ? 1 : 0) + "." + known.get() + "." + where;
-          String check = String.format("%08x", half(id + " " + member + " " + told));
-          System.out.println((isHeldOut ? "held out: " : "") + id + " " + told + "." + check);
+          String token = told + String.format(".%08x", half(id + " " + member + " " + told));
+          System.out.println((isHeldOut ? "held out: " : "") + id + " "
+              + (known.get() == null ? "without a token" : token)); // null: Redis is being filled
         }
       }
     }

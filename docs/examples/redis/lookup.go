@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log"
@@ -96,7 +97,13 @@ func look(client *redis.Client, member string, newestBefore int64) found {
 	for model, version := range live.Val() {
 		field := model + "@" + version
 		_, ok := held[field]
-		if strings.HasPrefix(models.Val()[field], `{"type":"list"`) {
+		var described struct{ Type string }
+		if text := models.Val()[field]; text != "" {
+			if err := json.Unmarshal([]byte(text), &described); err != nil {
+				log.Fatal(err)
+			}
+		}
+		if described.Type == "list" {
 			listed = listed || ok
 		} else {
 			scored = scored && ok

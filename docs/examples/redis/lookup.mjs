@@ -43,7 +43,7 @@ async function look(newestBefore) {
   const newest = Math.max(0, ...Object.values(beacons).map((beacon) => Number(beacon.split(":")[2])));
   const complete = before !== null && before === epoch && newest >= newestBefore;
   const fields = Object.keys(live).map((model) => `${model}@${live[model]}`).sort();
-  const isList = (field) => models[field]?.startsWith('{"type":"list"');
+  const isList = (field) => JSON.parse(models[field] ?? "{}").type === "list";
   const listed = fields.some((field) => isList(field) && held[field] !== undefined);
   const scored = fields.every((field) => isList(field) || held[field] !== undefined);
   return { status: statusOf(complete, listed, scored, pos, beacons), pos, held, fields, newest };

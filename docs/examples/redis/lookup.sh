@@ -1,5 +1,5 @@
 #!/bin/sh
-# lookup.sh MEMBER [URL]: by hand, one command after another. Services read everything in one round trip.
+# lookup.sh MEMBER [URL]: by hand, one command after another. Services read everything in one round trip. Needs jq.
 set -eu
 member=$1 url=${2:-redis://127.0.0.1:6379/0}
 redis() { redis-cli -u "$url" --no-auth-warning "$@"; }
@@ -15,12 +15,12 @@ look() {
   partition=${pos#*:} partition=${partition%%:*}
   beacon=$(redis HGET 'ms:{meta}:beacons' "${partition:-none}")
   now=$(date +%s%3N)
-  fields=$(redis HGETALL 'ms:{meta}:live' | paste -d@ - - | LC_ALL=C sort)
+  fields=$(redis HGETALL 'ms:{meta}:live' | sed '/^$/d' | paste -d@ - - | LC_ALL=C sort)
   listed='' unscored=''
   for field in $fields; do
     value=$(held "$field")
-    case $(redis HGET 'ms:{meta}:models' "$field") in
-      '{"type":"list"'*) listed=$listed$value ;;
+    case $(redis HGET 'ms:{meta}:models' "$field" | jq -r .type) in
+      list) listed=$listed$value ;;
       *) [ -n "$value" ] || unscored=$field ;;
     esac
   done

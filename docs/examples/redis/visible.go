@@ -76,7 +76,11 @@ func main() {
 			fmt.Print("held out: ")
 		}
 		told := fmt.Sprintf("%s.%d.%d.%s.%s", live.Val()[c.Model], cluster, heldOut, known.Val(), where)
-		fmt.Printf("%s %s.%08x\n", id, told, half(id+" "+member+" "+told))
+		if known.Val() == "" { // Redis is being filled
+			fmt.Println(id, "without a token")
+		} else {
+			fmt.Printf("%s %s.%08x\n", id, told, half(id+" "+member+" "+told))
+		}
 	}
 }
 

@@ -27,7 +27,8 @@ for (const id of Object.keys(campaigns).sort()) {
   const where = offset === undefined ? "-" : `${partition}-${offset}`;
   const told = `${live[model]}.${cluster}.${heldOut ? 1 : 0}.${known}.${where}`;
   const check = half(`${id} ${member} ${told}`).toString(16).padStart(8, "0");
-  console.log(`${heldOut ? "held out: " : ""}${id} ${told}.${check}`);
+  const token = known === null ? "without a token" : `${told}.${check}`; // null: Redis is being filled
+  console.log(`${heldOut ? "held out: " : ""}${id} ${token}`);
 }
 
 function draw(campaign, member) {

@@ -12,4 +12,4 @@ with Lookup(url) as lookup:  # keep one for the whole process; threads may share
 
 seen = answer.visible
 for campaign in sorted(seen.campaigns + seen.held_out):
-    print("held out: " * (campaign in seen.held_out) + campaign, answer.token(campaign))
+    print("held out: " * (campaign in seen.held_out) + campaign, answer.token(campaign) or "without a token")

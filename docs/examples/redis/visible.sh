@@ -15,7 +15,8 @@ now=$(date +%s%3N)
 known=$(redis GET 'ms:{meta}:known')
 row=$(redis GET "ms:member:$member")
 where=$(echo "${row%%|*}" | cut -d : -f 2,3 | tr : -)
-redis HGETALL 'ms:{meta}:campaigns' | paste - - | LC_ALL=C sort | while IFS='	' read -r campaign json; do
+redis --json HGETALL 'ms:{meta}:campaigns' | jq -r 'to_entries[] | "\(.key)\t\(.value | fromjson | tojson)"' |
+  LC_ALL=C sort | while IFS='	' read -r campaign json; do
   model=$(echo "$json" | jq -r .model)
   version=$(redis HGET 'ms:{meta}:live' "$model")
   membership=$(echo "$row" | tr '|' '\n' | sed -n "s/^$model@$version=//p")
@@ -26,6 +27,8 @@ redis HGETALL 'ms:{meta}:campaigns' | paste - - | LC_ALL=C sort | while IFS='	' 
     holdout=$(echo "$json" | jq .holdout) held=0
     [ $(($(draw "$campaign" "$member") * 10000)) -lt $((holdout << 32)) ] && held=1 && printf 'held out: '
     told="$version.${membership%%:*}.$held.$known.${where:--}"
-    echo "$campaign $told.$(half "$campaign $member $told")"
+    token="$told.$(half "$campaign $member $told")"
+    [ -n "$known" ] || token='without a token' # Redis is being filled
+    echo "$campaign $token"
   fi
 done
