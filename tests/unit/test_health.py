@@ -200,7 +200,7 @@ def test_an_outage_of_kafka_is_said_once(caplog: pytest.LogCaptureFixture) -> No
         vitals[0] = replace(WELL, kafka_problem=problem)
         watchdog.tick()
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
-        ("WARNING", "Kafka is unreachable, waiting for it: no answer"),
+        ("WARNING", "Kafka is unreachable, waiting for it: no answer. Next: see the brokers"),
         ("INFO", "Kafka is back"),
     ]
 
