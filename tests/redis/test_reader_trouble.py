@@ -26,7 +26,7 @@ from proxy import CountingProxy
 from servers import RedisServer
 from test_lookup import fill
 
-from memberstream.stream.lookup import AsyncLookup, Lookup, LookupUnavailable, client
+from memberstream.stream.lookup import Answer, AsyncLookup, Lookup, LookupUnavailable, client
 from memberstream.stream.lookup.prometheus import counting
 from memberstream.stream.wire.once import Once
 from memberstream.stream.wire.replies import ConnectionLost
@@ -282,6 +282,83 @@ def test_a_pool_is_made_once_for_all_threads(
         assert [one.member_id for one in pool.map(lookup.get, ["m1", "m2"])] == ["m1", "m2"]
         assert lookup._connections == 1
     assert len(made) == 1
+
+
+class Asked:
+    """What came of many calls: how long the longest took, what was wrong, and how many were answered or refused."""
+
+    def __init__(self) -> None:
+        self.longest_s, self.wrong, self.outcomes = 0.0, list[str](), Counter[str]()
+
+    def note(self, member: int, began: float, answer: Answer | None, error: Exception | None) -> None:
+        self.longest_s = max(self.longest_s, time.monotonic() - began)
+        self.outcomes["answered" if error is None else "refused"] += 1
+        if answer is not None:  # a Redis that was emptied may lack the member, but never has another one's row
+            is_missing = answer.offset is None and answer.status == "rebuilding"
+            if answer.member_id != f"m{member}" or not (is_missing or answer.offset == 17 + member):
+                self.wrong.append(repr(answer))
+        elif not isinstance(error, LookupUnavailable) or "Next: " not in str(error):
+            self.wrong.append(repr(error))
+
+
+@pytest.mark.long
+async def test_threads_and_cancellations_in_the_midst_of_outages(server: RedisServer) -> None:
+    """Fifty threads over four connections, and tasks of which a third is cancelled, while Redis is stopped, goes on, is
+    killed and comes back empty: each call ends in its time, with its own member or an error that helps. 6 s."""
+    timeout_s, over = 0.5, threading.Event()
+    by_threads, by_tasks = Asked(), Asked()
+    chance = random.Random(7)
+
+    def ask(lookup: Lookup, first: int) -> None:
+        for i in range(first, 10**9, 50):
+            if over.is_set():
+                return
+            member, began = i % 200, time.monotonic()
+            try:
+                by_threads.note(member, began, lookup.get(f"m{member}"), None)
+            except Exception as error:
+                by_threads.note(member, began, None, error)
+                time.sleep(0.01)
+
+    async def one(lookup: AsyncLookup, member: int) -> None:
+        began = time.monotonic()
+        try:
+            by_tasks.note(member, began, await lookup.get(f"m{member}"), None)
+        except Exception as error:
+            by_tasks.note(member, began, None, error)
+
+    async def storm(lookup: AsyncLookup) -> None:
+        while not over.is_set():
+            tasks = [asyncio.create_task(one(lookup, chance.randrange(200))) for _ in range(60)]
+            await asyncio.sleep(chance.choice((0, 0.005, 0.05)))
+            for task in tasks[::3]:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    with ThreadPoolExecutor(50) as pool, Lookup(server.url, timeout_s=timeout_s, max_connections=4) as shared:
+        async with AsyncLookup(server.url, timeout_s=timeout_s) as lookup:
+            asking = [pool.submit(ask, shared, first) for first in range(50)]
+            storming = asyncio.create_task(storm(lookup))
+            try:
+                await asyncio.sleep(1)
+                pause(server)
+                await asyncio.sleep(1.5)
+                resume(server)
+                await asyncio.sleep(1)
+                await asyncio.to_thread(server.kill)
+                await asyncio.sleep(1)
+                await asyncio.to_thread(server.start)
+                await asyncio.sleep(1)
+            finally:
+                over.set()
+                await storming
+                await asyncio.to_thread(lambda: [one.result() for one in asking])
+            assert (await lookup.get("m1")).member_id == shared.get("m1").member_id == "m1"
+    assert by_threads.wrong == by_tasks.wrong == []
+    assert min(*by_threads.outcomes.values(), *by_tasks.outcomes.values()) > 10
+    assert len(by_threads.outcomes) == len(by_tasks.outcomes) == 2
+    assert by_tasks.longest_s < timeout_s + SLACK_S
+    assert by_threads.longest_s < 3 * timeout_s + SLACK_S  # for a turn, for the connection, for the reply
 
 
 def test_who_waits_too_long_for_a_connection_is_told(server: RedisServer) -> None:

@@ -9,13 +9,19 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
+from typing import cast
 
 import pytest
 from unit import error_texts
 
+from memberstream.models.definition import VersionDefinition
+from memberstream.models.registry import Version
+from memberstream.stream.authoring.publishing import Publishing
+from memberstream.stream.authoring.uploading import Uploading
 from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.kafka.unreachable import unreachable
 from memberstream.stream.keyspace.formats import KeyspaceError
+from memberstream.stream.registry.refused import PublishError
 
 #: Errors that reach a person as they are, and so end with the next action; and what says that.
 FINAL = {
@@ -100,6 +106,24 @@ def test_where_something_listens_nobody_is_told_to_start_a_broker() -> None:
         said = asyncio.run(unreachable(Kafka(("127.0.0.1:1", address))))
     assert "takes connections, but doesn't answer as a Kafka broker does. Next: name a listener without TLS" in said
     assert "start" not in said
+
+
+async def test_a_list_that_cant_be_promoted_names_the_command_whose_options_are_meant() -> None:
+    """`clusters upload` has no --force."""
+
+    class Refusing:
+        async def promote(self, *_: object, **__: object) -> None:
+            raise PublishError("loyalty@2: 9 events wait. Next: memberstream model wait; or --force")
+
+    uploading = Uploading.__new__(Uploading)
+    uploading.publishing = cast("Publishing", Refusing())
+    definition = VersionDefinition("list", {1: "low"}, "", "0" * 16, {})
+    with pytest.raises(PublishError) as refused:
+        await uploading.promote(Version("loyalty", 2, definition, 7), reason="", max_flips=0.2)
+    assert str(refused.value) == (
+        "loyalty@2 is uploaded, but `memberstream model promote loyalty@2` is refused: "
+        "loyalty@2: 9 events wait. Next: memberstream model wait; or --force"
+    )
 
 
 def test_a_foreign_value_in_redis_says_what_to_do() -> None:
