@@ -18,7 +18,6 @@ from aiokafka.errors import KafkaError
 
 from memberstream.models.registry import Registry
 from memberstream.stream.kafka.clients import Kafka
-from memberstream.stream.kafka.unreachable import unreachable
 from memberstream.stream.keyspace.formats import Beacon, Behind, KeyspaceError, Scored
 from memberstream.stream.projection.calls import NotPermitted, RedisFault, RedisUnavailable
 from memberstream.stream.projection.projection import Projection
@@ -95,9 +94,9 @@ async def _kafka(settings: Settings, _: Mapping[str, Any]) -> dict[str, Any]:
         async with asyncio.timeout(30):
             return await _topics(settings.kafka, names)
     except TimeoutError:
-        return {"kafka_problem": f"no answer from {settings.kafka} within 30 s"}
-    except (KafkaError, OSError):
-        return {"kafka_problem": await unreachable(settings.kafka)}
+        return {"kafka_problem": f"no answer from {settings.kafka} within 30 s. Next: check the brokers"}
+    except (KafkaError, OSError) as error:
+        return {"kafka_problem": settings.kafka.said(error)}
 
 
 async def _topics(kafka: Kafka, names: tuple[str, ...]) -> dict[str, Any]:

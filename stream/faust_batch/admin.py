@@ -26,7 +26,6 @@ from memberstream.stream.faust_batch.topics import Topics
 from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.kafka.policies import cleanup_policies
 from memberstream.stream.kafka.topic_id import topic_id
-from memberstream.stream.kafka.unreachable import unreachable
 from memberstream.stream.partition.skip_log import CONFIGS as SKIP_CONFIGS
 
 log = logging.getLogger(__name__)
@@ -95,10 +94,8 @@ async def _connect(kafka: Kafka, deadline: float) -> Any:
         except KafkaError as error:
             await admin.close()
             if monotonic() > deadline:
-                raise StartError(await unreachable(kafka)) from error
-            log.warning(
-                "waiting for a Kafka broker at %s. Next: nothing while it starts; else check the address", kafka
-            )
+                raise StartError(kafka.said(error)) from error
+            log.warning("waiting for Kafka: %s", kafka.said(error))
             await asyncio.sleep(1.0)
 
 

@@ -28,7 +28,7 @@ from memberstream.stream.faust_batch.acks import Acks
 from memberstream.stream.faust_batch.admin import prepare_topics
 from memberstream.stream.faust_batch.changelog import Changelog
 from memberstream.stream.faust_batch.data_dir import DataDir
-from memberstream.stream.faust_batch.faust_settings import faust_settings
+from memberstream.stream.faust_batch.faust_settings import credentials, faust_settings
 from memberstream.stream.faust_batch.owned import Handle, Owned, Owner
 from memberstream.stream.faust_batch.probe import KafkaProbe
 from memberstream.stream.faust_batch.producing import Producing
@@ -93,6 +93,7 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
         super().__init__(
             group,
             broker=[URL(f"kafka://{server}") for server in kafka.bootstrap],
+            broker_credentials=credentials(kafka.security),
             datadir=data_dir,
             TableManager=self._new_tables,
             **faust_settings(

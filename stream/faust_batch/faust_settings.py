@@ -7,13 +7,34 @@ from __future__ import annotations
 
 from typing import Any
 
+from faust import auth
+
 from memberstream.stream.faust_batch.changelog import BATCH_BYTES, CHANGELOG_MESSAGE_BYTES
+from memberstream.stream.kafka.security import Security
 
 #: The most that one fetch brings from a broker: for all its partitions together, and for one of them. A member costs
 #: once in a batch, however many events it has there. So a partition that is behind gets large batches and catches up
 #: faster. It is bounded because nothing of a batch is readable before all of it is written, and a stop waits for two.
 FETCH_BYTES = 32 << 20
 BATCH_RECORDS = 65_536
+
+
+def credentials(security: Security) -> Any:
+    """Return Faust's form of Kafka's security, None if there is none. Raises SecurityError."""
+    options = security.options()
+    if not options:
+        return None
+    context = options["ssl_context"]
+    if not security.has_sasl:
+        return auth.SSLCredentials(context)
+    if (tokens := security.tokens()) is not None:
+        return auth.OAuthCredentials(oauth_cb=tokens, ssl_context=context)
+    return auth.SASLCredentials(
+        username=security.sasl_username,
+        password=security.sasl_password,
+        ssl_context=context,
+        mechanism=security.sasl_mechanism,
+    )
 
 
 def faust_settings(

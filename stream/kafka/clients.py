@@ -22,17 +22,27 @@ from functools import partial
 from typing import Any, TypeVar
 
 import aiokafka.client
+import aiokafka.conn
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaConnectionError,
+    TopicAuthorizationFailedError,
+)
 from aiokafka.protocol.metadata import MetadataRequest
 
 from memberstream.stream.kafka.any_record import read_any_record
+from memberstream.stream.kafka.refusal import CheckedOAuth, Unreachable, refusal
+from memberstream.stream.kafka.security import Security
 
 log = logging.getLogger(__name__)
 READ_COMMITTED = "read_committed"
 #: Seconds. A broker that is well answers within one; a person who waits wants to know for what.
 SILENT_S = 3.0
+_PLAIN = Security()
+RIGHTS = 'grant it the rights that docs/kafka-security.md lists for it, "Rights"'
 _SILENT = "waiting for Kafka at %s, which doesn't answer. Next: nothing while it starts; else check address and broker"
 _without_creating = partial(MetadataRequest, allow_auto_topic_creation=False)
 
@@ -40,17 +50,15 @@ _without_creating = partial(MetadataRequest, allow_auto_topic_creation=False)
 class _Client:
     """Brokers that take connections and don't answer are waited for at the start, and not in silence."""
 
-    brokers = ""
+    kafka: Kafka
 
     async def start(self) -> None:
-        told = asyncio.get_running_loop().call_later(
-            SILENT_S,
-            log.warning,
-            _SILENT,
-            self.brokers,
-        )
+        """Start it. Raises Unreachable: no broker lets it in."""
+        told = asyncio.get_running_loop().call_later(SILENT_S, log.warning, _SILENT, self.kafka)
         try:
             await super().start()  # type: ignore[misc]  # aiokafka's
+        except KafkaConnectionError as error:
+            raise Unreachable(await self.kafka.refusal() or str(error)) from error
         finally:
             told.cancel()
 
@@ -90,27 +98,45 @@ def closed_is_outage() -> Iterator[None]:
         raise KafkaConnectionError("the connection was closed while an answer was awaited") from None
 
 
+_DENIED = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError)
+
+
 @dataclass(frozen=True, slots=True)
 class Kafka:
     """How to reach the brokers.
 
     Attributes:
         bootstrap: host:port of some of them.
+        security: how to be let in.
     """
 
     bootstrap: tuple[str, ...]
+    security: Security = _PLAIN
 
     def __post_init__(self) -> None:
         # aiokafka's clients, Faust's among them, ask for topics in a way that makes brokers create missing ones.
         aiokafka.client.MetadataRequest = _without_creating
+        aiokafka.conn.OAuthAuthenticator = CheckedOAuth
 
     def __str__(self) -> str:
         return ", ".join(self.bootstrap)
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """Options that every client of aiokafka needs to connect."""
-        return {"bootstrap_servers": list(self.bootstrap)}
+        """Options that every client of aiokafka needs to connect. Raises SecurityError: certificates can't be used."""
+        return {"bootstrap_servers": list(self.bootstrap), **self.security.options()}
+
+    async def refusal(self) -> str | None:
+        """Return why no broker lets us in, with the next action; None if one does."""
+        return await refusal(self.bootstrap, self.security, self.options)
+
+    def said(self, error: Exception) -> str:
+        """Return what an error of a client means to a person, with the next action."""
+        if isinstance(error, Unreachable):
+            return str(error)
+        if isinstance(error, _DENIED):
+            return f"Kafka at {self} doesn't allow that to this user ({error}). Next: {RIGHTS}"
+        return f"Kafka at {self} can't be used ({error}). Next: check the broker, and MEMBERSTREAM_KAFKA_BOOTSTRAP"
 
     def consumer(self, **options: Any) -> Consumer:
         """Return a consumer that belongs to no group, not started. `options`: aiokafka's."""
@@ -127,5 +153,5 @@ class Kafka:
         return self._named(Admin(**self.options, **options))
 
     def _named(self, client: C) -> C:
-        client.brokers = str(self)
+        client.kafka = self
         return client

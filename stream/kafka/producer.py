@@ -13,7 +13,6 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPart
 
 from memberstream.models.placement import Partitioner, PartitionUnknown, partition_of
 from memberstream.stream.kafka.clients import Kafka
-from memberstream.stream.kafka.unreachable import unreachable
 
 
 class SendError(OSError):
@@ -46,9 +45,9 @@ class Producer:
         )
         try:
             await self._producer.start()
-        except KafkaConnectionError:
+        except KafkaError as error:
             await self._producer.stop()
-            raise SendError(await unreachable(self._kafka)) from None
+            raise SendError(self._kafka.said(error)) from None
         return self
 
     async def send(self, key: bytes | None, value: bytes | None) -> asyncio.Future[Any]:

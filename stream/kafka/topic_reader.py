@@ -13,11 +13,10 @@ from time import monotonic
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaError
 
 from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.kafka.topics import count_partitions
-from memberstream.stream.kafka.unreachable import unreachable
 
 _PATIENCE_S = 30.0  # without a record on the way to the end: longer than a broker takes for a new leader
 
@@ -38,8 +37,8 @@ async def connected(
     try:
         try:
             await consumer.start()
-        except KafkaConnectionError:
-            raise TopicUnreadable(await unreachable(kafka)) from None
+        except KafkaError as error:
+            raise TopicUnreadable(kafka.said(error)) from None
         yield consumer, [TopicPartition(topic, number) for number in range(n_partitions)]
     finally:
         await consumer.stop()

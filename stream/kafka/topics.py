@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from memberstream.models.wording import counted
 from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.kafka.topic_id import topic_id
-from memberstream.stream.kafka.unreachable import unreachable
 
 
 class TopicsUnreadable(OSError):
@@ -42,8 +41,8 @@ async def look_up(kafka: Kafka, topic: str) -> Found:
             return Found(0, b"")
         [described] = await admin.describe_topics([topic])
         return Found(len(described["partitions"]), await topic_id(admin._client, topic))
-    except KafkaConnectionError:
-        raise TopicsUnreadable(await unreachable(kafka)) from None
+    except KafkaError as error:
+        raise TopicsUnreadable(kafka.said(error)) from None
     finally:
         await admin.close()
 

@@ -29,7 +29,6 @@ from memberstream.models.wording import counted
 from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.kafka.topic_reader import readable_end
 from memberstream.stream.kafka.topics import TopicsUnreadable, count_partitions, create_missing, look_up
-from memberstream.stream.kafka.unreachable import unreachable
 
 log = logging.getLogger(__name__)
 
@@ -276,8 +275,8 @@ async def _consumer(kafka: Kafka) -> AsyncIterator[AIOKafkaConsumer]:
     try:
         try:
             await consumer.start()
-        except KafkaError:
-            raise ListRowsError(await unreachable(kafka)) from None
+        except KafkaError as error:
+            raise ListRowsError(kafka.said(error)) from None
         yield consumer
     finally:
         await consumer.stop()

@@ -21,7 +21,6 @@ from memberstream.models.log_steps import Step
 from memberstream.models.registry import Registry
 from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.kafka.topics import TopicsUnreadable, create_missing
-from memberstream.stream.kafka.unreachable import unreachable
 
 T = TypeVar("T")
 
@@ -136,8 +135,8 @@ class ModelsLog:
             try:
                 await client.start()
                 return
-            except KafkaError:
+            except KafkaError as error:
                 if monotonic() > deadline:
                     await (close or client.stop)()
-                    raise ModelsLogError(await unreachable(self._kafka)) from None
+                    raise ModelsLogError(self._kafka.said(error)) from None
                 await asyncio.sleep(0.5)

@@ -45,12 +45,14 @@ class ApacheKafka:
         node: int = 1,
         controllers: Mapping[int, int] | None = None,
         settings: Mapping[str, str] | None = None,
+        scram_users: Mapping[str, str] | None = None,  # name → password
     ) -> None:
         self.directory = directory
         self.port = port or free_port()
         self.node = node
         self.controllers = dict(controllers or {node: free_port()})
         self.settings = dict(settings or {})
+        self._scram_users = dict(scram_users or {})
         self.log = directory / "server.log"
         self._server = ServerProcess(f"Apache Kafka node {node}", self.log)
 
@@ -70,7 +72,7 @@ class ApacheKafka:
         check_free(self.port, f"Apache Kafka node {self.node}")
         properties = self._write_properties()
         if not (self.directory / "data" / "meta.properties").exists():
-            installation.format(properties, self.directory)
+            installation.format(properties, self.directory, self._scram_users)
         command = [*installation.java(self.directory), "kafka.Kafka", str(properties)]
         self._server.spawn(command, cwd=self.directory)
 
@@ -176,9 +178,12 @@ class Installation:
         options.append(f"-Dlog4j2.configurationFile={HERE / 'log4j2.properties'}")
         return [self._java, *options, *more, "-cp", ":".join(libs)]
 
-    def format(self, properties: Path, directory: Path) -> None:
+    def format(self, properties: Path, directory: Path, scram_users: Mapping[str, str]) -> None:
         """Write what a KRaft node must find in a new data directory."""
         tool = ["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID, "--config", str(properties)]
+        for name, password in scram_users.items():
+            for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
+                tool += ["--add-scram", f'{mechanism}=[name={name},password="{password}"]']
         done = subprocess.run([*self.java(directory), *tool], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise ServerError(f"Kafka's StorageTool failed; see {properties}:\n{done.stdout}{done.stderr}")
@@ -201,7 +206,7 @@ class Installation:
         with tempfile.TemporaryDirectory(dir=self._home) as scratch:
             node = ApacheKafka(Path(scratch))
             properties = node._write_properties()
-            self.format(properties, node.directory)
+            self.format(properties, node.directory, {})
             fresh = node.directory / "classes.jsa"
             dump = self.java(node.directory, f"-XX:ArchiveClassesAtExit={fresh}", "-Xlog:cds=off")
             node._server.spawn([*dump, "kafka.Kafka", str(properties)], cwd=node.directory)

@@ -1,0 +1,180 @@
+"""How clients prove who they are to Kafka, and how they know the brokers: TLS and SASL.
+
+The names are those of Kafka's and librdkafka's configuration (https://kafka.apache.org/documentation/#security). What
+aiokafka takes is made from them here, once, for every client.
+"""
+
+# ruff: noqa: RUF009 (setting is dataclasses.field with a parser and a reason)
+from __future__ import annotations
+
+import importlib.util
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from memberstream.stream.declared import choice, readable_file, setting, text, url
+from memberstream.stream.kafka.tokens import MskTokens, OAuthTokens, Tokens
+
+Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+#: AWS_MSK_IAM is Amazon's: OAUTHBEARER on the wire, with a token that its library signs.
+Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM"]
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM")
+_LOG_IN = ("sasl_username", "sasl_password")
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "PLAIN": _LOG_IN,
+    "SCRAM-SHA-256": _LOG_IN,
+    "SCRAM-SHA-512": _LOG_IN,
+    "OAUTHBEARER": (
+        "sasl_oauthbearer_token_endpoint_url",
+        "sasl_oauthbearer_client_id",
+        "sasl_oauthbearer_client_secret",
+    ),
+    "AWS_MSK_IAM": ("aws_region",),
+}
+MSK_LIBRARY = "aws_msk_iam_sasl_signer"
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """What every client needs to be let in. The variable of a field is MEMBERSTREAM_KAFKA_ and its name in capitals."""
+
+    security_protocol: Protocol = setting(
+        "PLAINTEXT", choice(*PROTOCOLS), f"{', '.join(PROTOCOLS)}: whether brokers speak TLS, and want a log-in (SASL)"
+    )
+    ssl_ca_location: Path | None = setting(
+        None, readable_file, "PEM file of the authorities that brokers' certificates come from; unset: the system's own"
+    )
+    ssl_certificate_location: Path | None = setting(
+        None, readable_file, "PEM file of the client's certificate (mutual TLS), with its chain"
+    )
+    ssl_key_location: Path | None = setting(
+        None, readable_file, "PEM file of its private key; unset: in the same file as the certificate"
+    )
+    ssl_key_password: str | None = setting(None, text, "the password of that key", is_secret=True)
+    ssl_endpoint_identification_algorithm: Literal["https", "none"] = setting(
+        "https", choice("https", "none"), "`https`: a broker's certificate must name the host that is connected to"
+    )
+    sasl_mechanism: Mechanism | None = setting(
+        None,
+        choice(*MECHANISMS),
+        f"{', '.join(MECHANISMS)}. The last is Amazon's and needs `pip install 'memberstream[msk]'`",
+    )
+    sasl_username: str | None = setting(None, text, "of PLAIN and SCRAM")
+    sasl_password: str | None = setting(None, text, "of PLAIN and SCRAM", is_secret=True)
+    sasl_oauthbearer_token_endpoint_url: str | None = setting(
+        None, url, "where OAUTHBEARER gets its tokens (client credentials). They are renewed before they end"
+    )
+    sasl_oauthbearer_client_id: str | None = setting(None, text, "of OAUTHBEARER")
+    sasl_oauthbearer_client_secret: str | None = setting(None, text, "of OAUTHBEARER", is_secret=True)
+    sasl_oauthbearer_scope: str | None = setting(None, text, "of OAUTHBEARER; unset: the endpoint's default")
+    aws_region: str | None = setting(None, text, "of AWS_MSK_IAM")
+
+    @property
+    def has_tls(self) -> bool:
+        return self.security_protocol in ("SSL", "SASL_SSL")
+
+    @property
+    def has_sasl(self) -> bool:
+        return self.security_protocol in ("SASL_PLAINTEXT", "SASL_SSL")
+
+    def problems(self) -> Iterator[str]:
+        """Yield what doesn't fit together, each with the variables to set."""
+        protocol, mechanism, security = self.security_protocol, self.sasl_mechanism, variable("security_protocol")
+        files = ("ssl_ca_location", "ssl_certificate_location", "ssl_key_location")
+        if not self.has_tls and (useless := [variable(name) for name in files if getattr(self, name) is not None]):
+            yield f"{', '.join(useless)}: of no use with {protocol}; set {security} to SSL or SASL_SSL"
+        if self.ssl_key_location is not None and self.ssl_certificate_location is None:
+            yield f"{variable('ssl_key_location')}: needs {variable('ssl_certificate_location')}"
+        else:
+            try:
+                self.context()
+            except SecurityError as error:
+                yield str(error)
+        if not self.has_sasl:
+            if mechanism is not None:
+                yield f"{variable('sasl_mechanism')}: of no use with {protocol}; set {security} to SASL_SSL"
+            return
+        if mechanism is None:
+            yield f"{security}: {protocol} needs {variable('sasl_mechanism')}"
+            return
+        for name in _NEEDED[mechanism]:
+            if getattr(self, name) is None:
+                yield f"{variable('sasl_mechanism')}: {mechanism} needs {variable(name)}"
+        if mechanism == "AWS_MSK_IAM" and importlib.util.find_spec(MSK_LIBRARY) is None:
+            yield f"{variable('sasl_mechanism')}: AWS_MSK_IAM needs a library: pip install 'memberstream[msk]'"
+
+    def context(self) -> ssl.SSLContext | None:
+        """Return the TLS context, None without TLS. It reads the files anew: a new client takes a new certificate.
+
+        Raises:
+            SecurityError: a file that isn't there, or isn't what it should be.
+        """
+        if not self.has_tls:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.ssl_ca_location)
+        except (OSError, ssl.SSLError) as error:
+            raise SecurityError(
+                f"Kafka: the authorities in {self.ssl_ca_location} can't be read ({error}). "
+                "Next: name a PEM file of certificates in MEMBERSTREAM_KAFKA_SSL_CA_LOCATION"
+            ) from error
+        context.check_hostname = self.ssl_endpoint_identification_algorithm == "https"
+        if self.ssl_certificate_location is not None:
+            try:
+                context.load_cert_chain(
+                    self.ssl_certificate_location, self.ssl_key_location, password=lambda: self.ssl_key_password or ""
+                )
+            except (OSError, ssl.SSLError) as error:
+                raise SecurityError(
+                    f"Kafka: the certificate {self.ssl_certificate_location} with the key "
+                    f"{self.ssl_key_location or 'in the same file'} can't be used ({error}). Next: check that both are "
+                    "PEM and belong together, and MEMBERSTREAM_KAFKA_SSL_KEY_PASSWORD"
+                ) from error
+        return context
+
+    def options(self) -> Mapping[str, Any]:
+        """Return aiokafka's options. Raises SecurityError, as `context`."""
+        if self.security_protocol == "PLAINTEXT":
+            return {}
+        options: dict[str, Any] = {"security_protocol": self.security_protocol, "ssl_context": self.context()}
+        if not self.has_sasl:
+            return options
+        if (tokens := self.tokens()) is None:
+            options |= {
+                "sasl_mechanism": self.sasl_mechanism,
+                "sasl_plain_username": self.sasl_username,
+                "sasl_plain_password": self.sasl_password,
+            }
+        else:
+            options |= {"sasl_mechanism": "OAUTHBEARER", "sasl_oauth_token_provider": tokens}
+        return options
+
+    def tokens(self) -> Tokens | None:
+        """Return what gets tokens; None if none are needed. All clients of a process share it."""
+        return _tokens(self) if self.sasl_mechanism in ("OAUTHBEARER", "AWS_MSK_IAM") else None
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of a field."""
+    return f"MEMBERSTREAM_KAFKA_{name.upper()}"
+
+
+class SecurityError(OSError):
+    """Certificates or keys that can't be used; the text says what to do next."""
+
+
+@lru_cache
+def _tokens(security: Security) -> Tokens:
+    if security.sasl_mechanism == "AWS_MSK_IAM":
+        return MskTokens(security.aws_region or "")
+    return OAuthTokens(
+        security.sasl_oauthbearer_token_endpoint_url or "",
+        security.sasl_oauthbearer_client_id or "",
+        security.sasl_oauthbearer_client_secret or "",
+        security.sasl_oauthbearer_scope,
+        security.ssl_ca_location,
+    )
