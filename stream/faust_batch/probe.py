@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Any
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from memberstream.stream.faust_batch.acks import Acks
 from memberstream.stream.faust_batch.changelog import Changelog, foreign_write
@@ -64,7 +64,7 @@ class KafkaProbe:
                 try:
                     with closed_is_outage():
                         async with asyncio.timeout(PATIENCE_S):
-                            await self._ask()
+                            await self._ask_anew()
                 except TimeoutError:
                     self._fail(asked_at, f"no answer from {self._kafka} within {PATIENCE_S:g} s")
                     await self._close()
@@ -76,6 +76,17 @@ class KafkaProbe:
                 await asyncio.sleep(INTERVAL_S)
         finally:
             await self._close()
+
+    async def _ask_anew(self) -> None:
+        """Ask; a second time if the connection was closed. Brokers close one that is idle, or whose log-in ended."""
+        was_open = self._client is not None
+        try:
+            await self._ask()
+        except KafkaConnectionError:
+            if not was_open:
+                raise
+            await self._close()
+            await self._ask()
 
     async def _ask(self) -> None:
         source = self._source

@@ -65,11 +65,12 @@ def ready(vitals: Vitals, stalled_s: float, stall_limit_s: float) -> list[Check]
 def _kafka(vitals: Vitals) -> Check:
     if vitals.kafka_problem is None:
         return Check("kafka", True)
+    why, _, action = vitals.kafka_problem.partition(". Next: ")
     return Check(
         "kafka",
         False,
-        problem=f"unreachable for {vitals.kafka_down_s:.0f} s: {vitals.kafka_problem}",
-        next="look at the brokers; the worker carries on by itself when they are back",
+        problem=f"unreachable for {vitals.kafka_down_s:.0f} s: {why}",
+        next=f"{action or 'look at the brokers'}; the worker carries on by itself when they are back",
     )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any, ClassVar
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from memberstream.models.registry import Registry
 from memberstream.models.wording import counted
@@ -72,6 +72,7 @@ class Follower:
         If `changed` failed or was cancelled, and this is begun again, `changed` is called again.
         """
         while True:
+            began_at = monotonic()
             try:
                 async with self._log.consumer() as consumer:
                     consumer.seek(self._log.partition, self.registry.offset + 1)
@@ -88,6 +89,8 @@ class Follower:
                             found = await consumer.getmany(self._log.partition, timeout_ms=wait_ms)
                         records = found.get(self._log.partition, [])
             except (ModelsLogError, KafkaError, TimeoutError) as error:
+                if isinstance(error, KafkaConnectionError) and monotonic() - began_at > self.SAY_EVERY_S:
+                    continue  # brokers close what is idle, or whose log-in ended
                 log.warning("the models' log can't be read: %s", str(error) or "no answer in time")
                 await asyncio.sleep(self._log.patience_s)
 

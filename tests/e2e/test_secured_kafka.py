@@ -1,0 +1,180 @@
+"""Kafka with TLS, log-in and ACLs: every way in works, and each refusal says why and what to do next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.definitions import level
+from e2e.system import Pair, Sent, System, event
+from rights import Right, grant, rights_of
+from secure import MECHANISMS, PASSWORD, SecureKafka, TokenEndpoint
+from servers import Broker, KafkaMissing, RedisServer, missing
+
+from memberstream.stream.kafka.clients import Kafka
+from memberstream.stream.kafka.refusal import Unreachable
+from memberstream.stream.kafka.security import Security
+
+pytestmark = [pytest.mark.kafka, pytest.mark.redis_server]
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
+    """One broker for these tests."""
+    try:
+        with SecureKafka(tmp_path_factory.mktemp("secured")) as server:
+            yield server
+    except KafkaMissing as error:
+        missing(str(error))
+
+
+@pytest.fixture(scope="module")
+def tokens() -> Iterator[TokenEndpoint]:
+    with TokenEndpoint(lifetime_s=60.0).running() as endpoint:
+        yield endpoint
+
+
+def security(kafka: SecureKafka, protocol: Any, mechanism: Any = None, **changed: Any) -> Security:
+    """What lets `worker` in, or what is changed of it."""
+    found = Security(security_protocol=protocol, sasl_mechanism=mechanism)
+    if found.has_tls:
+        found = replace(found, ssl_ca_location=kafka.certificates.ca)
+    if protocol == "SSL":
+        found = replace(found, ssl_certificate_location=kafka.certificates.client)
+    if mechanism == "OAUTHBEARER":
+        found = replace(found, sasl_oauthbearer_client_id="worker", sasl_oauthbearer_client_secret=PASSWORD)
+    elif mechanism is not None:
+        found = replace(found, sasl_username="worker", sasl_password=PASSWORD)
+    return replace(found, **changed)
+
+
+async def topics(kafka: Kafka) -> list[str]:
+    admin = kafka.admin()
+    try:
+        async with asyncio.timeout(30):
+            await admin.start()
+            return list(await admin.list_topics())
+    finally:
+        await admin.close()
+
+
+async def test_every_way_in(secured: SecureKafka, tokens: TokenEndpoint) -> None:
+    """Client certificates, and each mechanism with and without TLS."""
+    url = tokens.url
+    ways = [security(secured, "SSL")]
+    for protocol in ("SASL_SSL", "SASL_PLAINTEXT"):
+        for mechanism in MECHANISMS:
+            more = {"sasl_oauthbearer_token_endpoint_url": url} if mechanism == "OAUTHBEARER" else {}
+            ways.append(security(secured, protocol, mechanism, **more))
+    for way in ways:
+        assert list(way.problems()) == []
+        assert isinstance(await topics(Kafka((secured.bootstrap[way.security_protocol],), way)), list)
+    assert tokens.n_tokens == 2, "each of two settings asks once, and shares its token"
+
+
+async def test_each_refusal_says_why_and_what_to_do(secured: SecureKafka, tokens: TokenEndpoint) -> None:
+    """Of the broker, of TLS, and of the token endpoint. Nobody has to read the broker's log first."""
+    oauth = {"sasl_oauthbearer_token_endpoint_url": tokens.url}
+    sasl_ssl, plain = security(secured, "SASL_SSL", "PLAIN"), Security()
+    expired = TokenEndpoint(lifetime_s=-5.0)
+    cases: list[tuple[str, Security, tuple[str, ...]]] = [
+        ("SASL_SSL", replace(sasl_ssl, sasl_password="x"), ("refuses the log-in by PLAIN", "KAFKA_SASL_PASSWORD")),
+        (
+            "SASL_SSL",
+            security(secured, "SASL_SSL", "SCRAM-SHA-256", sasl_password="x"),
+            ("refuses the log-in by SCRAM-SHA-256", "KAFKA_SASL_USERNAME"),
+        ),
+        (
+            "SASL_SSL",
+            security(secured, "SASL_SSL", "OAUTHBEARER", sasl_oauthbearer_client_secret="x", **oauth),
+            (tokens.url, "401", "KAFKA_SASL_OAUTHBEARER_CLIENT_ID"),
+        ),
+        (
+            "SASL_SSL",
+            security(secured, "SASL_SSL", "OAUTHBEARER", sasl_oauthbearer_token_endpoint_url="http://127.0.0.1:1/"),
+            ("gives no token", "KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL"),
+        ),
+        (
+            "SASL_SSL",
+            security(secured, "SASL_SSL", "OAUTHBEARER", sasl_oauthbearer_token_endpoint_url=expired.url),
+            ("refuses the log-in by OAUTHBEARER", "invalid_token", "its end"),
+        ),
+        (
+            "SASL_SSL",
+            replace(sasl_ssl, ssl_ca_location=secured.certificates.other_ca),
+            ("isn't trusted", "KAFKA_SSL_CA_LOCATION"),
+        ),
+        ("SSL", security(secured, "SSL", ssl_certificate_location=None), ("KAFKA_SSL_CERTIFICATE_LOCATION",)),
+        ("SASL_SSL", plain, ("speaks TLS", "KAFKA_SECURITY_PROTOCOL", "SASL_SSL")),
+        ("SASL_PLAINTEXT", plain, ("closes the connection under PLAINTEXT", "a log-in")),
+        ("PLAINTEXT", security(secured, "SSL"), ("doesn't speak TLS on this port",)),
+        ("SSL", replace(sasl_ssl, ssl_certificate_location=secured.certificates.client), ("wants no SASL",)),
+    ]
+    with expired.running():
+        for listener, way, texts in cases:
+            with pytest.raises(Unreachable) as raised:
+                await topics(Kafka((secured.bootstrap[listener],), way))
+            said = str(raised.value)
+            assert ". Next: " in said, said
+            assert PASSWORD not in said
+            for text in texts:
+                assert text in said, said
+
+
+async def test_the_first_that_lets_us_in_is_enough(secured: SecureKafka) -> None:
+    """A server that is down, before one that is up, is no reason to fail; and none to hide why the second refuses."""
+    down, up = "127.0.0.1:1", secured.bootstrap["SASL_SSL"]
+    way = security(secured, "SASL_SSL", "PLAIN")
+    assert isinstance(await topics(Kafka((down, up), way)), list)
+    with pytest.raises(Unreachable, match="refuses the log-in"):
+        await topics(Kafka((down, up), replace(way, sasl_password="x")))
+    with pytest.raises(Unreachable, match=r"no Kafka broker at 127.0.0.1:1 \(connection refused\)"):
+        await topics(Kafka((down,), way))
+
+
+async def test_one_answer_of_the_token_endpoint_is_not_a_token(secured: SecureKafka) -> None:
+    """The endpoint is somebody's web page, or somebody's mistake."""
+    endpoint = TokenEndpoint(lifetime_s=60.0)
+    endpoint.says = {"token": "x"}
+    with endpoint.running():
+        way = security(secured, "SASL_SSL", "OAUTHBEARER", sasl_oauthbearer_token_endpoint_url=endpoint.url)
+        with pytest.raises(Unreachable, match="without access_token"):
+            await topics(Kafka((secured.bootstrap["SASL_SSL"],), way))
+
+
+@pytest.mark.long
+async def test_each_missing_right_is_named(secured: SecureKafka, redis_server: RedisServer, tmp_path: Path) -> None:
+    """With the rights that docs/kafka-security.md lists a worker works; without one of them log or /readyz names what
+    isn't allowed."""
+    system = await System.create(
+        Pair(Broker("apache", secured.bootstrap["PLAINTEXT"]), redis_server), tmp_path, [level()]
+    )
+    system.set(
+        kafka_bootstrap=(secured.bootstrap["SASL_SSL"],),
+        kafka_security=security(secured, "SASL_SSL", "SCRAM-SHA-512"),
+        session_timeout_s=6.0,
+    )
+    needed = rights_of("worker", system.settings)
+    grant(secured.bootstrap["PLAINTEXT"], "worker", needed)
+    try:
+        await system.send([Sent(b"m", event("replace", document={"x": 1})), Sent(b"m", b"{")])
+        system.start()
+        await system.applied()
+        system.kill()
+        for missing_one in needed:
+            if missing_one.operation == "CREATE" or missing_one.name == system.settings.interactions_topic:
+                continue  # the topics are there; nobody counts interactions here
+            grant(secured.bootstrap["PLAINTEXT"], "worker", [right for right in needed if right != missing_one])
+            await system.send([Sent(b"m", event("replace", document={"x": 2})), Sent(b"m", b"{")])
+            before = len(system.says())
+            system.start()
+            print(missing_one)
+            await asyncio.sleep(15)
+            (Path("/tmp/rights") / f"{missing_one.operation}-{missing_one.name[:4]}{missing_one.name[-5:]}").write_text(system.says()[before:])
+            system.kill()
+    finally:
+        await system.close()
