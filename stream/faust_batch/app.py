@@ -41,7 +41,7 @@ from memberstream.stream.faust_batch.tables import BatchTables, StateTable
 from memberstream.stream.faust_batch.topic_watch import TopicWatch
 from memberstream.stream.faust_batch.topics import Topics
 from memberstream.stream.faust_batch.transport import BatchTransport
-from memberstream.stream.kafka.clients import Kafka
+from memberstream.stream.kafka.clients import Kafka, advice
 from memberstream.stream.partition.gaps import OnGap
 from memberstream.stream.partition.skip_log import SkipLog
 from memberstream.stream.partition.stuck import Stuck
@@ -188,7 +188,7 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
 
     async def _stop_because(self, error: Exception) -> None:
         """Stop the worker for an error that no batch has met."""
-        log.error("stopping: %s: %s", type(error).__name__, error)
+        log.error("stopping: %s: %s%s", type(error).__name__, error, advice(error))
         await self.crash(error)
 
     # -- start and stop ---------------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
         """Check and create what must exist before Faust starts. Raises StartError or DataDirInUse."""
         self._data_dir.acquire()
         self.source.stuck.load()
-        found = await prepare_topics(self._kafka, self._topics, self._replication_factor, self._wait_s)
+        found = await prepare_topics(self._kafka, self._topics, self.conf.id, self._replication_factor, self._wait_s)
         self.source.partition_count, self.source.topic_id = found.partition_count, found.topic_id
         self.partition_state.largest = found.largest
         self._state_table = StateTable(

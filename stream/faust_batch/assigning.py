@@ -17,6 +17,7 @@ from typing import Protocol
 
 from memberstream.stream.faust_batch.source import Source
 from memberstream.stream.faust_batch.state import PartitionState
+from memberstream.stream.kafka.clients import advice
 from memberstream.stream.partition.write_position import rewritten
 
 log = logging.getLogger(__name__)
@@ -91,5 +92,5 @@ def check(task: asyncio.Task[None]) -> None:
     if task.cancelled():
         raise RuntimeError("a library's CancelledError ended an assignment. Next: nothing, the restart begins anew")
     if (error := task.exception()) is not None:
-        log.error("stopping: %s: %s", type(error).__name__, error)
+        log.error("stopping: %s: %s%s", type(error).__name__, error, advice(error))
         raise error

@@ -31,6 +31,7 @@ from memberstream.stream.faust_batch.heads import Heads
 from memberstream.stream.faust_batch.in_flight import InFlight
 from memberstream.stream.faust_batch.isolating import BadRecord, handle_isolating
 from memberstream.stream.faust_batch.offsets import RangeConsumer
+from memberstream.stream.kafka.clients import advice
 from memberstream.stream.partition.holds import Hold
 
 #: How often the loop, while it waits for a batch, shows that this process isn't paused.
@@ -69,7 +70,7 @@ class DrainingConsumer(RangeConsumer):
                 raise  # Faust restarts its fetcher so
             raise RuntimeError("a library's CancelledError ended the fetches") from None  # Faust would let them go
         except Exception as error:
-            self.log.error("stopping: %s: %s", type(error).__name__, error)
+            self.log.error("stopping: %s: %s%s", type(error).__name__, error, advice(error))
             if isinstance(error, BadRecord):
                 await self.commit_range()  # up to that record; once the app has crashed, nobody could do it
             raise  # Faust's fetcher crashes the app with it

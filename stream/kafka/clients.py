@@ -98,7 +98,13 @@ def closed_is_outage() -> Iterator[None]:
         raise KafkaConnectionError("the connection was closed while an answer was awaited") from None
 
 
-_DENIED = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError)
+#: What an ACL that is missing looks like.
+DENIED = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError)
+
+
+def advice(error: BaseException) -> str:
+    """Return what to do about an error of a client, to stand behind its text; "" if that isn't known."""
+    return f". Next: {RIGHTS}" if isinstance(error, DENIED) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +140,7 @@ class Kafka:
         """Return what an error of a client means to a person, with the next action."""
         if isinstance(error, Unreachable):
             return str(error)
-        if isinstance(error, _DENIED):
+        if isinstance(error, DENIED):
             return f"Kafka at {self} doesn't allow that to this user ({error}). Next: {RIGHTS}"
         return f"Kafka at {self} can't be used ({error}). Next: check the broker, and MEMBERSTREAM_KAFKA_BOOTSTRAP"
 

@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 from memberstream.models.log_record import encode
 from memberstream.models.log_steps import Step
 from memberstream.models.registry import Registry
-from memberstream.stream.kafka.clients import Kafka
+from memberstream.stream.kafka.clients import DENIED, Kafka
 from memberstream.stream.kafka.topics import TopicsUnreadable, create_missing
 
 T = TypeVar("T")
@@ -116,6 +116,8 @@ class ModelsLog:
         try:
             consumer.assign([self.partition])
             yield consumer
+        except DENIED as error:
+            raise ModelsLogError(self._kafka.said(error)) from None
         finally:
             await consumer.stop()
 

@@ -11,7 +11,7 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -23,8 +23,11 @@ from chaos.vitals import share
 from chaos.watcher import Watcher
 from chaos.workers import Crew, Worker
 from e2e.system import Pair
-from servers import ApacheKafka, Broker, RedisServer
+from rights import grant, rights_of
+from secure import PASSWORD, SecureKafka, TokenEndpoint
+from servers import ApacheKafka, Broker, KafkaMissing, RedisServer, missing
 
+from memberstream.stream.kafka.security import Security
 from memberstream.stream.partition.write_position import judge
 
 pytestmark = [pytest.mark.long, pytest.mark.kafka, pytest.mark.redis_server]
@@ -33,6 +36,7 @@ N_PARTITIONS = 4
 N_MEMBERS = 400
 PORTIONS, PORTION = 30, 40  # of a round's load: so many times, so many events
 LOAD_S = 3.0
+TOKEN_S = 8.0
 SESSION_S = 2.0
 GRACE_S = 10.0  # what a supervisor gives between SIGTERM and SIGKILL
 
@@ -135,25 +139,49 @@ KINDS: dict[str, int | None] = {
 
 
 @pytest.fixture
+def secured(tmp_path: Path) -> Iterator[SecureKafka]:
+    """A broker that asks for tokens, of this test alone."""
+    try:
+        with SecureKafka(tmp_path / "secured", reauthenticate_ms=3_600_000) as server:
+            yield server
+    except KafkaMissing as error:
+        missing(str(error))
+
+
+@pytest.fixture
 def store(tmp_path: Path) -> RedisServer:
     """A redis-server that keeps its data."""
     return RedisServer("redis", tmp_path / "store", persistent=True)
 
 
-async def test_rounds_of_damage_leave_nobody_wrong(own_kafka: ApacheKafka, store: RedisServer, crew_on: CrewOn) -> None:
+async def test_rounds_of_damage_leave_nobody_wrong(secured: SecureKafka, store: RedisServer, crew_on: CrewOn) -> None:
     """Each kind of damage twice and more, in random order, under load: after each round Redis, changelog and dead
-    letters are as replayed from scratch, in the end RocksDB, too; and no position in Redis ever went back."""
+    letters are as replayed from scratch, in the end RocksDB, too; and no position in Redis ever went back. Workers come
+    by TLS, with tokens of seconds and the rights that docs/kafka-security.md lists."""
     n_rounds = int(os.environ.get("CHAOS_ROUNDS", "20"))
     seed = int(os.environ.get("CHAOS_SEED", str(random.randrange(1_000_000))))
     print(f"CHAOS_SEED={seed} CHAOS_ROUNDS={n_rounds}")
     plan = (list(KINDS) * (n_rounds // len(KINDS) + 1))[:n_rounds]
     random.Random(seed).shuffle(plan)
     load = Load(seed, N_MEMBERS)
-    with store:
-        crew = await crew_on(Pair(Broker("apache", own_kafka.bootstrap), store), models(), n_partitions=N_PARTITIONS)
-        crew.system.set(session_timeout_s=SESSION_S)
+    with store, TokenEndpoint(lifetime_s=TOKEN_S).running() as tokens:
+        pair = Pair(Broker("apache", secured.bootstrap["PLAINTEXT"]), store)
+        crew = await crew_on(pair, models(), n_partitions=N_PARTITIONS)
+        grant(secured.bootstrap["PLAINTEXT"], "worker", rights_of("worker", crew.system.settings))
+        crew.system.set(
+            session_timeout_s=SESSION_S,
+            kafka_bootstrap=(secured.bootstrap["SASL_SSL"],),
+            kafka_security=Security(
+                "SASL_SSL",
+                ssl_ca_location=secured.certificates.ca,
+                sasl_mechanism="OAUTHBEARER",
+                sasl_oauthbearer_token_endpoint_url=tokens.url,
+                sasl_oauthbearer_client_id="worker",
+                sasl_oauthbearer_client_secret=PASSWORD,
+            ),
+        )
         with Watcher(store.url, load.member_ids, seed) as watcher:
-            rounds = Rounds(crew, own_kafka, store, load, watcher)
+            rounds = Rounds(crew, secured.node, store, load, watcher)
             await rounds.staff(1)
             await crew.system.send(load.everyone())
             for number, kind in enumerate(plan, start=1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from confluent_kafka.admin import (
     AclBinding,
@@ -50,8 +50,15 @@ def rights_of(role: str, settings: Settings) -> list[Right]:
 def grant(bootstrap: str, user: str, rights: Iterable[Right]) -> None:
     """Give a user these rights and no others. `bootstrap`: of a listener where everything is allowed."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
+    anything: Any = None
     everything = AclBindingFilter(
-        ResourceType.ANY, None, ResourcePatternType.ANY, f"User:{user}", None, AclOperation.ANY, AclPermissionType.ANY
+        ResourceType.ANY,
+        anything,
+        ResourcePatternType.ANY,
+        f"User:{user}",
+        anything,
+        AclOperation.ANY,
+        AclPermissionType.ANY,
     )
     for future in admin.delete_acls([everything]).values():
         future.result()

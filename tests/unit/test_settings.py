@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import re
+import time
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from memberstream.stream.kafka.security import Security
+from memberstream.stream.kafka.tokens import lifetime_s
 from memberstream.stream.settings import (
     Settings,
     SettingsError,
     from_environment,
     markdown_table,
+    security_table,
     to_environment,
     variable,
 )
@@ -92,6 +97,65 @@ def test_values_that_only_look_right_are_refused(name: str, text: str) -> None:
 def test_the_operators_docs_show_the_list() -> None:
     """One list, many readers: docs/operations.md has the table that the code makes."""
     assert markdown_table() in (ROOT / "docs" / "operations.md").read_text()
+    assert security_table() in (ROOT / "docs" / "kafka-security.md").read_text()
+
+
+def test_kafka_security_comes_from_the_environment_and_secrets_from_files(tmp_path: Path) -> None:
+    """By Kafka's names. A file's last line end isn't part of the secret; nobody's repr shows one."""
+    secret = tmp_path / "password"
+    secret.write_text("geheim \n")
+    kafka = {"SECURITY_PROTOCOL": "SASL_PLAINTEXT", "SASL_MECHANISM": "SCRAM-SHA-512", "SASL_USERNAME": "u"}
+    environment = {f"MEMBERSTREAM_KAFKA_{name}": value for name, value in kafka.items()}
+    settings = from_environment(environment | {"MEMBERSTREAM_KAFKA_SASL_PASSWORD_FILE": str(secret)})
+    expected = Security("SASL_PLAINTEXT", sasl_mechanism="SCRAM-SHA-512", sasl_username="u", sasl_password="geheim ")
+    assert settings.kafka_security == expected
+    assert settings.kafka.security == expected
+    assert from_environment(to_environment(settings)) == settings
+    assert "geheim" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("kafka", "problem"),
+    [
+        ({"SSL_CA_LOCATION": "CA"}, "MEMBERSTREAM_KAFKA_SSL_CA_LOCATION: of no use with PLAINTEXT"),
+        ({"SASL_MECHANISM": "PLAIN"}, "MEMBERSTREAM_KAFKA_SASL_MECHANISM: of no use with PLAINTEXT"),
+        ({"SECURITY_PROTOCOL": "SASL_SSL"}, "SASL_SSL needs MEMBERSTREAM_KAFKA_SASL_MECHANISM"),
+        (
+            {"SECURITY_PROTOCOL": "SASL_SSL", "SASL_MECHANISM": "PLAIN", "SASL_USERNAME": "u"},
+            "PLAIN needs MEMBERSTREAM_KAFKA_SASL_PASSWORD",
+        ),
+        (
+            {"SECURITY_PROTOCOL": "SASL_SSL", "SASL_MECHANISM": "OAUTHBEARER"},
+            "OAUTHBEARER needs MEMBERSTREAM_KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL",
+        ),
+        (
+            {"SECURITY_PROTOCOL": "SASL_SSL", "SASL_MECHANISM": "AWS_MSK_IAM", "AWS_REGION": "eu-central-1"},
+            "pip install 'memberstream[msk]'",
+        ),
+        ({"SECURITY_PROTOCOL": "SSL", "SSL_KEY_LOCATION": "CA"}, "KEY_LOCATION: needs MEMBERSTREAM_KAFKA_SSL_CERT"),
+        ({"SECURITY_PROTOCOL": "SSL", "SSL_CA_LOCATION": "CA"}, "the authorities in .* can't be read"),
+        ({"SECURITY_PROTOCOL": "SSL", "SSL_CERTIFICATE_LOCATION": "CA"}, "the certificate .* can't be used"),
+        ({"SSL_CA_LOCATION": "/nowhere"}, "MEMBERSTREAM_KAFKA_SSL_CA_LOCATION: expected a file that exists"),
+        ({"SASL_PASSWORD_FILE": "/nowhere"}, "SASL_PASSWORD_FILE: can't read /nowhere"),
+        ({"SASL_PASSWORD_FILE": "/nowhere", "SASL_PASSWORD": "x"}, "SASL_PASSWORD is set, too"),
+        ({"SASL_USERNAME_FILE": "/nowhere"}, "MEMBERSTREAM_KAFKA_SASL_USERNAME_FILE: unknown"),
+    ],
+)
+def test_security_that_cannot_work_is_refused_at_once(kafka: dict[str, str], problem: str, tmp_path: Path) -> None:
+    """Not by a broker, minutes later, with a word that means anything."""
+    no_certificate = tmp_path / "ca.pem"
+    no_certificate.write_text("nothing")
+    values = {name: str(no_certificate) if value == "CA" else value for name, value in kafka.items()}
+    with pytest.raises(SettingsError, match=problem):
+        from_environment({f"MEMBERSTREAM_KAFKA_{name}": value for name, value in values.items()})
+
+
+def test_a_token_is_used_for_as_long_as_it_says() -> None:
+    """The endpoint's word counts, then the token's own, then a cautious guess."""
+    claims = base64.urlsafe_b64encode(b'{"exp": %d}' % (time.time() + 100)).decode().rstrip("=")
+    assert lifetime_s("opaque", 30) == 30
+    assert lifetime_s(f"e30.{claims}.", None) == pytest.approx(100, abs=5)
+    assert [lifetime_s(token, None) for token in ("opaque", "a.b.c", "a.e30.c")] == [60.0] * 3
 
 
 def test_the_environment_is_read_in_one_place() -> None:
