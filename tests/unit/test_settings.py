@@ -130,7 +130,7 @@ def test_kafka_security_comes_from_the_environment_and_secrets_from_files(tmp_pa
         ),
         (
             {"SECURITY_PROTOCOL": "SASL_SSL", "SASL_MECHANISM": "AWS_MSK_IAM", "AWS_REGION": "eu-central-1"},
-            "pip install 'memberstream[msk]'",
+            r"pip install 'memberstream\[msk\]'",
         ),
         ({"SECURITY_PROTOCOL": "SSL", "SSL_KEY_LOCATION": "CA"}, "KEY_LOCATION: needs MEMBERSTREAM_KAFKA_SSL_CERT"),
         ({"SECURITY_PROTOCOL": "SSL", "SSL_CA_LOCATION": "CA"}, "the authorities in .* can't be read"),
