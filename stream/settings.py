@@ -29,6 +29,7 @@ Clock = Literal["wall", "event"]
 BrokerKind = Literal["kafka", "embedded"]
 CompactedSource = Literal["refuse", "whole_documents"]
 JsonKeys = Literal["refuse", "allow"]
+LogFormat = Literal["text", "json"]
 
 
 _PLAIN = Security()
@@ -182,6 +183,12 @@ class Settings:
         9464, whole(0, 65535), "port of /metrics, /healthz and /readyz; 0: any free one, named in the log"
     )
 
+    log_format: LogFormat = setting(
+        "text",
+        choice("text", "json"),
+        "how a worker logs to standard error. `json`: one object a line with time, level, logger, message, and where "
+        "there is one next and error",
+    )
     kafka_security: Security = field(default=_PLAIN)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import typer
 from memberstream.stream.settings import Settings, variable
 from memberstream.stream.terminal.output import CommandError, err, out, reports_errors, set_up_logging, settings
 
+log = logging.getLogger(__name__)
 N_PARTITIONS = 4  # of the topics that `local` and `demo` create: enough for several workers, and not too much for one
 
 
@@ -30,10 +32,13 @@ def run_to_the_end(run: Callable[[Settings], int], configuration: Settings) -> N
     from memberstream.stream.faust_batch import StartError, UnsupportedVersion
     from memberstream.stream.faust_batch.data_dir import DataDirInUse
 
-    set_up_logging()
+    set_up_logging(configuration.log_format)
     try:
         status = run(configuration)
     except (StartError, UnsupportedVersion, DataDirInUse) as error:
+        if configuration.log_format == "json":  # then its last words are a record, too
+            log.error("%s", error)
+            sys.exit(1)
         raise CommandError(str(error)) from None
     sys.exit(status)
 

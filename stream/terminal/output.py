@@ -24,7 +24,8 @@ from memberstream.stream.keyspace.formats import KeyspaceError
 from memberstream.stream.lookup import LookupUnavailable
 from memberstream.stream.projection.calls import RedisUnavailable
 from memberstream.stream.registry.refused import PublishError
-from memberstream.stream.settings import Settings, SettingsError, from_environment
+from memberstream.stream.settings import LogFormat, Settings, SettingsError, from_environment
+from memberstream.stream.terminal.json_log import JsonFormatter
 from memberstream.stream.terminal.safe import SafeConsole, SafeFormatter, escape_json
 
 out = SafeConsole(soft_wrap=True, highlight=False)
@@ -116,7 +117,7 @@ def _text(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror is not None:
         where = "" if error.filename is None else f"{error.filename}: "
         return f"{where}{error.strerror}. Next: check that it exists and may be used by this user"
-    if isinstance(error, KafkaError):
+    if isinstance(error, KafkaError) and "Next: " not in str(error):
         return f"Kafka: {error!r}. Next: check the brokers, and try again"
     return "\n".join([str(error), *getattr(error, "__notes__", [])])
 
@@ -158,10 +159,13 @@ def leave_to_the_error() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def set_up_logging() -> None:
-    """Log to standard error: in colour on a terminal, plain lines with time and level elsewhere."""
-    if err.is_terminal:
-        handler: logging.Handler = RichHandler(console=err, show_path=False)
+def set_up_logging(form: LogFormat) -> None:
+    """Log to standard error: JSON if asked for, in colour on a terminal, plain lines with time and level elsewhere."""
+    if form == "json":
+        handler: logging.Handler = logging.StreamHandler()
+        handler.setFormatter(JsonFormatter())
+    elif err.is_terminal:
+        handler = RichHandler(console=err, show_path=False)
         handler.setFormatter(SafeFormatter("%(message)s"))
     else:
         handler = logging.StreamHandler()

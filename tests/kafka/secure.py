@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import parse_qs
 
-from broker import ApacheKafka
+from broker import ApacheKafka, KafkaMissing
 
 from memberstream.stream.local.server_process import free_port
 
@@ -40,6 +41,8 @@ class Certificates:
 
     @classmethod
     def made(cls, directory: Path) -> Certificates:
+        if shutil.which("openssl") is None:
+            raise KafkaMissing("openssl is missing. Install it (Debian: openssl)")
         directory.mkdir(parents=True)
         for name in ("ca", "other-ca"):
             _openssl(directory, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",

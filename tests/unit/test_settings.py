@@ -55,6 +55,7 @@ def test_every_setting_survives_the_way_through_the_environment() -> None:
         stall_limit_s=9.0,
         metrics_host="0.0.0.0",
         metrics_port=0,
+        log_format="json",
     )
     environment = to_environment(settings)
     assert environment.keys() == {variable(setting.name) for setting in fields(Settings) if setting.metadata}

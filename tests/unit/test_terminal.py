@@ -16,6 +16,7 @@ from rich.text import Text
 
 from memberstream.stream.process.health import Check
 from memberstream.stream.process.http_server import to_json as checks_json
+from memberstream.stream.terminal.json_log import JsonFormatter
 from memberstream.stream.terminal.output import to_json
 from memberstream.stream.terminal.safe import SafeConsole, SafeFormatter, escape, escape_json, one_line, visible
 
@@ -84,6 +85,30 @@ def test_no_log_line_can_be_forged() -> None:
     line, *rest = SafeFormatter("%(levelname)s %(message)s").format(record).split("\n")
     assert line == "ERROR member x"
     assert all(one.startswith("    ") and not CONTROL.search(one) for one in rest)
+
+
+def test_a_record_as_json_is_one_line_with_stable_keys() -> None:
+    """What to do stands by itself; an error brings its traceback; no control character of others gets through."""
+    try:
+        raise ValueError(NASTY)
+    except ValueError as error:
+        failed = type(error), error, error.__traceback__
+    record = logging.LogRecord("root", logging.ERROR, "", 0, f"can't: {NASTY}. Next: %s", ("wait",), failed)
+    record.created = 1.5
+    line = JsonFormatter().format(record)
+    assert not CONTROL.search(line)
+    found = json.loads(line)
+    assert found["error"].pop("traceback").endswith(f"ValueError: {NASTY}\n")
+    assert found == {
+        "time": "1970-01-01T00:00:01.500Z",
+        "level": "ERROR",
+        "logger": "root",
+        "message": f"can't: {NASTY}",
+        "next": "wait",
+        "error": {"type": "ValueError", "message": NASTY},
+    }
+    plain = logging.LogRecord("a.b", logging.INFO, "", 0, "it is well", None, None)
+    assert json.loads(JsonFormatter().format(plain)).keys() == {"time", "level", "logger", "message"}
 
 
 def test_health_answers_hold_none() -> None:
