@@ -101,8 +101,8 @@ async def coverage_of(partitions: Partitions, entry: Version, n: int) -> Coverag
     if refusing := [p for p in range(n) if p in told and entry.offset in told[p].refused]:
         raise PublishError(
             f"{entry.label} can't be used by the workers of {len(refusing)} of "
-            f"{counted(n, 'partition')}; the log of partition {refusing[0]}'s says why. Next: update these workers; of "
-            "a list whose rows are lost: upload it again and retire this one"
+            f"{counted(n, 'partition')}; the log of partition {refusing[0]}'s worker says why. Next: update these "
+            "workers; of a list whose rows are lost: upload it again and retire this one"
         )
     waiting = tuple(p for p in range(n) if p not in told or told[p].offset < entry.offset)
     is_computed = not entry.definition.is_list

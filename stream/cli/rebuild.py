@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from memberstream.models.wording import counted
+from memberstream.models.wording import counted, named
 from memberstream.stream.keyspace.formats import BEACON_STALE_MS
 from memberstream.stream.projection.partitions import Look
 from memberstream.stream.projection.projection import Projection
@@ -75,8 +75,8 @@ def _living(look: Look) -> list[int]:
         )
     if dead := sorted(look.beacons.keys() - set(living)):
         raise CommandError(
-            f"no worker has told of partitions {', '.join(map(str, dead))} for {BEACON_STALE_MS // 1000} s: none is "
-            "alive, or it holds them. Next: start the workers, or see why their /readyz is 503; "
+            f"no worker has told of {named('partition', dead)} for {BEACON_STALE_MS // 1000} s: none is alive, or "
+            "it holds them. Next: start the workers, or see why their /readyz is 503; "
             + ("then run this again" if look.epoch else "they go on with the rebuild by themselves")
         )
     return living

@@ -91,7 +91,9 @@ class Follower:
             except (ModelsLogError, KafkaError, TimeoutError) as error:
                 if isinstance(error, KafkaConnectionError) and monotonic() - began_at > self.SAY_EVERY_S:
                     continue  # brokers close what is idle, or whose log-in ended
-                log.warning("the models' log can't be read: %s", str(error) or "no answer in time")
+                why = str(error) or "no answer in time"
+                more = "" if "Next: " in why else ". Next: nothing, it is tried again; if it lasts, see the brokers"
+                log.warning("the models' log can't be read: %s%s", why, more)
                 await asyncio.sleep(self._log.patience_s)
 
     async def _look(self, consumer: Any, records: Sequence[Any]) -> bool:

@@ -81,9 +81,10 @@ class Registrar:
                     if isinstance(error, ModelFileError):
                         why = "; ".join(map(str, error.problems))
                     else:
-                        why = f"{type(error).__name__}, which is a fault of memberstream: report it"
+                        why = f"{type(error).__name__}, which is a fault of memberstream"
                     self.refused[label] = why
-                    log.error("%s can't be used by this worker, it goes on without it: %s", label, why)
+                    next_ = "update this worker; if it is the newest, report it"
+                    log.error("%s can't be used by this worker, it goes on without it: %s. Next: %s", label, why, next_)
         others = [entry for entry in registry.versions.values() if entry.status in (Status.UPLOADING, Status.RETIRED)]
         retired = [
             (entry.retired_at, membership_field(entry.name, entry.version))

@@ -355,7 +355,8 @@ async def test_a_version_that_workers_cannot_load_holds_up_no_list(system: Syste
         return str(told.value)
 
     assert (
-        "future@1 can't be used by the workers of 2 of 2 partitions; the log of partition 0's says why" in await said()
+        "future@1 can't be used by the workers of 2 of 2 partitions; the log of partition 0's worker says why"
+        in await said()
     )
     with pytest.raises(PublishError, match=r"can't be used.*Next: update these workers"):
         await publishing.promote("future", 1)
