@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 #: Of one record. A model file of 4,096 columns and ten classes has about 1 MB.
 MAX_STEP_BYTES = 8 << 20
+#: Of who reads the log once. The embedded broker lets each fetch wait this long, even if there are records.
+_ONCE_WAIT_MS = 20
 _CONFIGS = {"cleanup.policy": "compact", "max.message.bytes": str(MAX_STEP_BYTES + 65_536)}
 
 
@@ -49,7 +51,7 @@ class ModelsLog:
         """Return what the log holds now. Creates the topic if it doesn't exist. Raises ModelsLogError."""
         await self._create()
         registry = Registry()
-        async with self.consumer() as consumer:
+        async with self.consumer(fetch_max_wait_ms=_ONCE_WAIT_MS) as consumer:
             await self.read_on(consumer, registry)
         return registry
 
@@ -68,7 +70,7 @@ class ModelsLog:
         offset = await self.append_value(key, value)
         registry = Registry()
         verdict: str | None = None
-        async with self.consumer() as consumer:
+        async with self.consumer(fetch_max_wait_ms=_ONCE_WAIT_MS) as consumer:
             async for record in self._records(consumer, registry):
                 why_not = registry.take(record.offset, record.value)
                 if record.offset == offset:
@@ -109,9 +111,9 @@ class ModelsLog:
                 yield record
 
     @asynccontextmanager
-    async def consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
-        """Give a consumer of the log, from its beginning on."""
-        consumer = self._kafka.consumer(max_partition_fetch_bytes=MAX_STEP_BYTES)
+    async def consumer(self, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
+        """Give a consumer of the log, from its beginning on. `options`: aiokafka's."""
+        consumer = self._kafka.consumer(max_partition_fetch_bytes=MAX_STEP_BYTES, **options)
         await self._start(consumer)
         try:
             consumer.assign([self.partition])
