@@ -1,2 +1,2 @@
--- Nothing: that it runs says that the process is the one that knows it (stream/wire/script.py).
+-- Does nothing. A Redis that knows this script hasn't been restarted since it was loaded (stream/wire/script.py).
 return 1

@@ -1,7 +1,7 @@
--- Writes beacons and says what the worker must know about the projection's completeness.
--- KEYS: beacons, epoch, built. ARGV: for each partition: partition, next_offset, clock_ms, written_ms.
--- Returns {epoch or false, then for each partition as asked: built or false, the beacon that was there before or false}.
--- next_offset never goes back, and a beacon older than the stored one (a worker that woke up late) changes nothing.
+-- Writes beacons, and says what the worker must know about how complete the projection is.
+-- KEYS: beacons, epoch, built. ARGV, for each partition: partition, next_offset, clock_ms, written_ms.
+-- Returns epoch or false, then for each partition as asked: built or false, and the beacon before or false.
+-- next_offset never goes back. A beacon older than the stored one (a worker that woke up late) changes nothing.
 local call, tonumber = redis.call, tonumber
 local reply = {call('GET', KEYS[2])}
 for i = 1, #ARGV, 4 do

@@ -1,6 +1,6 @@
--- Writes counts of one campaign and one partition; a worker that has lost the partition since is refused.
--- KEYS: the campaign's hash. ARGV: partition, the owner's term, then field, value of each count.
--- Returns 1, or 0 when a later term is known. Values are whole, not added: writing the same again changes nothing.
+-- Writes counts of one campaign and one partition. A worker that has lost the partition since is refused.
+-- KEYS: the campaign's hash. ARGV: partition, the owner's term, then field and value of each count.
+-- Returns 1, or 0 if a later term is known. Values are totals, so writing the same again changes nothing.
 local call, unpack = redis.call, unpack
 local known = call('HGET', KEYS[1], ARGV[1])
 if known and tonumber(known) > tonumber(ARGV[2]) then return 0 end

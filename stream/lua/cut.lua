@@ -1,6 +1,6 @@
--- Removes from many members' rows a part that nobody writes any more: what stands before the lists, or the lists.
--- KEYS: members' keys. ARGV: for each the part as it was read; one that has been written since stays. Returns how many
--- were removed. No tombstone is left: it would take the member off the lists of today.
+-- Removes from members' rows a part that nobody writes any more: what stands before the lists, or the lists.
+-- KEYS: the members. ARGV: for each the part as it was read. If it has been written since then, it stays.
+-- Returns how many parts were removed. No tombstone is left: it would take the member off the lists of today.
 local call, find, sub = redis.call, string.find, string.sub
 local removed = 0
 for i = 1, #KEYS do

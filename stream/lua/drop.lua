@@ -1,5 +1,6 @@
--- Removes fields from many members, with the clusters before (`~`); a member without any and without a document is gone.
--- KEYS: members' keys. ARGV: the fields.
+-- Removes fields from many members, and with each field the cluster before it (`~`).
+-- A member that has neither a field nor a document then is removed.
+-- KEYS: the members. ARGV: the fields.
 local call = redis.call
 for i = 1, #KEYS do
   local key = KEYS[i]

@@ -1,6 +1,7 @@
--- A partition has written all its members; with the last one the projection is complete.
--- KEYS: built, epoch. ARGV: partition, token, number of partitions, now_ms. Returns restart, waiting or complete.
--- The token is gone when Redis was emptied after `begin`, another one when a new owner began: both mean restart.
+-- A partition has written all its members. With the last partition the projection is complete.
+-- KEYS: built, epoch. ARGV: partition, token, number of partitions, now_ms.
+-- Returns `restart`, `waiting` or `complete`.
+-- restart: the token is gone, because Redis was emptied after `begin`, or it is another, because a new owner began.
 local call = redis.call
 local partition, token, n_partitions = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local mark = call('HGET', KEYS[1], partition)

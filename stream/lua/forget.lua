@@ -1,7 +1,10 @@
--- Replaces members by tombstones that expire; a position lower than the stored one is refused (guard.lua).
--- KEYS: members' keys. ARGV: time to live in seconds; 1: only members that are held by a document, and without a tombstone,
--- which would take the deleted of long ago off the lists of today; then for each key: pos, which ends in `:gone`.
--- Returns {refused, foreign, first} as write.lua.
+-- Replaces members by tombstones that expire. A position lower than the stored one is refused (guard.lua).
+-- KEYS: the members.
+-- ARGV[1]: seconds until a tombstone expires.
+-- ARGV[2]: 1: remove only members that have a document, and leave no tombstone. It would take a member that was deleted
+--   long ago off the lists of today. 0: all.
+-- ARGV[3…]: for each key its pos, which ends in `:gone`.
+-- Returns {refused, foreign, first}, as write.lua does.
 local call, find, match, sub = redis.call, string.find, string.match, string.sub
 local ttl_s, only_if_held = ARGV[1], ARGV[2] == '1'
 local judged, first = {0, 0, 0}, nil

@@ -1,6 +1,7 @@
--- The guard, put before write.lua and forget.lua: may the row `new` replace `old`? Both begin with `pos`.
--- 0: yes. 1: no, Redis knows a later (epoch, offset, as_of). 2: no, `old` is of another partition in the same epoch, whose
--- offsets say nothing here.
+-- The guard. It is put before write.lua and forget.lua: may the row `new` replace `old`? Both begin with `pos`.
+-- 0: yes.
+-- 1: no, Redis knows a later (epoch, offset, as_of).
+-- 2: no, `old` is of another partition in the same epoch. Offsets of two partitions can't be compared.
 local tonumber, match = tonumber, string.match
 local function judge(old, new)
   if not old then return 0 end

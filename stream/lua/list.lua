@@ -1,6 +1,7 @@
--- Writes one field, a list's, of many members. There is no position to compare: the rows of a list never change.
--- KEYS: members' keys. ARGV: 1: also over tombstones; the field, then its value for each key. Returns which keys were
--- refused (from 1): they are tombstones, and a list that was uploaded before the member was deleted must not bring it back.
+-- Writes one list's field of many members. No position is compared: the rows of a list never change.
+-- KEYS: the members. ARGV[1]: 1: write over tombstones, too. ARGV[2]: the field. ARGV[3…]: its value for each key.
+-- Returns the numbers (from 1) of the keys that were refused because they are tombstones: such a member was deleted
+-- after the list was uploaded, and the list must not bring it back.
 local call = redis.call
 local over_tombstones, field = ARGV[1] == '1', ARGV[2]
 local refused = {}

@@ -1,7 +1,10 @@
--- Replaces what readers know of models and campaigns, in one step, unless they know something newer.
--- KEYS: models, live, campaigns, known. ARGV: offset of the models' log, then three times pairs of a hash: the number of
--- models, then field, JSON of each; the number of live models, then name, version of each; id, JSON of each campaign.
--- Returns 1, or 0 when a later offset is known: a worker that woke up late changes nothing.
+-- Replaces in one step what readers know of models and campaigns, unless they know something newer.
+-- KEYS: models, live, campaigns, known.
+-- ARGV[1]: the offset of the models' log. Then come three hashes as pairs:
+--   the number of models, then field and JSON of each
+--   the number of live models, then name and version of each
+--   id and JSON of each campaign
+-- Returns 1, or 0 if a later offset is known: a worker that woke up late changes nothing.
 local call, tonumber, unpack = redis.call, tonumber, unpack
 local known, offset = call('GET', KEYS[4]), ARGV[1]
 if known and tonumber(known) > tonumber(offset) then return 0 end

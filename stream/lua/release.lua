@@ -1,5 +1,6 @@
--- Removes the rows of members that were last written from one partition, without a tombstone: another may write them anew.
--- KEYS: members' keys. ARGV: the partition. On which lists a member is stays as it is. Returns {0, 0} as write.lua does.
+-- Removes the rows that were last written from one partition, without tombstones: another may write them anew.
+-- On which lists a member is stays as it is.
+-- KEYS: the members. ARGV: the partition. Returns {0, 0}, in the form of write.lua.
 local call, find, match, sub = redis.call, string.find, string.match, string.sub
 for i = 1, #KEYS do
   local old = call('GET', KEYS[i])

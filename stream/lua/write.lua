@@ -1,8 +1,8 @@
--- Writes the rows of many members; a position lower than the stored one is refused (guard.lua).
--- KEYS: members' keys. ARGV: for each its row, up to the lists; on which lists a member is stays as it was.
--- Returns {refused, foreign, first}: foreign were last written from another partition, whose offsets say nothing here;
--- first is `<key> <pos>` of the first of these, if there is one.
--- Each key stands for itself, so any subset in any order gives the same: callers may split by cluster slot.
+-- Writes the rows of many members. A position lower than the stored one is refused (guard.lua).
+-- KEYS: the members. ARGV: for each its row, up to the lists. On which lists a member is stays as it was.
+-- Returns {refused, foreign, first}. Foreign ones were last written from another partition, whose offsets say nothing
+-- here. first is `<key> <pos>` of the first of these, if there is one.
+-- Each key stands for itself: any subset in any order gives the same, so callers may split by cluster slot.
 local call, find, match, sub = redis.call, string.find, string.match, string.sub
 local judged, first = {0, 0, 0}, nil
 for i = 1, #KEYS do
