@@ -27,7 +27,11 @@ SECONDS = {
     "chaos/test_stop.py": 70,
     "chaos/test_standby.py::test_partitions_go_back_and_forth_between_workers_that_keep_their_disks": 70,
     "chaos/test_kafka_outage.py::test_a_broker_that_goes_while_state_is_recovered": 60,
+    "e2e/test_interaction_takeover.py": 60,
     "e2e/test_stuck.py::test_what_is_named_can_be_done_also_when_topics_have_changed_meanwhile": 60,
+    "e2e/test_health.py::test_a_stalled_worker_says_so_and_ends": 40,
+    "e2e/test_timers.py": 40,
+    "e2e/test_tasks.py": 35,
 }
 
 
@@ -36,7 +40,8 @@ def longest_first(items: list[pytest.Item]) -> list[pytest.Item]:
     long, rest = defaultdict[str, list[pytest.Item]](list), list[pytest.Item]()
     for item in items:
         file = "/".join(item.path.parts[-2:])
-        key = next((key for key in (file, f"{file}::{item.name}") if key in SECONDS), None)
+        name = item.name.partition("[")[0]  # all its cases
+        key = next((key for key in (file, f"{file}::{name}") if key in SECONDS), None)
         (rest if key is None else long[key]).append(item)
     heads = deal({key: SECONDS[key] for key in long}, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
     ordered: list[pytest.Item] = []

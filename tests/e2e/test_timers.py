@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from e2e.system import Install, Pair, Sent, System, event
 from keys import KEYS
+from servers import RedisServer
 
 from memberstream.models.member import Member
 from memberstream.models.model_file import parse
@@ -89,29 +91,38 @@ async def test_members_go_quiet_while_nothing_arrives(embedded_pair: Pair, insta
     assert {state.memberships[parse(ACTIVE).key][0] for state in states.values()} == {1}
 
 
-async def test_what_fell_due_while_no_worker_ran_is_caught_up(embedded_pair: Pair, install: Install) -> None:
-    """kill -9 with timers waiting, once with the local state and once without: the next worker rescores the overdue,
-    whom look-ups called stale meanwhile, and the timers that aren't due yet."""
-    system = await install(embedded_pair, [ACTIVE])
+async def test_what_fell_due_while_no_worker_ran_is_caught_up(
+    embedded_pair: Pair, install: Install, tmp_path: Path
+) -> None:
+    """kill -9 with timers waiting, with the local state and without it: the next worker rescores the overdue, whom
+    look-ups called stale meanwhile."""
+    with RedisServer("valkey", tmp_path / "other") as other:  # both at the same time: they only wait
+        keeping = await install(embedded_pair, [ACTIVE])
+        losing = await install(Pair(embedded_pair.broker, other), [ACTIVE])
+        await asyncio.gather(caught_up(keeping, loses_disk=False), caught_up(losing, loses_disk=True))
+        await losing.close()
+
+
+async def caught_up(system: System, *, loses_disk: bool) -> None:
+    """Kill a worker, wait until all members are overdue, and see that the next worker rescores them."""
     system.set(clock="wall")
-    for loses_disk in (False, True):
-        system.start()
-        await system.applied()
-        seen = datetime.now(UTC)
-        await system.send(visits(seen))
-        await system.applied()
-        assert clusters(system) == {"2"}
-        system.kill()
-        if loses_disk:
-            system.lose_disk()
-        await asyncio.sleep(WINDOW_S - (datetime.now(UTC) - seen).total_seconds())
-        assert clusters(system) == {"2"}
-        with Lookup(system.settings.redis_url) as lookup:
-            assert {answer.status for answer in lookup.get_many(IDS)} == {"stale"}
-        system.start()
-        await system.until(lambda: clusters(system) == {"1"}, "the overdue caught up")
-        assert system.metrics("memberstream_due_rescored_members_total") == {(): len(IDS)}
-        system.stop()
+    system.start()
+    await system.applied()
+    seen = datetime.now(UTC)
+    await system.send(visits(seen))
+    await system.applied()
+    assert clusters(system) == {"2"}
+    system.kill()
+    if loses_disk:
+        system.lose_disk()
+    await asyncio.sleep(WINDOW_S - (datetime.now(UTC) - seen).total_seconds())
+    assert clusters(system) == {"2"}
+    with Lookup(system.settings.redis_url) as lookup:
+        assert {answer.status for answer in lookup.get_many(IDS)} == {"stale"}
+    system.start()
+    await system.until(lambda: clusters(system) == {"1"}, "the overdue caught up")
+    assert system.metrics("memberstream_due_rescored_members_total") == {(): len(IDS)}
+    system.stop()
 
 
 async def test_the_event_clock_moves_timers(embedded_pair: Pair, install: Install) -> None:
