@@ -135,7 +135,7 @@ async def test_kafka_away_is_said_and_outlived(
     assert system.metrics("memberstream_kafka_available") == {(): 0}
     assert health(system, "/healthz")[0] == 200
     await asyncio.sleep(system.settings.session_timeout_s + 1)
-    assert wrong(system) == {"kafka"}
+    assert wrong(system) == {"kafka"}, health(system)[1]["tasks"]
     await asyncio.to_thread(own_broker.start)
     await system.until(lambda: health(system)[0] == 200, "ready again")
     await system.send(changes(2))

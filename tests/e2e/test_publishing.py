@@ -133,8 +133,8 @@ async def test_a_retired_version_leaves_redis_and_state(system: System) -> None:
 
 
 async def test_readers_never_see_two_versions_at_once(system: System) -> None:
-    """A hundred promotions to and fro while a reader asks without a pause: each look-up over all members has one
-    version of the model, and the cluster that this version gives."""
+    """Promotions to and fro while a reader asks without a pause, a hundred in `make proof`: each look-up over all
+    members has one version of the model, and the cluster that this version gives."""
     publishing = author(system)
     await publishing.publish(parse(level(version=2, threshold=0.8)))
     await scored(publishing, "level@2")
@@ -151,7 +151,7 @@ async def test_readers_never_see_two_versions_at_once(system: System) -> None:
                 seen[version] = seen.get(version, 0) + 1
 
     reader = asyncio.create_task(hammer())
-    for i in range(100):
+    for i in range(100 if system.pair.broker.kind == "apache" else 20):
         await publishing.promote("level", 2 - i % 2, force=True)
         if reader.done():
             break

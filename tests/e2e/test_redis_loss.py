@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -104,6 +106,7 @@ async def test_a_redis_that_comes_back_with_older_data_is_rewritten(
     every member is right without any further event."""
     store = own_redis()
     system = await install(replace(embedded_pair, store=store), [level()])
+    system.set(session_timeout_s=4.0)  # it is stopped for a moment
     system.start()
     await system.send(first_events())
     await system.applied()
@@ -113,10 +116,13 @@ async def test_a_redis_that_comes_back_with_older_data_is_rewritten(
     right = everything(system)
     await asyncio.sleep(1.5)  # a beacon at least: what comes back is older than what was acknowledged
     pid = system.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)  # so that it finds the older data, not an outage
     store.kill()
     store.start()
     assert system.redis.exists("ms:{meta}:epoch")
     assert everything(system) != right
+    os.kill(pid, signal.SIGCONT)
     await system.until(lambda: everything(system) == right and system.is_applied(), "all members right again")
     assert system.pid == pid
     assert "Redis may have lost what was written last" in system.says()
