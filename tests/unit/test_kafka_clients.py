@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from types import SimpleNamespace
 
 import pytest
 from aiokafka.errors import KafkaConnectionError
@@ -55,3 +56,26 @@ async def test_a_broker_that_takes_connections_and_is_silent_is_named(
         f"waiting for Kafka at {address}, which doesn't answer. "
         "Next: nothing while it starts; else check address and broker"
     ]
+
+
+async def test_a_consumer_is_stopped_whole_while_a_fetch_pauses_after_an_outage() -> None:
+    """aiokafka's own `stop` waits for that fetch, which it has cancelled, and ends whoever awaits it."""
+
+    async def pausing() -> None:
+        await asyncio.Event().wait()
+
+    async def closed() -> None:
+        await fetches[0]
+
+    async def client_closed() -> None:
+        ended.append("client")
+
+    fetches, ended = [asyncio.create_task(pausing()) for _ in range(2)], list[str]()
+    consumer = Kafka(("127.0.0.1:1",)).consumer()
+    consumer._client.close = client_closed
+    consumer._fetcher = SimpleNamespace(_pending_tasks=set(fetches), close=closed)
+    await asyncio.sleep(0)
+    fetches[0].cancel()
+    await consumer.stop()
+    assert [fetch.cancelled() for fetch in fetches] == [True, True]
+    assert ended == ["client"]
