@@ -17,6 +17,7 @@ from memberstream.stream.process.service import (
     MODELS,
     REDIS,
     SURROUNDINGS,
+    installation_of,
     new_app,
     new_supervisor,
     run_service,
@@ -44,14 +45,15 @@ def run_interaction_worker(settings: Settings) -> int:
     """Run a worker in the foreground until SIGTERM or SIGINT; returns the exit status of the process.
 
     Raises:
-        StartError: Kafka, the topic, the data directory or the metrics' port isn't as it must be.
+        StartError: Kafka, the topic, the data directory or the metrics' port isn't as it must be, or the keys in Redis
+            are another installation's.
     """
     models_log = ModelsLog(settings.kafka, settings.models_topic, settings.replication_factor, KAFKA_WAIT_S)
     try:
         registry = asyncio.run(models_log.read())
     except ModelsLogError as error:
         raise StartError(str(error)) from None
-    follower = Follower(models_log, registry)
+    follower, owner = Follower(models_log, registry), installation_of(settings)
     app = new_app(
         settings,
         settings.interaction_group,
@@ -61,7 +63,7 @@ def run_interaction_worker(settings: Settings) -> int:
         SKIP_COMMAND,
         compaction_advice="each interaction counts",
     )
-    projection = CountProjection(settings.redis_url, settings.keys)
+    projection = CountProjection(settings.redis_url, settings.keys, owner)
     surroundings = Surroundings(projection.calls, wall_ms)
     state, tasks, patience, batches = app.partition_state, new_supervisor(), Patience(), 0
 

@@ -38,6 +38,7 @@ from memberstream.stream.process.service import (
     MODELS,
     REDIS,
     SURROUNDINGS,
+    installation_of,
     new_app,
     new_supervisor,
     run_service,
@@ -114,13 +115,15 @@ def run_worker(settings: Settings) -> int:
     """Run a worker in the foreground until SIGTERM or SIGINT; returns the exit status of the process.
 
     Raises:
-        StartError: the models, Kafka, the topic, the data directory or the metrics' port isn't as it must be.
+        StartError: the models, Kafka, the topic, the data directory or the metrics' port isn't as it must be, or the
+            keys in Redis are another installation's.
     """
     follower, registrar = _models(settings)
+    owner = installation_of(settings)
     current = registrar.current
     app = _app(settings, current)
     state, clock, locks, tasks = app.partition_state, settings.clock, Locks(), new_supervisor(*KINDS)
-    projection = Projection(settings.redis_url, settings.keys)
+    projection = Projection(settings.redis_url, settings.keys, owner)
     writer = Writer(projection, app.owned.holds, clock, wall_ms)
     surroundings = Surroundings(projection.calls, wall_ms)
     rescoring = Rescoring(state, writer, clock, wall_ms)

@@ -13,8 +13,8 @@ from memberstream.models.wording import counted, named
 from memberstream.stream.kafka.topics import count_partitions
 from memberstream.stream.keyspace.formats import BEACON_STALE_MS
 from memberstream.stream.partition.holds import held_by_now
+from memberstream.stream.projection.installation import projection_of
 from memberstream.stream.projection.partitions import Partitions
-from memberstream.stream.projection.projection import Projection
 from memberstream.stream.registry.refused import PublishError
 from memberstream.stream.settings import Settings
 
@@ -85,7 +85,7 @@ async def follow(settings: Settings, entry: Version) -> AsyncIterator[Coverage]:
         PublishError: a worker can't use it.
     """
     n = await count_partitions(settings.kafka, settings.topic)
-    async with Projection(settings.redis_url, settings.keys) as projection:
+    async with await projection_of(settings) as projection:
         while True:
             coverage = await coverage_of(projection.partitions, entry, n)
             yield coverage

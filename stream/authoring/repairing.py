@@ -24,7 +24,7 @@ from memberstream.models.wording import counted
 from memberstream.stream.authoring.state_reader import is_held, misplaced_members
 from memberstream.stream.kafka.producer import SendError
 from memberstream.stream.kafka.topics import count_partitions
-from memberstream.stream.projection.projection import Projection
+from memberstream.stream.projection.installation import projection_of
 from memberstream.stream.settings import Settings
 from memberstream.stream.tasks.meter import Meter
 
@@ -99,7 +99,7 @@ class Repairing:
     async def _handled(self, offsets: Mapping[int, int]) -> None:
         """Return when the owners of partitions have passed these offsets, as they tell readers."""
         waiting, seen, moved_at = dict(offsets), dict.fromkeys(offsets, -1), monotonic()
-        async with Projection(self._settings.redis_url, self._settings.keys) as projection:
+        async with await projection_of(self._settings) as projection:
             while waiting:
                 beacons = (await projection.partitions.look()).beacons
                 for partition, offset in list(waiting.items()):

@@ -1,5 +1,6 @@
 """What all steps of people have in common: the way of one step from its author to readers.
 
+0  whose keys are in Redis?              another installation's: the step isn't taken at all
 1  it is appended to the models' log     the log decides: a step that somebody else's has made wrong doesn't count
 2  the log is read up to it              so its author learns whether it counts
 3  readers are told by one write         every worker that reads the step tells them, too: a crash before does no harm
@@ -13,6 +14,8 @@ import time
 
 from memberstream.models.log_steps import Authorship, Step
 from memberstream.models.registry import Registry, Status, Version
+from memberstream.stream.projection.calls import NotOurs, RedisUnavailable
+from memberstream.stream.projection.installation import projection_of
 from memberstream.stream.projection.projection import Projection
 from memberstream.stream.registry.log import ModelsLog
 from memberstream.stream.registry.publication import announce
@@ -28,7 +31,7 @@ class Steps:
     """
 
     def __init__(self, settings: Settings, actor: str) -> None:
-        self._redis_url, self._keys, self._actor = settings.redis_url, settings.keys, actor
+        self._settings, self._actor = settings, actor
         self._log = ModelsLog(settings.kafka, settings.models_topic, settings.replication_factor)
 
     async def registry(self) -> Registry:
@@ -44,18 +47,28 @@ class Steps:
 
         Raises:
             PublishError: the step doesn't count, or readers know more steps than there are.
+            NotOurs: what readers would be told is another installation's.
         """
+        async with await projection_of(self._settings) as projection:
+            return await self._take(step, projection)
+
+    async def _take(self, step: Step, projection: Projection) -> Registry:
+        try:
+            await projection.calls.admit()  # 0
+        except NotOurs:
+            raise
+        except RedisUnavailable:
+            """The step counts without it: workers tell readers. What comes of this attempt is said below."""
         registry, why_not = await self._log.append(step)  # 1, 2
         refuse_if(why_not)
         if registry.is_complete:  # readers are told nothing about a log that is being begun anew
-            await self._tell_readers(registry)  # 3
+            await self._tell_readers(registry, projection)  # 3
         return registry
 
-    async def _tell_readers(self, registry: Registry) -> None:
-        async with Projection(self._redis_url, self._keys) as projection:
-            if await projection.readers.announce(announce(registry)):
-                return
-            known = await projection.readers.known()
+    async def _tell_readers(self, registry: Registry, projection: Projection) -> None:
+        if await projection.readers.announce(announce(registry)):
+            return
+        known = await projection.readers.known()
         if known > (end := (await self._log.read()).offset):  # otherwise somebody was faster
             raise PublishError(
                 f"the step is in the models' log, but that ends at step {end}, and readers know of step {known}: the "

@@ -10,6 +10,7 @@ import typer
 
 from memberstream.models.wording import counted, named
 from memberstream.stream.keyspace.formats import BEACON_STALE_MS
+from memberstream.stream.projection.installation import TakeOver, installation_id, projection_of
 from memberstream.stream.projection.partitions import Look
 from memberstream.stream.projection.projection import Projection
 from memberstream.stream.settings import Settings
@@ -23,17 +24,53 @@ _SAY_EVERY_S = 2.0
 def rebuild(
     yes: Annotated[bool, typer.Option("--yes", help="don't ask")] = False,
     timeout_s: Annotated[float, typer.Option(min=0, help="how long to follow; the workers go on in any case")] = 3600.0,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="the keys are another installation's, which is no more: make them ours")
+    ] = False,
 ) -> None:
     """Have the running workers write every member to Redis again. Readers are told `rebuilding` until all are written.
 
     This is for a Redis that says that it is whole although members may be wrong or missing: after a fail-over that lost
     the last writes, or after somebody has changed it by hand. A Redis that was emptied is rebuilt without a command.
+
+    With --take-over the keys of an installation that is no more become this one's: of another group, or of a Kafka that
+    was set up anew. Then start the workers: they write everything.
     """
-    asyncio.run(_rebuild(settings(), yes, timeout_s))
+    asyncio.run(_take_over(settings(), yes) if take_over else _rebuild(settings(), yes, timeout_s))
+
+
+async def _take_over(found: Settings, yes: bool) -> None:
+    own = await installation_id(found)
+    async with Projection(found.redis_url, found.keys) as projection:
+        over = TakeOver(projection.calls)
+        owner = await over.owner()
+        if owner is None or owner == own:
+            raise CommandError(
+                f"the keys {found.redis_prefix}:* are {'nobody' if owner is None else own}'s. Next: nothing; start the "
+                "workers"
+            )
+        silent_ms = await over.silent_ms()
+        if silent_ms is not None and silent_ms < BEACON_STALE_MS:
+            raise CommandError(
+                f"a worker of {owner} wrote {max(0, silent_ms) / 1000:.0f} s ago: it lives, and the keys "
+                f"{found.redis_prefix}:* are its own. Next: set another MEMBERSTREAM_REDIS_PREFIX here. Or "
+                f"stop the workers of {owner}, wait {BEACON_STALE_MS // 1000} s, and run this again"
+            )
+        if not yes and not typer.confirm(
+            f"The keys {found.redis_prefix}:* become those of {own}. {owner} can't write there any more, and readers "
+            "see `rebuilding` until the workers have written all members. Go on?"
+        ):
+            raise CommandError("nothing was changed")
+        if not await over.take(owner, own):
+            raise CommandError("somebody else has taken these keys in this moment. Next: run this again")
+    out.print(
+        f"the keys {found.redis_prefix}:* were those of {owner} and are those of {own}. Next: start the workers",
+        markup=False,
+    )
 
 
 async def _rebuild(found: Settings, yes: bool, timeout_s: float) -> None:
-    async with Projection(found.redis_url, found.keys) as projection:
+    async with await projection_of(found) as projection:
         partitions = len(_living(await projection.partitions.look()))
         if not yes and not typer.confirm(
             f"All members of {counted(partitions, 'partition')} will be written again; readers see `rebuilding` "

@@ -12,7 +12,8 @@ from memberstream.stream.doctor.facts import EXPIRING, Facts, Topic
 from memberstream.stream.keyspace.formats import BEACON_STALE_MS, Behind
 from memberstream.stream.partition.holds import held_by_now
 from memberstream.stream.process.health import Check
-from memberstream.stream.projection.calls import MEMBERS_PER_CALL
+from memberstream.stream.projection.calls import MEMBERS_PER_CALL, next_of_another
+from memberstream.stream.projection.installation import id_of
 from memberstream.stream.projection.surroundings import judge
 from memberstream.stream.settings import Settings, variable
 from memberstream.stream.wire.round_trip import SLOW_S, advice
@@ -152,6 +153,16 @@ def redis(settings: Settings, facts: Facts) -> Check | None:
     return Check("redis", True, took)
 
 
+def installation(settings: Settings, facts: Facts) -> Check | None:
+    if facts.redis_problem is not None or facts.kafka_problem is not None:
+        return None
+    own, owner = id_of(settings.group, facts.cluster), facts.owner
+    if owner is not None and owner != own:
+        problem = f"the keys {settings.redis_prefix}:* are those of the installation {owner}, this is {own}"
+        return Check("installation", False, problem=problem, next=next_of_another(owner).removeprefix("Next: "))
+    return Check("installation", True, own if owner else f"{own}; no keys {settings.redis_prefix}:* yet")
+
+
 def surroundings(settings: Settings, facts: Facts) -> Check | None:
     if facts.redis_problem is not None:
         return None
@@ -263,7 +274,7 @@ def lag(settings: Settings, facts: Facts) -> Check | None:
 
 CHECKS: tuple[Callable[[Settings, Facts], Check | None], ...] = (
     *(kafka, topic, changelog, copies, models_log, set_aside),
-    *(redis, surroundings, workers, held, whole, scored, lag),
+    *(redis, installation, surroundings, workers, held, whole, scored, lag),
 )
 
 

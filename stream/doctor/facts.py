@@ -18,8 +18,10 @@ from aiokafka.errors import KafkaError
 
 from memberstream.models.registry import Registry
 from memberstream.stream.kafka.clients import Kafka
+from memberstream.stream.kafka.cluster_id import UNTOLD
 from memberstream.stream.keyspace.formats import Beacon, Behind, KeyspaceError, Scored
 from memberstream.stream.projection.calls import NotPermitted, RedisFault, RedisUnavailable
+from memberstream.stream.projection.installation import owner_of
 from memberstream.stream.projection.projection import Projection
 from memberstream.stream.projection.surroundings import Said, ask
 from memberstream.stream.registry.log import ModelsLog, ModelsLogError
@@ -54,11 +56,12 @@ class Facts:
     """What is known about an installation at one moment.
 
     Attributes:
-        brokers: how many there are. `kafka_problem`: why that can't be known.
+        brokers: how many there are. `cluster`: the id of Kafka's cluster. `kafka_problem`: why that can't be known.
         topics: name → topic, for those that exist.
         registry: what the models' log says; None: there is none. `models_problem`: why it can't be read.
         said: what each Redis says about itself; none if this user may not ask.
         round_trip_s: to Redis. `redis_problem`: why that can't be known.
+        owner: id of the installation whose keys are in Redis; None: nobody's.
         is_whole: whether Redis says that it holds all members.
         behind: how far the partitions' workers say that they are behind. Older versions of workers don't tell.
         known: the last step of the models' log that readers know.
@@ -66,6 +69,7 @@ class Facts:
 
     now_ms: int
     brokers: int = 0
+    cluster: str = UNTOLD
     kafka_problem: str | None = None
     topics: Mapping[str, Topic] = field(default_factory=dict)
     registry: Registry | None = None
@@ -73,6 +77,7 @@ class Facts:
     round_trip_s: float = 0.0
     redis_problem: str | None = None
     said: Mapping[str, Said] = field(default_factory=dict)
+    owner: str | None = None
     is_whole: bool = False
     beacons: Mapping[int, Beacon] = field(default_factory=dict)
     scored: Mapping[int, Scored] = field(default_factory=dict)
@@ -105,7 +110,7 @@ async def _topics(kafka: Kafka, names: tuple[str, ...]) -> dict[str, Any]:
         await admin.start()
         await consumer.start()
         existing = set(await admin.list_topics())  # asking for a missing topic may create it
-        brokers = len((await admin.describe_cluster())["brokers"])
+        cluster = await admin.describe_cluster()
         topics = {}
         for name in sorted(existing & set(names)):
             [described] = await admin.describe_topics([name])
@@ -122,7 +127,11 @@ async def _topics(kafka: Kafka, names: tuple[str, ...]) -> dict[str, Any]:
                 int(said["min.insync.replicas"]) if "min.insync.replicas" in said else None,
                 await _expiring(consumer, partitions, said),
             )
-        return {"brokers": brokers, "topics": topics}
+        return {
+            "brokers": len(cluster["brokers"]),
+            "cluster": cluster.get("cluster_id") or UNTOLD,
+            "topics": topics,
+        }
     finally:
         await consumer.stop()
         await admin.close()
@@ -165,6 +174,7 @@ async def _redis(settings: Settings, _: Mapping[str, Any]) -> dict[str, Any]:
             return {
                 "round_trip_s": round_trip_s,
                 "said": await _said(projection),
+                "owner": await owner_of(projection.calls),
                 "is_whole": look.epoch,
                 "beacons": look.beacons,
                 "scored": await projection.partitions.scored(),

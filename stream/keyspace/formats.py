@@ -24,6 +24,9 @@ PARTITIONS = b"partitions"
 BEACON_FORMAT = "<next_offset>:<clock_ms>:<written_ms>"
 BEHIND_FORMAT = "<waiting>:<members>:<unscored>:<written_ms>"
 
+#: An installation's id.
+INSTALLATION_FORMAT = "<group>@<Kafka's cluster id>"
+
 #: The type of a model that is an uploaded list: a member that isn't on it has no field of it.
 LIST = "list"
 

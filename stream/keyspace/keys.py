@@ -36,10 +36,11 @@ class Keys:
     witness: bytes
     beacons: bytes
     counted: bytes
+    installation: bytes
 
     SMALL = (
         *("live", "models", "campaigns", "known", "scored", "behind", "epoch", "built", "witness", "beacons"),
-        "counted",
+        *("counted", "installation"),
     )
 
     def __init__(self, prefix: str = DEFAULT_PREFIX) -> None:

@@ -5,7 +5,7 @@ Law: docs/redis.md holds the same table and a test compares the two. The names a
 
 from dataclasses import dataclass
 
-from .formats import BEACON_FORMAT, BEHIND_FORMAT, PARTITIONS
+from .formats import BEACON_FORMAT, BEHIND_FORMAT, INSTALLATION_FORMAT, PARTITIONS
 from .keys import Keys
 
 _KEYS = Keys()  # the table shows the default prefix
@@ -228,6 +228,20 @@ KEYSPACE: tuple[Entry, ...] = (
         ),
         "interactions worker (beacon.lua)",
         "readout, interactions worker",
+        "for ever",
+    ),
+    Entry(
+        _KEYS.installation,
+        "string",
+        (
+            Field(
+                "",
+                INSTALLATION_FORMAT,
+                "whose keys these are: whoever has another id writes nothing here. Whoever finds none writes its own",
+            ),
+        ),
+        "workers, commands that write (owner.lua)",
+        "workers, commands, `doctor`",
         "for ever",
     ),
 )

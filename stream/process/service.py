@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping
@@ -11,12 +12,15 @@ from types import MappingProxyType
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from memberstream.stream.faust_batch import BatchApp, ForeignWrite, StartError, run
+from memberstream.stream.kafka.cluster_id import ClusterUnknown
 from memberstream.stream.partition.skip_log import SkipLog
 from memberstream.stream.partition.state import NotOwner, StateUnusable
 from memberstream.stream.process.http_server import HttpServer
 from memberstream.stream.process.memory import keep_freed_memory
 from memberstream.stream.process.vitals import Vitals
 from memberstream.stream.process.watchdog import Watchdog
+from memberstream.stream.projection.calls import NotOurs, RedisFault, RedisUnavailable
+from memberstream.stream.projection.installation import projection_of
 from memberstream.stream.settings import Settings, variable
 from memberstream.stream.tasks.supervisor import Supervisor
 
@@ -61,6 +65,29 @@ def new_app(
         skip_log=SkipLog(settings.kafka, settings.skips_topic, settings.replication_factor),
         skip_command=skip_command,
     )
+
+
+def installation_of(settings: Settings) -> str:
+    """Return the id of the worker's installation, if the keys in Redis are its own or nobody's, or Redis is away.
+
+    Raises:
+        StartError: the keys are another installation's; or Kafka doesn't tell which cluster it is.
+    """
+
+    async def admitted() -> str:
+        async with await projection_of(settings) as projection:
+            try:
+                await projection.calls.admit()
+            except NotOurs as error:
+                raise StartError(str(error)) from None
+            except (RedisUnavailable, RedisFault) as error:  # once it is back, each connection asks
+                log.warning("whose keys Redis holds isn't known yet: %s", error)
+            return projection.calls.owner
+
+    try:
+        return asyncio.run(admitted())
+    except ClusterUnknown as error:
+        raise StartError(str(error)) from None
 
 
 def new_supervisor(*more: str) -> Supervisor:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple, cast
 
 from memberstream.stream.keyspace.formats import Beacon
-from memberstream.stream.projection.calls import Calls, meta
-from memberstream.stream.projection.partitions import last_of, pack_beacons, pack_reset
+from memberstream.stream.projection.calls import Calls
+from memberstream.stream.projection.partitions import last_of, pack_beacons
 from memberstream.stream.projection.readers import Readers
 from memberstream.stream.projection.witness import Witness
 
@@ -46,9 +46,9 @@ class Build:
 
     async def beacon(self, beacons: Mapping[int, Beacon]) -> BeaconReply:
         """Write how far own partitions are, and learn whether Redis still holds everything."""
-        witness, keys = self._witness, self._keys
+        calls, witness = self._calls, self._witness
         token = witness.token
-        while (reply := await witness.run(pack_beacons(witness.beacon, keys, keys.beacons, beacons))) is None:
+        while (reply := await witness.run(pack_beacons(calls, witness.beacon, self._keys.beacons, beacons))) is None:
             await witness.renew(token)
             token = witness.token
         epoch, *found = reply
@@ -59,7 +59,7 @@ class Build:
 
     async def reset_beacon(self, partition: int) -> None:
         """Forget how far a partition was: in a new epoch its offsets begin at 0."""
-        await self._calls.call([pack_reset(self._keys.beacons, partition)])
+        await self._calls.call([self._calls.write(b"HDEL", self._keys.beacons, partition)])
 
     async def begin(self, partition: int) -> bytes:
         """Begin to build a partition. Returns the token to finish with, and writes the models again.
@@ -70,7 +70,8 @@ class Build:
             await self._witness.renew(None)
         token = secrets.token_hex(8).encode()
         # NX: another worker may have given this process a newer one.
-        marks = [meta(b"SET", self._keys.witness, witness, b"NX"), meta(b"HSET", self._keys.built, partition, token)]
+        write, keys = self._calls.write, self._keys
+        marks = [write(b"SET", keys.witness, witness, b"NX"), write(b"HSET", keys.built, partition, token)]
         await self._calls.call([*self._readers.again(), *marks])
         return token
 
@@ -82,9 +83,10 @@ class Build:
         set to `now_ms`.
         """
         keys = (self._keys.built, self._keys.epoch)
-        state = await self._witness.run(self._witness.finish.pack(keys, (partition, token, n_partitions, now_ms)))
+        args = (partition, token, n_partitions, now_ms)
+        state = await self._witness.run(self._calls.small(self._witness.finish, keys, args))
         return "restart" if state is None else cast(FinishState, state.decode())
 
     async def forget(self) -> None:
         """Declare that nothing in the projection is complete: workers write every member again, and the models."""
-        await self._calls.call([meta(b"DEL", self._keys.epoch, self._keys.built, self._keys.known)])
+        await self._calls.call([self._calls.write(b"DEL", self._keys.epoch, self._keys.built, self._keys.known)])

@@ -4,10 +4,14 @@ Laws:
 - An outage is one exception, RedisUnavailable. Nothing here waits or retries; patience.py does.
 - A script that Redis has forgotten is loaded again, and only its calls are repeated. So repeating a call must do no
   harm.
+- A writer has its installation's id. In Redis stands whose the keys are (owner.lua). A writer of another installation
+  is refused: by each connection as it is made; in a cluster before its first call; and by each script that writes small
+  keys. Once refused, it asks again before each call. (Members' rows say nothing of it: in a cluster they lie in other
+  slots.)
 - All writers over one connection share one `Calls`: their calls take turns (stream/wire/one_server.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from time import perf_counter
 from typing import Any
@@ -47,13 +51,25 @@ class NotPermitted(RedisUnavailable):
     """The ACL user lacks a right."""
 
 
+class NotOurs(RedisUnavailable):
+    """These keys are another installation's. Nothing is written."""
+
+
 class RedisFault(Exception):
     """Redis answered with an error that waiting won't cure, such as WRONGTYPE: a bug, or somebody else's key."""
 
 
 def meta(command: bytes, key: bytes, *args: bytes | int) -> Piece:
-    """Return a command on a small key, or on several of them: they share a slot."""
+    """Return a command that reads a small key."""
     return Piece(key, pack_command((command, key, *args)))
+
+
+def next_of_another(owner: str) -> str:
+    """Return what to do when another installation has these keys."""
+    return (
+        "Next: give this one a MEMBERSTREAM_REDIS_PREFIX of its own, or another database in MEMBERSTREAM_REDIS_URL. If "
+        f"{owner} is no more (a new group, or Kafka was set up anew): memberstream rebuild --take-over"
+    )
 
 
 def is_unknown(reply: Any) -> bool:
@@ -66,15 +82,18 @@ class Calls:
 
     `url`: see stream.wire.endpoint. `keys`: the installation's. `timeout_s`: longest wait for an answer. It is 5 s: a
     failover or a save that takes longer is an outage to be reported, and shorter pauses aren't worth a new connection.
+    `owner`: the id of the installation that calls; empty: it reads what anybody may read, and nothing is compared.
     Every awaited method raises RedisUnavailable in an outage. The next call connects again.
     """
 
-    def __init__(self, url: str, keys: Keys, timeout_s: float = 5.0) -> None:
-        self.endpoint, self.keys = parse_url(url), keys
+    def __init__(self, url: str, keys: Keys, owner: str = "", timeout_s: float = 5.0) -> None:
+        self.endpoint, self.keys, self.owner = parse_url(url), keys, owner
         self._timeout_s = timeout_s
         self._scripts: list[Script] = []
         self._connections = 0
         self.round_trip = RoundTrip(MEMBERS_PER_CALL)
+        self._own, self._command = self.script("owner"), self.script("owner", "command")
+        self._is_admitted = not owner
 
     def script(self, *names: str) -> Script:
         """Return a script that each connection loads when it is made. Ask for it before the first call."""
@@ -85,7 +104,10 @@ class Calls:
     @cached_property
     def loads(self) -> tuple[bytes, int]:
         """Return the commands that load the scripts, and how many they are."""
-        return b"".join([script.load() for script in self._scripts]), len(self._scripts)
+        loads = b"".join([script.load() for script in self._scripts])
+        if self.owner and not self.endpoint.is_cluster:
+            return loads + self.small(self._own, (), ()).payload, len(self._scripts) + 1
+        return loads, len(self._scripts)
 
     @cached_property
     def _server(self) -> OneServer | AsyncCluster:
@@ -97,10 +119,28 @@ class Calls:
         """How many keys one call may have: in a cluster they must share a slot."""
         return 1 if self.endpoint.is_cluster else most
 
+    def small(self, script: Script, keys: Sequence[bytes], args: Iterable[bytes | int]) -> Piece:
+        """Return a call of a script that writes small keys. It begins with owner.lua."""
+        return script.pack((*keys, self.keys.installation), (*args, self.owner.encode()))
+
+    def write(self, command: bytes, key: bytes, *args: bytes | int) -> Piece:
+        """Return a command that writes small keys."""
+        return self.small(self._command, (key,), (command, key, *args))
+
+    async def admit(self) -> None:
+        """Check that these keys are this installation's, or nobody's: then they become its own. Raises NotOurs."""
+        if self.owner:
+            key, asked, _ = self.small(self._own, (), ())
+            [[_, reply]] = await self.ask([Piece(key, self._own.load() + asked, 2)])
+            self.check([reply])
+        self._is_admitted = True
+
     async def call(self, calls: Sequence[Piece]) -> list[Any]:
         """Run calls of one reply each. Raises RedisFault: an error that is no outage."""
         if not calls:
             return []
+        if not self._is_admitted:
+            await self.admit()
         replies = [reply for [reply] in await self.ask(calls)]
         lost = [i for i, reply in enumerate(replies) if is_unknown(reply)]
         if lost:
@@ -159,9 +199,18 @@ class Calls:
         text = explain(error, self.endpoint)
         if error.code == "READONLY" and isinstance(self._server, OneServer):
             self._server.drop()  # it was the primary once: ask the sentinels, or the name service, for today's
+        if error.code == "OTHERS":
+            self._is_admitted = False
+            return NotOurs(self._refusal(str(error).partition(" ")[2]))
         if error.code == "NOPERM":
             return NotPermitted(text)
         return RedisUnavailable(text) if error.is_outage else RedisFault(text)
+
+    def _refusal(self, owner: str) -> str:
+        return (
+            f"the keys {self.keys.prefix}:* in Redis at {self.endpoint} are those of the installation {owner}, this is "
+            f"{self.owner}: nothing is written. {next_of_another(owner)}"
+        )
 
     async def close(self) -> None:
         """Close the connection. Safe to call twice."""

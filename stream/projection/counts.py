@@ -11,7 +11,7 @@ from memberstream.models.counts import AnyCell, AnyTally, Cell, field_of, text_o
 from memberstream.stream.keyspace import formats as keyspace
 from memberstream.stream.keyspace.formats import Beacon
 from memberstream.stream.projection.calls import COUNTS_PER_CALL, Calls, meta
-from memberstream.stream.projection.partitions import is_older, last_of, pack_beacons, pack_reset
+from memberstream.stream.projection.partitions import is_older, last_of, pack_beacons
 
 
 class Counts:
@@ -19,7 +19,7 @@ class Counts:
 
     def __init__(self, calls: Calls) -> None:
         self._calls, self._keys = calls, calls.keys
-        self._counts, self._beacon = calls.script("counts"), calls.script("beacon")
+        self._counts, self._beacon = calls.script("counts"), calls.script("owner", "beacon")
         self._acknowledged: dict[int, Beacon] = {}
 
     async def write(self, partition: int, term: int, counts: Mapping[AnyCell, AnyTally]) -> bool:
@@ -49,7 +49,7 @@ class Counts:
 
     async def tell(self, beacons: Mapping[int, Beacon]) -> list[int]:
         """Tell how far the counts of own partitions are. Returns those that were lost since `lost` was asked."""
-        [[_, *found]] = await self._calls.call([pack_beacons(self._beacon, self._keys, self._keys.counted, beacons)])
+        [[_, *found]] = await self._calls.call([pack_beacons(self._calls, self._beacon, self._keys.counted, beacons)])
         lost = self._older(last_of(list(beacons), found[1::2]))
         if self._calls.reconnected():
             lost = list(beacons)
@@ -61,8 +61,8 @@ class Counts:
 
     async def tell_partitions(self, n_partitions: int) -> None:
         """Tell how many partitions there are, so that readers notice missing counts."""
-        await self._calls.call([meta(b"HSET", self._keys.counted, keyspace.PARTITIONS, n_partitions)])
+        await self._calls.call([self._calls.write(b"HSET", self._keys.counted, keyspace.PARTITIONS, n_partitions)])
 
     async def reset(self, partition: int) -> None:
         """Forget how far a partition was: in a new epoch its offsets begin at 0."""
-        await self._calls.call([pack_reset(self._keys.counted, partition)])
+        await self._calls.call([self._calls.write(b"HDEL", self._keys.counted, partition)])

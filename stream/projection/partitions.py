@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from memberstream.stream.keyspace import formats as keyspace
 from memberstream.stream.keyspace.formats import Beacon, Behind, Scored
-from memberstream.stream.keyspace.keys import Keys
 from memberstream.stream.projection.calls import Calls, meta
 from memberstream.stream.wire.cluster import Piece
 from memberstream.stream.wire.script import Script
@@ -40,7 +39,7 @@ class Partitions:
             told[0][1].extend((partition, keyspace.format_behind(how_far)))
         for partition, so_far in scored.items():
             told[1][1].extend((partition, keyspace.format_scored(so_far)))
-        await self._calls.call([meta(b"HSET", key, *args) for key, args in told if args])
+        await self._calls.call([self._calls.write(b"HSET", key, *args) for key, args in told if args])
 
     async def scored(self) -> dict[int, Scored]:
         """Return how far each partition is scored with the published models."""
@@ -65,17 +64,12 @@ class Partitions:
         )
 
 
-def pack_beacons(script: Script, keys: Keys, key: bytes, beacons: Mapping[int, Beacon]) -> Piece:
-    """Return the call of beacon.lua. `key`: of which topic."""
+def pack_beacons(calls: Calls, script: Script, key: bytes, beacons: Mapping[int, Beacon]) -> Piece:
+    """Return the call of owner.lua and beacon.lua. `key`: of which topic."""
     args: list[int] = []
     for partition, beacon in beacons.items():
         args += (partition, beacon.next_offset, beacon.clock_ms, beacon.written_ms)
-    return script.pack((key, keys.epoch, keys.built), args)
-
-
-def pack_reset(key: bytes, partition: int) -> Piece:
-    """Return the call that forgets how far a partition was: in a new epoch its offsets begin at 0."""
-    return meta(b"HDEL", key, partition)
+    return calls.small(script, (key, calls.keys.epoch, calls.keys.built), args)
 
 
 def last_of(partitions: Sequence[int], found: Sequence[Any]) -> dict[int, Beacon | None]:

@@ -16,8 +16,8 @@ from memberstream.stream.projection.rows import Rows
 class Projection:
     """What is written about members. Its parts say what they do; they share `calls`."""
 
-    def __init__(self, url: str, keys: Keys, timeout_s: float = 5.0) -> None:
-        self.calls = Calls(url, keys, timeout_s)
+    def __init__(self, url: str, keys: Keys, owner: str = "", timeout_s: float = 5.0) -> None:
+        self.calls = Calls(url, keys, owner, timeout_s)
         self.members, self.rows = Members(self.calls), Rows(self.calls)
         self.readers, self.partitions = Readers(self.calls), Partitions(self.calls)
         self.build = Build(self.calls, self.readers)
@@ -34,6 +34,6 @@ class Projection:
 class CountProjection:
     """What is written about counts. Its parts say what they do; they share `calls`."""
 
-    def __init__(self, url: str, keys: Keys) -> None:
-        self.calls = Calls(url, keys)
+    def __init__(self, url: str, keys: Keys, owner: str = "") -> None:
+        self.calls = Calls(url, keys, owner)
         self.counts, self.readers = Counts(self.calls), Readers(self.calls)

@@ -18,7 +18,7 @@ class Readers:
     """
 
     def __init__(self, calls: Calls) -> None:
-        self._calls, self._keys, self._models = calls, calls.keys, calls.script("models")
+        self._calls, self._keys, self._models = calls, calls.keys, calls.script("owner", "models")
         self.announcement: Announcement | None = None
 
     async def announce(self, announcement: Announcement) -> bool:
@@ -46,4 +46,4 @@ class Readers:
         for campaign in announcement.campaigns:
             args += (campaign.id.encode(), keyspace.format_campaign(campaign))
         keys = self._keys
-        return self._models.pack((keys.models, keys.live, keys.campaigns, keys.known), args)
+        return self._calls.small(self._models, (keys.models, keys.live, keys.campaigns, keys.known), args)

@@ -25,8 +25,8 @@ class Witness:
     """
 
     def __init__(self, calls: Calls) -> None:
-        self._calls, self._keys, self._restart = calls, calls.keys, calls.script("restart")
-        self.beacon, self.finish, self._alive = Script("beacon"), Script("finish"), Script("alive")
+        self._calls, self._keys, self._restart = calls, calls.keys, calls.script("owner", "restart")
+        self.beacon, self.finish, self._alive = Script("owner", "beacon"), Script("owner", "finish"), Script("alive")
         self.token: bytes | None = None
         self._renewing = asyncio.Lock()
         self._restarted = False  # until it is told: an outage may follow at once
@@ -65,7 +65,7 @@ class Witness:
                 await self._calls.at(node, loads, 3)
             keys = self._keys
             names = (keys.witness, keys.epoch, keys.built, keys.known)
-            [taken] = await self._calls.call([self._restart.pack(names, (known or b"", token))])
+            [taken] = await self._calls.call([self._calls.small(self._restart, names, (known or b"", token))])
             if taken:
                 self._set_token(token)  # only now: a concurrent call must not run what isn't loaded yet
             else:
@@ -84,4 +84,5 @@ class Witness:
 
 def _witnesses(token: bytes) -> tuple[Script, Script, Script]:
     """Return the scripts beacon, finish and alive, as only a process knows them that was given this token."""
-    return Script("beacon").witness(token), Script("finish").witness(token), Script("alive").witness(token)
+    beacon, finish, alive = Script("owner", "beacon"), Script("owner", "finish"), Script("alive")
+    return beacon.witness(token), finish.witness(token), alive.witness(token)

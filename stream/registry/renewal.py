@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from memberstream.models.log_record import COMPLETE, NOTHING
 from memberstream.models.registry import Registry
-from memberstream.stream.projection.projection import Projection
+from memberstream.stream.projection.installation import projection_of
 from memberstream.stream.registry.log import ModelsLog
 from memberstream.stream.registry.refused import PublishError
 from memberstream.stream.settings import Settings
@@ -36,7 +36,7 @@ class Renewal:
     async def ends(self) -> Ends:
         """Return how far the log reaches, and the last step that is known of it."""
         registry = await self._log.read()
-        async with Projection(self._settings.redis_url, self._settings.keys) as projection:
+        async with await projection_of(self._settings) as projection:
             return Ends(registry.offset, await projection.readers.known())
 
     async def begin(self, last_known: int) -> int:

@@ -1,0 +1,34 @@
+"""The identity of a Kafka cluster: the id that it was given when its storage was made. Brokers tell it to everybody."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiokafka.errors import KafkaError
+
+from memberstream.stream.kafka.clients import Kafka, closed_is_outage
+
+#: Of a broker that tells no id.
+UNTOLD = "-"
+_WAIT_S = 30.0
+
+
+class ClusterUnknown(OSError):
+    """No broker says which cluster it belongs to. The text ends with the next action."""
+
+
+async def cluster_id(kafka: Kafka) -> str:
+    """Return the id; UNTOLD if the brokers have none. Raises ClusterUnknown."""
+    admin = kafka.admin(client_id="memberstream")
+    try:
+        async with asyncio.timeout(_WAIT_S):
+            with closed_is_outage():
+                await admin.start()
+                return (await admin.describe_cluster()).get("cluster_id") or UNTOLD
+    except (KafkaError, TimeoutError) as error:
+        raise ClusterUnknown(
+            f"no Kafka broker answers at {kafka} ({error or type(error).__name__}). Next: start the broker, or correct "
+            "the address"
+        ) from None
+    finally:
+        await admin.close()
