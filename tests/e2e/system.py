@@ -25,7 +25,6 @@ import pytest
 import redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
-from keys import KEYS
 from prefork import PythonProcess
 from prometheus_client.parser import text_string_to_metric_families
 from releases import NOW, Release
@@ -36,6 +35,7 @@ from memberstream.models.member import decode as decode_state
 from memberstream.models.model_file import parse
 from memberstream.stream.authoring.publishing import Publishing
 from memberstream.stream.keyspace.formats import POS, Position, is_tombstone, parse_beacon, parse_position, parse_row
+from memberstream.stream.keyspace.keys import Keys
 from memberstream.stream.local.server_process import free_port
 from memberstream.stream.settings import Settings, to_environment
 
@@ -129,6 +129,11 @@ class System:
         """Publish model files and make each live, whatever is there."""
         await Publishing(self.settings, "test").install(map(parse, definitions))
 
+    @property
+    def keys(self) -> Keys:
+        """The names of its keys in Redis."""
+        return self.settings.keys
+
     def start(self) -> None:
         """Launch the worker; returns before it is ready."""
         self._worker.spawn(self.command(), cwd=self.directory, env=self.environment())
@@ -214,15 +219,17 @@ class System:
 
     def is_applied(self) -> bool:
         """Return whether the beacons say that all that was sent is applied, and Redis is whole."""
-        beacons = {int(p): parse_beacon(value).next_offset for p, value in self.redis.hgetall(KEYS.beacons).items()}
-        is_whole = self.redis.exists(KEYS.epoch) == 1
+        beacons = {
+            int(p): parse_beacon(value).next_offset for p, value in self.redis.hgetall(self.keys.beacons).items()
+        }
+        is_whole = self.redis.exists(self.keys.epoch) == 1
         return is_whole and all(beacons.get(p, 0) >= end for p, end in self.next_offset.items())
 
     def is_nobody_due(self) -> bool:
         """Return whether all memberships in Redis hold, by the clocks that the beacons tell."""
-        clocks = {int(p): parse_beacon(value).clock_ms for p, value in self.redis.hgetall(KEYS.beacons).items()}
+        clocks = {int(p): parse_beacon(value).clock_ms for p, value in self.redis.hgetall(self.keys.beacons).items()}
         pipeline = self.redis.pipeline(transaction=False)
-        for key in self.redis.scan_iter(KEYS.member_prefix + b"*", count=5_000):
+        for key in self.redis.scan_iter(self.keys.member_prefix + b"*", count=5_000):
             pipeline.get(key)
         rows = [parse_row(row) for row in pipeline.execute() if row and not is_tombstone(row)]
         held = [parse_position(row[POS]) for row in rows if POS in row]
@@ -273,11 +280,13 @@ class System:
 
     def held(self, member_id: str) -> dict[str, str]:
         """Return a member's row."""
-        return {k.decode(): v.decode() for k, v in parse_row(self.redis.get(KEYS.member(member_id.encode()))).items()}
+        return {
+            k.decode(): v.decode() for k, v in parse_row(self.redis.get(self.keys.member(member_id.encode()))).items()
+        }
 
     def positions(self, member_ids: Sequence[str]) -> dict[str, Position]:
         """Return the positions of those of the members that Redis holds."""
-        rows = self.redis.mget([KEYS.member(member_id.encode()) for member_id in member_ids]) if member_ids else []
+        rows = self.redis.mget([self.keys.member(member_id.encode()) for member_id in member_ids]) if member_ids else []
         found = zip(member_ids, map(parse_row, rows), strict=True)
         return {member_id: parse_position(row[POS]) for member_id, row in found if POS in row}
 

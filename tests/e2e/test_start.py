@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,9 +28,11 @@ main()
 """
 
 
-async def run(system: System, more: Mapping[str, str], *, is_impatient: bool = False) -> tuple[int, str]:
-    """Run a worker until it ends by itself; returns its exit status and all that it printed."""
-    python, *arguments = system.command()
+async def run(
+    system: System, more: Mapping[str, str], *, is_impatient: bool = False, command: Sequence[str] = ("worker",)
+) -> tuple[int, str]:
+    """Run a worker, or a command, until it ends by itself; returns its exit status and all that it printed."""
+    python, *arguments = *system.command()[:-1], *command
     log = system.directory / f"{unique('start')}.log"
     argv = [python, "-c", _IMPATIENT, "worker"] if is_impatient else [python, *arguments]
     process = Fork(argv, log=log, cwd=system.directory, env={**system.environment(), **more})
