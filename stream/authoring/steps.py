@@ -15,7 +15,7 @@ import time
 from memberstream.models.log_steps import Authorship, Step
 from memberstream.models.registry import Registry, Status, Version
 from memberstream.stream.projection.calls import NotOurs, RedisUnavailable
-from memberstream.stream.projection.installation import projection_of
+from memberstream.stream.projection.installation import installation_id
 from memberstream.stream.projection.projection import Projection
 from memberstream.stream.registry.log import ModelsLog
 from memberstream.stream.registry.publication import announce
@@ -31,7 +31,7 @@ class Steps:
     """
 
     def __init__(self, settings: Settings, actor: str) -> None:
-        self._settings, self._actor = settings, actor
+        self._settings, self._actor, self._owner = settings, actor, ""
         self._log = ModelsLog(settings.kafka, settings.models_topic, settings.replication_factor)
 
     async def registry(self) -> Registry:
@@ -49,7 +49,8 @@ class Steps:
             PublishError: the step doesn't count, or readers know more steps than there are.
             NotOurs: what readers would be told is another installation's.
         """
-        async with await projection_of(self._settings) as projection:
+        self._owner = self._owner or await installation_id(self._settings)
+        async with Projection(self._settings.redis_url, self._settings.keys, self._owner) as projection:
             return await self._take(step, projection)
 
     async def _take(self, step: Step, projection: Projection) -> Registry:

@@ -33,7 +33,7 @@ async def test_the_doctor_finds_what_is_wrong(real_pair: Pair, install: Install)
         ["ok", name]
         for name in (
             *("kafka", "topic", "changelog", "copies", "models_log", "set_aside"),
-            *("redis", "surroundings", "workers", "held", "whole", "scored", "lag"),
+            *("redis", "installation", "surroundings", "workers", "held", "whole", "scored", "lag"),
         )
     ]
     system.stop()

@@ -60,6 +60,7 @@ async def test_errors_at_the_start_end_with_the_next_action(system: System, tmp_
         "bad values": ({"CLOCK": "x", "METRICS_PORT": "x"}, ["MEMBERSTREAM_CLOCK: ", "MEMBERSTREAM_METRICS_PORT: "]),
         "bad Redis URL": ({"REDIS_URL": "http://x"}, ["MEMBERSTREAM_REDIS_URL", "redis://"]),
         "metrics port taken": ({"METRICS_PORT": str(taken.getsockname()[1])}, ["MEMBERSTREAM_METRICS_PORT"]),
+        "another's keys": ({"GROUP": "x"}, [f"{system.settings.group}@", "this is x@", "MEMBERSTREAM_REDIS_PREFIX"]),
         "no topic": ({"TOPIC": "nowhere"}, ["the topic nowhere doesn't exist"]),
         "no broker": ({"KAFKA_BOOTSTRAP": f"127.0.0.1:{free_port()}"}, ["no Kafka broker"]),
         "data directory is a file": ({"DATA_DIR": str(in_use)}, [str(in_use)]),

@@ -61,16 +61,15 @@ async def fill(projection: Projection) -> None:
 
 def held(client: redis.Redis) -> dict[str, object]:
     """All that is there."""
-    return {
-        key: client.get(key) if client.type(key) == "string" else client.hgetall(key)
-        for key in sorted(client.keys("*"))
-    }
+    keys: list[str] = sorted(map(str, client.keys("*")))
+    return {key: client.get(key) if client.type(key) == "string" else client.hgetall(key) for key in keys}
 
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         yield client
+        client.flushall()
 
 
 async def test_another_installation_writes_nothing(redis_url: str, client: redis.Redis) -> None:

@@ -38,6 +38,8 @@ SAID = Said("valkey 9.0.1", "noeviction", 200, 10, 0, True, 5)
 WELL = Facts(
     NOW_MS,
     brokers=3,
+    cluster="k",
+    owner="g@k",
     topics=TOPICS,
     registry=registry(PUBLISHED),
     round_trip_s=0.001,
@@ -92,6 +94,11 @@ def test_a_sound_installation_has_nothing_wrong() -> None:
         (replace(WELL, said={"here": SAID._replace(is_saving_well=False)}), "surroundings", "couldn't save"),
         (replace(WELL, said={"here": SAID._replace(version="redis 6.2.7")}), "surroundings", "is redis 6.2.7"),
         (replace(WELL, said={"here": SAID._replace(ahead_ms=600_000)}), "surroundings", "clock is 600 s behind"),
+        (
+            replace(WELL, owner="prod@1"),
+            "installation",
+            "the keys ms:* are those of the installation prod@1, this is g@k",
+        ),
         (replace(WELL, beacons={0: Beacon(10, NOW_MS, NOW_MS)}), "workers", "partition 1 for 30 s"),
         (replace(WELL, now_ms=NOW_MS + 40_000), "workers", "partitions 0, 1 for 30 s"),
         (HELD, "held", "the records of partition 1 wait for somebody"),
