@@ -56,10 +56,9 @@ class Steps:
     async def _take(self, step: Step, projection: Projection) -> Registry:
         try:
             await projection.calls.admit()  # 0
-        except NotOurs:
-            raise
-        except RedisUnavailable:
-            """The step counts without it: workers tell readers. What comes of this attempt is said below."""
+        except RedisUnavailable as error:  # away: the step counts without it, and workers tell readers
+            if isinstance(error, NotOurs):
+                raise
         registry, why_not = await self._log.append(step)  # 1, 2
         refuse_if(why_not)
         if registry.is_complete:  # readers are told nothing about a log that is being begun anew

@@ -10,7 +10,7 @@ from time import time
 from typing import cast
 
 from memberstream.stream.kafka.cluster_id import cluster_id
-from memberstream.stream.keyspace.formats import parse_beacon
+from memberstream.stream.keyspace.formats import parse_beacon, parse_behind
 from memberstream.stream.projection.calls import Calls, meta
 from memberstream.stream.projection.projection import Projection
 from memberstream.stream.settings import Settings
@@ -47,8 +47,10 @@ class TakeOver:
     async def silent_ms(self) -> int | None:
         """Return how long ago a worker of either kind told how far it is; None: none has told."""
         keys = self._calls.keys
-        found = await self._calls.call([meta(b"HGETALL", key) for key in (keys.beacons, keys.counted)])
-        told = [parse_beacon(value).written_ms for flat in found for value in flat[1::2] if b":" in value]
+        calls = [meta(b"HGETALL", key) for key in (keys.beacons, keys.counted, keys.behind)]
+        beacons, counted, behind = [flat[1::2] for flat in await self._calls.call(calls)]
+        told = [parse_beacon(value).written_ms for value in (*beacons, *counted) if b":" in value]
+        told += [parse_behind(value).written_ms for value in behind]  # the beacon of a held partition stands
         return int(time() * 1000) - max(told) if told else None
 
     async def take(self, owner: str, new: str) -> bool:

@@ -76,6 +76,7 @@ async def test_keys_change_hands_only_when_asked_for(embedded_pair: Pair, instal
     system.stop()
     system.set(group=unique("renamed"), data_dir=system.directory / "renamed")
     system.redis.hset(system.keys.beacons, mapping={"0": "1:1:1", "1": "1:1:1"})  # as if half a minute had passed
+    system.redis.hset(system.keys.behind, mapping={"0": "0:1:0:1", "1": "0:1:0:1"})
     status, said, why = await memberstream(system, "rebuild", "--take-over", "--yes")
     assert (status, f"were those of {own}" in said) == (0, True), why
     status, _, why = await memberstream(system, "rebuild", "--take-over", "--yes")

@@ -158,6 +158,9 @@ async def test_keys_are_taken_over(redis_url: str, client: redis.Redis) -> None:
         async with Projection(redis_url, KEYS) as projection:
             over = TakeOver(projection.calls)
             assert await over.silent_ms() == pytest.approx(now - 8, abs=10_000)
+            await own.partitions.tell({}, {0: Behind(1, 1, 1, now)})
+            assert await over.silent_ms() == pytest.approx(0, abs=10_000)
+            await own.partitions.tell({}, {0: Behind(1, 1, 1, 8)})
             await own.build.beacon({0: Beacon(9, now, now)})
             assert await over.silent_ms() == pytest.approx(0, abs=10_000)
             assert not await over.take(STAGING, "x@y"), "it isn't staging's"
