@@ -25,10 +25,9 @@ async def cluster_id(kafka: Kafka) -> str:
             with closed_is_outage():
                 await admin.start()
                 return (await admin.describe_cluster()).get("cluster_id") or UNTOLD
-    except (KafkaError, TimeoutError) as error:
-        raise ClusterUnknown(
-            f"no Kafka broker answers at {kafka} ({error or type(error).__name__}). Next: start the broker, or correct "
-            "the address"
-        ) from None
+    except KafkaError as error:
+        raise ClusterUnknown(kafka.said(error)) from None
+    except TimeoutError:
+        raise ClusterUnknown(f"no answer from {kafka} within {_WAIT_S:g} s. Next: check the brokers") from None
     finally:
         await admin.close()
