@@ -17,7 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from authored import BY
 from e2e.commands import memberstream
 from e2e.definitions import level
-from e2e.system import Install, Pair, Sent, System, event, pause_s
+from e2e.system import PATIENCE_S, Install, Pair, Sent, System, event, pause_s
 from keys import KEYS
 from prefork import PythonProcess
 
@@ -274,7 +274,9 @@ async def test_who_is_listed_long_after_its_delete_stays_so_when_redis_is_lost(s
     await author(system).promote("buyers", 1)
     system.redis.flushall()
     await system.applied()
-    assert await clusters(system) == dict.fromkeys(LISTED, 1)
+    async with asyncio.timeout(PATIENCE_S):  # the worker may not have read of the promotion yet
+        while await clusters(system) != dict.fromkeys(LISTED, 1):
+            await asyncio.sleep(0.1)
     assert "m40" in await rows_left(system, "buyers@1")
 
 
