@@ -14,7 +14,7 @@ from itertools import compress
 from typing import Any, NamedTuple
 
 from memberstream.models.path import Path, getter
-from memberstream.models.timestamps import FOREVER, parse_ms
+from memberstream.models.timestamps import FOREVER, time_reader
 from memberstream.models.where import Condition, matcher
 
 Scratch = dict[Any, Any]  # what the predictors share in evaluating one document at one time: function → what it found
@@ -33,14 +33,20 @@ Select = Callable[[Any, int, Scratch], Elements]  # (document, now_ms, scratch) 
 
 
 def compile_selection(
-    path: Path, time: Path | None, where: tuple[Condition, ...], window_ms: int | None, shared: Shared
+    path: Path,
+    time: Path | None,
+    where: tuple[Condition, ...],
+    window_ms: int | None,
+    shared: Shared,
+    unit: str | None = None,
 ) -> Select:
     """Return the function that finds the elements of the list at `path`. Anything else counts as an empty list.
 
-    With `time`, elements without a valid point in time at that path are left out. `shared`: what the plan has compiled
+    With `time`, elements without a valid point in time at that path are left out. `unit`: of times that are numbers
+    (models/timestamps.py). `shared`: what the plan has compiled
     already. Equal definitions give the same function, which looks once per document.
     """
-    whole = (path, time, where)
+    whole = (path, time, unit, where)
     pool = shared.setdefault(repr(whole), _compile_pool(*whole))  # repr keeps 1 and true apart, equality doesn't
     if time is None:
         return shared.setdefault(repr((whole, None)), once(lambda document, now_ms, scratch: pool(document, scratch)))  # type: ignore[no-any-return]  # values of Shared are what stands beside them
@@ -63,11 +69,14 @@ def once(find: Select) -> Select:
     return select
 
 
-def _compile_pool(path: Path, time: Path | None, where: tuple[Condition, ...]) -> Callable[[Any, Scratch], Elements]:
+def _compile_pool(
+    path: Path, time: Path | None, unit: str | None, where: tuple[Condition, ...]
+) -> Callable[[Any, Scratch], Elements]:
     """Return a function that finds all elements that meet the conditions, whatever their time."""
     get_list = getter(path)
     get_time = getter(time) if time is not None else None
     matches = matcher(where) if where else None
+    read_ms = time_reader(unit)
 
     def find(document: Any) -> Elements:
         items = get_list(document)
@@ -77,7 +86,7 @@ def _compile_pool(path: Path, time: Path | None, where: tuple[Condition, ...]) -
             items = [element for element in items if matches(element)]
         if get_time is None:
             return Elements(items, [], FOREVER)
-        timed = [(at_ms, element) for element in items if (at_ms := parse_ms(get_time(element))) is not None]
+        timed = [(at_ms, element) for element in items if (at_ms := read_ms(get_time(element))) is not None]
         return Elements([element for _, element in timed], [at_ms for at_ms, _ in timed], FOREVER)
 
     def pool(document: Any, scratch: Scratch) -> Elements:

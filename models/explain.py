@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from memberstream.models.coverage import Coverage, coverage, misfits
 from memberstream.models.model import Cluster, Model
 from memberstream.models.origins import Raw, origins, roots
 from memberstream.models.plan import Plan
@@ -60,6 +61,7 @@ class Explanation:
         distance_to_next: what separates the two. Logistic: in eta, to the nearest threshold. Multinomial and Gaussian
             mixture: in eta. k-means: the difference of the two distances.
         valid_until_ms: until when nothing changes by itself; None: for ever.
+        misfits: places that predictors read, at which something is there that doesn't fit.
     """
 
     model: str
@@ -73,6 +75,7 @@ class Explanation:
     next_cluster: Cluster | None
     distance_to_next: float | None
     valid_until_ms: int | None
+    misfits: tuple[Coverage, ...] = ()
 
 
 def explain_one(model: Model, document: dict[str, Any], now_ms: int, *, against: int | None = None) -> Explanation:
@@ -103,6 +106,7 @@ def explain_one(model: Model, document: dict[str, Any], now_ms: int, *, against:
         next_cluster=None if other is None else model.clusters[other],
         distance_to_next=distance,
         valid_until_ms=None if valid_until_ms == FOREVER else valid_until_ms,
+        misfits=tuple(misfits(coverage(model.predictors, [document]))),
     )
 
 
@@ -173,7 +177,7 @@ def _parts(model: Model, contributions: dict[str, float], document: Any, now_ms:
                 tuple(predictor.name for predictor in predictors),
                 tuple(origin.name for origin in read) if len(read) > 1 else (),
                 value,
-                words(read[0], value) if len(read) == 1 else "",
+                words(read[0], value, "" if value is not None else read[0].unread(document)) if len(read) == 1 else "",
                 columns,
                 math.fsum(contributions[column] for column in columns),
             )

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from memberstream.models.coverage import coverage, misfits
 from memberstream.models.path import getter
 from memberstream.models.predictor import Combination, Predictor, Source
-from memberstream.models.source import Elapsed, ListAggregate, Value, number, text
+from memberstream.models.source import Elapsed, ListAggregate, Value, number, number_or_text, text
 
 Raw = float | bool | str | None  # a raw value: a number, true or false, a text; None: nothing that can be used
 
@@ -48,11 +49,20 @@ class Origin:
                 return bool(value) if is_flag else value
         return None
 
+    def unread(self, document: Any) -> str:
+        """Return what stands where it reads that none of its readers can use, in words; "" if nothing does."""
+        found = coverage(self.readers[:1], [document])
+        for one in misfits(found):
+            at = f" at {one.place}" if "[]" in one.place else ""
+            return (one.found or "times before 1990 or after 2099") + at
+        return "in the future" if isinstance(self.source, Elapsed) and found[0].n_usable else ""
+
 
 def as_read(source: Source, raw: Raw) -> Any:
     """Return what a source makes of a raw value that stands in its place: a number or a text, whatever it wants."""
-    is_text = not isinstance(source, (Combination, Elapsed)) and source.is_text
-    return text(raw) if is_text else number(raw)
+    if isinstance(source, (Combination, Elapsed)):
+        return number(raw)
+    return text(raw) if source.is_text else number_or_text(raw) if source.is_number_text else number(raw)
 
 
 def roots(predictors: Sequence[Predictor]) -> dict[str, frozenset[Source]]:
@@ -81,4 +91,4 @@ def origins(predictors: Sequence[Predictor]) -> tuple[Origin, ...]:
 
 
 def _plain(source: Value | Elapsed | ListAggregate) -> Value | Elapsed | ListAggregate:
-    return source if isinstance(source, Elapsed) else replace(source, is_text=False)
+    return source if isinstance(source, Elapsed) else replace(source, is_text=False, is_number_text=False)

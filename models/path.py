@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
 Path = tuple[str, ...]
@@ -14,6 +15,25 @@ Path = tuple[str, ...]
 MAX_CHARACTERS = 4_096  # far beyond 32 keys of any database; to cut a text of megabytes took seconds
 MAX_SEGMENTS = 32  # with the depth limit of events it keeps documents far below orjson's limit of 254
 _SEGMENT = re.compile(r"((?:[^.\\]|\\[.\\])+)(\.|$)")
+
+
+class Defined:
+    """A part of a definition, a dataclass without a repr of its own. Its repr identifies it in stored rows
+    (models/plan.py).
+
+    A field that came later is declared with repr=False: it is in the repr only where it isn't the default. So the rows
+    of definitions that don't use it stay valid.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        shown = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in fields(self)  # type: ignore[arg-type]  # whoever inherits from it is a dataclass
+            if field.repr or getattr(self, field.name) != field.default
+        ]
+        return f"{type(self).__qualname__}({', '.join(shown)})"
 
 
 def parse_path(text: str) -> Path:

@@ -14,7 +14,7 @@ from memberstream.models.path import Path, parse_path
 from memberstream.models.predictor import Combination, Predictor, Source
 from memberstream.models.problems import Node
 from memberstream.models.source import RESOLUTION_MS, Aggregate, Elapsed, ListAggregate, Value
-from memberstream.models.timestamps import DAY_MS
+from memberstream.models.timestamps import DAY_MS, UNITS
 from memberstream.models.transform import Bins, Category, Clip, Log, Log1p, OneHot, Scale, Sqrt, Transform
 from memberstream.models.where import ORDERINGS, Condition
 
@@ -37,6 +37,7 @@ _PLAIN_TRANSFORMS: dict[str, Transform] = {"log1p": Log1p(), "log": Log(), "sqrt
 _OPTIONAL = {"missing", "transforms"}
 _LIST_FIELDS = {"value", "time", "window_days", "where"}
 _CLOCK_FIELDS = {"resolution", "utc_offset_minutes"}
+NUMBER_TEXT = "number_text"  # the type of numbers that may be written as texts
 
 
 def parse_predictors(node: Node) -> tuple[Predictor, ...]:
@@ -74,6 +75,8 @@ def _predictor(node: Node, earlier: dict[str, Predictor | None]) -> Predictor | 
     if kind is None:
         return None
     source = _combination(node, kind, earlier) if kind in _COMBINATIONS else _source(node, kind, is_text)
+    if is_text and "type" in node.value:
+        node.child("type").problem("no type where a one-hot of texts follows")
     if is_text and kind not in ("value", "last"):
         node.child("transforms").problem(f"a one-hot of numbers, for {kind} gives numbers", "a one-hot of texts")
     missing = _missing(node, kind, is_text) if are_transforms_known else None
@@ -100,12 +103,14 @@ def _kind(node: Node) -> str | None:
         return kinds[0]
     aggregate = node.get("aggregate")
     if aggregate is None:
-        node.object({"name", "path"}, _OPTIONAL)
+        node.object({"name", "path"}, _OPTIONAL | {"type"})
         return "value"
     if aggregate.value not in _AGGREGATES:
         aggregate.problem(f"one of {', '.join(_AGGREGATES)}")
         return None
-    fields = _OPTIONAL | _LIST_FIELDS
+    fields = _OPTIONAL | _LIST_FIELDS | ({"unit"} if "time" in node.value else set())
+    if aggregate.value in ("sum", "mean", "min", "max", "last"):
+        fields |= {"type"}
     if aggregate.value == "count":
         fields -= {"value"}
     elif aggregate.value == "decayed_count":
@@ -113,7 +118,7 @@ def _kind(node: Node) -> str | None:
         node.object({"name", "path", "time", "half_life_days"}, fields | {"aggregate"})
         return "decayed_count"
     elif aggregate.value == "days_since":  # without `time` the value at the path itself is the point in time
-        fields = (fields - {"value"} if "time" in node.value else _OPTIONAL | {"time"}) | _CLOCK_FIELDS
+        fields = (fields - {"value"} if "time" in node.value else _OPTIONAL | {"time", "unit"}) | _CLOCK_FIELDS
     node.object({"name", "path"}, fields | {"aggregate"})
     return str(aggregate.value)
 
@@ -134,17 +139,38 @@ def _source(node: Node, kind: str, is_text: bool) -> Source | None:
         half_life.problem(f"a number of days above 0, up to {MAX_WINDOW_DAYS}")
     where = _where(node.get("where"))
     resolution_ms, offset_ms = _clock(node)
+    unit, is_number_text = _choice(node, "unit", tuple(UNITS)), _choice(node, "type", (NUMBER_TEXT,)) is not None
     if path is None or ("time" in node.value and time is None):
         return None
     if kind == "value":
-        return Value(path, is_text)
+        return Value(path, is_text, is_number_text)
     if kind == "days_since" and time is None:
-        return Elapsed(path, resolution_ms, offset_ms)
+        return Elapsed(path, resolution_ms, offset_ms, unit)
     window_ms = None if window_days is None else round(window_days * DAY_MS)
     aggregate: Any = kind  # one of _AGGREGATES, as _kind has checked
     return ListAggregate(
-        path, aggregate, value or (), time, window_ms, where, resolution_ms, offset_ms, is_text, half_life_days
+        path,
+        aggregate,
+        value or (),
+        time,
+        window_ms,
+        where,
+        resolution_ms,
+        offset_ms,
+        is_text,
+        half_life_days,
+        is_number_text,
+        unit,
     )
+
+
+def _choice(node: Node, name: str, choices: tuple[str, ...]) -> str | None:
+    """Return the text of a field; None if it isn't there, or after noting that it is none of the choices."""
+    given = node.get(name)
+    if given is None or given.value in choices:
+        return None if given is None else str(given.value)
+    given.problem(f"one of {', '.join(choices)}" if len(choices) > 1 else f'"{choices[0]}", or no {name}')
+    return None
 
 
 def _clock(node: Node) -> tuple[int, int]:
@@ -186,9 +212,14 @@ def _where(node: Node | None) -> tuple[Condition, ...]:
         if isinstance(test.value, dict):
             if not test.value:
                 test.problem("at least one of in, gt, gte, lt, lte, exists")
-            test.object(set(), {"in", "exists", *ORDERINGS})
+            test.object(set(), {"in", "exists", "type", *ORDERINGS})
+            is_number_text = _choice(test, "type", (NUMBER_TEXT,)) is not None
+            if is_number_text and not test.value.keys() & ORDERINGS.keys():
+                test.child("type").problem("gt, gte, lt or lte beside the type", "none of them")
             conditions.extend(
-                _comparison(test.child(c), path, c) for c in test.value if c in {"in", "exists", *ORDERINGS}
+                _comparison(test.child(c), path, c, is_number_text=is_number_text)
+                for c in test.value
+                if c in {"in", "exists", *ORDERINGS}
             )
         elif isinstance(test.value, (str, int, float, bool)):
             conditions.append(Condition(path, "eq", test.value))
@@ -197,7 +228,7 @@ def _where(node: Node | None) -> tuple[Condition, ...]:
     return tuple(conditions)
 
 
-def _comparison(node: Node, path: Path, comparison: Any) -> Condition:
+def _comparison(node: Node, path: Path, comparison: Any, *, is_number_text: bool) -> Condition:
     operand: Any
     if comparison == "exists":
         operand = node.boolean()
@@ -208,7 +239,7 @@ def _comparison(node: Node, path: Path, comparison: Any) -> Condition:
         operand = tuple(one.value for one in elements)
     else:
         operand = node.number()
-    return Condition(path, comparison, operand)
+    return Condition(path, comparison, operand, is_number_text and comparison in ORDERINGS)
 
 
 def _combination(node: Node, kind: str, earlier: dict[str, Predictor | None]) -> Combination | None:

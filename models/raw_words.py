@@ -15,13 +15,13 @@ _HOURS, _MINUTES, _SECONDS = 24, 24 * 60, 24 * 3600  # in a day
 _MOST_CHARACTERS = 60  # of a text: a document may hold an essay where a category is expected
 
 
-def words(origin: Origin, raw: Raw) -> str:
-    """Return a raw value of an origin in words."""
+def words(origin: Origin, raw: Raw, unread: str = "") -> str:
+    """Return a raw value of an origin in words. `unread`: of None: what is there all the same (Origin.unread)."""
     source = origin.source
     if raw is None:
         counts_as = "no category" if origin.missing is None else _plain(source, origin.missing)
         is_event = isinstance(source, ListAggregate) and source.aggregate == "days_since"
-        return f"{'never' if is_event else 'none'}, counts as {counts_as}"
+        return f"{unread or ('never' if is_event else 'none')}, counts as {counts_as}"
     return _plain(source, raw)
 
 

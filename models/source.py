@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from memberstream.models import number_text
 from memberstream.models.elements import Elements, Scratch, Select, Shared, compile_selection, once
-from memberstream.models.path import Path, getter, getter_many
-from memberstream.models.timestamps import DAY_MS, FOREVER, parse_ms
+from memberstream.models.path import Defined, Path, getter, getter_many
+from memberstream.models.timestamps import DAY_MS, FOREVER, time_reader
 from memberstream.models.where import Condition
 
 Read = Callable[[Any, int, Scratch], tuple[Any, int]]  # (document, now_ms, scratch) → (value or None, until_ms)
@@ -49,17 +50,23 @@ def numbers(values: list[Any]) -> list[float | None]:
     return [value if type(value) is float and -math.inf < value < math.inf else number(value) for value in values]
 
 
+def number_or_text(value: Any) -> float | None:
+    """Return `number` of a value, or the number that a text writes (models/number_text.py)."""
+    return number(number_text.read(value) if isinstance(value, str) else value)
+
+
 def text(value: Any) -> str | None:
     """Return a JSON text, or None for anything else."""
     return value if isinstance(value, str) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
-    """The value at a path."""
+@dataclass(frozen=True, slots=True, repr=False)
+class Value(Defined):
+    """The value at a path. `is_number_text`: a text that writes a number is that number."""
 
     path: Path
     is_text: bool = False
+    is_number_text: bool = field(default=False, repr=False)
 
     @property
     def moves(self) -> bool:
@@ -69,31 +76,35 @@ class Value:
         get_many = getter_many(self.path)
         if self.is_text:
             return lambda documents, now_ms, scratches: ([text(value) for value in get_many(documents)], [])
+        if self.is_number_text:
+            return lambda documents, now_ms, scratches: ([number_or_text(v) for v in get_many(documents)], [])
         return lambda documents, now_ms, scratches: (numbers(get_many(documents)), [])
 
 
-@dataclass(frozen=True, slots=True)
-class Elapsed:
+@dataclass(frozen=True, slots=True, repr=False)
+class Elapsed(Defined):
     """Days since the point in time at a path. Both times are floored to the resolution (in a UTC offset) and
     subtracted.
 
     With resolution days it counts the midnights that have passed. A time in the future is missing until it arrives.
+    `unit`: of times that are numbers (models/timestamps.py).
     """
 
     path: Path
     resolution_ms: int = DAY_MS
     utc_offset_ms: int = 0
+    unit: str | None = field(default=None, repr=False)
 
     @property
     def moves(self) -> bool:
         return True
 
     def compile(self, shared: Shared) -> ReadMany:
-        get = getter(self.path)
+        get, read_ms = getter(self.path), time_reader(self.unit)
         elapsed = elapsed_days(self.resolution_ms, self.utc_offset_ms)
 
         def read(document: Any, now_ms: int, scratch: Scratch) -> tuple[float | None, int]:
-            at_ms = parse_ms(get(document))
+            at_ms = read_ms(get(document))
             if at_ms is None:
                 return None, FOREVER
             return (None, at_ms) if at_ms > now_ms else elapsed(at_ms, now_ms)
@@ -112,8 +123,8 @@ def elapsed_days(resolution_ms: int, utc_offset_ms: int) -> Callable[[int, int],
     return elapsed
 
 
-@dataclass(frozen=True, slots=True)
-class ListAggregate:
+@dataclass(frozen=True, slots=True, repr=False)
+class ListAggregate(Defined):
     """One value from the elements of a list.
 
     Attributes:
@@ -124,6 +135,7 @@ class ListAggregate:
         window_ms: only elements younger than this; needs `time`.
         where: conditions that all must hold for an element to count.
         half_life_days: of decayed_count: after so many days an element counts half.
+        is_number_text: a text that writes a number is that number. unit: of times that are numbers.
     """
 
     path: Path
@@ -136,6 +148,8 @@ class ListAggregate:
     utc_offset_ms: int = 0
     is_text: bool = False
     half_life_days: float | None = None
+    is_number_text: bool = field(default=False, repr=False)
+    unit: str | None = field(default=None, repr=False)
 
     @property
     def moves(self) -> bool:
@@ -145,14 +159,15 @@ class ListAggregate:
         return each(self._compile_one(shared))
 
     def _compile_one(self, shared: Shared) -> Read:
-        select = compile_selection(self.path, self.time, self.where, self.window_ms, shared)
+        select = compile_selection(self.path, self.time, self.where, self.window_ms, shared, self.unit)
         get_value = getter(self.value)
+        read_number = number_or_text if self.is_number_text else number
         if self.aggregate == "days_since":
             return _days_since(select, elapsed_days(self.resolution_ms, self.utc_offset_ms))
         if self.half_life_days is not None:
             return _decayed_count(select, elapsed_days(self.resolution_ms, self.utc_offset_ms), self.half_life_days)
         if self.aggregate == "last":
-            convert = text if self.is_text else number
+            convert = text if self.is_text else read_number
             return _last(select, lambda element: convert(get_value(element)))
         if self.aggregate == "count":
             return _fold(select, lambda elements: float(len(elements)))
@@ -161,9 +176,11 @@ class ListAggregate:
 
         def find(document: Any, now_ms: int, scratch: Scratch) -> Elements:
             elements, times, until_ms = select(document, now_ms, scratch)
-            return Elements([v for e in elements if (v := number(get_value(e))) is not None], times, until_ms)
+            return Elements([v for e in elements if (v := read_number(get_value(e))) is not None], times, until_ms)
 
-        definition = repr((self.path, self.time, self.where, self.window_ms, self.value))
+        definition = repr(
+            (self.path, self.time, self.unit, self.where, self.window_ms, self.value, self.is_number_text)
+        )
         return _fold(shared.setdefault(definition, once(find)), _FOLDS[self.aggregate])
 
 

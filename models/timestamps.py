@@ -8,9 +8,12 @@ JavaScript. A model file may say that numbers are of another unit (`UNITS`).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
+
+from memberstream.models import number_text
 
 DAY_MS = 86_400_000
 FOREVER = 2**62  # later than any point in time; the `until` of a value that time alone never changes
@@ -32,6 +35,31 @@ def parse_ms(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not MIN_MS <= value <= MAX_MS:
         return None
     return math.floor(value)
+
+
+def time_reader(unit: str | None) -> Callable[[Any], int | None]:
+    """Return the function that reads times whose numbers are of a unit: value → ms, or None if it is no time.
+
+    None: `parse_ms`. With a unit a text that writes a number is that number (models/number_text.py); other texts are
+    ISO 8601. Of seconds and days the nearest ms counts, for a double has no exact thousandths; the others are rounded
+    down.
+    """
+    return parse_ms if unit is None else partial(_parse_in, *UNITS[unit])
+
+
+def _parse_in(ms: int, n: int, value: Any) -> int | None:
+    if isinstance(value, str):
+        number = number_text.read(value)
+        if number is None:
+            return parse_ms(value)
+    elif isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    else:
+        number = value
+    if not MIN_MS * n <= number * ms <= MAX_MS * n:
+        return None
+    whole = math.floor(number)  # what is beside it is exact
+    return whole * ms + round((number - whole) * ms) if ms > 1 else int(number // n)
 
 
 def looks_like(value: Any) -> str:

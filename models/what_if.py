@@ -101,7 +101,8 @@ def _lever(engine: _Engine, origin: Origin, document: Any, now_ms: int) -> Lever
     if raw is not None and _may_be_missing(origin.source):
         found += engine.scored(origin, None)
     names = tuple(predictor.name for predictor in origin.readers)
-    return Lever(names, raw, words(origin, raw), tuple(found), is_settled)
+    there = "" if raw is not None else origin.unread(document)
+    return Lever(names, raw, words(origin, raw, there), tuple(found), is_settled)
 
 
 def _may_be_missing(source: Value | Elapsed | ListAggregate) -> bool:

@@ -63,12 +63,8 @@ def check_documents(
     looked_at = used - {*allow}
     problems: list[str] = []
     suspects: set[str] = set()
-    unseen: set[str] = set()
     for found in coverage((p for p in raw.parsed if p.name in looked_at), documents):
-        if "[]" in found.place and found.place.split("[]")[0] in unseen:
-            continue  # the echo of a list that isn't there
         if reason := _reason(found, len(documents)):
-            unseen |= {found.place} if found.is_unseen else set()
             suspects.add(found.predictor)
             problems.append(f"{found.predictor}: {reason}; or allow=[{found.predictor!r}]")
     if raw.moving and AT not in allow and (at := [t for t in at_ms if not EARLIEST_MS <= t < LATEST_MS]):
@@ -82,16 +78,22 @@ def _reason(found: Coverage, n_documents: int) -> str | None:
     if found.is_unseen:
         return f"none of {counted(n_documents, 'document')} has {found.place}. Use: the right path"
     if found.never_fits:
+        use = _remedy(found, f"documents with {found.expected} there")
         return (
             f"expected {found.expected} at {found.place}, found {found.found} in each of "
-            f"{counted(found.n_wrong_type, 'document')}. Use: documents with {found.expected} there"
+            f"{counted(found.n_wrong_type, 'document')}. Use: {use}"
         )
     if found.n_implausible:
         return (
             f"{found.place} lies before 1990 or after 2099 in {counted(found.n_implausible, 'document')}. Use: "
-            "milliseconds if these are seconds"
+            f"{_remedy(found, 'milliseconds if these are seconds')}"
         )
     return None
+
+
+def _remedy(found: Coverage, otherwise: str) -> str:
+    """Return what the predictor may say, so that it reads what is there; or else what is to be done otherwise."""
+    return f"{found.declaration} in its predictor" if found.declaration else otherwise
 
 
 def _constant(columns: Sequence[Column], x: Any, allow: set[str]) -> list[str]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from memberstream.models.export.columns import Column, Definition, label
 from memberstream.models.predictor import Combination, Predictor, moves
+from memberstream.models.predictor_file import NUMBER_TEXT
 from memberstream.models.problems import Problem
 from memberstream.models.training.columns import Columns, compile_parsed, is_text, parse_raw
 from memberstream.models.training.matrix import by_name, evaluate
@@ -85,7 +86,7 @@ def read(predictors: Sequence[Mapping[str, Any]], problems: list[str]) -> Raw | 
             moving.add(predictor.name)
         definition = Definition(
             predictor.name,
-            {key: value for key, value in written.items() if key not in _NO_SOURCE},
+            {k: v for k, v in written.items() if k not in _NO_SOURCE or (k == "type" and v == NUMBER_TEXT)},
             operation,
             operands,
             written.get("missing"),

@@ -20,7 +20,7 @@ from memberstream.models.elements import Scratch, Shared
 from memberstream.models.model import Model
 from memberstream.models.plan import Plan
 from memberstream.models.predictor import LIMIT, Combination, Predictor, compile_combination
-from memberstream.models.predictor_file import EMPTY_IS_ZERO, parse_predictors
+from memberstream.models.predictor_file import EMPTY_IS_ZERO, NUMBER_TEXT, parse_predictors
 from memberstream.models.problems import Node, Problem
 from memberstream.models.training.given import listed
 
@@ -83,9 +83,9 @@ def parse_raw(predictors: Predictors, problems: list[Problem]) -> tuple[Predicto
     root = Node(list(predictors), "predictors", problems)
     for element in root.array("a list of predictors"):
         if isinstance(element.value, Mapping) and "type" in element.value:
-            if element.value["type"] != "text":
-                element.child("type").problem('"text", or no type for numbers')
-            if element.value.get("transforms"):
+            if element.value["type"] not in ("text", NUMBER_TEXT):
+                element.child("type").problem(f'"text", "{NUMBER_TEXT}", or no type for numbers')
+            if is_text(element.value) and element.value.get("transforms"):
                 element.child("transforms").problem("no transforms of a text: the pipeline encodes it")
     parsed = parse_predictors(Node([_completed(written) for written in predictors], "predictors", problems))
     if not problems:
@@ -102,7 +102,7 @@ def _completed(written: Any) -> Any:
     """Return the predictor in a form that the core reads: a text as categories, and a stand-in for a gap."""
     if not isinstance(written, Mapping):
         return written
-    completed = {key: value for key, value in written.items() if key != "type"}
+    completed = {key: value for key, value in written.items() if key != "type" or value == NUMBER_TEXT}
     if is_text(written):
         completed["transforms"] = [{"one_hot": [" "]}]  # makes its source one of texts
     elif not _has_text_categories(written):

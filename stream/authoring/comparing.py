@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from memberstream.models.compare import NOTHING, Comparison, Side, Tally
+from memberstream.models.coverage import Coverage, misfits
+from memberstream.models.coverage import Tally as Coverages
 from memberstream.models.explain import Explanation, explain_one
 from memberstream.models.list_version import parse_list
 from memberstream.models.member import Member
@@ -23,6 +25,7 @@ from memberstream.models.plan import Plan
 from memberstream.models.registry import Version
 from memberstream.models.wording import counted
 from memberstream.stream.authoring.compared_html import html_of
+from memberstream.stream.authoring.fitting import SAMPLE
 from memberstream.stream.authoring.memberships import memberships
 from memberstream.stream.authoring.state_reader import all_members
 from memberstream.stream.authoring.steps import Steps, find
@@ -76,6 +79,7 @@ class Compared:
     """`old` and `new`: labels. `movers`: samples of each kind of flip, the most frequent kind first.
 
     `at_ms`: as of when versions were computed; None: each member as of its last scoring.
+    `misfits`: (label, place) at which a version reads values that don't fit, of the first members that were compared.
     """
 
     old: str
@@ -84,6 +88,7 @@ class Compared:
     movers: tuple[Mover, ...]
     campaigns: tuple[Reached, ...]
     at_ms: int | None = None
+    misfits: tuple[tuple[str, Coverage], ...] = ()
 
     _repr_html_ = html_of
 
@@ -131,6 +136,8 @@ async def compare(
 
     async for members in all_members(settings.kafka, settings.changelog_topic, progress):
         add([member_id for member_id, _ in members], [member for _, member in members])
+        for side in sides:
+            side.look([member.document for _, member in members])
     if strangers := list(dict.fromkeys(i for side in sides if isinstance(side, _Listed) for i in side.left)):
         add(strangers, [None] * len(strangers))
     comparison = tally.finish()
@@ -146,6 +153,7 @@ async def compare(
             if campaign.terms.model == entries[0].name
         ),
         at_ms,
+        tuple((entry.label, one) for entry, side in zip(entries, sides, strict=True) for one in side.misfits()),
     )
 
 
@@ -194,6 +202,18 @@ class _Computed:
         self.model: Model = parse(entry.definition.body)
         self.clusters = self.model.clusters
         self._plan = Plan([self.model])
+        self._read, self._n_read = Coverages(self.model.predictors), 0
+
+    def look(self, documents: Sequence[Any]) -> None:
+        """Count what documents hold at the places that the version reads, of SAMPLE members at most."""
+        some = documents[: SAMPLE - self._n_read]
+        self._n_read += len(some)
+        for document in some:
+            self._read.add(document)
+
+    def misfits(self) -> list[Coverage]:
+        """Return the places at which something doesn't fit."""
+        return misfits(self._read.found())
 
     def of(self, ids: Sequence[bytes], states: Sequence[Member | None]) -> Side:
         known = [state for state in states if state is not None]
@@ -213,6 +233,12 @@ class _Listed:
         self.clusters = clusters
         index = {cluster.id: i for i, cluster in enumerate(clusters)}
         self.left = {member_id: index[cluster] for member_id, cluster in rows.items()}
+
+    def look(self, documents: Sequence[Any]) -> None:
+        """A list reads no documents."""
+
+    def misfits(self) -> list[Coverage]:
+        return []
 
     def of(self, ids: Sequence[bytes], states: Sequence[Member | None]) -> Side:
         return Side(np.array([self.left.pop(member_id, NOTHING) for member_id in ids], dtype=np.intp))

@@ -13,16 +13,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
+from memberstream.models.coverage import Coverage as Reading
 from memberstream.models.definition import read_definition
 from memberstream.models.log_steps import Promote, Publish, Retire, Rollback
 from memberstream.models.model import Model, label
+from memberstream.models.model_file import parse
 from memberstream.models.registry import Registry, Version
 from memberstream.models.targeting import stranded
 from memberstream.models.wording import counted
 from memberstream.stream.authoring import coverage, memberships
 from memberstream.stream.authoring.coverage import Coverage
 from memberstream.stream.authoring.steps import Steps, refuse_if
-from memberstream.stream.authoring.trying import try_on_members
+from memberstream.stream.authoring.trying import Tried, members_coverage, try_on_members
 from memberstream.stream.registry.refused import PublishError
 from memberstream.stream.settings import Settings
 
@@ -62,14 +64,15 @@ class Publishing:
         """Publish a model as a candidate. The same content again changes nothing.
 
         Raises:
-            PublishError: the version has other content, or (unless forced) paths that no member has, or costs too much.
+            PublishError: the version has other content, or (unless forced) paths that no member has, or reads values
+                that often don't fit, or costs too much.
         """
         registry, step = await self.registry(), self._publish(model, reason, force)
         refuse_if(registry.objection(step))
         if (found := registry.versions.get(model.label)) is not None:
             return Published(found, is_new=False)
-        cost = "" if force else await try_on_members(self._settings, model)
-        return Published((await self._steps.take(step)).versions[model.label], True, cost)
+        tried = Tried() if force else await try_on_members(self._settings, model)
+        return Published((await self._steps.take(step)).versions[model.label], True, tried.cost)
 
     async def install(self, models: Iterable[Model]) -> None:
         """Publish models and make them live at once, unchecked: for an installation that has no members yet."""
@@ -126,6 +129,12 @@ class Publishing:
     def wait(self, entry: Version) -> AsyncIterator[Coverage]:
         """Yield how far a version is scored, until it is: coverage.follow."""
         return coverage.follow(self._settings, entry)
+
+    async def coverage(self, entry: Version) -> list[Reading]:
+        """Return what members' documents hold at the places that a version reads; of a list: nothing."""
+        if entry.definition.is_list:
+            return []
+        return await members_coverage(self._settings, parse(entry.definition.body))
 
     async def sizes(self, entry: Version) -> dict[int, int]:
         """Return cluster id → members: memberships.sizes."""

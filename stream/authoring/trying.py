@@ -3,39 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from memberstream.models.coverage import unseen_paths
+from memberstream.models.coverage import Coverage, coverage
 from memberstream.models.model import Model
-from memberstream.models.problems import some_of
 from memberstream.stream.authoring.affordable import cost_on, described, too_expensive
-from memberstream.stream.authoring.state_reader import sample_documents
+from memberstream.stream.authoring.fitting import members_documents, misfitting, unseen
 from memberstream.stream.authoring.steps import refuse_if
-from memberstream.stream.kafka.topic_reader import TopicUnreadable
-from memberstream.stream.registry.refused import PublishError
 from memberstream.stream.settings import Settings
 
-#: How many members' documents are searched for a model's paths and used to measure its cost; and their bytes at most.
-#: A model with a rarer path may be forced.
-SAMPLE, SAMPLE_BYTES = 20_000, 256 << 20
+
+class Tried(NamedTuple):
+    """What a model costs on members' documents, in words, and what they hold at the places that it reads; "" and
+    nothing if there are no documents yet."""
+
+    cost: str = ""
+    coverage: Sequence[Coverage] = ()
 
 
-async def try_on_members(settings: Settings, model: Model) -> str:
-    """Return what a model costs on members' documents, in words; "" if there are no documents yet.
+async def try_on_members(settings: Settings, model: Model) -> Tried:
+    """Return what comes of it.
 
     Raises:
-        PublishError: the model has paths that no member has, or costs too much.
+        PublishError: the model has paths that no member has, or reads values that often don't fit, or costs too much.
     """
-    try:
-        documents, n_members = await sample_documents(settings.kafka, settings.changelog_topic, SAMPLE, SAMPLE_BYTES)
-    except TopicUnreadable:
-        return ""  # no worker has run yet: there is nothing to compare with
+    documents, n_members = await members_documents(settings)
     if not documents:
-        return ""
-    if unseen := unseen_paths(model, documents):
-        raise PublishError(
-            f"{model.label} reads what no member's document has: {some_of(unseen)}. "
-            "Next: correct these paths, or --force if such documents are still to come"
-        )
+        return Tried()
+    found = await asyncio.to_thread(coverage, model.predictors, documents)
+    refuse_if(unseen(model.label, found))
+    refuse_if(misfitting(model.label, found))
     cost = await asyncio.to_thread(cost_on, model, documents)
     refuse_if(too_expensive(model, cost, n_members))
-    return described(cost, n_members)
+    return Tried(described(cost, n_members), found)
+
+
+async def members_coverage(settings: Settings, model: Model) -> list[Coverage]:
+    """Return what members' documents hold at the places that a model reads; nothing if there are none yet."""
+    documents, _ = await members_documents(settings)
+    return await asyncio.to_thread(coverage, model.predictors, documents) if documents else []

@@ -15,20 +15,19 @@ from memberstream.models.event import BadEvent, decode
 from memberstream.models.placement import Partitioner
 from memberstream.models.wording import counted
 from memberstream.stream.cli.arguments import Json
+from memberstream.stream.cli.model.files import read
+from memberstream.stream.cli.reading_events import Documents, Line, Reading, reading
 from memberstream.stream.files.history import key_of
 from memberstream.stream.files.lines import lines
 from memberstream.stream.kafka.producer import Producer
 from memberstream.stream.terminal.bar import bar
+from memberstream.stream.terminal.coverage import print_coverage
 from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
 
 app = typer.Typer(no_args_is_help=True, help="Check and send change events; skip records that no worker can handle.")
 File = Annotated[Path, typer.Argument(help="NDJSON: one change event per line, with its member_id", show_default=False)]
 _SHOWN_EVERY = 500  # events; drawing costs as much as sending
 _SHOWN = 20  # problems printed one by one; --json has all
-
-
-# Line number, key, value, and why a worker couldn't read it.
-Line = tuple[int, bytes | None, bytes, BadEvent | None]
 
 
 def read_lines(path: Path, decode: Callable[[bytes, bytes, int], object]) -> Iterator[Line]:
@@ -57,9 +56,24 @@ def read_events(path: Path) -> Iterator[Line]:
 
 @app.command()
 @reports_errors
-def check(file: File, json: Json = False) -> None:
-    """Say of each event whether a worker could read it. Exit status 1 if one is bad."""
-    check_lines(file, read_events(file), "docs/events.md", json)
+def check(
+    file: File,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="a model file: count what it would read of the documents that the events make"),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say of each event whether a worker could read it, and what a model would read. Exit status 1 if an event is bad,
+    or if values often don't fit the model.
+    """
+    if model is None:
+        check_lines(file, read_events(file), "docs/events.md", json)
+        return
+    chosen, documents = read(model), Documents()
+    check_lines(
+        file, documents.listening(read_events(file)), "docs/events.md", json, lambda: reading(chosen, documents)
+    )
 
 
 @app.command()
@@ -73,16 +87,25 @@ def send(
     send_lines(file, read_events, settings().topic, "events", force, json, settings().partitioner)
 
 
-def check_lines(file: Path, lines: Iterable[Line], document: str, json: bool) -> None:
-    """Print which lines are bad and why; exit status 1 if one is. `document`: where their format is described."""
+def check_lines(
+    file: Path, lines: Iterable[Line], document: str, json: bool, read: Callable[[], Reading] | None = None
+) -> None:
+    """Print which lines are bad and why; exit status 1 if one is.
+
+    Args:
+        document: where their format is described.
+        read: says what a model reads of the lines, once all have been gone through.
+    """
     good, problems = 0, []
     for number, _, _, error in lines:
         if error is None:
             good += 1
         else:
             problems.append({"line": number, "reason": str(error.reason), "detail": error.detail})
+    found = None if read is None else read()
     if json:
-        print_json({"good": good, "bad": len(problems), "problems": problems})
+        told = {"good": good, "bad": len(problems), "problems": problems}
+        print_json(told if found is None else told | {"coverage": found.coverage, "misfitting": found.why})
     else:
         for problem in problems[:_SHOWN]:
             err.print(f"{file}:{problem['line']}: {problem['reason']}: {problem['detail']}", markup=False)
@@ -91,7 +114,11 @@ def check_lines(file: Path, lines: Iterable[Line], document: str, json: bool) ->
         out.print(f"{good} good, {len(problems)} bad" + (f" ({listed})" if problems else ""))
         if problems:
             err.print(f"Next: correct these lines ({document}), or send them anyway and find them in the dead letters")
-    if problems:
+        if found is not None:
+            print_coverage(found.coverage)
+            if found.why:
+                raise CommandError(found.why)
+    if problems or (found is not None and found.why):
         raise typer.Exit(1)
 
 

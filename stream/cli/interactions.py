@@ -10,7 +10,8 @@ import typer
 
 from memberstream.models.interaction import decode
 from memberstream.stream.cli.arguments import Json
-from memberstream.stream.cli.events import Line, check_lines, read_lines, send_lines
+from memberstream.stream.cli.events import check_lines, read_lines, send_lines
+from memberstream.stream.cli.reading_events import Line
 from memberstream.stream.cli.running import run_to_the_end
 from memberstream.stream.terminal.output import reports_errors, settings
 

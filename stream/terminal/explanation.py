@@ -44,6 +44,8 @@ def print_explanation(member_id: str, at_ms: int, explanation: Explanation) -> N
             coloured = f"[{'green' if contribution > 0 else 'red'}]{bar}[/]"
             table.add_row(escape(name), escape(value), x, f"{contribution:+.4f}", coloured)
         out.print(table)
+    for one in {one.place: one for one in explanation.misfits}.values():
+        out.print(f"[yellow]doesn't fit:[/] {escape(f'{one.trouble}. Next: {one.remedy}')}")
     if isinstance(explanation.probability, float):
         out.print(f"eta {explanation.eta:+.4f} → probability {explanation.probability:.4f}")
     elif explanation.probability is not None:

@@ -127,6 +127,24 @@ GOOD: dict[str, dict[str, Any]] = {
             "examples.0.cluster": 1,
         }
     ),
+    "what is there": changed(
+        {
+            "predictors": [
+                {"name": "a", "path": "a", "missing": 0, "type": "number_text"},
+                {"name": "b", "path": "joined", "aggregate": "days_since", "missing": 9, "unit": "days"},
+                {"name": "c", "path": "l", "aggregate": "mean", "missing": 0, "value": "v", "type": "number_text"}
+                | {"time": "t", "unit": "s", "where": {"w": {"gte": 1, "type": "number_text"}}},
+                *(
+                    {"name": f"d_{unit}", "path": "l", "aggregate": "count", "time": "t", "unit": unit}
+                    for unit in ("ms", "us", "ns")
+                ),
+                {"name": "e", "path": "l", "aggregate": "decayed_count", "half_life_days": 7, "time": "t", "unit": "s"},
+                {"name": "f", "path": "l", "aggregate": "days_since", "missing": 0, "time": "t", "unit": "s"},
+            ],
+            "model.coef": [0] * 8,
+            "examples.0.cluster": 1,
+        }
+    ),
     "transforms": changed(
         {
             "predictors": [
@@ -223,6 +241,19 @@ BAD: dict[str, dict[str, Any]] = {
                 "g..h": 1,
             },
         }
+    },
+    "what is there": {
+        "predictors": [
+            {"name": "a", "path": "a", "missing": 0, "type": "text"},
+            {"name": "b", "path": "b", "missing": 0, "unit": "s"},
+            {"name": "c", "path": "c", "aggregate": "sum", "unit": "s"},
+            {"name": "d", "path": "d", "aggregate": "days_since", "missing": 0, "unit": "hours", "type": "number_text"},
+            {"name": "e", "path": "e", "aggregate": "distinct", "type": "number_text", "time": "t", "unit": ["s"]},
+            {"name": "f", "path": "f", "type": "number_text", "transforms": [{"one_hot": ["x"]}]},
+            {"name": "g", "path": "g", "aggregate": "count", "where": {"v": {"exists": True, "type": "number_text"}}},
+            {"name": "h", "path": "h", "aggregate": "count", "where": {"v": {"gt": 1, "type": "number"}}},
+            {"name": "i", "product": ["a", "b"], "unit": "s"},
+        ]
     },
     "missing left out": {"predictors.0.missing": GONE},
     "missing wrong": {"predictors.0.missing": "0", "predictors.1.missing": 0},

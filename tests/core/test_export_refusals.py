@@ -208,7 +208,7 @@ def test_what_the_author_has_to_say_is_asked_for() -> None:
     assert "thresholds cut one probability, this model has 3" in refused(three, thresholds=[0.2])
     assert "thresholds are for a binary" in refused(KMeans(2).fit(X), thresholds=[0.2])
     texts = [{"name": "x0", "path": "x0", "type": "text"}, *numbers(3)[1:]]
-    assert 'predictors[0].type: expected "text", or no type' in refused(
+    assert 'predictors[0].type: expected "text", "number_text", or no type' in refused(
         fitted, predictors=[{"name": "x0", "path": "x0", "missing": 0, "type": "number"}, *numbers(3)[1:]]
     )
     assert "predictors[0].transforms: expected no transforms of a text" in refused(

@@ -31,6 +31,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 from memberstream.models.explain import score_many
 from memberstream.models.export import ExportError, ModelFile, causes, from_estimator, from_r_glm
+from memberstream.models.timestamps import parse_ms
 
 N = 400
 _rng = np.random.default_rng(0)
@@ -400,10 +401,18 @@ READS: list[dict[str, Any]] = [
 ]
 
 
+def fitted_on_orders() -> LogisticRegression:
+    matrix = np.column_stack([np.arange(40.0) % 9, np.arange(40.0) % 5])
+    return LogisticRegression().fit(matrix, np.arange(40) % 2)
+
+
+def seconds(text: str) -> float:
+    return (parse_ms(text) or 0) / 1_000
+
+
 def misread(documents: list[dict[str, Any]], predictors: list[dict[str, Any]], **more: Any) -> str:
     """Return why an export of a model fitted on two columns is refused, or what came out."""
-    matrix = np.column_stack([np.arange(40.0) % 9, np.arange(40.0) % 5])
-    fitted = LogisticRegression().fit(matrix, np.arange(40) % 2)
+    fitted = fitted_on_orders()
     given = {"name": "m", "version": 1, "documents": documents, "predictors": predictors, "at": "2026-01-01", **more}
     try:
         return repr(from_estimator(fitted, **given))
@@ -414,6 +423,26 @@ def misread(documents: list[dict[str, Any]], predictors: list[dict[str, Any]], *
 def orders(**more: Any) -> list[dict[str, Any]]:
     """Return the documents with other values in each order."""
     return [{**d, "orders": [{**order, **more} for order in d["orders"]]} for d in ORDERS]
+
+
+def test_a_predictor_that_says_what_is_there_is_exported_with_it() -> None:
+    """Amounts as texts and times in seconds give the file of plain documents, which says so in its predictors."""
+    written = [
+        {
+            **d,
+            "orders": [{**o, "amount": f"{o['amount']}", "at": (parse_ms(o["at"]) or 0) / 1_000} for o in d["orders"]],
+        }
+        for d in ORDERS
+    ]
+    says = {"type": "number_text", "unit": "s"}
+    files = [
+        from_estimator(fitted_on_orders(), name="m", version=1, documents=d, predictors=p, at="2026-01-01")
+        for d, p in ((ORDERS, READS), (written, [{**READS[0], **says}, READS[1]]))
+    ]
+    (plain, _), (told, _) = (file.definition["predictors"] for file in files)
+    assert told == plain | says
+    of = [[(e["at"], e["probability"], e["cluster"]) for e in file.definition["examples"]] for file in files]
+    assert of[0] == of[1] != []
 
 
 @pytest.mark.parametrize(
@@ -430,16 +459,18 @@ def orders(**more: Any) -> list[dict[str, Any]]:
             orders(amount="12.50"),
             {},
             "spend",
-            "spend: expected a number at orders[].amount, found a text in each of 30",
+            'found a number written as a text in each of 30 documents. Use: "type": "number_text" in its predictor',
         ),
         (orders(amount=None), {}, "spend", "spend: none of 40 documents has orders[].amount"),
-        (orders(at=1_700_000_000), {}, "spend", "spend: orders[].at lies before 1990 or after 2099 in 30 documents"),
         (
-            orders(at=1_700_000_000_000_000),
+            orders(at=1_700_000_000),
             {},
             "spend",
-            "expected a time, ISO 8601 or ms at orders[].at, found a number",
+            'spend: orders[].at lies before 1990 or after 2099 in 30 documents. Use: "unit": "s" in its predictor',
         ),
+        (orders(at=1_700_000_000_000_000), {}, "spend", 'after 2099 in 30 documents. Use: "unit": "us" in its'),
+        (orders(at=17), {}, "spend", "after 2099 in 30 documents. Use: milliseconds if these are seconds"),
+        (orders(at="1700000000"), {}, "spend", 'written as a text in each of 30 documents. Use: "unit": "s" in its'),
         ([{**d, "joined": 1_700_000_000} for d in ORDERS], {}, "tenure", "tenure: joined lies before 1990"),
         ([{**d, "joined": "2024-01-01"} for d in ORDERS], {}, "tenure", "tenure: the same in all of 40 documents"),
         (

@@ -11,7 +11,7 @@ from authored import BY, defined
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memberstream.models.coverage import unseen_paths
+from memberstream.models.coverage import coverage, unseen_paths
 from memberstream.models.log_record import COMPLETE, NOTHING, StepError, decode, encode
 from memberstream.models.log_steps import (
     DeleteCampaign,
@@ -438,17 +438,22 @@ def test_paths_that_no_document_has_are_named() -> None:
         }
     )
     everything = ["apps.shopping.opens", "apps.typo", "purchases", "visits"]
-    assert unseen_paths(model, []) == everything
-    assert unseen_paths(model, [{"apps": {"shopping": {"opens": None}}, "purchases": "none"}]) == [
-        "apps.shopping.opens", "apps.typo", "purchases[].amount", "purchases[].at", "purchases[].kind", "visits",
+
+    def unseen(some: list[Any]) -> list[str]:
+        return unseen_paths(coverage(model.predictors, some))
+
+    assert unseen([]) == everything
+    assert unseen([{"apps": {"shopping": {"opens": None}}, "purchases": "none"}]) == [
+        "apps.shopping.opens", "apps.typo", "visits",
     ]  # fmt: skip
     documents = [
         {"apps": {"shopping": {"opens": 1}, "typo": 0}},
         {"purchases": [{}, {"amount": 1}], "visits": [{"kind": "x"}]},
         {"purchases": [{"at": "2020-01-01", "kind": "cd"}]},
     ]
-    assert unseen_paths(model, documents) == []
-    assert unseen_paths(model, documents[:2]) == ["purchases[].at", "purchases[].kind"]
+    assert unseen(documents) == ["purchases[].amount"]  # of cds: only they are summed
+    assert unseen([*documents, {"purchases": [{"amount": 2, "kind": "cd"}]}]) == []
+    assert unseen(documents[:2]) == ["purchases[].kind"]
 
 
 @pytest.mark.parametrize(

@@ -226,7 +226,7 @@ def test_categories() -> None:
     assert lever.changes[-1].words == "none, counts as no category"
     assert levers(model, {"c": "x" * 1_000}, NOW)[0].words == "x" * 60 + "…"
     [lever] = levers(model, {"c": 5}, NOW)
-    assert (lever.value, lever.words, told(lever)[0]) == (None, "none, counts as no category", ("de", "c1"))
+    assert (lever.value, lever.words, told(lever)[0]) == (None, "a number, counts as no category", ("de", "c1"))
     plan = {"name": "p", "path": "p", "missing": 1, "transforms": [{"one_hot": [1, 2]}]}
     [lever] = levers(model_of([plan], logistic(1, -1, intercept=0.5)), {"p": 1}, NOW)
     assert told(lever) == [(2.0, "c0")]  # 1.0000000000000002 is no plan that somebody could have

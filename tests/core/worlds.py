@@ -26,13 +26,20 @@ _moments = st.one_of(
     st.integers(-80 * 24, 40 * 24).map(lambda h: BASE_MS + h * HOUR_MS),  # many share an hour
     st.integers(BASE_MS - 80 * DAY_MS, BASE_MS + 40 * DAY_MS),
 )
-times = st.one_of(_moments, _moments.map(format_ms), _moments.map(lambda ms: ms + 0.5))
+times = st.one_of(
+    *(_moments, _moments.map(format_ms), _moments.map(lambda ms: ms + 0.5)),
+    _moments.map(lambda ms: ms / 1_000),
+    _moments.map(lambda ms: str(ms // 1_000)),
+    _moments.map(lambda ms: ms * 1_000),
+    _moments.map(lambda ms: ms / DAY_MS),
+)
 numbers = st.one_of(
     st.integers(-3, 12),
     st.floats(-10, 100),
     st.sampled_from([0.0, -0.0, -1.0, 1e-320, 1e99, 1e101, -1e308, 1e308, 2**63, -(2**63), 2**64 - 1]),
 )
-scalars = st.one_of(st.none(), st.booleans(), numbers, st.sampled_from(["x", "y", "z", "", "1", "2026-01-01"]), times)
+_texts = ["x", "y", "z", "", "1", "2026-01-01", "12.50", " 3 ", "1e3", "1,5", "1767225600", "1767225600000", "20454"]
+scalars = st.one_of(st.none(), st.booleans(), numbers, st.sampled_from(_texts), times)
 _elements = st.one_of(
     st.fixed_dictionaries({}, optional={"t": times, "v": numbers, "k": st.sampled_from(["x", "y", 1, True, None])}),
     st.fixed_dictionaries({"t": times, "v": st.one_of(numbers, scalars), "k": st.sampled_from(["x", "y"])}),
@@ -66,7 +73,10 @@ _tests = st.one_of(
     st.fixed_dictionaries({}, optional={"gt": _finite, "gte": _finite, "lt": _finite, "lte": _finite}).filter(bool),
     st.fixed_dictionaries({"in": st.lists(st.sampled_from(["x", "y", 1, True]), min_size=1, max_size=3)}),
     st.fixed_dictionaries({"exists": st.booleans()}),
+    st.fixed_dictionaries({"type": st.just("number_text"), "gte": _finite}, optional={"lt": _finite}),
 )
+_units = st.sampled_from([{}, {}, {"unit": "ms"}, {"unit": "s"}, {"unit": "us"}, {"unit": "ns"}, {"unit": "days"}])
+_types = st.sampled_from([{}, {}, {"type": "number_text"}])
 _scale = st.fixed_dictionaries({"mean": _finite, "sd": st.floats(0.1, 20)})
 _clip = st.tuples(_finite, _finite).map(lambda ab: {"min": min(ab), "max": max(ab)})
 _numeric_transforms = st.one_of(
@@ -90,12 +100,14 @@ def predictors(draw: st.DrawFn, name: str, operands: list[str] = []) -> dict[str
     elif kind in ("value", "text"):
         given["path"] = draw(_paths)
     elif kind == "elapsed":
-        given |= {"path": draw(_paths), "aggregate": "days_since"} | draw(_clock())
+        given |= {"path": draw(_paths), "aggregate": "days_since"} | draw(_clock()) | draw(_units)
     else:
         given |= draw(_aggregate())
     if kind == "text" or (given.get("aggregate") == "last" and draw(st.booleans())):
         return given | {"transforms": [{"one_hot": ["x", "y"]}], "missing": draw(st.sampled_from([None, "x"]))}
     given["missing"] = draw(st.sampled_from([0, 1, 2.5, -0.5]))
+    if kind == "value" or given.get("aggregate") in ("sum", "mean", "min", "max", "last"):
+        given |= draw(_types)
     transforms = draw(st.lists(_numeric_transforms, max_size=2)) + draw(st.sampled_from([[], [], [_ONE_HOT]]))
     candidate = given | {"transforms": transforms}
     return candidate if _passes(candidate) else given
@@ -124,6 +136,7 @@ def _aggregate(draw: st.DrawFn) -> dict[str, Any]:
             given |= draw(st.sampled_from([{}, {"value": "v"}, {"value": "k"}, {"value": "v"}]))
     if "time" in given:
         given |= draw(st.sampled_from([{}, {"window_days": 30}, {"window_days": 0.5}, {"window_days": 7.25}]))
+        given |= draw(_units)
     if draw(st.booleans()):
         given["where"] = draw(st.dictionaries(st.sampled_from(["v", "k", "t"]), _tests, min_size=1, max_size=2))
     return given

@@ -23,7 +23,9 @@ async def system(embedded_pair: Pair, install: Install) -> System:
     """A worker with `level@1` live and `level@2` a candidate; of forty members ten would leave cluster 2."""
     system = await install(embedded_pair, [level()])
     system.start()
-    await system.send([Sent(m.encode(), event("replace", document={"x": i % 4})) for i, m in enumerate(IDS)])
+    await system.send(
+        [Sent(m.encode(), event("replace", document={"x": i % 4, "y": "12.50"})) for i, m in enumerate(IDS)]
+    )
     await system.applied()
     return system
 
@@ -34,9 +36,16 @@ async def test_a_candidate_against_the_live_version(
     """From a file to a comparison as a person sees it, as JSON, as a picture, and from a notebook: ten members move
     from high to low, and the predictor says why."""
     file = tmp_path / "level.json"
-    file.write_bytes(orjson.dumps(level(version=2, threshold=0.8)))
-    status, out, err = await memberstream(system, "model", "publish", str(file), "--wait")
+    candidate = level(version=2, threshold=0.8)
+    candidate["predictors"].append({"name": "y", "path": "y", "missing": 0})
+    candidate["model"]["coef"].append(0)
+    file.write_bytes(orjson.dumps(candidate))
+    status, out, err = await memberstream(system, "model", "publish", str(file))
+    assert (status, "level@2 reads values that don't fit, at more than 10% of" in err) == (1, True)
+    status, out, err = await memberstream(system, "model", "publish", str(file), "--wait", "--force")
     assert status == 0, err
+    misfit = "y: y: expected a number, found a number written as a text, in 40 of 40 documents with a value"
+    assert misfit in out.replace("\n", " ")
     assert "40 members scored with level@2" in out
     picture = tmp_path / "compared.png"
     status, out, err = await memberstream(system, "model", "compare", "level@2", "level", "--picture", str(picture))
@@ -44,6 +53,7 @@ async def test_a_candidate_against_the_live_version(
     assert "level@2 against level@1: 40 members under both\n30 agree (75.0%), 10 would move (25.0%)\n" in out
     assert "2 high → 1 low: 10 members, such as\n" in out
     assert "    x = 1.0000: contribution +1.0000 → +1.0000\n" in out
+    assert f"doesn't fit: level@2 {misfit}" in out.replace("\n", " ")
     assert "PSI 0.000 (nothing to speak of), KS 0.000" in out
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert (await memberstream(system, "campaign", "set", "for-high", "--model", "level", "--clusters", "high"))[0] == 0
@@ -52,6 +62,7 @@ async def test_a_candidate_against_the_live_version(
     assert found["campaigns"] == [{"campaign": "for-high", "old_reach": 30, "new_reach": 20}]
     assert (found["members"], found["agree"], found["matrix"]) == (40, 30, [[10, 0, 0], [10, 20, 0], [0, 0, 0]])
     assert found["flips"] == [{"old": 2, "new": 1, "n": 10}]
+    assert [(one["version"], one["place"]["n_wrong_type"]) for one in found["misfits"]] == [("level@2", 40)]
     [mover] = found["movers"]
     assert int(mover["member_id"][1:]) % 4 == 1
     for name, value in system.environment().items():

@@ -110,6 +110,12 @@ async def test_what_cannot_be_published_is_refused(system: System) -> None:
     with pytest.raises(PublishError, match=r"odd@1 reads what no member's document has: apps\.typo\. Next: .*--force"):
         await publishing.publish(parse(odd))
     assert (await publishing.publish(parse(odd), force=True)).is_new
+    odd = level(name="times")
+    odd["predictors"] = [{"name": "x", "path": "x", "aggregate": "days_since", "missing": 0}]
+    with pytest.raises(PublishError, match=r"x: x: times before 1990 or .*, in 700 of 700 doc.*\nNext: .*--force"):
+        await publishing.publish(parse(odd))
+    times = await publishing.publish(parse(odd), force=True)
+    assert [one.n_implausible for one in await publishing.coverage(times.version)] == [700]
     with pytest.raises(PublishError, match=r"level@9 isn't published; of level: level@1\. Next"):
         await publishing.promote("level", 9)
     with pytest.raises(PublishError, match=r"no version was live before\. Next"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 from oracle.events import moment, split_path
@@ -95,9 +97,9 @@ def _raw(predictor: Mapping[str, Any], document: Any, now_ms: int, before: Colum
         return a * b
     found, aggregate = at(document, predictor["path"]), predictor.get("aggregate")
     if aggregate is None:
-        return _usable(found, is_of_texts)
+        return _usable(found, is_of_texts, has_texts="type" in predictor)
     if aggregate == "days_since" and "time" not in predictor:
-        return _days(predictor, moment(found), now_ms)
+        return _days(predictor, moment_of(predictor, found), now_ms)
     return _aggregated(predictor, found if isinstance(found, list) else [], now_ms, is_of_texts)
 
 
@@ -118,7 +120,33 @@ def number(value: Any) -> float | None:
     return None
 
 
-def _usable(value: Any, is_of_texts: bool) -> float | str:
+def written(value: Any) -> Any:
+    """The number that a text writes, exactly; other texts are None, and other values stay as they are."""
+    if not isinstance(value, str):
+        return value
+    bare = value.strip(" \t\r\n")
+    if len(value) > 64 or not re.fullmatch(r"[+-]?([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", bare):
+        return None
+    return int(bare) if bare.lstrip("+-").isdigit() else float(bare)
+
+
+def moment_of(predictor: Mapping[str, Any], value: Any) -> int | None:
+    """The time of a value in ms, numbers in the predictor's unit."""
+    if "unit" not in predictor:
+        return moment(value)
+    found = written(value)
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        return moment(value) if isinstance(value, str) else None
+    if not math.isfinite(found):
+        return None
+    each = {"s": Fraction(10**3), "days": Fraction(DAY_MS), "us": Fraction(1, 10**3), "ns": Fraction(1, 10**6)}
+    ms = each.get(predictor["unit"], Fraction(1))
+    exact = Fraction(found) * ms
+    return moment(round(exact) if ms > 1 else math.floor(exact))
+
+
+def _usable(value: Any, is_of_texts: bool, has_texts: bool = False) -> float | str:
+    value = written(value) if has_texts else value
     found = value if is_of_texts and isinstance(value, str) else None if is_of_texts else number(value)
     if found is None:
         raise Missing
@@ -141,7 +169,7 @@ def _aggregated(predictor: Mapping[str, Any], elements: list[Any], now_ms: int, 
             continue
         time_ms = 0
         if "time" in predictor:
-            moment_ms = moment(at(element, predictor["time"]))
+            moment_ms = moment_of(predictor, at(element, predictor["time"]))
             if moment_ms is None or moment_ms > now_ms:
                 continue
             time_ms = moment_ms
@@ -158,10 +186,11 @@ def _aggregated(predictor: Mapping[str, Any], elements: list[Any], now_ms: int, 
         raise Missing
     if aggregate == "days_since":
         return _days(predictor, max(t for t, _ in kept), now_ms)
+    has_texts = "type" in predictor
     if aggregate == "last":
         latest = max(t for t, _ in kept)
-        return _usable([v for t, v in kept if t == latest][-1], is_of_texts)
-    numbers = [found for _, v in kept if (found := number(v)) is not None]
+        return _usable([v for t, v in kept if t == latest][-1], is_of_texts, has_texts)
+    numbers = [found for _, v in kept if (found := number(written(v) if has_texts else v)) is not None]
     if aggregate == "sum":
         return _sum(numbers)
     if not numbers:
@@ -189,11 +218,16 @@ def _equal(value: Any, wanted: Any) -> bool:
 def _meets(value: Any, wanted: Any) -> bool:
     if not isinstance(wanted, dict):
         return _equal(value, wanted)
+    value_there = value
+    if wanted.get("type") == "number_text":
+        value = written(value)
     for name, argument in wanted.items():
+        if name == "type":
+            continue
         if name == "exists":
-            holds = (value is not None) == argument
+            holds = (value_there is not None) == argument
         elif name == "in":
-            holds = any(_equal(value, one) for one in argument)
+            holds = any(_equal(value_there, one) for one in argument)
         else:
             is_number = _kind(value) == "number"
             compared = {"gt": lambda v, a: v > a, "gte": lambda v, a: v >= a, "lt": lambda v, a: v < a}

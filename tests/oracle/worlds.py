@@ -61,7 +61,9 @@ class World:
             return chance.choice([None, "a text", 3, []])
         made: dict[str, Any] = {"at": self.time(), "amount": round(chance.expovariate(0.03), 2)}
         made["category"] = chance.choice(CATEGORIES)
-        made["units"] = chance.choice([1, 2, 3, 2.0, "2", None, True])
+        made["units"] = chance.choice([1, 2, 3, 2.0, "2", " 2.50 ", "1,5", None, True])
+        made["paid"] = (self.now_ms - round(chance.uniform(-3, 100) * DAY_MS)) / 1_000
+        made["paid"] = chance.choice([made["paid"], int(made["paid"]), str(made["paid"]), made["at"], None])
         return {name: value for name, value in made.items() if chance.random() < 0.93}
 
     def time(self) -> Any:
@@ -254,6 +256,7 @@ _DEAR: dict[str, Any] = {"path": "purchases", "value": "amount"}
 _PACKS: dict[str, Any] = {"path": "purchases", "value": "units"}
 _KINDS: dict[str, Any] = {"path": "purchases", "value": "category"}
 _AGES: dict[str, Any] = {"path": "purchases", "time": "at"}
+_PAID: dict[str, Any] = {"path": "purchases", "time": "paid", "unit": "s"}
 _KIND_HOT: dict[str, Any] = {"transforms": [{"one_hot": CATEGORIES[:3]}]}
 
 SOURCES: list[Callable[[random.Random], dict[str, Any]]] = [
@@ -272,6 +275,10 @@ SOURCES: list[Callable[[random.Random], dict[str, Any]]] = [
     lambda c: _KINDS | {"aggregate": "distinct"} | _where(c) | _window(c),
     lambda c: _AGES | {"aggregate": "days_since", "missing": 99} | _where(c) | _clock(c) | _LOG,
     lambda c: _AGES | {"aggregate": "decayed_count", "half_life_days": 6.5} | _clock(c),
+    lambda c: _PAID | {"aggregate": "days_since", "missing": 99} | _clock(c),
+    lambda c: _PAID | {"aggregate": "sum", "value": "amount", "window_days": 20} | _shape(c),
+    lambda c: _PACKS | {"aggregate": c.choice(["sum", "max"]), "type": "number_text", "missing": 1} | _window(c),
+    lambda c: {"path": "purchases", "aggregate": "count", "where": {"units": {"gte": 2, "type": "number_text"}}},
     lambda c: {"path": "tags", "aggregate": "distinct"},
     lambda c: {"path": "tags", "aggregate": "sum"},
     lambda c: {"path": "tags", "aggregate": "count"},

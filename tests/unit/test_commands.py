@@ -139,8 +139,8 @@ def wide(n: int) -> dict[str, Any]:
 def test_check_says_what_a_model_costs(tmp_path: Path) -> None:
     """On documents that are handed over; what asks too much of a worker is refused in words, and may be forced."""
     file = write(tmp_path / "wide.json", wide(400))
-    heavy = write(tmp_path / "heavy.ndjson", {"seen": [{"at": i * DAY_MS} for i in range(4_000)]})
-    light = write(tmp_path / "light.ndjson", {"seen": []}, {"seen": [{"at": 0}]})
+    heavy = write(tmp_path / "heavy.ndjson", {"seen": [{"at": (10_000 + i) * DAY_MS} for i in range(4_000)]})
+    light = write(tmp_path / "light.ndjson", {"seen": []}, {"seen": [{"at": "1970-01-01"}]})
     nothing = memberstream("model", "check", file, "--documents", write(tmp_path / "empty.ndjson"))
     assert nothing.exit_code == 1
     assert "no documents. Next:" in nothing.stderr.replace("\n", " ")
@@ -159,6 +159,64 @@ def test_check_says_what_a_model_costs(tmp_path: Path) -> None:
     assert (told.exit_code, report["ok"], report["cost"]["documents"]) == (1, False, 1)
     assert report["cost"]["most_expensive"][0]["seconds"] <= report["cost"]["seconds_a_member"]
     assert "too expensive" in report["too_expensive"]
+
+
+SPEND = level(name="spend") | {
+    "predictors": [{"name": "spend", "path": "orders", "aggregate": "sum", "value": "paid", "time": "at"}],
+    "model": {"type": "logistic", "coef": [1], "intercept": 0, "thresholds": [0.5]},
+}
+
+
+def test_check_says_what_documents_hold(tmp_path: Path) -> None:
+    """Numbers as texts and times in seconds are told, each with what the model file can say; and with that it fits."""
+    documents = write(tmp_path / "d.ndjson", *[{"orders": [{"paid": "12.50", "at": 1_767_225_600}]}] * 9, {})
+    result = memberstream("model", "check", write(tmp_path / "m.json", SPEND), "--documents", documents)
+    assert result.exit_code == 1
+    rows = [line.split() for line in result.stdout.splitlines() if line.startswith("spend  ")]
+    assert rows == [
+        ["spend", "orders", "9", "1", "0", "0", "0"],
+        ["spend", "orders[].paid", "0", "0", "0", "9", "0"],
+        ["spend", "orders[].at", "0", "0", "0", "0", "9"],
+    ]
+    said = result.stderr.replace("\n", " ")
+    assert (
+        'expected a number, found a number written as a text, in 9 of 9 documents with a value; "type": "numb' in said
+    )
+    assert '1990 or after 2099: they look like seconds, in 9 of 9 documents with a value; "unit": "s" in the m' in said
+    assert memberstream("model", "check", tmp_path / "m.json", "--documents", documents, "--force").exit_code == 0
+    told = orjson.loads(memberstream("model", "check", tmp_path / "m.json", "--documents", documents, "--json").stdout)
+    assert (told["ok"], [one["n_wrong_type"] for one in told["coverage"]]) == (False, [0, 9, 0])
+    fits = SPEND | {"predictors": [SPEND["predictors"][0] | {"type": "number_text", "unit": "s"}]}
+    result = memberstream("model", "check", write(tmp_path / "m.json", fits), "--documents", documents)
+    assert (result.exit_code, "doesn't fit" in result.stdout) == (0, False)
+
+
+def test_check_of_events_says_what_a_model_would_read(tmp_path: Path) -> None:
+    """Of the documents that the events make, a member's events together; what doesn't fit fails the check."""
+    model = write(tmp_path / "m.json", SPEND)
+    element = {"at": "2026-01-01", "paid": 3}
+    append = {"op": "append", "path": "orders", "value": element, "member_id": "a"}
+    clash = {"op": "append", "path": "orders.x", "value": 1, "member_id": "a"}  # a worker's dead letter
+    events = write(tmp_path / "e.ndjson", append, clash, append | {"member_id": "b"})
+    result = memberstream("events", "check", events, "--model", model)
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "3 good, 0 bad")
+    assert [line.split()[2] for line in result.stdout.splitlines() if line.startswith("spend  ")] == ["2", "2", "2"]
+    bad = append | {"value": element | {"paid": "free"}}
+    events = write(tmp_path / "e.ndjson", append, bad, {"op": "delete", "member_id": "b"}, {"op": "odd"})
+    result = memberstream("events", "check", events, "--model", model)
+    assert result.exit_code == 1
+    assert "orders[].paid: expected a number, found a text, in 1 of 1 document with a value" in result.stderr
+    told = orjson.loads(memberstream("events", "check", events, "--model", model, "--json").stdout)
+    assert (told["good"], told["bad"], told["coverage"][1]["n_partly"]) == (3, 1, 1)
+    assert told["misfitting"].startswith("spend@1 reads values that don't fit")
+
+
+def test_a_key_that_is_json_fails_the_check_unless_it_is_allowed(tmp_path: Path) -> None:
+    """As a worker would say it, by the same setting."""
+    events = write(tmp_path / "e.ndjson", {"op": "delete", "member_id": '{"id": 1}'})
+    result = memberstream("events", "check", events)
+    assert (result.exit_code, "ExtractField$Key" in result.stderr.replace("\n", " ")) == (1, True)
+    assert memberstream("events", "check", events, MEMBERSTREAM_JSON_KEYS="allow").exit_code == 0
 
 
 def test_all_members_together_may_cost_too_much() -> None:

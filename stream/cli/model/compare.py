@@ -16,6 +16,7 @@ from memberstream.stream.authoring.comparing import Compared, Mover, compare
 from memberstream.stream.cli.arguments import a_label, in_a_folder, moment
 from memberstream.stream.cli.model.picture import check, save
 from memberstream.stream.terminal.bar import bar
+from memberstream.stream.terminal.coverage import print_misfits
 from memberstream.stream.terminal.output import CommandError, out, print_json, reports_errors, settings
 from memberstream.stream.terminal.safe import escape
 
@@ -93,6 +94,7 @@ def _as_json(found: Compared) -> dict[str, object]:
             for shift in comparison.shifts
         ],
         "campaigns": [campaign._asdict() for campaign in found.campaigns],
+        "misfits": [{"version": version, "place": one} for version, one in found.misfits],
         "movers": [
             {
                 "member_id": mover.member_id,
@@ -120,6 +122,8 @@ def _print(found: Compared) -> None:
         out.print("", table)
     for shift in comparison.shifts:
         _print_shift(shift)
+    for version, one in found.misfits:
+        print_misfits([one], version)
     if found.movers:
         names = [{cluster.id: cluster.name for cluster in side} for side in (comparison.old, comparison.new)]
         counts = {(flip.old, flip.new): flip.n for flip in comparison.flips}

@@ -12,14 +12,17 @@ import orjson
 import typer
 
 from memberstream.models.cost import Cost
+from memberstream.models.coverage import Coverage, coverage
 from memberstream.models.explain import score_many
 from memberstream.models.model import Model
 from memberstream.models.problems import ModelFileError
 from memberstream.models.wording import counted
 from memberstream.stream.authoring.affordable import cost_on, described, too_expensive
+from memberstream.stream.authoring.fitting import misfitting
 from memberstream.stream.cli.arguments import moment
 from memberstream.stream.files.lines import lines
 from memberstream.stream.files.models import read_model
+from memberstream.stream.terminal.coverage import print_coverage
 from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, to_json
 
 app = typer.Typer(no_args_is_help=True, help="Model files, and the versions that are published.")
@@ -52,13 +55,18 @@ def check(
     file: File,
     documents: Annotated[
         Path | None,
-        typer.Option(help="NDJSON: members' documents on which its cost is measured; default: its examples"),
+        typer.Option(
+            help="NDJSON: members' documents, on which its cost is measured and what it reads is counted; default: "
+            "its cost on its examples"
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="although it costs too much")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="although it costs too much, or reads values that don't fit")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Read a model file, reproduce its examples and measure what it costs; list every problem. Exit status 1 if there
-    is one, or if it costs too much.
+    is one, if it costs too much, or if it reads values of DOCUMENTS that often don't fit.
     """
     if json:
         _check_json(file, documents, force)
@@ -72,21 +80,25 @@ def check(
     )
     if not examples:
         err.print("note: without examples nothing proves that the worker computes what the trainer saw. Next: add some")
-    if cost := _cost(model, documents):
+    cost, found = _tried(model, documents)
+    if found:
+        print_coverage(found)
+    if cost is not None:
         out.print(f"cost: {described(cost)}. Most expensive: {cost.most_expensive}", markup=False)
-        if (why := too_expensive(model, cost)) and not force:
+        if (why := too_expensive(model, cost) or misfitting(model.label, found)) and not force:
             raise CommandError(why)
 
 
-def _cost(model: Model, documents: Path | None) -> Cost | None:
-    """Return what a model costs on a file's documents or on its examples; None: there are none."""
+def _tried(model: Model, documents: Path | None) -> tuple[Cost | None, list[Coverage]]:
+    """Return what a model costs on a file's documents or on its examples; None: there are none. And what the file's
+    documents hold at the places that it reads."""
     if documents is None:
-        found = [example.document for example in model.examples]
-    else:
-        found = list(islice(_documents(documents), _MEASURED))
-        if not found:
-            raise CommandError(f"{documents}: no documents. Next: one JSON object a line, each a member's document")
-    return cost_on(model, found) if found else None
+        examples = [example.document for example in model.examples]
+        return cost_on(model, examples) if examples else None, []
+    found = list(islice(_documents(documents), _MEASURED))
+    if not found:
+        raise CommandError(f"{documents}: no documents. Next: one JSON object a line, each a member's document")
+    return cost_on(model, found), coverage(model.predictors, found)
 
 
 def _check_json(file: Path, documents: Path | None, force: bool) -> None:
@@ -97,15 +109,23 @@ def _check_json(file: Path, documents: Path | None, force: bool) -> None:
     except ModelFileError as error:
         print_json({"ok": False, "problems": error.problems})
         raise typer.Exit(1) from None
-    cost = _cost(model, documents)
+    cost, found = _tried(model, documents)
     why = "" if cost is None or force else too_expensive(model, cost)
-    told: dict[str, Any] = {"ok": not why, "model": model.label, "examples": len(model.examples), "problems": []}
+    misfit = "" if force else misfitting(model.label, found)
+    told: dict[str, Any] = {
+        "ok": not why and not misfit,
+        "model": model.label,
+        "examples": len(model.examples),
+        "problems": [],
+    }
     if cost is not None:
         most = [{"predictor": name, "seconds": seconds} for name, seconds in cost.predictors[:10]]
         told["cost"] = {"documents": cost.n, "seconds_a_member": cost.member_s, "most_expensive": most}
         told["too_expensive"] = why
+    if documents is not None:
+        told |= {"coverage": found, "misfitting": misfit}
     print_json(told)
-    if why:
+    if why or misfit:
         raise typer.Exit(1)
 
 

@@ -19,6 +19,7 @@ from memberstream.stream.cli.arguments import Json, Label, Name, Why, moment, sh
 from memberstream.stream.cli.history import step_as_json, table_of_steps
 from memberstream.stream.cli.model.files import File, read
 from memberstream.stream.terminal.bar import bar
+from memberstream.stream.terminal.coverage import print_misfits
 from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
 from memberstream.stream.terminal.safe import escape
 
@@ -97,6 +98,7 @@ async def follow(publishing: Publishing, entry: Version, sizes: Mapping[int, int
     out.print(f"{counted(sum(sizes.values()), 'member')} {'on' if entry.definition.is_list else 'scored with'} {name}")
     print_waiting(coverage)
     print_sizes(sizes, entry.definition.clusters)
+    print_misfits(await publishing.coverage(entry))
 
 
 def print_waiting(coverage: Coverage) -> None:

@@ -1,0 +1,38 @@
+"""What documents hold at the places that a model reads, as a table and in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from memberstream.models.coverage import Coverage, misfits
+from memberstream.models.wording import counted
+from memberstream.stream.terminal.output import out
+from memberstream.stream.terminal.safe import escape
+
+_MOST_ROWS = 40  # of a table; --json has all
+
+
+def print_coverage(found: Sequence[Coverage]) -> None:
+    """Print a row for each place, those that don't fit first if there are too many; then what to do about these."""
+    rows = found if len(found) <= _MOST_ROWS else [*misfits(found), *(one for one in found if not one.n_misfits)]
+    table = Table("predictor", "place", box=None, pad_edge=False, header_style="dim")
+    for head in ("usable", "absent", "null", "wrong type", "no time meant"):
+        table.add_column(head, justify="right")
+    for one in rows[:_MOST_ROWS]:
+        counts = (one.n_usable, one.n_absent, one.n_null)
+        bad = (f"[red]{n:,}[/]" if n else "0" for n in (one.n_wrong_type, one.n_implausible))
+        table.add_row(escape(one.predictor), escape(one.place), *(f"{n:,}" for n in counts), *bad)
+    out.print(table)
+    if len(found) > _MOST_ROWS:
+        out.print(f"{counted(len(found) - _MOST_ROWS, 'more place')}, with --json")
+    print_misfits(found)
+
+
+def print_misfits(found: Iterable[Coverage], of: str = "", console: Console = out) -> None:
+    """Print the places at which something doesn't fit, each with what to do. `of`: the version that reads them."""
+    for one in misfits(found):
+        text = f"{one.predictor}: {one.told}. Next: {one.remedy}"
+        console.print(f"[yellow]doesn't fit:[/] {escape(f'{of} {text}'.strip())}")
