@@ -13,7 +13,7 @@ Laws:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from memberstream.models import number_text
 from memberstream.models.path import Path, format_path
 from memberstream.models.predictor import Combination, Predictor, Source
 from memberstream.models.source import Elapsed, ListAggregate, number, number_or_text
+from memberstream.models.steps import Steps, finish
 from memberstream.models.timestamps import EARLIEST_MS, LATEST_MS, UNIT_WORDS, looks_like, time_reader
 from memberstream.models.where import Condition, matcher
 from memberstream.models.wording import counted
@@ -31,6 +32,7 @@ NUMBER_AS_TEXT = "a number written as a text"
 #: The share of a place's values that may be misfits before a model is refused that reads it: documents of years hold
 #: some oddities, and a producer that writes another type soon has more.
 MAX_MISFITS = 0.1
+_AT_ONCE = 16  # places, judged without a pause
 Judge = Callable[[Any], Heading]
 _ABSENT = object()
 
@@ -122,6 +124,19 @@ class Coverage:
         return f"the producer has to send {self.expected}" if self.n_misfits else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is known of a model's values while it is watched.
+
+    Attributes:
+        values: heading → values counted, of each document at each place.
+        misfits: the largest share at any of its places; None: not known yet.
+    """
+
+    values: Mapping[Heading, int]
+    misfits: float | None = None
+
+
 def coverage(predictors: Iterable[Predictor], documents: Iterable[Any]) -> list[Coverage]:
     """Return what documents hold at each place that predictors read, in their order."""
     tally = Tally(predictors)
@@ -145,6 +160,9 @@ class Tally:
 
     Args:
         most: elements of a list that are judged, the last ones; None: all.
+
+    Attributes:
+        n_documents: those counted.
     """
 
     def __init__(self, predictors: Iterable[Predictor], most: int | None = None) -> None:
@@ -152,15 +170,31 @@ class Tally:
         self._places = {place.key: place for _, place in self._read}
         self._counts = {key: _Count() for key in self._places}
         self._most = most
+        self.n_documents = 0
 
     def add(self, document: Any) -> None:
         """Count a document."""
-        for key, place in self._places.items():
-            self._counts[key].add(place, place.values(document, self._most))
+        finish(self.adding(document))
 
-    def found(self) -> list[Coverage]:
-        """Return what was counted so far, each place of each predictor in their order."""
-        return [self._counts[place.key].of(name, place) for name, place in self._read]
+    def adding(self, document: Any) -> Steps[None]:
+        """Do what `add` does, some places at a time."""
+        self.n_documents += 1
+        for n, (key, place) in enumerate(self._places.items(), 1):
+            self._counts[key].add(place, place.values(document, self._most))
+            if not n % _AT_ONCE:
+                yield
+
+    def found(self, before: Tally | None = None) -> list[Coverage]:
+        """Return what was counted so far, each place of each predictor in their order. `before`: a tally of the same
+        predictors, whose counts are added."""
+        found = [(self._counts[place.key], name, place) for name, place in self._read]
+        if before is None:
+            return [count.of(name, place) for count, name, place in found]
+        return [count.after(before._counts[place.key]).of(name, place) for count, name, place in found]
+
+    def total(self) -> Counter[Heading]:
+        """Return how many values were counted under each heading: of each document at each place."""
+        return sum((count.n for count in self._counts.values()), Counter[Heading]())
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,20 +231,27 @@ class _Count:
     """Counts documents."""
 
     def __init__(self) -> None:
-        self._n: Counter[Heading] = Counter()
+        self.n: Counter[Heading] = Counter()
         self._n_partly = 0
         self._found = self._looks_like = ""
+
+    def after(self, before: _Count) -> _Count:
+        """Return what both have counted."""
+        both = _Count()
+        both.n, both._n_partly = before.n + self.n, before._n_partly + self._n_partly
+        both._found, both._looks_like = self._found or before._found, self._looks_like or before._looks_like
+        return both
 
     def add(self, place: _Place, values: Sequence[Any]) -> None:
         if not values:
             return
         there = [value for value in values if value is not None and value is not _ABSENT]
         if not there:
-            self._n["null" if None in values else "absent"] += 1
+            self.n["null" if None in values else "absent"] += 1
             return
         verdicts = [place.judge(value) for value in there]
         heading = next(one for one in _DECIDING if one in verdicts)
-        self._n[heading] += 1
+        self.n[heading] += 1
         if heading != "usable":
             self._n_partly += "usable" in verdicts
             value = there[verdicts.index(heading)]
@@ -221,7 +262,7 @@ class _Count:
             )
 
     def of(self, predictor: str, place: _Place) -> Coverage:
-        n = self._n
+        n = self.n
         return Coverage(
             predictor,
             place.shown,

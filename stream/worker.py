@@ -27,6 +27,7 @@ from memberstream.stream.members.rebuild import Rebuild
 from memberstream.stream.members.redis_watch import RedisWatch
 from memberstream.stream.members.rescoring import Rescoring
 from memberstream.stream.members.roll_call import RollCall
+from memberstream.stream.members.spot_checks import SPOT_CHECKS, SpotChecks
 from memberstream.stream.members.sweep import Sweep
 from memberstream.stream.members.timers import MemberTimers
 from memberstream.stream.partition.dead_letters import DeadLetters
@@ -122,7 +123,7 @@ def run_worker(settings: Settings) -> int:
     owner = installation_of(settings)
     current = registrar.current
     app = _app(settings, current)
-    state, clock, locks, tasks = app.partition_state, settings.clock, Locks(), new_supervisor(*KINDS)
+    state, clock, locks, tasks = app.partition_state, settings.clock, Locks(), new_supervisor(*KINDS, SPOT_CHECKS)
     projection = Projection(settings.redis_url, settings.keys, owner)
     writer = Writer(projection, app.owned.holds, clock, wall_ms)
     surroundings = Surroundings(projection.calls, wall_ms)
@@ -189,6 +190,7 @@ def run_worker(settings: Settings) -> int:
     )
 
     # The path of events.
+    spot_checks = SpotChecks(current)
     computing = Computing(
         current,
         app.source,
@@ -198,6 +200,7 @@ def run_worker(settings: Settings) -> int:
         wall_ms,
         settings.partitioner,
         latest_ms=surroundings.latest_ms,
+        offer=spot_checks.offer,
         rules=Rules(settings.is_compaction_admitted, settings.are_json_keys_allowed),
     )
     pipeline = Pipeline(
@@ -246,6 +249,7 @@ def run_worker(settings: Settings) -> int:
             redis_round_trip_s=lambda: writer.round_trip_s,
             clusters=roll_call.clusters,
             roll_call=lambda: (roll_call.healed, roll_call.corrected),
+            spot_checks=lambda: spot_checks.told,
         ),
     )
 
@@ -256,6 +260,7 @@ def run_worker(settings: Settings) -> int:
     app.serve(ownership, pipeline.handle)
     tasks.keep(REDIS, redis_watch.run)
     tasks.keep(SURROUNDINGS, surroundings.run)
+    tasks.keep(SPOT_CHECKS, spot_checks.run)
     tasks.keep(MODELS, lambda: registrar.run(ownership.adopt))
     return run_service(app, settings, metrics.registry, watchdog, tasks)
 

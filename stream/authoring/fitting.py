@@ -48,7 +48,7 @@ def misfitting(label: str, found: Sequence[Coverage]) -> str:
     listed = [f"{one.predictor}: {one.told}; {one.remedy}" for one in often[:_SHOWN]]
     more = f"\n  and {counted(len(often) - _SHOWN, 'more place')}" if len(often) > _SHOWN else ""
     return (
-        f"{label} reads values that don't fit, at more than {MAX_MISFITS:.0%} of the members who have any:\n  "
+        f"{label} reads values that don't fit, at more than {MAX_MISFITS:.0%} of the documents that have any:\n  "
         + "\n  ".join(listed)
         + f"{more}\nNext: correct the model file, or the producer; or --force"
     )

@@ -115,7 +115,7 @@ def check_lines(
         if problems:
             err.print(f"Next: correct these lines ({document}), or send them anyway and find them in the dead letters")
         if found is not None:
-            print_coverage(found.coverage)
+            print_coverage(found.coverage, is_refused=bool(found.why))
             if found.why:
                 raise CommandError(found.why)
     if problems or (found is not None and found.why):

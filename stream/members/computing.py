@@ -14,15 +14,26 @@ Laws:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, islice
 from operator import itemgetter
+from typing import Any
 
 from memberstream.models.placement import Partitioner, Placement
 from memberstream.models.steps import Steps, T
-from memberstream.stream.members.batch import Batch, Rules, applying, begin, decoding, encoding, scoring, turn_away
+from memberstream.stream.members.batch import (
+    Batch,
+    Rules,
+    Touched,
+    applying,
+    begin,
+    decoding,
+    encoding,
+    scoring,
+    turn_away,
+)
 from memberstream.stream.partition.bookkeeping import SCORED
 from memberstream.stream.partition.source_topic import Record, SourceTopic, check_end
 from memberstream.stream.partition.state import State
@@ -58,6 +69,7 @@ class Computing:
         latest_ms: the later of this clock and Redis', by which events from the future are recognised.
         partitioner: how members are spread over the topic's partitions.
         rules: what the settings say of records.
+        offer: takes some of the documents that were changed (stream/members/spot_checks.py).
 
     Attributes:
         pace: how much is computed at a time.
@@ -74,9 +86,10 @@ class Computing:
         partitioner: Partitioner,
         *,
         latest_ms: Callable[[], int],
+        offer: Callable[[Iterable[Any]], None] = lambda documents: None,
         rules: Rules = Rules(),  # noqa: B008  (frozen)
     ) -> None:
-        self._rules = rules
+        self._rules, self._offer = rules, offer
         self._current, self._topic, self._state, self._writer = current, topic, state, writer
         self._partitioner = partitioner
         self._clock, self._wall_ms, self._latest_ms = clock, wall_ms, latest_ms
@@ -153,6 +166,7 @@ class Computing:
             ]
             await watch.lap_and_breathe("apply")
             await run("score", scoring(members, publication, scoring_ms))
+            self._offer(changed_documents(members))
             await watch.lap_and_breathe("score")
             for batch, touched in members:
                 await run("encode", encoding(batch, touched, publication))
@@ -182,6 +196,14 @@ class Computing:
             state.largest,
             job.next_offset,
         )
+
+
+def changed_documents(members: Iterable[tuple[Batch, Mapping[bytes, Touched]]]) -> Iterator[Any]:
+    """Yield the documents of changed members, as far as somebody asks."""
+    for _, its in members:
+        for touched in its.values():
+            if touched.changed and touched.member.document is not None:
+                yield touched.member.document
 
 
 def _slices(batches: Sequence[Batch], size: Callable[[], int]) -> Iterator[list[tuple[Batch, list[bytes | None]]]]:

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from memberstream.models.coverage import HEADINGS, Told
 from memberstream.models.event import Reason
 from memberstream.stream.partition.report import Report
 from memberstream.stream.process.histogram import BUCKETS, Histogram
@@ -53,6 +54,7 @@ class Gauges(WorkerGauges):
     redis_rights_missing: Callable[[], bool]
     clusters: Callable[[], Mapping[tuple[str, int], int]]  # (model label, cluster) → members
     roll_call: Callable[[], tuple[int, int]]  # members healed, counts corrected
+    spot_checks: Callable[[], Mapping[str, Told]]  # model label → what its predictors find
 
 
 class MemberMetrics(Collector):
@@ -114,4 +116,12 @@ class MemberMetrics(Collector):
             "memberstream_cluster_members",
             {(label, str(cluster)): n for (label, cluster), n in gauges.clusters().items()},
         )
+        told = gauges.spot_checks()
+        yield simple("memberstream_spot_checked_values_total", {
+            (one.label, heading): told[one.label].values[heading] if one.label in told else 0
+            for one in versions if one.is_computed for heading in HEADINGS
+        })  # fmt: skip
+        yield simple("memberstream_misfit_share", by(
+            {label: one.misfits for label, one in told.items() if one.misfits is not None}
+        ))  # fmt: skip
         yield simple("memberstream_clock_skew_seconds", {(): self._batches.youngest.age_ms / 1000})

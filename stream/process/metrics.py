@@ -55,6 +55,8 @@ METRICS = (
     ("memberstream_unscored_healed_members_total", "counter", "", "members found unscored by a roll call, and scored"),
     ("memberstream_counts_corrected_total", "counter", "", "counts of members that a roll call found wrong"),
     ("memberstream_cluster_members", "gauge", "model, cluster", "members in each cluster, counted with the states"),
+    ("memberstream_spot_checked_values_total", "counter", "model, found", "values that a model reads, looked at"),
+    ("memberstream_misfit_share", "gauge", "model", "share that doesn't fit, at the place of the model with most"),
     ("memberstream_clock_skew_seconds", "gauge", "", "age of the youngest record of the last minute or two"),
 )  # fmt: skip
 #: Metrics of a worker that counts interactions, beside those of every worker (stream/process/interaction_metrics.py).

@@ -15,8 +15,11 @@ from memberstream.stream.terminal.safe import escape
 _MOST_ROWS = 40  # of a table; --json has all
 
 
-def print_coverage(found: Sequence[Coverage]) -> None:
-    """Print a row for each place, those that don't fit first if there are too many; then what to do about these."""
+def print_coverage(found: Sequence[Coverage], *, is_refused: bool) -> None:
+    """Print a row for each place, those that don't fit first if there are too many; then what to do about these.
+
+    `is_refused`: whether an error is to follow, which names the places where it is often so.
+    """
     rows = found if len(found) <= _MOST_ROWS else [*misfits(found), *(one for one in found if not one.n_misfits)]
     table = Table("predictor", "place", box=None, pad_edge=False, header_style="dim")
     for head in ("usable", "absent", "null", "wrong type", "no time meant"):
@@ -28,7 +31,7 @@ def print_coverage(found: Sequence[Coverage]) -> None:
     out.print(table)
     if len(found) > _MOST_ROWS:
         out.print(f"{counted(len(found) - _MOST_ROWS, 'more place')}, with --json")
-    print_misfits(found)
+    print_misfits(one for one in found if not (is_refused and one.misfits_often))
 
 
 def print_misfits(found: Iterable[Coverage], of: str = "", console: Console = out) -> None:

@@ -289,6 +289,22 @@ def test_a_tally_may_judge_the_last_elements_only() -> None:
     assert tally.found()[1].n_usable == 1
 
 
+def test_two_tallies_are_told_together() -> None:
+    """As if one had counted all; where they differ in words, the later one's count."""
+    model = model_of([{"path": f"p{i}", "missing": 0} for i in range(40)])
+    earlier, later, both = (Tally(model.predictors) for _ in range(3))
+    for tally, value in ((earlier, "x"), (later, True), (later, 5), (earlier, None)):
+        document: dict[str, Any] = {"p7": value if value is not True else {}}
+        tally.add(document)
+        both.add(document)
+    found = later.found(earlier)
+    assert [(one.n_wrong_type, one.n_null, one.n) for one in found] == [
+        (one.n_wrong_type, one.n_null, one.n) for one in both.found()
+    ]
+    assert (found[7].n_wrong_type, found[7].found, found[8].n_absent) == (2, "an object", 4)
+    assert (later.n_documents, later.total()) == (2, Counter(absent=78, wrong_type=1, usable=1))
+
+
 def test_explanations_name_what_does_not_fit() -> None:
     """In the words of a value, of a lever and beside them."""
     model = model_of([

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from memberstream.models.coverage import HEADINGS, Told
 from memberstream.models.event import Reason
 from memberstream.models.interaction import Refusal
 from memberstream.models.model_file import parse
@@ -73,6 +74,7 @@ def test_all_series_exist_before_anything_happened() -> None:
         rescored=lambda: 6,
         clusters=lambda: {("level@1", 1): 5},
         roll_call=lambda: (0, 0),
+        spot_checks=lambda: {"level@1": Told(dict.fromkeys(HEADINGS, 0) | {"usable": 3}, 0.25)},
     )
     text = generate_latest(MemberMetrics(gauges).registry).decode()
     families = list(text_string_to_metric_families(text))
@@ -91,6 +93,11 @@ def test_all_series_exist_before_anything_happened() -> None:
     assert labels["memberstream_held_partitions"] == {(str(kind),) for kind in Kind}
     assert [(f.name, f.type) for f in families] == [(name.removesuffix("_total"), kind) for name, kind, *_ in METRICS]
     assert {s.labels["model"] for f in families for s in f.samples if s.name.endswith("changes_total")} == {"level@1"}
+    values = {
+        (s.labels["model"], s.labels["found"]): s.value for f in families for s in f.samples if "spot_checked" in s.name
+    }
+    assert values == {("level@1", heading): 3 * (heading == "usable") for heading in HEADINGS}
+    assert [s.value for f in families for s in f.samples if s.name == "memberstream_misfit_share"] == [0.25]
 
 
 def test_the_docs_show_the_list() -> None:

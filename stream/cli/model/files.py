@@ -81,12 +81,14 @@ def check(
     if not examples:
         err.print("note: without examples nothing proves that the worker computes what the trainer saw. Next: add some")
     cost, found = _tried(model, documents)
+    if cost is None:
+        return
+    why = "" if force else too_expensive(model, cost) or misfitting(model.label, found)
     if found:
-        print_coverage(found)
-    if cost is not None:
-        out.print(f"cost: {described(cost)}. Most expensive: {cost.most_expensive}", markup=False)
-        if (why := too_expensive(model, cost) or misfitting(model.label, found)) and not force:
-            raise CommandError(why)
+        print_coverage(found, is_refused=bool(why))
+    out.print(f"cost: {described(cost)}. Most expensive: {cost.most_expensive}", markup=False)
+    if why:
+        raise CommandError(why)
 
 
 def _tried(model: Model, documents: Path | None) -> tuple[Cost | None, list[Coverage]]:
