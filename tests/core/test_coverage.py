@@ -263,6 +263,7 @@ def test_shares_by_which_a_place_is_judged() -> None:
     documents: list[Any] = [{"a": 1}] * 9 + [{"a": "1"}] + [{}] * 5 + [{"a": None}]
     [found] = one({"path": "a"}, *documents)
     assert (found.n, found.n_there, found.n_misfits, found.n_null) == (16, 10, 1, 1)
+    assert found.told.endswith("found a number written as a text, in 1 of 10 documents with a value")
     assert not found.misfits_often
     assert found.n_misfits == MAX_MISFITS * found.n_there
     [found] = one({"path": "a"}, *documents, {"a": "1"})
