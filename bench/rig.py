@@ -190,6 +190,7 @@ class Rig:
             redis_url=on.valkey.url,
             replication_factor=1,
             metrics_host="127.0.0.1",
+            partitioner="crc32",  # as partition_of
         )
         self.workers: list[Worker] = []
         self.last: dict[int, tuple[bytes, int]] = {}  # partition → member and offset of the last record sent

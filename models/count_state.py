@@ -38,17 +38,16 @@ from memberstream.models.counts import (
 from memberstream.models.engagement import Engagement
 from memberstream.models.member import StateError
 from memberstream.models.old_counts import OldCell, OldTally, old_cell_of, old_tally_of
+from memberstream.models.packed import pack
 
 _PREFIX = struct.Struct("<cq")
 _CELL_PREFIX = struct.Struct("<cqq")
 _RECORD, _TALLY = b"E", b"T"
-_SHORT = range(-(2**63), 2**63)  # what MessagePack takes as a number. A square is longer than its root
 #: Begin the keys of counts: by the rules before, and by those of now. No member id begins so (it is printable), and the
 #: counts stand before the members.
 OLD_CELL_PREFIX, CELL_PREFIX = b"\x01", b"\x02"
 CELL_PREFIXES = (OLD_CELL_PREFIX, CELL_PREFIX)
 
-_pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(Engagement).decode
 _unpack_owed = msgspec.msgpack.Decoder(list[tuple[Cell, Tally | str]]).decode
 
@@ -64,18 +63,19 @@ def outstanding(record: Engagement, counted_to: int) -> Changes:
 
 def owe(record: Engagement, changes: Changes) -> None:
     """Note in a record what its batch adds to the counts."""
-    record.added, owed = [], []
-    for cell, tally in changes.items():
-        if isinstance(cell, OldCell):
-            record.added.append((cell.campaign, field_of(cell), cast(OldTally, tally)))
-        elif any(tally):
-            owed.append((cell, tally if tally.value_sum_sq in _SHORT else text_of(tally)))
-    record.owed = _pack(owed)
+    record.added = [
+        (cell.campaign, field_of(cell), cast(OldTally, changes[cell])) for cell in changes if type(cell) is OldCell
+    ]
+    owed = [item for item in changes.items() if type(item[0]) is Cell] if record.added else list(changes.items())
+    try:
+        record.owed = pack(owed)
+    except OverflowError:  # a sum, or its square, that MessagePack doesn't take as a number
+        record.owed = pack([(cell, text_of(tally)) for cell, tally in owed])
 
 
 def encode(record: Engagement, written_at: int) -> bytes:
     """Return a record's bytes."""
-    return _PREFIX.pack(_RECORD, written_at) + _pack(record)
+    return _PREFIX.pack(_RECORD, written_at) + pack(record)
 
 
 def decode(data: bytes) -> Engagement:

@@ -2,7 +2,7 @@
 
 Laws:
 - A member is counted where and when it was exposed: all its cells of a campaign have the period, version, cluster,
-  group and day of its exposure. models/engagement.py says what exposes.
+  group and day of its exposure. models/counting.py says what exposes.
 - Sums are whole numbers, of millionths and of their squares. So they are exact, in whatever order they are made.
 - Tallies of one cell add up over the partitions that count them. Whatever moves to another cell is taken from the one
   before, so a tally may fall back to nothing.
@@ -67,7 +67,7 @@ class Tally(NamedTuple):
     value_sum_sq: int = 0
 
 
-NOTHING = Tally()
+NOTHING, ONE_EVENT = Tally(), Tally(events=1)
 #: Cells of both kinds: as they are counted now, and as they were before.
 AnyCell = Cell | OldCell
 AnyTally = Tally | OldTally
@@ -124,7 +124,7 @@ def add(changes: Changes, cell: AnyCell, tally: AnyTally) -> None:
 
 def plus(a: T, b: T) -> T:
     """Return the tally of both, which are of one kind."""
-    return type(a)(*map(_add, a, b))
+    return tuple.__new__(type(a), map(_add, a, b))  # half the time of its constructor
 
 
 def minus(a: Tally) -> Tally:

@@ -11,7 +11,7 @@ numbers of memberships, columns of x, columns of until) · memberships "<Qiq" ·
 for a deleted member.
 
 Laws: decode(encode(m)) == m in every stored attribute. Bytes of an unknown schema are refused, never guessed at.
-Schemas are numbers below 32. A value that begins with a letter is of another kind (models/engagement.py).
+Schemas are numbers below 32. A value that begins with a letter is of another kind (models/count_state.py).
 docs/upgrades.md says what a version may change, and which version must read a change first.
 """
 

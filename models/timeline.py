@@ -84,6 +84,8 @@ class Timeline:
 
     def at(self, at_ms: int) -> Moment:
         """Return how the campaign stood at a time."""
+        if len(self.moments) == 1:
+            return self.moments[0]
         return self.moments[max(0, bisect_right(self._from_ms, at_ms) - 1)]
 
     def as_known(self, offset: int) -> Moment | None:

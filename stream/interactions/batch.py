@@ -24,11 +24,13 @@ from memberstream.models.count_state import (
     owe,
 )
 from memberstream.models.counts import AnyCell, AnyTally, Changes, add, plus
-from memberstream.models.engagement import Engagement, Rules, Stood, Verdict, apply, forget_old
+from memberstream.models.counting import Verdict, apply
+from memberstream.models.engagement import Engagement
 from memberstream.models.event import BadEvent, decode_key
 from memberstream.models.interaction import Interaction, Refusal
 from memberstream.models.interaction import decode as decode_interaction
 from memberstream.models.position import position_of
+from memberstream.models.rules import Rules, Stood
 from memberstream.models.steps import Steps
 from memberstream.stream.partition.bookkeeping import APPLIED, Progress
 from memberstream.stream.partition.dead_letters import DeadLetter
@@ -162,7 +164,7 @@ def counting(
             if outcome is Verdict.COUNTED:
                 batch.produced_ms.append(source.timestamp)
         if is_changed or changes:  # what is refused is counted, too
-            forget_old(record, batch.members[key][-1][3] - rules.horizon_ms)
+            record.forget_old(batch.members[key][-1][3] - rules.horizon_ms)
             record.counted_at = batch.progress.position
             owe(record, changes)
             batch.items.append((key, encode(record, written_at)))

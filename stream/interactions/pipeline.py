@@ -32,8 +32,8 @@ from itertools import islice
 
 from memberstream.models.count_state import CELL_PREFIXES, Count, counts_at, decode_count
 from memberstream.models.counts import AnyCell, AnyTally, Changes
-from memberstream.models.engagement import Rules
 from memberstream.models.registry import Registry
+from memberstream.models.rules import Rules
 from memberstream.models.timeline import lives, timelines
 from memberstream.stream.interactions.batch import (
     Batch,

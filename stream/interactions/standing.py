@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memberstream.models.engagement import Stood
+from memberstream.models.rules import Stood
 from memberstream.stream.lookup import Answer, AsyncLookup, LookupUnavailable
 from memberstream.stream.projection.patience import Patience
 
@@ -39,7 +39,7 @@ class Standing:
 
 
 class _Courses:
-    """A member's clusters under a version, read from its row once (a models.engagement.Stood)."""
+    """A member's clusters under a version, read from its row once (a models.rules.Stood)."""
 
     __slots__ = ("_answer", "_found")
 

@@ -84,7 +84,7 @@ def check(strata: Sequence[Stratum], days: Sequence[int]) -> RatioCheck | None:
 
     `days`: since 1970.
 
-    Where nobody is to be held out, nobody is: the same draw says so that is counted (models/engagement.py).
+    Where nobody is to be held out, nobody is: the same draw says so that is counted (models/counting.py).
     """
     kept = [s for s in strata if 0 < s.meant < 1 and s.shown.sum() + s.held_out.sum()]
     if not kept:

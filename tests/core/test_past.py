@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memberstream.models import past
-from memberstream.models.engagement import cluster_at
+from memberstream.models.rules import cluster_at
 from memberstream.models.member import Member, decode, encode, head_of
 from memberstream.models.model_file import parse
 from memberstream.models.past import KEPT, KEPT_MS, Past

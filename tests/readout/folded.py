@@ -1,4 +1,4 @@
-"""Campaigns of thousands of members through the real fold of interactions (models/engagement.py), quickly.
+"""Campaigns of thousands of members through the real fold of interactions (models/counting.py), quickly.
 
 The fold counts each member by itself, and tallies add up. So one member of each fate is folded, and its counts are
 taken as often as the draw has such members: that is exact, and NumPy does it. A fate is a cluster, a group, a day of
@@ -15,10 +15,12 @@ from typing import NamedTuple
 import numpy as np
 from readout.worlds import BEGIN_MS, KINDS
 
+from memberstream.models.counting import apply
 from memberstream.models.counts import EXPOSED, Cell, Changes, Tally
-from memberstream.models.engagement import Engagement, Rules, apply
+from memberstream.models.engagement import Engagement
 from memberstream.models.interaction import Interaction
 from memberstream.models.log_steps import SetCampaign
+from memberstream.models.rules import Rules
 from memberstream.models.terms import WHOLE, Terms, primary_of
 from memberstream.models.timeline import Lives, Timeline
 from memberstream.models.timestamps import DAY_MS

@@ -14,9 +14,9 @@ from unit.shell import WALL_MS, Crash, FakeTopic, Record
 
 from memberstream.models.count_state import CELL_PREFIXES, decode, decode_count
 from memberstream.models.counts import AnyCell, AnyTally, Changes
-from memberstream.models.engagement import Stood
 from memberstream.models.log_steps import Promote, SetCampaign
 from memberstream.models.registry import Registry
+from memberstream.models.rules import Stood
 from memberstream.models.terms import Terms
 from memberstream.stream.interactions.pipeline import Interactions
 from memberstream.stream.interactions.standing import Standing

@@ -1,0 +1,44 @@
+"""Maps and lists that stay packed: entries are added to their MessagePack bytes, and hardly ever read.
+
+A member's record is read and written with each thing that the member does. Most of what it keeps isn't looked at then,
+such as what was done before. To make objects of it, and bytes of these again, took most of the time of counting.
+So the bytes are those that they always were: this is a way of handling a format, not another one.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+#: A map, or a list, of nothing.
+NO_MAP, NO_LIST = msgspec.Raw(b"\x80"), msgspec.Raw(b"\x90")
+
+_BYTES = [bytes((n,)) for n in range(256)]
+pack = msgspec.msgpack.Encoder().encode
+
+
+def length(packed: msgspec.Raw) -> int:
+    """Return the number of entries."""
+    return _begin(bytes(packed))[0]
+
+
+def plus(packed: msgspec.Raw, entry: bytes) -> msgspec.Raw:
+    """Return a list, or a map, with one more: a packed value, or a packed key and its value. At most 65,535."""
+    data = bytes(packed)
+    if data[0] & 0x0F < 15 and data[0] < 0xA0:
+        return msgspec.Raw(_BYTES[data[0] + 1] + data[1:] + entry)
+    n, skip = _begin(data)
+    return msgspec.Raw((b"\xde" if data[0] in (0x8F, 0xDE, 0xDF) else b"\xdc") + (n + 1).to_bytes(2) + data[skip:] + entry)
+
+
+def may_hold(packed: msgspec.Raw, text: str) -> bool:
+    """Return whether a text may be in it: False, surely not. True: read it, these bytes may mean something else."""
+    return bytes(packed).find(pack(text)) >= 0  # `in` takes longer: it tries bytes as a number first
+
+
+def _begin(data: bytes) -> tuple[int, int]:
+    """Return the number of entries, and where the first one begins: the first byte says both, or how many follow."""
+    first = data[0]
+    if first < 0xA0:
+        return first & 0x0F, 1
+    skip = 3 if first in (0xDC, 0xDE) else 5
+    return int.from_bytes(data[1:skip]), skip
