@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import NamedTuple
 
 from memberstream.models.contribution import cell_of, contribution, more, take_act, take_impression
 from memberstream.models.counts import HEALTH, ONE_EVENT, SWITCHED, UNATTRIBUTED, UNIT, Cell, Changes, Tally, add, minus
@@ -75,7 +76,7 @@ def apply(
     since_ms, at_ms, name = clock_ms - rules.horizon_ms, interaction.at_ms, interaction.campaign
     if name is not None and name not in rules.campaigns:
         raise BadEvent(Refusal.UNKNOWN_CAMPAIGN, "campaign: expected a known campaign's id, found another id")
-    one = _One(record, member_id, stood, interaction, rules, changes)
+    one = _One(record, member_id, stood or _nowhere, interaction, rules, changes)
     try:
         if at_ms < since_ms:
             raise BadEvent(
@@ -103,38 +104,31 @@ def apply(
     return Verdict.COUNTED if counts else Verdict.NOT_EXPOSED
 
 
-class _One:
+class _One(NamedTuple):
     """One interaction on its way into a record and the counts."""
 
-    __slots__ = ("_changes", "_its", "_member_id", "_record", "_rules", "_stood")
-
-    def __init__(
-        self,
-        record: Engagement,
-        member_id: str,
-        stood: Stood | None,
-        interaction: Interaction,
-        rules: Rules,
-        changes: Changes,
-    ) -> None:
-        self._record, self._member_id, self._stood = record, member_id, stood or _nowhere
-        self._its, self._rules, self._changes = interaction, rules, changes
+    record: Engagement
+    member_id: str
+    stood: Stood
+    its: Interaction
+    rules: Rules
+    changes: Changes
 
     def cell_of_health(self, kind: str) -> Cell:
         """Return the cell of what doesn't count."""
-        return self._rules.cell_of_health(self._its, self._member_id, self._stood, kind)
+        return self.rules.cell_of_health(self.its, self.member_id, self.stood, kind)
 
     def met(self, is_nobody: bool) -> bool:
         """Take an impression. Returns whether it counts. `is_nobody`: it is refused, whatever its token says."""
-        its, record, changes = self._its, self._record, self._changes
+        its, record, changes = self.its, self.record, self.changes
         campaign = its.campaign or ""
-        version, cluster, moment = self._rules.exposed(its, self._member_id, self._stood)
+        version, cluster, moment = self.rules.exposed(its, self.member_id, self.stood)
         if is_nobody:
             raise BadEvent(Refusal.UNKNOWN_CLUSTER, "expected a member that exists")
         if record.was_met_before(campaign):
             return False
         is_late = its.sent_ms - its.at_ms > LATE_MS
-        then = moment if its.token is None else self._rules.campaigns[campaign].at(its.at_ms)
+        then = moment if its.token is None else self.rules.campaigns[campaign].at(its.at_ms)
         old = record.met.get(campaign)
         if old is not None and (old.at_ms, old.id) <= (its.at_ms, its.id):
             take_impression(campaign, old, is_late, then.is_paused, changes)
@@ -143,7 +137,7 @@ class _One:
         if old is not None:
             for cell, tally in contribution(campaign, old).items():
                 add(changes, cell, minus(tally))
-        is_held_out = self._rules.is_held_out(campaign, self._member_id, moment.terms.holdout)
+        is_held_out = self.rules.is_held_out(campaign, self.member_id, moment.terms.holdout)
         told = (its.at_ms, its.id, moment.period_ms, version, cluster, is_held_out)
         met = Met(*told, n + 1, late + is_late, paused + then.is_paused)
         record.meets(campaign, met)
@@ -157,57 +151,57 @@ class _One:
 
         `is_nobody`: it isn't remembered.
         """
-        its, record, name = self._its, self._record, self._its.campaign
+        its, record, name = self.its, self.record, self.its.campaign
         act = Act(its.at_ms, its.kind, name, "" if its.value is None else str(round(its.value * UNIT)))
         counts = False
         for campaign in record.met if name is None else (name,):
             met = record.met.get(campaign)
             if met is not None and self._is_in_window(campaign, met, act):
                 counts = True
-                take_act(campaign, met, act, self._changes)
+                take_act(campaign, met, act, self.changes)
         if name is not None and not counts and not record.was_met_before(name):
             met = record.met.get(name)
             if met is None or its.at_ms < met.at_ms:
                 act.filed = self.cell_of_health(UNATTRIBUTED)
-                add(self._changes, act.filed, ONE_EVENT)
+                add(self.changes, act.filed, ONE_EVENT)
         if not is_nobody:
             record.note_act(act)
         return counts
 
     def note_switches(self) -> None:
         """Count for which campaigns the member was now active in another cluster."""
-        at_ms = self._its.at_ms
-        for campaign, met in self._record.met.items():
+        at_ms = self.its.at_ms
+        for campaign, met in self.record.met.items():
             if met.has_switched or met.at_ms > at_ms:
                 continue
-            course = self._stood(met.version)
+            course = self.stood(met.version)
             if len(course) == 1 and course[0][0] == met.cluster:  # the usual case
                 continue
             if was_elsewhere(course, met.cluster, at_ms):
                 met.has_switched = True
-                add(self._changes, cell_of(campaign, met, SWITCHED), Tally(members=1))
+                add(self.changes, cell_of(campaign, met, SWITCHED), Tally(members=1))
 
     def _join(self, campaign: str, met: Met) -> None:
         """Count for a new exposure what the member has done since. All of it is within the horizon."""
-        record, is_refiled = self._record, False
+        record, is_refiled = self.record, False
         acts = record.read_acts()
         for act in acts:
             if act.at_ms < met.at_ms or act.campaign not in (None, campaign):
                 continue
             if act.filed is not None:
-                add(self._changes, act.filed, minus(ONE_EVENT))
+                add(self.changes, act.filed, minus(ONE_EVENT))
                 act.filed, is_refiled = None, True
             if self._is_in_window(campaign, met, act):
                 met.done[act.kind] = more(met.done.get(act.kind), act)
         if is_refiled:
             record.keep_acts(acts)
-        course = self._stood(met.version)
+        course = self.stood(met.version)
         if any(cluster != met.cluster for cluster, _ in course):
             times = record.read_ids().values()
             met.has_switched = any(was_elsewhere(course, met.cluster, at_ms) for at_ms in times if at_ms >= met.at_ms)
 
     def _is_in_window(self, campaign: str, met: Met, act: Act) -> bool:
-        return met.at_ms <= act.at_ms < self._rules.ends_ms(campaign, met.at_ms, met.period_ms, act.kind)
+        return met.at_ms <= act.at_ms < self.rules.ends_ms(campaign, met.at_ms, met.period_ms, act.kind)
 
 
 def _nowhere(label: str) -> Sequence[tuple[int, int]]:

@@ -27,7 +27,9 @@ def plus(packed: msgspec.Raw, entry: bytes) -> msgspec.Raw:
     if data[0] & 0x0F < 15 and data[0] < 0xA0:
         return msgspec.Raw(_BYTES[data[0] + 1] + data[1:] + entry)
     n, skip = _begin(data)
-    return msgspec.Raw((b"\xde" if data[0] in (0x8F, 0xDE, 0xDF) else b"\xdc") + (n + 1).to_bytes(2) + data[skip:] + entry)
+    return msgspec.Raw(
+        (b"\xde" if data[0] in (0x8F, 0xDE, 0xDF) else b"\xdc") + (n + 1).to_bytes(2) + data[skip:] + entry
+    )
 
 
 def may_hold(packed: msgspec.Raw, text: str) -> bool:
@@ -36,9 +38,5 @@ def may_hold(packed: msgspec.Raw, text: str) -> bool:
 
 
 def _begin(data: bytes) -> tuple[int, int]:
-    """Return the number of entries, and where the first one begins: the first byte says both, or how many follow."""
-    first = data[0]
-    if first < 0xA0:
-        return first & 0x0F, 1
-    skip = 3 if first in (0xDC, 0xDE) else 5
-    return int.from_bytes(data[1:skip]), skip
+    """Return the number of entries, and where the first one begins: the first byte says both, or two more do."""
+    return (data[0] & 0x0F, 1) if data[0] < 0xA0 else (int.from_bytes(data[1:3]), 3)

@@ -23,8 +23,8 @@ from memberstream.models.count_state import (
     outstanding,
     owe,
 )
-from memberstream.models.counts import AnyCell, AnyTally, Changes, add, plus
 from memberstream.models.counting import Verdict, apply
+from memberstream.models.counts import AnyCell, AnyTally, Changes, add, plus
 from memberstream.models.engagement import Engagement
 from memberstream.models.event import BadEvent, decode_key
 from memberstream.models.interaction import Interaction, Refusal

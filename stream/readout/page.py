@@ -11,7 +11,7 @@ from html import escape
 from memberstream.models.told import Told
 from memberstream.stream.readout import plots
 from memberstream.stream.readout.effect import Effect
-from memberstream.stream.readout.finding import Status
+from memberstream.stream.readout.finding import Guard, Status
 from memberstream.stream.readout.judging import Part
 from memberstream.stream.readout.report import Report
 from memberstream.stream.readout.summary import WARNING, sentences
@@ -87,8 +87,13 @@ def _verdict(part: Part, *, with_name: bool) -> str:
             f"{count(finding.effect.n_held_out)} held out, {count(finding.effect.n_shown)} shown",
         ]
     items = "".join(f"<li>{escape(fact)}</li>" for fact in facts)
+    broken = [
+        o.kind for o in part.others if o.guard is Guard.BROKEN and o.effect is not None and not o.effect.is_broken
+    ]
+    alarm = f'<p class="alarm">But a guardrail is broken: {escape(joined(broken))}</p>' if broken else ""
+    look = "" if broken and finding.status is Status.WORKED else _CLASSES.get(finding.status, "")  # not green
     return (
-        f'<div class="verdict {_CLASSES.get(finding.status, "")}"><b>{escape(name + _capital(finding.status))}</b>'
+        f'<div class="verdict {look}"><b>{escape(name + _capital(finding.status))}</b>{alarm}'
         f'<p class="effect">{escape(_effect(finding.kind, finding.effect) or _capital(finding.why))}</p>'
         f'<ul class="facts">{items}</ul></div>'
     )

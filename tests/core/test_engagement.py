@@ -17,7 +17,7 @@ from memberstream.models import count_state, counting
 from memberstream.models.count_state import Count
 from memberstream.models.counting import Verdict, apply
 from memberstream.models.counts import AnyCell, Cell, Changes, Tally, field_of, is_health, size_of, size_top
-from memberstream.models.engagement import Engagement
+from memberstream.models.engagement import Act, Engagement
 from memberstream.models.event import BadEvent
 from memberstream.models.interaction import Interaction
 from memberstream.models.log_steps import (
@@ -282,6 +282,37 @@ def test_an_id_counts_once_within_the_horizon() -> None:
     assert member.record.read_ids().keys() == {"b", "c"}
     assert len(member.record.read_acts()) == 2
     assert member.does("impression", at_ms=T0 + 7 * DAY_MS + 1, id="a") is Verdict.COUNTED  # as something new
+
+
+def test_an_id_that_has_grown_old_counts_again() -> None:
+    """Also if nobody has dropped it yet: once, and with it goes what is as old."""
+    member = Member()
+    member.does("purchase", None, id="a")
+    member.clock_ms = T0 + 7 * DAY_MS + 1
+    assert member.does("purchase", None, T0 + 7 * DAY_MS + 1, id="a") is Verdict.NOT_EXPOSED
+    assert member.record.read_ids() == {"a": T0 + 7 * DAY_MS + 1}
+    assert [act.at_ms for act in member.record.read_acts()] == [T0 + 7 * DAY_MS + 1]
+    assert member.does("purchase", None, T0 + 7 * DAY_MS + 1, id="a") is Verdict.DUPLICATE
+
+
+@pytest.mark.parametrize("n", [0, 1, 14, 15, 16, 17, 300])
+def test_what_stays_packed_has_the_bytes_of_what_it_is(n: int) -> None:
+    """However many: so each version reads it, and a record whose oldest id nobody has noted, as one before wrote it."""
+    record = Engagement()
+    acts = [Act(T0 + i, "click", None, "") for i in range(n)]
+    for i, act in enumerate(acts):
+        record.note_id(str(i), act.at_ms)
+        record.note_act(act)
+    assert bytes(record.ids) == msgspec.msgpack.encode({str(i): T0 + i for i in range(n)})
+    assert bytes(record.acts) == msgspec.msgpack.encode(acts)
+    assert record.has_room(n + 1)
+    assert not record.has_room(n)
+    written = msgspec.msgpack.encode(msgspec.msgpack.decode(msgspec.msgpack.encode(record))[:8])
+    record = msgspec.msgpack.decode(written, type=Engagement)
+    record.forget_old(T0)
+    assert (len(record.read_ids()), record.oldest_ms) == (n, T0 if n else 0)
+    record.forget_old(T0 + 1)
+    assert (len(record.read_ids()), len(record.read_acts())) == (max(0, n - 1),) * 2
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memberstream.models import past
-from memberstream.models.rules import cluster_at
 from memberstream.models.member import Member, decode, encode, head_of
 from memberstream.models.model_file import parse
 from memberstream.models.past import KEPT, KEPT_MS, Past
 from memberstream.models.plan import Plan
 from memberstream.models.rescore import rescore_many
+from memberstream.models.rules import cluster_at
 from memberstream.models.timestamps import DAY_MS
 from memberstream.stream.keyspace.formats import course_in, format_past, membership_field, parse_row, row_format
 

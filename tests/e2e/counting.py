@@ -172,10 +172,15 @@ def clusters_of(moved: Sequence[str] = ()) -> dict[str, int]:
 
 async def put(members: System, clusters: dict[str, int], at_ms: int) -> None:
     """Write documents that put members into clusters at a time; returns when Redis says so."""
-    await members.send([
-        Sent(m.encode(), event("replace", at=at_ms, document={"x": 2 * cluster - 3})) for m, cluster in clusters.items()
-    ])  # fmt: skip
+    await members.send(moves(clusters, at_ms))
     await members.applied()
+
+
+def moves(clusters: dict[str, int], at_ms: int) -> list[Sent]:
+    """Return the events that put members into clusters at a time."""
+    return [
+        Sent(m.encode(), event("replace", at=at_ms, document={"x": 2 * cluster - 3})) for m, cluster in clusters.items()
+    ]
 
 
 class Load(NamedTuple):

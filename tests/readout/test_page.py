@@ -12,6 +12,7 @@ from readout.worlds import World, counted, reported, setup
 
 from memberstream.models.counts import LATE, Tally
 from memberstream.models.told import Told
+from memberstream.stream.readout import plots
 from memberstream.stream.readout.page import to_html
 from memberstream.stream.readout.report import Report
 from memberstream.stream.readout.summary import sentences
@@ -58,6 +59,24 @@ def test_nothing_from_outside(found: Report) -> None:
     assert set(re.findall(r"""https?://[^"'\s)<]+""", page)) <= names
     assert not re.search(r"@import|@font-face|url\((?!#)", page)
     assert to_html(found) == page
+
+
+def test_a_broken_guardrail_is_told_with_the_headline() -> None:
+    """Whoever reads no further than "Worked" has read it, and it isn't green; no guardrail, no such line."""
+    rows = {(1, False): (40_000, 4_000), (1, True): (10_000, 500)}
+    hurt = {(1, False): (40_000, 1_600), (1, True): (10_000, 100)}
+    counts = counted("spring", rows) | counted("spring", hurt, "install")
+    guarded, free = (
+        to_html(reported(counts, setup(clusters={1: "low"}, **its))) for its in ({"guardrails": {"install": 10}}, {})
+    )
+    assert '<div class="verdict "><b>Worked</b><p class="alarm">But a guardrail is broken: install</p>' in guarded
+    assert '<div class="verdict good"><b>Worked</b><p class="effect">' in free
+
+
+def test_long_names_beside_a_plot_differ() -> None:
+    """What two clusters of a campaign with a long id differ in is the end of their names."""
+    short = [plots._short(f"summer-sale-with-a-long-identifier: {name}") for name in ("1 low", "2 medium")]
+    assert short == ["summer-sal…fier: 1 low", "summer-sal…r: 2 medium"]
 
 
 def test_the_headline_comes_first_and_every_number_is_there(found: Report) -> None:

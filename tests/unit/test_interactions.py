@@ -20,8 +20,8 @@ from unit.shell import WALL_MS, Crash, Record
 from memberstream.models.count_state import Count, cell_key, encode, encode_count
 from memberstream.models.counts import Cell, Changes, Tally, plus
 from memberstream.models.engagement import Engagement
-from memberstream.models.rules import Rules, Stood
 from memberstream.models.old_counts import OldCell, OldExposure, OldTally
+from memberstream.models.rules import Rules, Stood
 from memberstream.stream.interactions import pipeline as interactions
 from memberstream.stream.interactions.batch import AT_ONCE, begin, counting, decode_many
 from memberstream.stream.interactions.pipeline import BEACON_INTERVAL_S
