@@ -67,7 +67,7 @@ def test_a_broken_guardrail_is_told_with_the_headline() -> None:
     hurt = {(1, False): (40_000, 1_600), (1, True): (10_000, 100)}
     counts = counted("spring", rows) | counted("spring", hurt, "install")
     guarded, free = (
-        to_html(reported(counts, setup(clusters={1: "low"}, **its))) for its in ({"guardrails": {"install": 10}}, {})
+        to_html(reported(counts, setup(clusters={1: "low"}, guardrails=its))) for its in ({"install": 10}, {})
     )
     assert '<div class="verdict "><b>Worked</b><p class="alarm">But a guardrail is broken: install</p>' in guarded
     assert '<div class="verdict good"><b>Worked</b><p class="effect">' in free

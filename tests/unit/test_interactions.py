@@ -12,6 +12,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 from recount import DAY_MS, FORGET, Shown, Stretch, World
 from recount import recount as recount_in
 from unit.counting_shell import CRASH_POINTS, CrashPoint, Disk, Process, Stands
@@ -21,6 +22,7 @@ from memberstream.models.count_state import Count, cell_key, encode, encode_coun
 from memberstream.models.counts import Cell, Changes, Tally, plus
 from memberstream.models.engagement import Engagement
 from memberstream.models.old_counts import OldCell, OldExposure, OldTally
+from memberstream.models.packed import pack
 from memberstream.models.rules import Rules, Stood
 from memberstream.stream.interactions import pipeline as interactions
 from memberstream.stream.interactions.batch import AT_ONCE, begin, counting, decode_many
@@ -358,7 +360,7 @@ def test_what_a_version_before_has_counted_stays_as_it_is() -> None:
             (cell_key(cells[0]), encode_count(Count(whole, 1, OldTally()), 1)),
             (cell_key(cells[1]), encode_count(Count(plus(half, owed), 9, half), 1)),
             (cell_key(cells[2]), encode_count(Count(owed, 9, OldTally()), 1)),
-            (b"a", encode(Engagement(2, 9, met, {"u": DAY_MS}, added), 1)),
+            (b"a", encode(Engagement(2, 9, Raw(pack(met)), Raw(pack({"u": DAY_MS})), added), 1)),
             (APPLIED, Progress(1, DAY_MS, b"").encode(1)),
         ],
         1,
