@@ -18,7 +18,7 @@ class MeasuredKafka(ApacheKafka):  # type: ignore[misc]
         installation = Installation.prepared()
         check_free(self.port, f"Apache Kafka node {self.node}")
         properties = self._write_properties()
-        installation.format(properties, self.directory)
+        installation.format(properties, self.directory, {})
         java, *options = installation.java(self.directory)
         kept = [option for option in options if not option.startswith(_NOT_HERE)]
         self._server.spawn([java, *_INSTEAD, *kept, "kafka.Kafka", str(properties)], cwd=self.directory)
