@@ -139,9 +139,16 @@ def decode_key(key: bytes | None, *, may_be_json: bool = True) -> str:
         raise BadEvent(Reason.BAD_KEY, "key: expected UTF-8 text, found other bytes") from None
     if not member_id.isprintable():
         raise BadEvent(Reason.BAD_KEY, "key: expected printable text, found control characters")
-    if not may_be_json and key[0] in _JSON_KEY and (found := _json_of(key)):
-        raise BadEvent(Reason.BAD_KEY, f"key: expected the bare member id, found {found}")
+    if not may_be_json and (refusal := json_key(key)) is not None:
+        raise refusal
     return member_id
+
+
+def json_key(key: bytes) -> BadEvent | None:
+    """Return why a key is refused that is JSON itself; None if it isn't."""
+    if key[0] not in _JSON_KEY or not (found := _json_of(key)):
+        return None
+    return BadEvent(Reason.BAD_KEY, f"key: expected the bare member id, found {found}")
 
 
 def _json_of(key: bytes) -> str:

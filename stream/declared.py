@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def setting(default: Any, parse: Callable[[str], Any], reason: str, *, is_secret: bool = False) -> Any:
@@ -69,6 +72,13 @@ def readable_file(value: str) -> Path:
 
 
 def url(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("an address that begins with https:// or http://")
+    parts = urlsplit(value)
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if parts.scheme != "https" and (parts.scheme != "http" or parts.hostname not in _LOOPBACK):
+        raise ValueError("an address that begins with https:// (http:// on this machine only: it carries a secret)")
+    if not parts.hostname or port == 0:
+        raise ValueError("an address with a host and, if need be, a port")
     return value

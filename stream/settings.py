@@ -282,6 +282,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
             values[plain if is_file else name] = declared.metadata["parse"](given)
         except OSError as error:
             problems.append(f"{name}: can't read {value} ({error.strerror})")
+        except UnicodeDecodeError:
+            problems.append(f"{name}: expected text in UTF-8 in {value}")
         except ValueError as error:
             found = "something else" if declared.metadata["is_secret"] else repr(value)
             problems.append(f"{name}: expected {error}, found {found}")

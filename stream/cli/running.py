@@ -36,10 +36,15 @@ def run_to_the_end(run: Callable[[Settings], int], configuration: Settings) -> N
     try:
         status = run(configuration)
     except (StartError, UnsupportedVersion, DataDirInUse) as error:
-        if configuration.log_format == "json":  # then its last words are a record, too
-            log.error("%s", error)
-            sys.exit(1)
-        raise CommandError(str(error)) from None
+        if configuration.log_format != "json":
+            raise CommandError(str(error)) from None
+        log.error("%s", error)
+        sys.exit(1)
+    except Exception:
+        if configuration.log_format != "json":
+            raise
+        log.exception("this worker ends by an error")  # its last words are a record, too
+        sys.exit(1)
     sys.exit(status)
 
 

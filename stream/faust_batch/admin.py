@@ -101,14 +101,14 @@ async def _connect(kafka: Kafka, deadline: float) -> Any:
 
 
 async def _check_group(admin: Any, kafka: Kafka, group: str) -> None:
-    """Raise StartError if this user may not use the group. (Faust's consumer would wait for ever, in silence.)"""
+    """Raise StartError if this user may not even see the group. (Faust's consumer would wait for ever, in silence.)"""
     try:
         await admin.find_coordinator(group)
     except GroupAuthorizationFailedError:
         raise StartError(
             f"Kafka at {kafka} doesn't allow the consumer group {group} to this user. Next: {RIGHTS}"
         ) from None
-    except (KafkaError, AttributeError) as error:
+    except KafkaError as error:
         log.debug("no coordinator of the group %s yet (%s)", group, type(error).__name__)
 
 

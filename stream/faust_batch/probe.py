@@ -66,10 +66,10 @@ class KafkaProbe:
                         async with asyncio.timeout(PATIENCE_S):
                             await self._ask_anew()
                 except TimeoutError:
-                    self._fail(asked_at, f"no answer from {self._kafka} within {PATIENCE_S:g} s")
+                    self._fail(asked_at, f"no answer from {self._kafka} within {PATIENCE_S:g} s. Next: see the brokers")
                     await self._close()
                 except (KafkaError, OSError) as error:
-                    self._fail(asked_at, str(error) or type(error).__name__)
+                    self._fail(asked_at, self._kafka.said(error))
                     await self._close()
                 else:
                     self._failure = None
@@ -151,5 +151,6 @@ class KafkaProbe:
             return self._failure
         oldest = self._acks.longest(self._watch.missing)
         if oldest is not None and monotonic() - oldest[0] > PATIENCE_S:
-            return oldest[0], f"a write to {oldest[1]} isn't acknowledged: no leader, or too few replicas in sync"
+            why = "no leader, or too few replicas in sync"
+            return oldest[0], f"a write to {oldest[1]} isn't acknowledged: {why}. Next: see the brokers"
         return None

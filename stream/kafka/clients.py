@@ -151,7 +151,7 @@ class Kafka:
 
     def said(self, error: Exception) -> str:
         """Return what an error of a client means to a person, with the next action."""
-        if isinstance(error, Unreachable):
+        if "Next: " in str(error):
             return str(error)
         if isinstance(error, DENIED):
             return f"Kafka at {self} doesn't allow that to this user ({error}). Next: {RIGHTS}"

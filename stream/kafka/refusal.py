@@ -41,34 +41,52 @@ class CheckedOAuth(aiokafka.conn.OAuthAuthenticator):  # type: ignore[misc]
 
     async def step(self, payload: bytes | None) -> Any:
         if self._token_sent and payload:
+            self._sasl_oauth_token_provider.forget(self._shown)
             raise SaslAuthenticationFailed(payload.decode(errors="replace"))
         return await super().step(payload)
+
+    def _build_oauth_client_request(self, token: str, token_extensions: str) -> Any:
+        self._shown = token
+        return super()._build_oauth_client_request(token, token_extensions)
 
 
 async def refusal(servers: tuple[str, ...], security: Security, options: Mapping[str, Any]) -> str | None:
     """Return why none of the servers lets us in, with the next action; None if one does. `options`: aiokafka's."""
-    silent = None
+    unreached = None
     for server in servers:
-        host, _, port = server.rpartition(":")
+        name, _, port = server.rpartition(":")
+        host = name.strip("[]")
         try:
             connection = await aiokafka.conn.create_conn(
-                host.strip("[]"), int(port), client_id="memberstream", request_timeout_ms=int(1000 * PATIENCE_S),
+                host,
+                int(port),
+                client_id="memberstream",
+                request_timeout_ms=int(1000 * PATIENCE_S),
                 **{name: value for name, value in options.items() if name != "bootstrap_servers"},
-            )  # fmt: skip
+            )
         except ConnectionRefusedError:
-            silent = silent or f"no Kafka broker at {server} (connection refused). {_START}"
+            unreached = unreached or f"no Kafka broker at {server} (connection refused). {_START}"
             continue
         except (OSError, TimeoutError, KafkaError) as error:
-            return await _why(server, host.strip("[]"), int(port), security, error)
+            why = await _why(server, host, int(port), security, error)
+            if _is_unreached(error):
+                unreached = unreached or why
+                continue
+            return why
         try:
             async with asyncio.timeout(PATIENCE_S):
                 await connection.send(MetadataRequest([]))
         except (OSError, TimeoutError, KafkaError) as error:
-            return await _why(server, host.strip("[]"), int(port), security, error)
+            return await _why(server, host, int(port), security, error)
         finally:
             connection.close()
         return None
-    return silent
+    return unreached
+
+
+def _is_unreached(error: Exception) -> bool:
+    """Whether nobody there has said a word."""
+    return isinstance(error, OSError) and not isinstance(error, ssl.SSLError | ConnectionError)  # TimeoutError is one
 
 
 async def _why(server: str, host: str, port: int, security: Security, error: Exception) -> str:
@@ -96,12 +114,15 @@ async def _found(host: str, port: int, security: Security, error: Exception) -> 
             f"has a certificate that isn't trusted ({error.verify_message})",
             f"name its authority's PEM file in {variable('ssl_ca_location')}, or connect to the certificate's own name",
         )
-    if security.has_tls != await _speaks_tls(host, port):
-        if security.has_tls:
-            return "doesn't speak TLS on this port", f"take its port for TLS, or a {_PROTOCOL} without SSL"
-        return "speaks TLS", f"set {_PROTOCOL} to {'SASL_SSL' if security.has_sasl else 'SSL or SASL_SSL'}"
     if isinstance(error, TimeoutError):
         return f"doesn't answer within {PATIENCE_S:g} s", f"check {_BOOTSTRAP}, the network, and the broker"
+    if _is_unreached(error):
+        return f"can't be reached ({error})", f"check {_BOOTSTRAP}"
+    speaks_tls = await _speaks_tls(host, port)
+    if security.has_tls and speaks_tls is False:
+        return "doesn't speak TLS on this port", f"take its port for TLS, or a {_PROTOCOL} without SSL"
+    if not security.has_tls and speaks_tls is True:
+        return "speaks TLS", f"set {_PROTOCOL} to {'SASL_SSL' if security.has_sasl else 'SSL or SASL_SSL'}"
     if isinstance(error, ssl.SSLError | KafkaConnectionError):  # it hung up
         if security.has_tls and security.ssl_certificate_location is None:
             wanted = f"a client's certificate ({variable('ssl_certificate_location')})"
@@ -113,16 +134,16 @@ async def _found(host: str, port: int, security: Security, error: Exception) -> 
     return f"can't be reached ({error})", f"check {_BOOTSTRAP}"
 
 
-async def _speaks_tls(host: str, port: int) -> bool:
-    """Whether TLS is understood there, whoever vouches for it."""
-    context = ssl.create_default_context()
+async def _speaks_tls(host: str, port: int) -> bool | None:
+    """Whether TLS is understood there, whoever vouches for it; None: that can't be told."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         async with asyncio.timeout(PATIENCE_S):
             _, writer = await asyncio.open_connection(host, port, ssl=context)
-    except ssl.SSLError as error:
-        return "CERTIFICATE_REQUIRED" in str(error)
-    except (OSError, TimeoutError):
-        return False
+    except (ssl.SSLError, ConnectionError) as error:
+        return "ALERT" in str(error)  # else it answered with something else, or hung up at our greeting
+    except OSError:  # and TimeoutError
+        return None
     writer.transport.abort()
     return True

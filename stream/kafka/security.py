@@ -10,10 +10,12 @@ from __future__ import annotations
 import importlib.util
 import ssl
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
+
+from aiokafka.errors import KafkaConnectionError
 
 from memberstream.stream.declared import choice, readable_file, setting, text, url
 from memberstream.stream.kafka.tokens import MskTokens, OAuthTokens, Tokens
@@ -34,6 +36,10 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
         "sasl_oauthbearer_client_secret",
     ),
     "AWS_MSK_IAM": ("aws_region",),
+}
+_TLS = {
+    *("ssl_ca_location", "ssl_certificate_location", "ssl_key_location", "ssl_key_password"),
+    "ssl_endpoint_identification_algorithm",
 }
 MSK_LIBRARY = "aws_msk_iam_sasl_signer"
 
@@ -83,58 +89,43 @@ class Security:
 
     def problems(self) -> Iterator[str]:
         """Yield what doesn't fit together, each with the variables to set."""
-        protocol, mechanism, security = self.security_protocol, self.sasl_mechanism, variable("security_protocol")
-        files = ("ssl_ca_location", "ssl_certificate_location", "ssl_key_location")
-        if not self.has_tls and (useless := [variable(name) for name in files if getattr(self, name) is not None]):
-            yield f"{', '.join(useless)}: of no use with {protocol}; set {security} to SSL or SASL_SSL"
-        if self.ssl_key_location is not None and self.ssl_certificate_location is None:
-            yield f"{variable('ssl_key_location')}: needs {variable('ssl_certificate_location')}"
-        else:
-            try:
-                self.context()
-            except SecurityError as error:
-                yield str(error)
-        if not self.has_sasl:
-            if mechanism is not None:
-                yield f"{variable('sasl_mechanism')}: of no use with {protocol}; set {security} to SASL_SSL"
-            return
-        if mechanism is None:
-            yield f"{security}: {protocol} needs {variable('sasl_mechanism')}"
-            return
-        for name in _NEEDED[mechanism]:
+        protocol, mechanism = self.security_protocol, self.sasl_mechanism
+        used = {"security_protocol"} | (_TLS if self.has_tls else set())
+        if self.has_sasl:
+            used |= {"sasl_mechanism", *_NEEDED.get(mechanism or "", ())}
+            used |= {"sasl_oauthbearer_scope", "ssl_ca_location"} if mechanism == "OAUTHBEARER" else set()
+        for one in fields(self):
+            if one.name not in used and getattr(self, one.name) != one.default:
+                of = f"{protocol} with {mechanism}" if self.has_sasl and mechanism else protocol
+                yield f"{variable(one.name)}: of no use with {of}; unset it, or change {variable('security_protocol')}"
+        if self.has_sasl and mechanism is None:
+            yield f"{variable('security_protocol')}: {protocol} needs {variable('sasl_mechanism')}"
+        for name in _NEEDED.get(mechanism or "", ()) if self.has_sasl else ():
             if getattr(self, name) is None:
                 yield f"{variable('sasl_mechanism')}: {mechanism} needs {variable(name)}"
         if mechanism == "AWS_MSK_IAM" and importlib.util.find_spec(MSK_LIBRARY) is None:
             yield f"{variable('sasl_mechanism')}: AWS_MSK_IAM needs a library: pip install 'memberstream[msk]'"
+        if self.has_tls and self.ssl_key_location is not None and self.ssl_certificate_location is None:
+            yield f"{variable('ssl_key_location')}: needs {variable('ssl_certificate_location')}"
+            return
+        try:
+            self.context()
+        except SecurityError as error:
+            yield str(error)
 
     def context(self) -> ssl.SSLContext | None:
-        """Return the TLS context, None without TLS. It reads the files anew: a new client takes a new certificate.
+        """Return the TLS context, None without TLS. A new client takes new certificates: files that changed are read.
 
         Raises:
             SecurityError: a file that isn't there, or isn't what it should be.
         """
         if not self.has_tls:
             return None
+        files = (self.ssl_ca_location, self.ssl_certificate_location, self.ssl_key_location)
         try:
-            context = ssl.create_default_context(cafile=self.ssl_ca_location)
-        except (OSError, ssl.SSLError) as error:
-            raise SecurityError(
-                f"Kafka: the authorities in {self.ssl_ca_location} can't be read ({error}). "
-                "Next: name a PEM file of certificates in MEMBERSTREAM_KAFKA_SSL_CA_LOCATION"
-            ) from error
-        context.check_hostname = self.ssl_endpoint_identification_algorithm == "https"
-        if self.ssl_certificate_location is not None:
-            try:
-                context.load_cert_chain(
-                    self.ssl_certificate_location, self.ssl_key_location, password=lambda: self.ssl_key_password or ""
-                )
-            except (OSError, ssl.SSLError) as error:
-                raise SecurityError(
-                    f"Kafka: the certificate {self.ssl_certificate_location} with the key "
-                    f"{self.ssl_key_location or 'in the same file'} can't be used ({error}). Next: check that both are "
-                    "PEM and belong together, and MEMBERSTREAM_KAFKA_SSL_KEY_PASSWORD"
-                ) from error
-        return context
+            return _context(self, tuple(None if path is None else path.stat().st_mtime_ns for path in files))
+        except OSError as error:
+            raise SecurityError(f"Kafka: {error.filename}: {error.strerror}. Next: bring that file back") from error
 
     def options(self) -> Mapping[str, Any]:
         """Return aiokafka's options. Raises SecurityError, as `context`."""
@@ -163,8 +154,37 @@ def variable(name: str) -> str:
     return f"MEMBERSTREAM_KAFKA_{name.upper()}"
 
 
-class SecurityError(OSError):
+class SecurityError(KafkaConnectionError):  # type: ignore[misc]  # so that who waits for Kafka waits for files, too
     """Certificates or keys that can't be used; the text says what to do next."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@lru_cache(maxsize=8)  # reading the system's authorities takes 30 ms
+def _context(security: Security, changed_ns: tuple[int | None, ...]) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=security.ssl_ca_location)
+    except (OSError, ssl.SSLError) as error:
+        raise SecurityError(
+            f"Kafka: the authorities in {security.ssl_ca_location} can't be read ({error}). "
+            "Next: name a PEM file of certificates in MEMBERSTREAM_KAFKA_SSL_CA_LOCATION"
+        ) from error
+    context.check_hostname = security.ssl_endpoint_identification_algorithm == "https"
+    if security.ssl_certificate_location is not None:
+        try:
+            context.load_cert_chain(
+                security.ssl_certificate_location,
+                security.ssl_key_location,
+                password=lambda: security.ssl_key_password or "",
+            )
+        except (OSError, ssl.SSLError) as error:
+            raise SecurityError(
+                f"Kafka: the certificate {security.ssl_certificate_location} with the key "
+                f"{security.ssl_key_location or 'in the same file'} can't be used ({error}). Next: check that both are "
+                "PEM and belong together, and MEMBERSTREAM_KAFKA_SSL_KEY_PASSWORD"
+            ) from error
+    return context
 
 
 @lru_cache

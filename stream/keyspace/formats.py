@@ -43,15 +43,16 @@ BEACON_STALE_MS = 30_000
 
 
 _FOREIGN = (
-    "find what else writes to keys of memberstream, give memberstream a database of its own, and empty it: the workers "
-    "write all again"
+    "find what else writes to these keys, keep it away by a prefix or a database of memberstream's own; the workers "
+    'write all again (docs/operations.md, "Remove an installation\'s keys")'
 )
 
 
 class KeyspaceError(ValueError):
     """A value in Redis does not have its declared format: something else writes to memberstream's keys.
 
-    Operator: give memberstream its own database or ACL key pattern, empty it (FLUSHDB), and the worker rebuilds it.
+    Operator: keep it away by a prefix, a database or an ACL key pattern of memberstream's own, and remove its keys: the
+    worker rebuilds them.
     """
 
     def __str__(self) -> str:

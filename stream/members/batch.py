@@ -32,6 +32,7 @@ from memberstream.models.event import (
     Reason,
     decode_key,
     decode_value,
+    json_key,
 )
 from memberstream.models.member import Member, Memberships, Move, NewerState, StateError, encode
 from memberstream.models.member import decode as decode_state
@@ -174,11 +175,12 @@ def decoding(batch: Batch, keys: Sequence[bytes | None], now_ms: int, rules: Rul
     for key in keys:
         its_records = batch.records[key]
         try:
-            member_id = decode_key(key, may_be_json=rules.json_keys)
+            member_id = decode_key(key)
         except BadEvent as error:
             for record in its_records:
                 _refuse(batch, record, error)
             continue
+        unwanted = None if rules.json_keys or key is None else json_key(key)  # an operator may name such a member still
         its_events: list[tuple[Record, ChangeEvent]] = []
         for record in its_records:
             n_bytes += len(record.value or b"")
@@ -186,6 +188,8 @@ def decoding(batch: Batch, keys: Sequence[bytes | None], now_ms: int, rules: Rul
                 n_bytes = 0
                 yield
             try:
+                if unwanted is not None:
+                    raise unwanted
                 event = decode_value(member_id, record.value, record.timestamp, now_ms)
                 if rules.whole_only and event.op is not REPLACE and event.op is not DELETE:
                     raise BadEvent(Reason.NOT_WHOLE, f'op: expected "replace" or "delete", found "{event.op}"')
@@ -352,9 +356,12 @@ def to_deletion(key: bytes, member: Member, position: int) -> Deletion:
     return Deletion(key, max(member.position, position), member.as_of_ms)
 
 
+_MAY_BE_COMMAND = (Reason.UNKNOWN_OP, Reason.BAD_KEY)
+
+
 def _command(batch: Batch, record: Record, error: BadEvent) -> ChangeEvent | None:
     """Return the operator's command in a record that isn't an event, if it is one."""
-    command = decode_command(record.value, batch.partition) if error.reason is Reason.UNKNOWN_OP else None
+    command = decode_command(record.value, batch.partition) if error.reason in _MAY_BE_COMMAND else None
     if command is None:
         return None
     if position_of(batch.progress.epoch, record.offset) > batch.done_position:

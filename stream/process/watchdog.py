@@ -103,7 +103,7 @@ class Watchdog:
     def _say_kafka(self, vitals: Vitals) -> None:
         is_down = vitals.kafka_problem is not None
         if is_down and not self._was_kafka_down:
-            log.warning("Kafka is unreachable, waiting for it: %s. Next: see the brokers", vitals.kafka_problem)
+            log.warning("Kafka is unreachable, waiting for it: %s", vitals.kafka_problem)
         elif self._was_kafka_down and not is_down:
             log.info("Kafka is back")
         self._was_kafka_down = is_down

@@ -164,7 +164,10 @@ class Members:
 def _described(first: bytes, updates: Sequence[Write]) -> str:
     """Name one of the members, by its id's digest, with both offsets. `first`: its id, a space and `pos` in Redis."""
     member_id, _, pos = first.rpartition(b" ")
-    there = keyspace.parse_position(pos)
+    try:
+        there = keyspace.parse_position(pos)
+    except keyspace.KeyspaceError:
+        return "The first of them has a position that no worker has written"
     written = [one for one in updates if not isinstance(one, Release)]
     here = next(split_position(one.position)[1] for one in written if one.member_id == member_id)
     return (

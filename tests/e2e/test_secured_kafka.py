@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -138,14 +141,42 @@ async def test_the_first_that_lets_us_in_is_enough(secured: SecureKafka) -> None
         await topics(Kafka((down,), way))
 
 
-async def test_one_answer_of_the_token_endpoint_is_not_a_token(secured: SecureKafka) -> None:
-    """The endpoint is somebody's web page, or somebody's mistake."""
+async def test_whatever_a_token_endpoint_does_is_an_outage(secured: SecureKafka) -> None:
+    """A web page, a cut answer, another protocol, a redirect: aiokafka waits after a KafkaError, and ends after
+    anything else."""
     endpoint = TokenEndpoint(lifetime_s=60.0)
-    endpoint.says = {"token": "x"}
+    answers = {
+        b'HTTP/1.0 200 OK\r\n\r\n{"token": "x"}': "without access_token",
+        b'HTTP/1.0 200 OK\r\n\r\n{"access_token": 7}': "gives no token",
+        b"HTTP/1.0 200 OK\r\n\r\n<html>": "gives no token",
+        b"HTTP/1.0 200 OK\r\n\r\n" + b"[" * 100_000: "gives no token",
+        b'HTTP/1.0 200 OK\r\nContent-Length: 99\r\n\r\n{"access_token": "x"}': "gives no token",
+        b"SSH-2.0-OpenSSH_9.2\r\n": "gives no token",
+        b"HTTP/1.0 302 Found\r\nLocation: %b\r\n\r\n" % endpoint.url.encode(): "302",
+        b"": "gives no token",
+    }
     with endpoint.running():
-        way = security(secured, "SASL_SSL", "OAUTHBEARER", sasl_oauthbearer_token_endpoint_url=endpoint.url)
-        with pytest.raises(Unreachable, match="without access_token"):
-            await topics(Kafka((secured.bootstrap["SASL_SSL"],), way))
+        for answer, text in answers.items():
+            with answering(answer) as url:
+                way = security(secured, "SASL_SSL", "OAUTHBEARER", sasl_oauthbearer_token_endpoint_url=url)
+                with pytest.raises(Unreachable, match=text):
+                    await topics(Kafka((secured.bootstrap["SASL_SSL"],), way))
+    assert endpoint.n_tokens == 0, "a redirect has carried the secret away"
+
+
+@contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """The address of a server that says this to everybody, and hangs up."""
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65_536)
+            self.request.sendall(answer)
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
 
 
 async def until(holds: Callable[[], object], what: object) -> None:

@@ -12,7 +12,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -120,7 +120,6 @@ class TokenEndpoint:
 
     def __init__(self, lifetime_s: float) -> None:
         self.lifetime_s, self.n_tokens = lifetime_s, 0
-        self.says: Mapping[str, object] | None = None  # an answer instead of a token
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(handler) -> None:
@@ -128,7 +127,7 @@ class TokenEndpoint:
                 basic = base64.b64decode(handler.headers["Authorization"].removeprefix("Basic ")).decode()
                 name, _, password = basic.partition(":")
                 is_right = password == PASSWORD and body["grant_type"] == ["client_credentials"]
-                answer = self.says or {"access_token": token(name, self.lifetime_s), "expires_in": self.lifetime_s}
+                answer = {"access_token": token(name, self.lifetime_s), "expires_in": self.lifetime_s}
                 self.n_tokens += is_right
                 handler.send_response(200 if is_right else 401)
                 handler.end_headers()

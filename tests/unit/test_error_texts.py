@@ -18,7 +18,9 @@ from memberstream.models.definition import VersionDefinition
 from memberstream.models.registry import Version
 from memberstream.stream.authoring.publishing import Publishing
 from memberstream.stream.authoring.uploading import Uploading
+from memberstream.stream.kafka import refusal
 from memberstream.stream.kafka.clients import Kafka
+from memberstream.stream.kafka.security import Security
 from memberstream.stream.keyspace.formats import KeyspaceError
 from memberstream.stream.registry.refused import PublishError
 
@@ -101,11 +103,22 @@ def test_where_nobody_listens_a_broker_is_to_be_started(host: str) -> None:
     assert said.startswith(f"no Kafka broker at {host} (connection refused). Next: start one")
 
 
-def test_a_name_that_nobody_knows_is_to_be_checked() -> None:
-    """Starting a broker wouldn't help."""
-    said = asyncio.run(Kafka(("no.such.host.invalid:9092",)).refusal())
+@pytest.mark.parametrize("security", [Security(), Security("SSL")], ids=["plain", "tls"])
+def test_a_name_that_nobody_knows_is_to_be_checked(security: Security) -> None:
+    """Starting a broker wouldn't help, nor would going without TLS."""
+    said = asyncio.run(Kafka(("no.such.host.invalid:9092",), security).refusal())
     assert said is not None
     assert re.fullmatch(r"Kafka at no.such.* can't be reached \(.*\)\. Next: check MEMBERSTREAM_KAFKA_BOOTSTRAP", said)
+
+
+def test_who_says_nothing_is_not_said_to_lack_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An outage must not advise to go without encryption."""
+    monkeypatch.setattr(refusal, "PATIENCE_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections, by its backlog
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        said = asyncio.run(Kafka((address,), Security("SSL")).refusal())
+    assert said is not None
+    assert f"Kafka at {address} doesn't answer within 0.2 s. Next: check" in said
 
 
 def test_where_something_listens_nobody_is_told_to_start_a_broker() -> None:

@@ -196,7 +196,7 @@ def test_an_outage_of_kafka_is_said_once(caplog: pytest.LogCaptureFixture) -> No
     caplog.set_level(logging.INFO)
     vitals = [WELL]
     watchdog = Watchdog(lambda: vitals[0], lambda: None, LIMIT_S)
-    for problem in (None, "no answer", "no answer", "refused", None, None):
+    for problem in (None, "no answer. Next: see the brokers", "no answer", "refused", None, None):
         vitals[0] = replace(WELL, kafka_problem=problem)
         watchdog.tick()
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [

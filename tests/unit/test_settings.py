@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from memberstream.stream.kafka.security import Security
-from memberstream.stream.kafka.tokens import lifetime_s
+from memberstream.stream.kafka.tokens import TokenError, Tokens, lifetime_s
 from memberstream.stream.settings import (
     Settings,
     SettingsError,
@@ -119,6 +120,13 @@ def test_kafka_security_comes_from_the_environment_and_secrets_from_files(tmp_pa
     ("kafka", "problem"),
     [
         ({"SSL_CA_LOCATION": "CA"}, "MEMBERSTREAM_KAFKA_SSL_CA_LOCATION: of no use with PLAINTEXT"),
+        ({"SASL_USERNAME": "u"}, "MEMBERSTREAM_KAFKA_SASL_USERNAME: of no use with PLAINTEXT"),
+        (
+            {"SECURITY_PROTOCOL": "SASL_SSL", "SASL_MECHANISM": "PLAIN", "SASL_OAUTHBEARER_SCOPE": "u"},
+            "SASL_OAUTHBEARER_SCOPE: of no use with SASL_SSL with PLAIN",
+        ),
+        ({"SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL": "http://login.example.com/"}, "begins with https://"),
+        ({"SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL": "https://login.example.com:x/"}, "a host and, if need be, a port"),
         ({"SASL_MECHANISM": "PLAIN"}, "MEMBERSTREAM_KAFKA_SASL_MECHANISM: of no use with PLAINTEXT"),
         ({"SECURITY_PROTOCOL": "SASL_SSL"}, "SASL_SSL needs MEMBERSTREAM_KAFKA_SASL_MECHANISM"),
         (
@@ -154,9 +162,36 @@ def test_security_that_cannot_work_is_refused_at_once(kafka: dict[str, str], pro
 def test_a_token_is_used_for_as_long_as_it_says() -> None:
     """The endpoint's word counts, then the token's own, then a cautious guess."""
     claims = base64.urlsafe_b64encode(b'{"exp": %d}' % (time.time() + 100)).decode().rstrip("=")
-    assert lifetime_s("opaque", 30) == 30
+    assert [lifetime_s("opaque", said) for said in (30, "30", 30.0)] == [30.0] * 3
+    assert [lifetime_s("opaque", said) for said in (float("nan"), float("inf"), 10**400, True, [])] == [60.0] * 5
     assert lifetime_s(f"e30.{claims}.", None) == pytest.approx(100, abs=5)
     assert [lifetime_s(token, None) for token in ("opaque", "a.b.c", "a.e30.c")] == [60.0] * 3
+
+
+async def test_a_token_that_holds_is_used_while_none_can_be_had() -> None:
+    """And no longer; a refused one isn't shown again; a failure is told to all who wait, and forgotten soon."""
+    answers: list[tuple[str, float] | TokenError] = [("a", 0.2), TokenError("away", "wait"), ("b", 90.0), ("c", 90.0)]
+
+    class Some(Tokens):
+        def _get(self) -> tuple[str, float]:
+            if isinstance(answer := answers.pop(0), TokenError):
+                raise answer
+            return answer
+
+    tokens = Some()
+    assert await tokens.token() == "a"
+    await asyncio.sleep(0.17)
+    assert await tokens.token() == "a"  # it is time for another one, which can't be had
+    await asyncio.sleep(0.05)
+    with pytest.raises(TokenError, match=r"away\. Next: wait"):  # remembered: nobody is asked again
+        await tokens.token()
+    assert len(answers) == 2
+    tokens._failure = None  # as after two seconds
+    assert [await tokens.token() for _ in range(2)] == ["b", "b"]
+    tokens.forget("a")
+    assert await tokens.token() == "b"
+    tokens.forget("b")
+    assert await tokens.token() == "c"
 
 
 def test_the_environment_is_read_in_one_place() -> None:
