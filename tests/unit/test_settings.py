@@ -163,7 +163,8 @@ def test_a_token_is_used_for_as_long_as_it_says() -> None:
     """The endpoint's word counts, then the token's own, then a cautious guess."""
     claims = base64.urlsafe_b64encode(b'{"exp": %d}' % (time.time() + 100)).decode().rstrip("=")
     assert [lifetime_s("opaque", said) for said in (30, "30", 30.0)] == [30.0] * 3
-    assert [lifetime_s("opaque", said) for said in (float("nan"), float("inf"), 10**400, True, [])] == [60.0] * 5
+    no_time: list[object] = [float("nan"), float("inf"), 10**400, True, []]
+    assert [lifetime_s("opaque", said) for said in no_time] == [60.0] * 5
     assert lifetime_s(f"e30.{claims}.", None) == pytest.approx(100, abs=5)
     assert [lifetime_s(token, None) for token in ("opaque", "a.b.c", "a.e30.c")] == [60.0] * 3
 
