@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Collection
 from typing import Any
 
 from e2e.bad_events import KINDS
@@ -11,7 +12,6 @@ from e2e.definitions import demo_models, level, recent
 from e2e.system import Sent, event
 
 _DAY_MS = 86_400_000
-_BAD = [make for _, make in KINDS.values()]  # on these members some of them are good: whether, is for the replay to say
 
 
 def models() -> list[dict[str, Any]]:
@@ -20,9 +20,14 @@ def models() -> list[dict[str, Any]]:
 
 
 class Load:
-    """Events of a fixed set of members; a third of them send versions."""
+    """Events of a fixed set of members; a third of them send versions.
 
-    def __init__(self, seed: int, n_members: int) -> None:
+    `without`: kinds of bad events (e2e/bad_events.py) that nobody sends.
+    """
+
+    def __init__(self, seed: int, n_members: int, without: Collection[str] = ()) -> None:
+        # On these members some of them are good: whether, is for the replay to say.
+        self._bad = [make for name, (_, make) in KINDS.items() if name not in without]
         self.chance = random.Random(seed)
         self.member_ids = [f"m{seed}-{i}".encode() for i in range(n_members)]
         self._versions: dict[bytes, int] = {}
@@ -50,7 +55,7 @@ class Load:
         member_id = chance.choice(self.member_ids)
         if roll < 0.03:
             own = (("trace", b"%d" % chance.randrange(1_000)),)
-            return Sent(member_id, chance.choice(_BAD)(), own if chance.random() < 0.5 else ())
+            return Sent(member_id, chance.choice(self._bad)(), own if chance.random() < 0.5 else ())
         if roll < 0.035:
             return Sent(None, event("replace", document={}))
         if roll < 0.075 and self._sent:
