@@ -190,7 +190,15 @@ def change_history(member_ids: Iterable[str]) -> History:
     """
     configuration = from_environment(os.environ)
     keys = {member_id.encode() for member_id in member_ids}
-    return _run(topic_history(configuration.kafka, configuration.topic, keys, configuration.partitioner))
+    return _run(
+        topic_history(
+            configuration.kafka,
+            configuration.topic,
+            keys,
+            configuration.partitioner,
+            may_be_json=configuration.are_json_keys_allowed,
+        )
+    )
 
 
 def _publishing() -> Publishing:

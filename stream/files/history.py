@@ -143,10 +143,13 @@ async def topic_history(
     keys: Container[bytes],
     partitioner: Partitioner,
     progress: Meter = unwatched,
+    *,
+    may_be_json: bool,
 ) -> History:
     """Return the records of some keys from the topic of change events, each partition from its beginning to its end.
 
-    A record in another partition than its member's own is left out and reported, because a worker refuses it.
+    A record in another partition than its member's own is left out and reported, because a worker refuses it. So is
+    one whose key is JSON itself, unless `may_be_json` (MEMBERSTREAM_JSON_KEYS).
 
     Raises:
         TopicUnreadable: no broker there, no such topic, or its end can't be reached.
@@ -167,13 +170,13 @@ async def topic_history(
                         place = _place(topic, partition.partition, one.offset)
                         problems.append(f"{place}: {Reason.WRONG_PARTITION}: not the member's own partition, left out")
                         continue
-                    if one.key in keys:
-                        found.append(Record(one.key, one.value, one.timestamp, one.offset))
-                        continue
                     try:
-                        decode_key(one.key)
+                        decode_key(one.key, may_be_json=may_be_json)
                     except BadEvent as error:
                         problems.append(f"{_place(topic, partition.partition, one.offset)}: {error}")
+                        continue
+                    if one.key in keys:
+                        found.append(Record(one.key, one.value, one.timestamp, one.offset))
                 done += len(some)
                 progress(done, max(done, total))
     return History(

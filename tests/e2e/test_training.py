@@ -36,7 +36,7 @@ async def test_the_topic_gives_what_the_worker_holds(pair: Pair, install: Instal
     states = await system.states()
     letters = await system.dead_letters()
     keys = {s.key for s in sent if s.key}
-    history = await topic_history(system.settings.kafka, system.settings.topic, keys, "murmur2")
+    history = await topic_history(system.settings.kafka, system.settings.topic, keys, "murmur2", may_be_json=False)
     last_ms = max(place.timestamp_ms for place in places)
     rows = [(f"m{i}", states[f"m{i}"].as_of_ms if f"m{i}" in states else last_ms) for i in range(60)]
     predictors = level()["predictors"]
@@ -68,12 +68,24 @@ async def test_the_topic_gives_what_the_worker_holds(pair: Pair, install: Instal
     assert pl.read_parquet(out)["x"].to_numpy().tobytes() == matrix.x[:, 0].tobytes()
 
 
+async def test_keys_that_a_worker_refuses_train_nobody(embedded_pair: Pair, install: Install) -> None:
+    """A converter's `"m"` in quotes isn't a member, unless the installation says so."""
+    system = await install(embedded_pair, [recent()])
+    await system.send([Sent(key, event("replace", document={"seen": 1})) for key in (b"m", b'"m"')])
+    kafka, topic, keys = system.settings.kafka, system.settings.topic, {b"m", b'"m"'}
+    refused = await topic_history(kafka, topic, keys, "murmur2", may_be_json=False)
+    assert [record.key for record in refused.records] == [b"m"]
+    assert "bad_key: key: expected the bare member id, found JSON" in refused.problems[0]
+    taken = await topic_history(kafka, topic, keys, "murmur2", may_be_json=True)
+    assert {record.key for record in taken.records} == keys
+
+
 async def test_by_arrival_it_is_what_the_stream_had(embedded_pair: Pair, install: Install) -> None:
     """A late event isn't in the row of a time before it arrived; a topic that isn't there is an error."""
     system = await install(embedded_pair, [recent()])
     [first] = await system.send([Sent(b"m", event("replace", at=5_000, document={"seen": 1_000}))])
     [late] = await system.send([Sent(b"m", event("patch", at=1_000, patch={"seen": 2_000}))])
-    history = await topic_history(system.settings.kafka, system.settings.topic, {b"m"}, "murmur2")
+    history = await topic_history(system.settings.kafka, system.settings.topic, {b"m"}, "murmur2", may_be_json=False)
     predictors = [{"name": "age", "path": "seen"}]
     records = list(history.records)
     rows = [("m", first.timestamp_ms), ("m", late.timestamp_ms), ("m", first.timestamp_ms - 1)]

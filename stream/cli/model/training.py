@@ -103,7 +103,14 @@ def _history(path: Path | None, keys: Container[bytes]) -> History:
     configuration = settings()
     with bar(f"reading {configuration.topic}") as meter:
         return asyncio.run(
-            topic_history(configuration.kafka, configuration.topic, keys, configuration.partitioner, meter)
+            topic_history(
+                configuration.kafka,
+                configuration.topic,
+                keys,
+                configuration.partitioner,
+                meter,
+                may_be_json=configuration.are_json_keys_allowed,
+            )
         )
 
 
