@@ -24,13 +24,13 @@ import orjson
 from memberstream.models.examples import TOLERANCE
 from memberstream.models.export.bands import moved
 from memberstream.models.export.columns import ExportError, emit
+from memberstream.models.export.compared import OwnNumbers
 from memberstream.models.export.html import html_of
 from memberstream.models.export.naming import Clusters, label_text, name_clusters
 from memberstream.models.export.own import Own
 from memberstream.models.export.plausible import check_allowed, check_documents, check_imputers
 from memberstream.models.export.proof import (
     SINGLE_TOLERANCE,
-    OwnNumbers,
     Said,
     Subject,
     ask,
@@ -160,7 +160,6 @@ def build(request: Request, subject: Subject | None, raw: Raw | None, problems: 
     order: list[int] = []
     if subject is not None:
         fitted = subject.fitted
-        problems += check_imputers(fitted.columns) if request.own.x is None else []
         definition["predictors"], inputs = emit(fitted.columns)
         clusters, order = name_clusters(request.clusters, fitted, problems)
         definition["model"] = {**fitted.in_order(order), "inputs": inputs}
@@ -168,21 +167,27 @@ def build(request: Request, subject: Subject | None, raw: Raw | None, problems: 
             definition["clusters"] = clusters
     definition = as_json(definition, "name, version, description, clusters", problems) or {}
     model = _parse(definition, problems)
+    is_shown = request.own.x is not None or request.own.probabilities is not None
+    # Raised with whatever else is found; what is found first hides nothing.
+    unfilled = [] if subject is None or is_shown else check_imputers(subject.fitted.columns, request.allow)
     if problems or model is None or subject is None:
-        raise ExportError(problems)
+        raise ExportError(problems + unfilled)
     x = subject.raw.evaluate(documents, at_ms)
     inputs_x = evaluate(compile_columns(model), documents, at_ms)
-    numbers = OwnNumbers(request.own, subject, documents, at_ms, x)
-    suspicious = check_documents(subject.raw, subject.fitted.columns, inputs_x, documents, at_ms, request.allow)
-    _raise_if(suspicious + numbers.check_x())
+    numbers = OwnNumbers(request.own, subject, documents, at_ms, x, order)
+    problems += check_documents(subject.raw, subject.fitted.columns, inputs_x, documents, at_ms, request.allow)
+    problems += numbers.read(model.clusters)
+    _raise_if(problems + numbers.check_x(), unfilled)
     said = _said(subject, x)
     _raise_if(numbers.check_probabilities(said))
     said = numbers.settled(said)
     notes = _move_thresholds(definition, subject.fitted, said, order, numbers.is_single)
     model = parse(definition)
     scores = model.scorer.score_many(inputs_x)
-    _raise_if(check_fitted(model, scores, said, order))
-    _raise_if(numbers.check_clusters(model, scores.index, order))
+    _raise_if(check_fitted(model, scores, said, order), unfilled)
+    _raise_if(numbers.check_clusters(model, scores.index, scores.probability), unfilled)
+    _raise_if(unfilled)
+    notes += numbers.notes(model)
     clusters_of = [model.clusters[i].id for i in scores.index.tolist()]
     p = in_file_order(said.probabilities, order)
     definition["examples"] = [
@@ -198,9 +203,9 @@ def build(request: Request, subject: Subject | None, raw: Raw | None, problems: 
     return ModelFile(definition, model, len(documents), request.own.given, became, tuple(notes))
 
 
-def _raise_if(problems: list[str]) -> None:
+def _raise_if(problems: list[str], others: Sequence[str] = ()) -> None:
     if problems:
-        raise ExportError(problems)
+        raise ExportError([*problems, *others])
 
 
 def _said(subject: Subject, x: Any) -> Said:

@@ -15,6 +15,7 @@ import numpy as np
 from memberstream.models.export.bands import find_class
 from memberstream.models.export.naming import label_text
 from memberstream.models.export.scorers import Fitted
+from memberstream.models.model import Cluster
 from memberstream.models.scorer import Floats, Indices
 from memberstream.models.wording import counted
 
@@ -155,7 +156,7 @@ def own_probabilities(given: Any, fitted: Fitted, n: int, problems: list[str]) -
 
 
 def own_clusters(
-    given: Any, fitted: Fitted, clusters: Sequence[Mapping[str, Any]], order: Sequence[int], n: int, problems: list[str]
+    given: Any, fitted: Fitted, clusters: Sequence[Cluster], order: Sequence[int], n: int, problems: list[str]
 ) -> Indices | None:
     """Return the places in the file's clusters of what the author says. None, and the problem is noted.
 
@@ -168,11 +169,9 @@ def own_clusters(
         problems.append(f"clusters_of: expected one for each of {counted(n, 'document')}, found {len(labels)}")
         return None
     own = [] if fitted.labels is None else [label_text(fitted.labels[i]) for i in order]
-    for texts in (own, [str(c["name"]) for c in clusters], [str(c["id"]) for c in clusters]):
+    for texts in (own, [c.name for c in clusters], [str(c.id) for c in clusters]):
         if set(labels) <= set(texts):
             return np.array([texts.index(label) for label in labels], dtype=np.intp)
     unknown = ", ".join(sorted(set(labels) - set(own))[:5])
-    problems.append(
-        f"clusters_of: {unknown} is none of the clusters {', '.join(own or [str(c['name']) for c in clusters])}"
-    )
+    problems.append(f"clusters_of: {unknown} is none of the clusters {', '.join(own or [c.name for c in clusters])}")
     return None

@@ -27,18 +27,22 @@ def check_allowed(allow: Sequence[str], raw: Raw) -> list[str]:
     return [f"allow: {name} is no predictor. Use: names of predictors, or {AT}" for name in allow if name not in known]
 
 
-def check_imputers(columns: Sequence[Column]) -> list[str]:
-    """Return where an imputer of the pipeline would fill nothing. Only the author's own matrix can tell whether it did
-    so in training: otherwise the model was fitted on values that the file never has."""
+def check_imputers(columns: Sequence[Column], allow: Sequence[str]) -> list[str]:
+    """Return where an imputer of the pipeline would fill nothing. Documents can't tell whether it did so in training:
+    then the model was fitted on values that the file never has. The author's own matrix or probabilities can."""
     found: dict[str, str] = {}
     for definition in _leaves(columns):
-        if definition.unfilled is not None:
+        if definition.unfilled is not None and definition.hint not in allow:
             step, value = definition.unfilled
-            rule = "0 where nothing counts" if definition.missing is None else f"`missing`: {definition.missing}"
+            if definition.missing is None:
+                rule, instead = "nothing counts as 0", ""
+            else:
+                rule = f"`missing` is {definition.missing!r}"
+                instead = ", no `missing` in the predictor if the imputer's value is meant"
             found[definition.hint] = (
-                f"{step}: fills {definition.hint} with {value!r} where training lacked it, but here it is never "
-                f"missing: its predictor has {rule}. Use: x=…, your own matrix, which shows whether any value was "
-                "missing; or the imputer on other columns alone"
+                f"{definition.hint}: {step} would fill it with {value!r} where it is missing, but in the file it never "
+                f"is: {rule}. If training had gaps there, the file computes other numbers. Use: x=… or "
+                f"probabilities=…, which show whether it had{instead}; or allow=[{definition.hint!r}]"
             )
     return list(found.values())
 

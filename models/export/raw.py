@@ -8,7 +8,7 @@ Law: the matrix made here from documents is the one that training makes from the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,12 +31,13 @@ class Raw:
     Attributes:
         columns: column name → column, of all predictors in their order.
         moving: names of those that change as time passes.
-        parsed: the predictors as the core reads them.
+        written, parsed: the predictors as the author writes them, and as the core reads them.
         training: the same columns as training computes them.
     """
 
     columns: dict[str, Column]
     moving: tuple[str, ...]
+    written: tuple[Mapping[str, Any], ...]
     parsed: tuple[Predictor, ...]
     training: Columns
 
@@ -47,6 +48,17 @@ class Raw:
     def values(self, x: Any) -> dict[str, Any]:
         """Return column name → its values in such a matrix: floats or texts, NaN where it is missing."""
         return by_name(x, self.training.names)
+
+    def around(self, names: Iterable[str]) -> tuple[set[str], set[str]]:
+        """Return (these predictors and what is computed of them; these, and what they are computed of)."""
+        operands = {p.name: p.source.operands for p in self.parsed if isinstance(p.source, Combination)}
+        touched = {*names}
+        for name, of in operands.items():  # operands come first
+            touched |= {name} if touched.intersection(of) else set()
+        needed = {*touched}
+        for name in reversed(operands):
+            needed |= {*operands[name]} if name in needed else set()
+        return touched, needed
 
     def contradicted(self, names: Sequence[str], inputs: Sequence[str]) -> tuple[str, str] | None:
         """Return (name of a fitted column, the column that inputs puts in its place) if another one has that name."""
@@ -99,4 +111,4 @@ def read(predictors: Sequence[Mapping[str, Any]], problems: list[str]) -> Raw | 
             }
         else:
             columns[predictor.name] = Column(definition)
-    return Raw(columns, tuple(sorted(moving)), parsed, compile_parsed(predictors, parsed))
+    return Raw(columns, tuple(sorted(moving)), tuple(predictors), parsed, compile_parsed(predictors, parsed))

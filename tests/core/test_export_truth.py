@@ -30,7 +30,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from memberstream.models.explain import score_many
-from memberstream.models.export import ExportError, ModelFile, causes, from_estimator, from_r_glm
+from memberstream.models.export import ExportError, ModelFile, from_estimator, from_r_glm
 from memberstream.models.timestamps import parse_ms
 
 N = 400
@@ -313,7 +313,10 @@ def changed(**more: Any) -> list[dict[str, Any]]:
         (X.assign(spend=np.log1p(X["spend"])), "spend: yours are log(1 + v) of the file's"),
         (X.assign(spend=np.sqrt(X["spend"])), "spend: yours are the square root of the file's"),
         (X.assign(spend=X["spend"].round()), "spend: yours are rounded to 0 digits"),
-        (X.assign(age=(X["age"] - 40) / 12), "age: yours are scaled: give x as it is before the pipeline's scaler"),
+        (
+            X.assign(age=(X["age"] - 40) / 12),
+            "age: yours are 0.0833333 times the file's minus 3.33333. If a scaler did this: give",
+        ),
         (X.assign(age=X["age"].where(X["age"] > 30)), "age: yours are missing there"),
         (X.assign(age=_rng.permutation(X["age"])), "have other numbers than the file computes: age"),
         (X.iloc[::-1], "the rows are in another order than the documents"),
@@ -338,8 +341,10 @@ def test_why_outputs_differ() -> None:
     """From probabilities or clusters alone: a unit, an order, another class, rounding, log-odds, other rows."""
     p, labels = TWO.predict_proba(X), TWO.predict(X)
     cents = changed(spend=lambda v: 100 * v)
-    assert "Likely cause: spend is 0.01 times the file's: a unit" in refused(TWO, documents=cents, probabilities=p)
-    assert "Likely cause: spend is 0.01 times the file's: a unit" in refused(TWO, documents=cents, clusters_of=labels)
+    assert "Likely cause: spend: yours are 0.01 times the file's: a" in refused(TWO, documents=cents, probabilities=p)
+    assert "Likely cause: spend: yours are 0.01 times the file's: a" in refused(
+        TWO, documents=cents, clusters_of=labels
+    )
     assert "yours are those of 'buys', not of 'stays'" in refused(TWO, probabilities=p[:, 0])
     assert export(TWO, probabilities={"buys": p[:, 0]}).proven_by == ("probabilities",)
     assert export(TWO, probabilities=pd.DataFrame(p[:, ::-1], columns=["stays", "buys"])).proven_by
@@ -348,7 +353,9 @@ def test_why_outputs_differ() -> None:
     assert "yours are log-odds" in refused(TWO, probabilities=TWO.decision_function(X))
     assert "the rows are in another order" in refused(TWO, probabilities=p[::-1, 1])
     other = scaled(BUYS, X, LogisticRegression(C=0.01))
-    assert "x agrees: was the object fitted again" in refused(TWO, x=X, probabilities=other.predict_proba(X))
+    assert "No single cause found. x agrees, so it isn't the predictors. Use: what predict_proba says" in refused(
+        TWO, x=X, probabilities=other.predict_proba(X)
+    )
     assert "have others than the fitted object says" in refused(TWO, probabilities=other.predict_proba(X))
     assert "the same groups under other names: the file's buys is stays in yours" in refused(
         TWO, clusters_of=np.where(labels == "buys", "stays", "buys")
@@ -383,7 +390,10 @@ def test_another_time_of_scoring() -> None:
     cause = "another time of scoring: yours are as of 2 days earlier than at"
     assert cause in refused(fitted, at="2026-01-03", x=own, **more)
     p = fitted.predict_proba(own)
-    assert "Likely cause: at is 2 days earlier" in refused(fitted, at="2026-01-03", probabilities=p, **more)
+    assert (
+        "Likely cause: another time of scoring: yours are as of 2 days earlier than at (then all 400 agree)"
+        in refused(fitted, at="2026-01-03", probabilities=p, **more)
+    )
 
 
 ORDERS: list[dict[str, Any]] = [
@@ -522,7 +532,7 @@ def test_categories_that_nobody_has() -> None:
         fitted, **more
     )
     own = pd.DataFrame({"country": [d["country"].upper() for d in ORDERS], "n": [len(d["orders"]) for d in ORDERS]})
-    assert "country: they differ in capitals or spaces only" in refused(fitted, x=own, **more, allow=["country"])
+    assert "country: yours are the file's in upper case" in refused(fitted, x=own, **more, allow=["country"])
     assert "country: yours are of type float, the file's of type str" in refused(
         fitted, x=own.assign(country=1), **more, allow=["country"]
     )
@@ -541,9 +551,11 @@ def test_an_imputer_that_cannot_act() -> None:
         gaps, np.arange(40) % 3 == 0
     )
     found = refused(fitted, **more)
-    assert "simpleimputer: fills spend with" in found
-    assert "its predictor has 0 where nothing counts. Use: x=…" in found
-    assert "fills tenure with 610.0 where training lacked it" in found or "`missing`: 0" in found
+    assert "spend: simpleimputer would fill it with" in found
+    assert "in the file it never is: nothing counts as 0. If training had gaps there" in found
+    assert "Use: x=… or probabilities=…, which show whether it had; or allow=['spend']" in found
+    assert "`missing` is 0. If training" in found
+    assert "no `missing` in the predictor if the imputer's value is meant; or allow=['tenure']" in found
     assert "spend: yours are missing there: the file has the predictor's own rule" in refused(fitted, x=gaps, **more)
     fitted.fit(full, np.arange(40) % 3 == 0)
     file = export(fitted, x=full, **more)
@@ -551,52 +563,17 @@ def test_an_imputer_that_cannot_act() -> None:
     assert clusters(file, ORDERS) != []
 
 
-def test_causes_of_a_column() -> None:
-    """What the author's numbers are of the file's, one cause at a time; two values are explained by anything."""
-    a = np.array([1.0, 2.5, 7.123456789, 40.0])
-    gap, missing = np.array([1.0, np.nan, 7.123456789, 40.0]), "the documents have no usable value there"
-    assert causes.of_column(gap, a) == missing
-    assert causes.of_column(np.full(4, 3.0), a) == (
-        "the file finds the same value in each document: is the path right, and is the value a number there?"
-    )
-    assert causes.of_column(np.array([1.0, 1.0, 2.0, 2.0]), a) is None
-    assert causes.of_column(np.array([0.0, 0.0, 0.5, 0.7]), np.array([1.0, 2.0, 0.0, 0.5])) is None
-    assert causes.of_column(a, np.array([5.0, 1.0, 2.0, -7.0])) is None
-    assert causes.of_column(a, a.astype(np.float32).astype(np.float64)) == "yours are in single precision"
-    assert str(causes.of_column(a, np.trunc(a))).startswith("yours are the whole part of the file's")
-    assert causes.of_column(a, a - 3) == "yours are the file's minus 3"
-    words = np.array(["a", "b", math.nan], dtype=object)
-    assert causes.of_column(words, np.array(["a", "c", math.nan], dtype=object)) is None
-
-
-def test_causes_of_an_order() -> None:
-    """Columns that are equal may be confused; of many columns pairs are tried; too many are left alone."""
-    a, b = np.arange(5.0), np.arange(5.0)[::-1].copy()
-    assert causes.of_order({"a": a, "b": b, "c": a}, {"a": b, "b": a, "c": a}) == (
-        "the columns are in another order. Use: inputs=['b', 'a', 'c']"
-    )
-    assert causes.of_order({"a": a, "b": b}, {"a": a, "b": a}) is None
-    many = {str(i): a for i in range(61)}
-    assert causes.of_order(many, many) is None
-    n = 7
-    x = np.random.default_rng(0).normal(size=(20, n))
-    y = x[:, 0] - 2 * x[:, 6] > 0
-    fitted = LogisticRegression().fit(x, y)
-    names = [f"x{i}" for i in range(n)]
-    documents = [dict(zip(names, row, strict=True)) for row in x.tolist()]
-    reads = [{"name": name, "path": name, "missing": 0} for name in ["x6", *names[1:6], "x0"]]
-    found = refused(fitted, predictors=reads, documents=documents, probabilities=fitted.predict_proba(x))
-    assert "Use: inputs=['x0', 'x1', 'x2', 'x3', 'x4', 'x5', 'x6']" in found
-    assert "Likely cause" not in refused(fitted, predictors=reads, documents=documents, probabilities=np.ones(20) / 3)
-
-
 def test_no_cause_is_better_than_a_wrong_one() -> None:
     """Texts among the columns, and numbers that a step can't take, end the search."""
     p = NUMBERED.predict_proba(X)[:, 1]
     rooted = make_pipeline(FunctionTransformer(np.sqrt), LogisticRegression(max_iter=500)).fit(X, NUMBER)
     labels = _rng.permutation(NUMBER)
-    assert refused(rooted, clusters_of=labels).split("\n")[0].endswith("documents have another cluster")
-    assert refused(rooted, probabilities=_rng.permutation(p) / 2).split("\n")[0].endswith("what the file reads")
+    assert refused(rooted, clusters_of=labels).split("\n")[0].endswith(": it shows the predictor that differs")
+    assert (
+        refused(rooted, probabilities=_rng.permutation(p) / 2)
+        .split("\n")[0]
+        .endswith(": it shows the predictor that differs")
+    )
     frame = pd.DataFrame({"country": ["de", "fr"] * 20, "n": np.arange(40.0) % 7})
     encoder = ColumnTransformer([("c", OneHotEncoder(handle_unknown="ignore"), ["country"])], remainder="passthrough")
     fitted = make_pipeline(encoder, LogisticRegression()).fit(frame, np.arange(40) % 3 == 0)

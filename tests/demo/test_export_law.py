@@ -14,7 +14,7 @@ from demo.export_cases import COMPONENTS, FACTORS, Case, is_possible, must_expor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memberstream.models.export import causes
+from memberstream.models.export import compared
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 #: One of those that are opened or read alike: the full product leaves the others out.
@@ -34,8 +34,7 @@ def holds(case: Case) -> str:
 def without_causes() -> Iterator[None]:
     """Likely causes are looked for by asking the fitted object hundreds of times; here nobody reads them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(causes, "candidates", lambda *_: iter(()))
-        patch.setattr(causes, "SHIFTS_MS", [])
+        patch.setattr(compared, "explaining", lambda *_: [])
         yield
 
 
