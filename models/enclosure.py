@@ -189,44 +189,45 @@ def _of_components(scorer: GaussianMixture, low: Floats, high: Floats, here: int
     middle = low + (high - low) / 2
     free = np.flatnonzero(low < high)
     radius = np.maximum(high - middle, middle - low)
-    own, rivals = _component(scorer, middle, radius, free, here), [k for k in range(len(scorer.weights)) if k != here]
-    found: list[tuple[float, float, float]] = []
-    for rival in (_component(scorer, middle, radius, free, k) for k in rivals):
-        slope, curve = own.slope - rival.slope, own.curve - rival.curve
-        reach, bend = radius[free], curve.diagonal()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            vertex = np.nan_to_num(np.clip(-slope / (2 * bend), -reach, reach))
-        values = [slope * d + bend * d * d for d in (-reach, reach, vertex)]
-        pairs = float((np.abs(curve) * np.outer(reach, reach)).sum() - (np.abs(bend) * reach * reach).sum())
-        at = own.value - rival.value
-        lowest, highest = (float(f.reduce(values, axis=0).sum()) for f in (np.minimum, np.maximum))
-        found.append((at + lowest - pairs, at + highest + pairs, own.size + rival.size))
-    lows, highs, sizes = (np.array([one[i] for one in found]) for i in range(3))
-    return Margins(lows, highs, _slack(sizes, len(low)))
+    each, rivals = _components(scorer, middle, radius, free), np.delete(np.arange(len(scorer.weights)), here)
+    value, slope, curve = (of[here] - of[rivals] for of in (each.value, each.slope, each.curve))
+    reach, bend = radius[free], curve.diagonal(axis1=1, axis2=2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        vertex = np.clip(-slope / (2 * bend), -reach, reach)
+    vertex = np.where(np.isnan(vertex), 0.0, vertex)  # neither slope nor bend: any place will do
+    values = [slope * d + bend * d * d for d in (-reach, reach, vertex)]
+    pairs = (np.abs(curve) * np.outer(reach, reach)).sum(axis=(1, 2)) - (np.abs(bend) * reach * reach).sum(axis=1)
+    lowest, highest = (f.reduce(values, axis=0).sum(axis=1) for f in (np.minimum, np.maximum))
+    size = each.size[here] + each.size[rivals]
+    return Margins(value + lowest - pairs, value + highest + pairs, _slack(size, len(low)))
 
 
-class _Quadratic(NamedTuple):
-    """A component's log(weight × density), less what all have, around a point: value + slope · d + dᵀ curve d.
+class _Quadratics(NamedTuple):
+    """Each component's log(weight × density), less what all have, around a point: value + slope · d + dᵀ curve d.
 
-    `d`: (n_free,), how far the free columns are from the point. `size`: of all terms, before anything cancels.
+    `d`: (n_free,), how far the free columns are from the point. `value` (k,), `slope` (k, n_free), `curve` (k, n_free,
+    n_free); `size` (k,): of all terms, before anything cancels.
     """
 
-    value: float
+    value: Floats
     slope: Floats
     curve: Floats
-    size: float
+    size: Floats
 
 
-def _component(scorer: GaussianMixture, x: Floats, radius: Floats, free: npt.NDArray[np.intp], k: int) -> _Quadratic:
-    centred, factor = x - scorer.means[k], scorer.factors[k]
-    if factor.ndim == 1:
-        y, size, diagonal = centred * factor, (np.abs(centred) + radius) * factor, factor
-        slope, curve = -factor[free] * y[free], -0.5 * np.diag(np.square(factor[free]))
+def _components(scorer: GaussianMixture, x: Floats, radius: Floats, free: npt.NDArray[np.intp]) -> _Quadratics:
+    centred, factors = x - scorer.means, scorer.factors
+    far = np.abs(centred) + radius
+    if factors.ndim == 2:
+        y, size, diagonal = centred * factors, far * factors, factors
+        slope = -factors[:, free] * y[:, free]
+        curve = -0.5 * np.square(factors[:, free])[:, :, None] * np.eye(len(free))
     else:
-        y, size = centred @ factor, (np.abs(centred) + radius) @ np.abs(factor)
-        diagonal, rows = factor.diagonal(), factor[free]
-        slope, curve = -rows @ y, -0.5 * rows @ rows.T
+        # einsum rather than matmul: for sizes like these the threads of BLAS cost more than they save
+        y, size = (np.einsum("kn,knm->km", v, f) for v, f in ((centred, factors), (far, np.abs(factors))))
+        diagonal, rows = factors.diagonal(axis1=1, axis2=2), factors[:, free, :]
+        slope, curve = -np.einsum("kfn,kn->kf", rows, y), -0.5 * np.einsum("kfn,kgn->kfg", rows, rows)
     logs = np.log(diagonal)
-    constant = math.log(scorer.weights[k]) + float(logs.sum())
-    total = abs(constant) + float(np.abs(logs).sum()) + float(np.square(size).sum()) + len(x)
-    return _Quadratic(constant - 0.5 * float(np.square(y).sum()), slope, curve, total)
+    constant = np.log(scorer.weights) + logs.sum(axis=1)
+    total = np.abs(constant) + np.abs(logs).sum(axis=1) + np.square(size).sum(axis=1) + len(x)
+    return _Quadratics(constant - 0.5 * np.square(y).sum(axis=1), slope, curve, total)

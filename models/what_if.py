@@ -19,9 +19,11 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
+
+import numpy as np
 
 from memberstream.models.enclosure import Interval, Margins, columns, combined, margins
 from memberstream.models.model import Cluster, Model
@@ -29,13 +31,16 @@ from memberstream.models.origins import Origin, Raw, as_read, origins
 from memberstream.models.plan import Documents, Plan
 from memberstream.models.predictor import Combination
 from memberstream.models.raw_words import words
-from memberstream.models.scorer import Floats
+from memberstream.models.scorer import Floats, GaussianMixture, Scorer
 from memberstream.models.source import Elapsed, ListAggregate, Value
 from memberstream.models.timestamps import DAY_MS, MIN_MS
 from memberstream.models.transform import Log, Log1p, OneHot, Sqrt
 
 FARTHEST = 1e12
 MAX_INTERVALS = 2_000  # looked at in one direction; a usual model takes a hundred or two
+MAX_WORK_US = 5_000_000  # about microseconds, for all origins together: people wait for it
+_LEAST_INTERVALS = 50  # of one search, while there are any
+_AT_ONCE = 31  # places that the engine is asked about together, which takes it hardly longer than one
 _MOST_COUNTED = 2**53
 _ALIKE = 4.0
 _DIGITS = 15
@@ -79,27 +84,24 @@ class Lever:
 
 def levers(model: Model, document: dict[str, Any], now_ms: int) -> tuple[Lever, ...]:
     """Return what each origin can do for a document at `now_ms`, in the order of the file."""
-    engine = _Engine(model, document, now_ms)
-    return tuple([_lever(engine, origin, document, now_ms) for origin in origins(model.predictors)])
+    engine, all_of_them = _Engine(model, document, now_ms), origins(model.predictors)
+    work = _Work(model.scorer, 2 * len(all_of_them))
+    return tuple([_lever(engine, origin, document, now_ms, work) for origin in all_of_them])
 
 
-def _lever(engine: _Engine, origin: Origin, document: Any, now_ms: int) -> Lever:
+def _lever(engine: _Engine, origin: Origin, document: Any, now_ms: int, work: _Work) -> Lever:
     raw = origin.read(document, now_ms)
-    found: list[Change] = []
+    found = engine.scored(origin, [*_categories(origin, raw), *([not raw] if isinstance(raw, bool) else [])])
     is_settled = True
-    for candidate in _categories(origin, raw):
-        found += engine.scored(origin, candidate)
-    if isinstance(raw, bool):
-        found += engine.scored(origin, not raw)
-    elif _has_numbers(origin):
+    if not isinstance(raw, bool) and _has_numbers(origin):
         line = _line(origin, raw, now_ms)
         for direction in (1, -1):
-            change, is_proven = _Search(engine, origin, line, direction).first()
+            change, is_proven = _Search(engine, origin, line, direction, work).first()
             found += [change] if change else []
             is_settled &= is_proven
         found.sort(key=lambda change: abs(line.start - change.value) if isinstance(change.value, float) else math.inf)
     if raw is not None and _may_be_missing(origin.source):
-        found += engine.scored(origin, None)
+        found += engine.scored(origin, [None])
     names = tuple(predictor.name for predictor in origin.readers)
     there = "" if raw is not None else origin.unread(document)
     return Lever(names, raw, words(origin, raw, there), tuple(found), is_settled)
@@ -231,31 +233,36 @@ class _Engine:
         self._steps = {name: by_start[places[0]] for name, places in self.places.items()}
         self._inputs = self._plan.inputs(model)
         self.fallbacks = {name: self._fallback(name) for name in self.places}
-        self.here = self._index(self._x)
+        [self.here] = self._indexes(self._x)
 
     def _fallback(self, name: str) -> tuple[float, ...]:
         [found] = self._steps[name].columns_many([None])
         return found if isinstance(found, tuple) else (found,)
 
-    def _index(self, x: Floats) -> int:
-        return int(self.model.scorer.score_many(x.take(self._inputs, axis=1)).index[0])
+    def _indexes(self, x: Floats) -> list[int]:
+        return [int(index) for index in self.model.scorer.score_many(x.take(self._inputs, axis=1)).index]
 
-    def index_of(self, origin: Origin, raw: Raw) -> int:
-        """Return the index of the cluster that a raw value gives."""
-        x, until = self._x.copy(), self._until.copy()
-        rows = Documents(slice(None), [self._document], [self._now_ms], [{}], x, until)
+    def indexes_of(self, origin: Origin, raws: Sequence[Raw]) -> list[int]:
+        """Return the index of the cluster that each raw value gives."""
+        n = len(raws)
+        x, until = self._x.repeat(n, axis=0), self._until.repeat(n, axis=0)
+        rows = Documents(slice(None), [self._document] * n, [self._now_ms] * n, [{} for _ in raws], x, until)
         for predictor in origin.affected:
             step = self._steps[predictor.name]
             if isinstance(predictor.source, Combination):
                 step.evaluate(rows)
             else:
-                x[:, step.place] = step.columns_many([as_read(predictor.source, raw)])
-        return self._index(x)
+                x[:, step.place] = step.columns_many([as_read(predictor.source, raw) for raw in raws])
+        return self._indexes(x)
 
-    def scored(self, origin: Origin, raw: Raw) -> list[Change]:
-        """Return the change to a raw value, if it gives another cluster."""
-        index = self.index_of(origin, raw)
-        return [] if index == self.here else [Change(raw, raw, words(origin, raw), self.model.clusters[index])]
+    def scored(self, origin: Origin, raws: Sequence[Raw]) -> list[Change]:
+        """Return the changes to raw values that give another cluster."""
+        indexes = self.indexes_of(origin, raws) if raws else []
+        return [
+            Change(raw, raw, words(origin, raw), self.model.clusters[index])
+            for raw, index in zip(raws, indexes, strict=True)
+            if index != self.here
+        ]
 
     def bounds(self, origin: Origin, interval: Interval) -> tuple[Floats, Floats]:
         """Return bounds of the inputs, (n_inputs,) each, while the origin's number lies in an interval."""
@@ -275,32 +282,59 @@ class _Engine:
         return low.take(self._inputs), high.take(self._inputs)
 
 
+class _Work:
+    """How much may still be looked at, of all origins together. It is counted, not timed: answers don't depend on the
+    machine.
+
+    Attributes:
+        left: intervals. call: what one question to the engine counts for, in intervals.
+    """
+
+    def __init__(self, scorer: Scorer, n_searches: int) -> None:
+        parameters = (getattr(scorer, field.name) for field in fields(scorer))
+        n_parameters = sum(np.size(v) for v in parameters)
+        interval_us = 150 + 0.005 * n_parameters
+        n_sums = scorer.means.size if isinstance(scorer, GaussianMixture) and scorer.factors.ndim == 3 else 0
+        self.left = MAX_WORK_US / interval_us
+        self.call = (150 + 15 * n_sums) / interval_us
+        self._n_searches = n_searches
+
+    def share(self) -> float:
+        """Return how many intervals the next search may look at: its share, or at least a few while there are any."""
+        share = max(self.left / self._n_searches, _LEAST_INTERVALS)
+        self._n_searches -= 1
+        return min(share, self.left, MAX_INTERVALS)
+
+
 class _Search:
     """The first place on a line, in one direction, at which the cluster is another one."""
 
-    def __init__(self, engine: _Engine, origin: Origin, line: _Line, direction: int) -> None:
+    def __init__(self, engine: _Engine, origin: Origin, line: _Line, direction: int, work: _Work) -> None:
         self._engine, self._origin, self._line, self._direction = engine, origin, line, direction
         self._nearest = line.at if line.is_start_new else line.at + direction
+        self._work = work
 
     def first(self) -> tuple[Change | None, bool]:
         """Return the change, or None; and whether it is proven that there is no smaller one."""
         line = self._line
         near = self._nearest
         far = line.high if self._direction > 0 else line.low
-        left = MAX_INTERVALS
         todo = [(near, far)] if (far - near) * self._direction >= 0 else []
-        while todo and left:
-            left -= 1
+        least = self._work.left - self._work.share()
+        while todo and self._work.left > least:
+            self._work.left -= 1
             near, far = todo.pop()
             verdict = self._verdict(near, far)
             if verdict is None:
                 middle = (near + far) // 2 if self._direction > 0 else -((-near - far) // 2)
                 todo += [(middle + self._direction, far), (near, middle)]
-            elif verdict and self._changes(far):
+            elif verdict and self._changes([far])[0]:
                 return self._told(self._bisected(near, far), is_smallest=True), True
-        for near, far in reversed(todo):  # the search has given up: at least find some change
-            if self._changes(far):
-                return self._told(self._bisected(near, far), is_smallest=False), True
+        if todo and self._work.left > 0:  # the search has given up: at least find some change
+            open_ = [*reversed(todo)]
+            for (near, far), is_other in zip(open_, self._changes([far for _, far in open_]), strict=True):
+                if is_other:
+                    return self._told(self._bisected(near, far), is_smallest=False), True
         return None, not todo
 
     def _verdict(self, near: int, far: int) -> bool | None:
@@ -326,8 +360,11 @@ class _Search:
                 return False
         return True
 
-    def _changes(self, place: int) -> bool:
-        return self._engine.index_of(self._origin, self._line.value(place)) != self._engine.here
+    def _changes(self, places: Sequence[int]) -> list[bool]:
+        """Return whether each place gives another cluster."""
+        self._work.left -= self._work.call
+        found = self._engine.indexes_of(self._origin, [self._line.value(place) for place in places])
+        return [index != self._engine.here for index in found]
 
     def _bisected(self, near: int, far: int) -> int:
         """Return a place whose cluster is another one, and whose neighbour's towards the member's isn't.
@@ -335,21 +372,26 @@ class _Search:
         `far` changes it. Just before a border rounding may have changed it already: then the border is before `near`.
         """
         stride = self._direction
-        while self._changes(near):
+        while self._changes([near])[0]:
             if near == self._nearest:
                 return near
             far, near = near, near - stride
             near = max(near, self._nearest) if self._direction > 0 else min(near, self._nearest)
             stride *= 2
-        while abs(far - near) > 1:
-            middle = (near + far) // 2
-            near, far = (near, middle) if self._changes(middle) else (middle, far)
+        while (gap := abs(far - near)) > 1:
+            n = min(_AT_ONCE, gap - 1)
+            places = [near + self._direction * (gap * i // (n + 1)) for i in range(1, n + 1)]
+            changed = [*self._changes(places), True]
+            first = changed.index(True)
+            near, far = [near, *places][first], [*places, far][first]
         return far
 
     def _told(self, place: int, *, is_smallest: bool) -> Change:
         value = self._line.value(place)
-        index = self._engine.index_of(self._origin, value)
-        shown = next(v for v in self._rounded(value) if self._engine.index_of(self._origin, v) == index)
+        candidates = [value, *self._rounded(value)]
+        self._work.left -= self._work.call
+        index, *others = self._engine.indexes_of(self._origin, candidates)
+        shown = next(v for v, other in zip(candidates[1:], others, strict=True) if other == index)
         cluster = self._engine.model.clusters[index]
         return Change(value, shown, words(self._origin, shown), cluster, is_smallest)
 

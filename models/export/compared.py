@@ -223,14 +223,11 @@ class OwnNumbers:
             return []
         own = self._index
         names = [cluster.name for cluster in model.clusters]
-        cause = relations.renamed(computed, own, names)
-        thresholds = model.definition["model"].get("thresholds")
-        if cause is None and thresholds is not None:
-            cause = relations.cuts(probabilities, own, thresholds)
-        if cause:
-            why = f". Likely cause: {cause}"
-        else:
-            why = self._why(wrong, self._outputs_agree, "predict", self._shares(computed, own))
+        facts = [relations.renamed(computed, own, names)]
+        if (thresholds := model.definition["model"].get("thresholds")) is not None:
+            facts.append(relations.cuts(probabilities, own, thresholds))
+        known = [fact for fact in facts if fact]
+        why = self._why(wrong, self._outputs_agree, "predict", self._shares(computed, own), known)
         return [
             f"clusters_of: {int(wrong.sum()):,} of {counted(self._n, 'document')} have another cluster{why}",
             *(
@@ -254,32 +251,40 @@ class OwnNumbers:
         alike = np.array_equal(np.bincount(computed, minlength=99), np.bincount(own, minlength=99))
         return "Each cluster has as many documents in both: compare the order of rows. " if alike else ""
 
-    def _why(self, differ: Any, agrees: Callable[[Said, Indices], bool], method: str, hint: str = "") -> str:
+    def _why(
+        self,
+        differ: Any,
+        agrees: Callable[[Said, Indices], bool],
+        method: str,
+        hint: str = "",
+        known: Sequence[str] = (),
+    ) -> str:
         """Return what would make the fitted object say what the author has.
 
         Args:
             method: what says it, to ask again. hint: what to look at if nothing is found.
+            known: what explains all of it already, besides what is found here.
         """
+        n_differ = int(differ.sum())
         if self._own.x is not None:
             otherwise = f"x agrees, so it isn't the predictors. Use: what {method} says of this x, anew"
-            return told([], self._n, 0, hint + otherwise)
+            return told(known, self._n, n_differ, hint + otherwise)
         if not self._subject.is_here:
-            return told([], self._n, 0, hint + _TELLS_MORE)
+            return told(known, self._n, n_differ, hint + _TELLS_MORE)
 
         def agree(these: Sequence[Hypothesis], rows: Indices) -> list[bool]:
-            xs = [hypothesis.recompute(rows) for hypothesis in these]
             try:
-                said = self._ask(np.concatenate(xs))
-            except (ValueError, TypeError):  # it takes no such numbers
-                return [False] if len(these) == 1 else [agree([one], rows)[0] for one in these]
+                said = self._ask(np.concatenate([hypothesis.recompute(rows) for hypothesis in these]))
+            except (ValueError, TypeError):  # it takes no such numbers: whose?
+                half = len(these) // 2
+                return [*agree(these[:half], rows), *agree(these[half:], rows)] if half else [False]
             parts = [slice(i * len(rows), (i + 1) * len(rows)) for i in range(len(these))]
-            return [
-                agrees(Said(None if said.probabilities is None else said.probabilities[p], said.index[p]), rows)
-                for p in parts
-            ]
+            p = said.probabilities
+            return [agrees(Said(None if p is None else p[part], said.index[part]), rows) for part in parts]
 
         hypotheses = (h for these in (rereadings(self._reading), self._rows()) for h in these)
-        return told(named(explaining(hypotheses, [differ], agree)), self._n, int(differ.sum()), hint + _TELLS_MORE)
+        found = named(explaining(hypotheses, [differ], agree))
+        return told([*known, *found], self._n, n_differ, hint + _TELLS_MORE)
 
     def _rows(self) -> Iterator[Hypothesis]:
         """Yield other orders of rows."""

@@ -15,6 +15,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,12 +132,26 @@ class ModelFile:
 
 
 def as_json(value: Any, where: str, problems: list[str]) -> Any:
-    """Return a value as it will stand in a file: tuples are lists, NumPy's numbers are numbers, NaN is null."""
+    """Return a value as it will stand in a file: tuples are lists, NumPy's numbers are numbers, NaN is null, times are
+    ISO 8601."""
+    options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATETIME
     try:
-        return orjson.loads(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
+        return orjson.loads(orjson.dumps(value, _time, options))
     except (TypeError, ValueError) as error:
-        problems.append(f"{where}: expected what JSON can hold, found something else: {error}")
+        problems.append(f"{where}: expected what JSON can hold, found something else: {error.__cause__ or error}")
         return None
+
+
+def _time(value: Any) -> str:
+    """Return a datetime (a pandas Timestamp is one) with its zone, or a date. Raises TypeError: it is something else,
+    or has no zone."""
+    if not isinstance(value, date):
+        raise TypeError(f"{type(value).__name__} {value}")
+    if isinstance(value, datetime) and value.utcoffset() is None:
+        raise TypeError(
+            f"the datetime {value} has no zone. Use: one with a zone, or ISO 8601, which is UTC without one"
+        )
+    return value.isoformat()
 
 
 def build(request: Request, subject: Subject | None, raw: Raw | None, problems: list[str]) -> ModelFile:

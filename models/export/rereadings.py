@@ -72,10 +72,11 @@ def duration(shift_ms: int) -> str:
 
 
 def _orders(reading: Reading) -> Iterator[Hypothesis]:
-    names = reading.inputs.predictors
+    names, texts = reading.inputs.predictors, reading.raw.training.texts
     seen = {tuple(names)}
     for order in _permuted(names):
-        if tuple(order) not in seen:
+        are_alike = all((a in texts) == (b in texts) for a, b in zip(names, order, strict=True))
+        if are_alike and tuple(order) not in seen:
             seen.add(tuple(order))
             yield of_order(reading, order)
 

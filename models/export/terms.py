@@ -48,9 +48,14 @@ def by_terms(
     }
     coefficients = {_QUOTED.sub(r"\2", term): numbers for term, numbers in coefficients.items()}
     terms = [term for term in coefficients if term not in INTERCEPTS]
-    encoded = _levels(terms, levels, predictors)
+    encoded, unread = _levels(terms, levels, predictors)
+    problems += [
+        f'{name}: its levels are texts. Use: "type": "text" in its predictor' for name in dict.fromkeys(unread.values())
+    ]
     found: list[Column] = []
     for term in terms:
+        if term in unread:
+            continue
         number = _number(term, predictors) or _interaction(term, predictors)
         column = columns.get(term) or encoded.get(term) or (Column(number) if number else None)
         if column is None or column.definition is None or column.definition.is_text:
@@ -74,8 +79,9 @@ def by_terms(
 
 def _levels(
     terms: Sequence[str], levels: Mapping[str, Sequence[str]], predictors: Mapping[str, Definition]
-) -> dict[str, Column]:
-    """Return the column of each term that is a level of a factor. The levels of one factor share a predictor."""
+) -> tuple[dict[str, Column], dict[str, str]]:
+    """Return the column of each term that is a level of a factor, and the factor of each level that its predictor
+    can't have. The levels of one factor share a predictor."""
     found: dict[str, tuple[str, Any]] = {}
     for term in terms:
         for factor, its_levels in levels.items():
@@ -86,7 +92,7 @@ def _levels(
             found[term] = (term.removesuffix("TRUE"), "TRUE")
         if (match := _PATSY_LEVEL.fullmatch(term)) and match[1] in predictors:
             found[term] = (match[1], match[2])
-    columns = {}
+    columns, unread = {}, {}
     for term, (name, level) in found.items():
         if (definition := predictors.get(name)) is None:
             continue
@@ -94,7 +100,9 @@ def _levels(
         if None not in of_factor:
             encoded = replace(definition.then({"one_hot": of_factor}), is_text=False)
             columns[term] = Column(encoded, _category(level, definition))
-    return columns
+        else:
+            unread[term] = name
+    return columns, unread
 
 
 def _category(level: str, definition: Definition) -> str | float | None:

@@ -87,6 +87,8 @@ def parse_raw(predictors: Predictors, problems: list[Problem]) -> tuple[Predicto
                 element.child("type").problem(f'"text", "{NUMBER_TEXT}", or no type for numbers')
             if is_text(element.value) and element.value.get("transforms"):
                 element.child("transforms").problem("no transforms of a text: the pipeline encodes it")
+        elif isinstance(element.value, Mapping) and _is_meant_as_text(element.value):
+            element.child("missing").problem('a number; or "type": "text" beside it, if these are categories')
     parsed = parse_predictors(Node([_completed(written) for written in predictors], "predictors", problems))
     if not problems:
         _check_gaps(root, predictors, parsed)
@@ -107,7 +109,13 @@ def _completed(written: Any) -> Any:
         completed["transforms"] = [{"one_hot": [" "]}]  # makes its source one of texts
     elif not _has_text_categories(written):
         completed.setdefault("missing", 0)  # the gap is NaN in the end
+        completed |= {"missing": 0} if _is_meant_as_text(written) else {}  # noted already
     return completed
+
+
+def _is_meant_as_text(written: Mapping[str, Any]) -> bool:
+    """Return whether a text stands for what is missing, though nothing says that the values are texts."""
+    return isinstance(written.get("missing"), str) and "type" not in written and not _has_text_categories(written)
 
 
 def _has_text_categories(written: Mapping[str, Any]) -> bool:

@@ -42,7 +42,7 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], str]] = {
     "seconds": (book(days="seconds"), {}, "recency: yours are seconds with fractions, the file's are days"),
     "zone": (book(zone=timezone(timedelta(hours=2))), {}, 'Use: "utc_offset_minutes": 120'),
     "later": (book(now=NOW + timedelta(days=3)), {}, "yours are as of 3 days later than at (then all 240 agree)"),
-    "mean": (book(aggregate="mean"), {}, 'spend: yours are the mean, not the sum. Use: "aggregate": "mean", "missing": 0'),
+    "mean": (book(aggregate="mean"), {}, 'yours are the mean, not the sum. Use: "aggregate": "mean", "missing": 0'),
     "kinds": (book(kinds=("cd", "book")), {}, "n_orders: yours are of all elements, whatever kind is. Use: no `where`"),
     "median": (book(missing_age=median_age()), {}, 'yours are another value. Use: "missing": 46.5'),
     "text": (book(missing_country="none"), {}, 'yours are another value. Use: "missing": "none"'),
@@ -81,7 +81,7 @@ def test_the_matrix_tells_the_mistake(mistake: str) -> None:
     assert cause != NONE or not cause_in(found)
 
 
-@pytest.mark.parametrize("mistake", ["window", "24 hours", "zone", "median", "names", "rows", "two", "later"])
+@pytest.mark.parametrize("mistake", ["24 hours", "zone", "median", "names", "rows"])
 def test_probabilities_tell_the_mistake(mistake: str) -> None:
     """So do probabilities alone: what the fitted object would say is asked."""
     notebook, more, cause = MISTAKES[mistake]
@@ -90,7 +90,7 @@ def test_probabilities_tell_the_mistake(mistake: str) -> None:
     assert cause != NONE or not cause_in(found)
 
 
-@pytest.mark.parametrize("mistake", ["window", "later", "columns", "zone", "text", "two"])
+@pytest.mark.parametrize("mistake", ["window", "later", "columns", "two"])
 def test_clusters_never_blame_another(mistake: str) -> None:
     """Clusters alone say less, so several causes explain them. The true one is among them, or they are told as a part
     of many; nothing is named that isn't so."""
@@ -138,7 +138,7 @@ def test_what_comes_behind_the_predictors() -> None:
     assert f"Likely cause: {relations.ROWS}: yours are backwards (then all 240 agree)" in found
     assert f"{NONE}. They differ as little as in single precision" in report(book(is_single=True), "probabilities")
     assert report(book(is_single=True), "x probabilities clusters_of") == ""
-    found = report(book(), "clusters_of", cut=0.3)
+    found = report(book(), "x clusters_of", cut=0.3)
     assert "Likely cause: other thresholds: yours are cut between 0.2" in found
     assert ", the file's at 0.5" in found
 
@@ -163,9 +163,9 @@ LISTED = [{"l": [{"v": float(j), "at": f"2025-12-{10 + j}"} for j in range(i % 4
         ({"aggregate": "sum", "value": "v"}, lambda v: float(len(v)), 'yours are the count, not the sum. Use: "aggre'),
         ({"aggregate": "sum", "value": "v"}, lambda v: sum(v) if v else 7.0, "yours are 7, the file's 0: nothing adds"),
         ({"aggregate": "count"}, lambda v: float(len(v)) or -1.0, "yours are -1, the file's 0: nothing counts there"),
-        ({"aggregate": "sum", "value": "v"}, lambda v: sum(v) if v else math.nan, "the file has the predictor's own ru"),
-        ({"aggregate": "sum", "value": "v", "time": "at"}, lambda v: float(sum(v) + 0 * len(v)), ""),
-        ({"aggregate": "max", "value": "v", "missing": 0}, lambda v: sum(v), 'the sum, not the max. Use: "aggregate": "s'),
+        ({"aggregate": "sum", "value": "v"}, lambda v: sum(v) if v else math.nan, "the file has the predictor's own"),
+        ({"aggregate": "sum", "value": "v", "time": "at"}, lambda v: float(sum(v)), ""),
+        ({"aggregate": "max", "value": "v", "missing": 0}, lambda v: sum(v), 'the sum, not the max. Use: "aggreg'),
         (
             {"aggregate": "count", "where": {"v": {"gte": 1, "lt": 3}}},
             lambda v: float(len(v)),
@@ -183,7 +183,7 @@ LISTED = [{"l": [{"v": float(j), "at": f"2025-12-{10 + j}"} for j in range(i % 4
         ),
         (
             {"aggregate": "decayed_count", "time": "at", "half_life_days": 1},
-            lambda v: sum(2.0 ** -(12 + 10 / 24 - 10 - j) for j in range(len(v)) if 10 + j <= 12),
+            lambda v: sum(2.0 ** -(11 + 10 / 24 - 10 - j) for j in range(len(v)) if 10 + j <= 11),
             'yours count time in another resolution. Use: "resolution": "hours", not "days"',
         ),
     ],
@@ -194,7 +194,7 @@ def test_lists_read_otherwise(written: dict[str, Any], own: Any, cause: str) -> 
     x = np.array([[own([e["v"] for e in d["l"]])] for d in LISTED])
     fitted = LogisticRegression().fit(np.nan_to_num(x), np.arange(24) % 2)
     more: dict[str, Any] = {"name": "m", "version": 1, "predictors": predictors, "documents": LISTED, "x": x}
-    at = {"at": "2025-12-12T10:00:00Z"} if "time" in written and cause else {"at": "2026-01-01"}
+    at = {"at": "2025-12-11T10:00:00Z"} if "time" in written and cause else {"at": "2026-01-01"}
     if cause:
         with pytest.raises(ExportError) as error:
             from_estimator(fitted, **more, **at)

@@ -5,7 +5,6 @@ Each case is held against the library's own numbers on the author's own matrix.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -342,9 +341,9 @@ def test_why_outputs_differ() -> None:
     p, labels = TWO.predict_proba(X), TWO.predict(X)
     cents = changed(spend=lambda v: 100 * v)
     assert "Likely cause: spend: yours are 0.01 times the file's: a" in refused(TWO, documents=cents, probabilities=p)
-    assert "Likely cause: spend: yours are 0.01 times the file's: a" in refused(
-        TWO, documents=cents, clusters_of=labels
-    )
+    found = refused(TWO, documents=cents, clusters_of=labels)
+    assert "Possible causes, then all 400 agree with each alone: other thresholds: yours are cut between" in found
+    assert "; or spend: yours are 0.01 times the file's: a unit" in found
     assert "yours are those of 'buys', not of 'stays'" in refused(TWO, probabilities=p[:, 0])
     assert export(TWO, probabilities={"buys": p[:, 0]}).proven_by == ("probabilities",)
     assert export(TWO, probabilities=pd.DataFrame(p[:, ::-1], columns=["stays", "buys"])).proven_by

@@ -361,6 +361,25 @@ def test_a_search_that_gives_up_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     assert lever.changes[0].cluster.name == "c1"
 
 
+def test_the_work_of_all_searches_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a wide mixture would take longer than people wait for isn't called settled. What is told is as it would be
+    with all the time of the world."""
+    n = 8
+    factors = (np.eye(n) + np.triu(np.full((n, n), 0.1), 1)).tolist()
+    wide: dict[str, Any] = {"type": "gaussian_mixture", "weights": [0.5, 0.5], "means": [[0] * n, [3] * n]}
+    wide |= {"covariance_type": "full", "precisions_cholesky": [factors, factors]}
+    names = [f"v{i}" for i in range(n)]
+    model, document = model_of([value(name) for name in names], wide), dict.fromkeys(names, 1.4)
+    whole = levers(model, document, NOW)
+    assert all(lever.is_settled for lever in whole)
+    monkeypatch.setattr(what_if, "MAX_WORK_US", 20_000)
+    monkeypatch.setattr(what_if, "_LEAST_INTERVALS", 40)
+    found = levers(model, document, NOW)
+    assert found[0] == whole[0]
+    assert found[0].changes
+    assert [(lever.changes, lever.is_settled) for lever in found[-2:]] == [((), False)] * 2
+
+
 # --- bounds
 
 
