@@ -44,6 +44,7 @@ _AT_ONCE = 31  # places that the engine is asked about together, which takes it 
 _MOST_COUNTED = 2**53
 _ALIKE = 4.0
 _DIGITS = 15
+_FLOAT_DIGITS = 20  # more than a float has: rounding to further ones changes nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,7 +401,7 @@ class _Search:
         difference = abs(value - self._line.start)
         if self._line.is_continuous and difference:  # none: a missing value that counts as this one
             rounding = ROUND_CEILING if self._direction > 0 else ROUND_FLOOR
-            digit = math.floor(math.log10(difference))
-            for place in range(digit - 1, digit - _DIGITS, -1):
+            digit, finest = math.floor(math.log10(difference)), Decimal(value).adjusted() - _FLOAT_DIGITS
+            for place in range(digit - 1, max(digit - _DIGITS, finest), -1):
                 yield float(Decimal(value).quantize(Decimal(1).scaleb(place), rounding))
         yield value

@@ -88,6 +88,8 @@ def of_column(file: Any, own: Any, is_empty: Any, tolerance: float = _TOLERANCE)
         return "the file finds the same value in each document: is the path right, and is the value a number there?"
     if (missing != own_missing).any() or len(np.unique(a)) < _ENOUGH:
         return None
+    if len(np.unique(b)) == 1:
+        return f"yours are {b[0]:g} in each document, the file's aren't"
     return _of_numbers(a, b, tolerance)
 
 

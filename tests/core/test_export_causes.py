@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 from memberstream.models.export import ExportError, from_estimator, relations
 from memberstream.models.export.rereadings import duration
+from memberstream.models.training.matrix import training_matrix
 
 _rng = np.random.default_rng(1)
 _MIDNIGHT = NOW.replace(hour=0, minute=0)
@@ -331,3 +332,35 @@ def test_combined_predictors_are_read_again() -> None:
         with pytest.raises(ExportError) as error:
             from_estimator(fitted, at="2026-01-01", **given, **more)
         assert "another time of scoring: yours are as of 3 days earlier than at (then all 40 agree)" in str(error.value)
+
+
+def test_what_has_nothing_to_be_written_otherwise() -> None:
+    """A predictor encoded by itself, hours, the last element, texts of a list: nothing of theirs is to blame for other
+    probabilities, and none is named."""
+    documents = [
+        {
+            "seen": f"2025-12-{1 + i % 28:02}",
+            "l": [{"v": i % 5, "at": "2025-11-01"}],
+            "c": "ab"[i % 2],
+            "n": float(i % 7),
+        }
+        for i in range(60)
+    ]
+    predictors: list[dict[str, Any]] = [
+        {"name": "hours", "path": "seen", "aggregate": "days_since", "resolution": "hours", "missing": 0},
+        {"name": "last", "path": "l", "aggregate": "last", "value": "v", "time": "at", "missing": 0},
+        {"name": "c", "path": "c", "missing": None, "transforms": [{"one_hot": ["a", "b"]}]},
+        {"name": "n", "path": "n", "missing": 1, "transforms": ["log1p"]},
+    ]
+    more: dict[str, Any] = {"name": "m", "version": 1, "predictors": predictors, "documents": documents}
+    x = training_matrix(predictors, documents, "2026-01-01").x
+    fitted = LogisticRegression(max_iter=999).fit(x, np.arange(60) % 3 == 0)
+    with pytest.raises(ExportError, match=NONE):
+        from_estimator(fitted, at="2026-01-01", probabilities=fitted.predict_proba(x)[:, 1] / 3, **more)
+    own = x.copy()
+    own[:, 4] = 5.0  # one value for all, where nothing is missing
+    own[7, 0] = math.nan
+    with pytest.raises(ExportError) as error:
+        from_estimator(fitted, at="2026-01-01", x=own, **more)
+    assert "x: hours: yours are missing there, though the documents have a value" in str(error.value)
+    assert "x: n: yours are 5 in each document, the file's aren't" in str(error.value)
