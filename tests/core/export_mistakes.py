@@ -73,7 +73,7 @@ def members(*, at_midnight: bool = False) -> list[dict[str, Any]]:
                 strict=True,
             )
         ][: int(rng.integers(0, 7))]  # fmt: skip
-        one = {"member_id": f"m{(i * 7919) % N}", "seen": time(rng.uniform(0.1, 60)), "orders": orders}
+        one: dict[str, Any] = {"member_id": f"m{(i * 7919) % N}", "seen": time(rng.uniform(0.1, 60)), "orders": orders}
         one |= {"opens": float(rng.poisson(9))}
         if i % 6:
             one["age"] = float(rng.integers(18, 80))
@@ -160,18 +160,16 @@ def report(book: Notebook, given: str, **more: Any) -> str:
     p = says.predict_proba(asked)
     numbers = {"x": shown, "probabilities": p, "clusters_of": says.classes_[(p[:, 1] > cut).astype(int)]}
     numbers = {name: numbers[name] for name in given.split()}
+    arguments: dict[str, Any] = {"name": "m", "version": 1, "predictors": PREDICTORS, "documents": documents, "at": NOW}
     try:
-        from_estimator(
-            fitted, **{"name": "m", "version": 1, "predictors": PREDICTORS, "documents": documents, "at": NOW}
-            | numbers | more,
-        )  # fmt: skip
+        from_estimator(fitted, **arguments | numbers | more)
     except ExportError as error:
         return str(error)
     return ""
 
 
 def median_age() -> float:
-    return median(document["age"] for document in members() if "age" in document)
+    return float(median(document["age"] for document in members() if "age" in document))
 
 
 def book(**more: Any) -> Notebook:

@@ -195,7 +195,7 @@ def test_lists_read_otherwise(written: dict[str, Any], own: Any, cause: str) -> 
     x = np.array([[own([e["v"] for e in d["l"]])] for d in LISTED])
     fitted = LogisticRegression().fit(np.nan_to_num(x), np.arange(24) % 2)
     more: dict[str, Any] = {"name": "m", "version": 1, "predictors": predictors, "documents": LISTED, "x": x}
-    at = {"at": "2025-12-11T10:00:00Z"} if "time" in written and cause else {"at": "2026-01-01"}
+    at: dict[str, Any] = {"at": "2025-12-11T10:00:00Z"} if "time" in written and cause else {"at": "2026-01-01"}
     if cause:
         with pytest.raises(ExportError) as error:
             from_estimator(fitted, **more, **at)
@@ -246,7 +246,7 @@ def test_numbers_of_a_column() -> None:
     assert of([0.0, 0.0, 0.5, 0.7], [1.0, 2.0, 0.0, 0.5]) is None
     assert of(a, [5.0, 1.0, 2.0, -7.0]) is None
     assert of([*a, math.nan], [*np.multiply(a, 2), 3.0]) is None
-    assert of(a, np.float32(a).astype(float).tolist()) == "yours are in single precision"
+    assert of(a, np.array(a, dtype=np.float32).astype(float).tolist()) == "yours are in single precision"
     assert str(of(a, np.trunc(a).tolist())).startswith("yours are the whole part of the file's")
     assert of(a, [v - 3 for v in a]) == "yours are the file's minus 3"
     assert str(of(a, [v * 2 + 3 for v in a])).startswith("yours are 2 times the file's plus 3. If a scaler")
