@@ -179,7 +179,11 @@ def test_what_r_writes_of_one_is_no_list() -> None:
         ({}, {"predictors": NAMED[:2]}, "countryfr: isn't a term that can be represented. Use: a predictor's name"),
         ({}, {"predictors": [{"name": "x"}]}, "predictors[0]: expected exactly one of path"),
         ({"coefficients": {"country": 1}}, {}, "country: isn't a term"),
-        ({"coefficients": {"spendlow": 1}, "xlevels": {"spend": ["high", "low"]}}, {}, "spendlow: isn't a term"),
+        (
+            {"coefficients": {"spendlow": 1}, "xlevels": {"spend": ["high", "low"]}},
+            {},
+            "spend: its levels are texts. Use: ",
+        ),
         ({"coefficients": {"(Intercept)": 1}}, {}, "predictors: expected a list of predictors, not empty"),
     ],
 )

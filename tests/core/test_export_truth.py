@@ -582,3 +582,57 @@ def test_no_cause_is_better_than_a_wrong_one() -> None:
     assert export(fitted, x=frame.to_dict("list"), **more).proven_by == ("x",)
     many = scaled(np.arange(N) % 7)
     assert "have others than the fitted object says" in refused(many, probabilities=many.predict_proba(X)[:, ::-1])
+
+
+def test_a_category_without_its_type() -> None:
+    """Texts need `"type": "text"`: each way in says so, be it a formula, R or what stands for a missing one."""
+    frame = FRAME.assign(country=np.where(np.arange(N) % 3, "de", "fr"))
+    documents = frame[["age", "country"]].to_dict("records")
+    results = smf.logit("bought ~ age + C(country)", frame).fit(disp=0)
+    more: dict[str, Any] = {"documents": documents}
+    for missing in ({}, {"missing": 0}):
+        reads = [PREDICTORS[0], {"name": "country", "path": "country", **missing}]
+        assert 'country: its levels are texts. Use: "type": "text" in its predictor' in refused(
+            results, predictors=reads, **more
+        )
+    reads[1] |= {"missing": "de"}
+    assert 'missing: expected a number; or "type": "text" beside it, if these are categories' in refused(
+        results, predictors=reads, **more
+    )
+    reads[1] |= {"type": "text"}
+    assert export(results, predictors=reads, x=frame, **more).proven_by == ("x",)
+
+
+def test_documents_are_as_json_has_them() -> None:
+    """NumPy's numbers, datetimes with a zone and dates are taken; a clock without a zone may be anybody's."""
+    seen = pd.Timestamp("2025-12-01", tz="UTC")
+    documents = [{**d, "age": np.float64(d["age"]), "seen": seen, "on": seen.date()} for d in DOCUMENTS]
+    file = export(TWO, documents=documents, x=X)
+    assert file.definition["examples"][0]["document"]["seen"] == "2025-12-01T00:00:00+00:00"
+    assert file.definition["examples"][0]["document"]["on"] == "2025-12-01"
+    documents[3]["seen"] = seen.tz_localize(None)
+    assert "has no zone. Use: one with a zone, or ISO 8601" in refused(TWO, documents=documents)
+
+
+def test_clusters_that_are_no_names_prove_no_names() -> None:
+    """What predict says of numbers proves which cluster it is, not what it is called: print says so. Ids too."""
+    said = NUMBERED.predict(X)
+    file = export(NUMBERED, clusters=["no", "yes"], clusters_of=said)
+    assert "clusters_of says 0, 1, no names: it proves the clusters, not how they are called" in str(file)
+    ids = [{"id": 7, "name": "buys"}, {"id": 3, "name": "stays"}]
+    file = export(TWO, clusters=ids, clusters_of=np.where(TWO.predict(X) == "buys", 7, 3))
+    assert "clusters_of says 3, 7, no names" in str(file)
+    assert "no names" not in str(export(NUMBERED, clusters=["no", "yes"], clusters_of=np.where(said, "yes", "no")))
+
+
+def test_an_imputer_hides_no_other_problem() -> None:
+    """Its refusal comes with what else is wrong. Own probabilities settle it, and it can be allowed by name."""
+    fitted = make_pipeline(SimpleImputer(), LogisticRegression(max_iter=999)).fit(X, NUMBER)
+    found = refused(fitted, clusters_of=1 - fitted.predict(X))
+    assert all(
+        words in found for words in ("clusters_of: 400 of 400", "age: simpleimputer would fill it", "opens: simp")
+    )
+    found = refused(fitted, clusters=["a"])
+    assert all(words in found for words in ("clusters: expected 2, found 1", "age: simpleimputer would fill it"))
+    assert export(fitted, probabilities=fitted.predict_proba(X)).proven_by == ("probabilities",)
+    assert "unproven" in repr(export(fitted, allow=["age", "spend", "opens"]))
