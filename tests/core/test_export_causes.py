@@ -364,3 +364,9 @@ def test_what_has_nothing_to_be_written_otherwise() -> None:
         from_estimator(fitted, at="2026-01-01", x=own, **more)
     assert "x: hours: yours are missing there, though the documents have a value" in str(error.value)
     assert "x: n: yours are 5 in each document, the file's aren't" in str(error.value)
+    documents[9].pop("n")
+    own[9, 4] = -1.0  # which the logarithm can't take
+    own[:9, 4], own[10:, 4] = x[:9, 4], x[10:, 4]
+    with pytest.raises(ExportError) as error:
+        from_estimator(fitted, at="2026-01-01", x=own, **more)
+    assert "x: n: no single cause found" in str(error.value)
