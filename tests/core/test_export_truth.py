@@ -200,7 +200,7 @@ def test_r_says_whose_probability_it_gives() -> None:
     other = source | {"probabilities": [f"{1 - v:.17g}" for v in p]}
     with pytest.raises(ExportError, match="Likely cause: they are 1 minus the file's, those of the other class"):
         from_r_glm(orjson.dumps(other), **more)
-    with pytest.raises(ExportError, match="have another cluster. No single cause found. Use: x="):
+    with pytest.raises(ExportError, match=r"have another cluster[.] No single cause found[.] Use: x="):
         from_r_glm(orjson.dumps(source), clusters_of=np.where(np.arange(N) % 3, "buys", "stays"), **more)
     with pytest.raises(ExportError, match="x: spend: yours are 100 times the file's"):
         from_r_glm(orjson.dumps(source), x=X.assign(spend=X["spend"] * 100), **more)

@@ -11,4 +11,4 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_export(tmp_path: Path) -> None:
     """docs/export.md: the example fits, exports and prints what is shown."""
-    assert run(ROOT / "docs/export.md", tmp_path, {"PYTHONPATH": str(ROOT)}) == 1
+    assert run(ROOT / "docs/export.md", tmp_path, {"PYTHONPATH": str(ROOT)}) == 3
