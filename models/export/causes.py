@@ -10,10 +10,9 @@ Laws:
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -54,7 +53,7 @@ def explaining(
         agree: for each of some hypotheses, whether these documents agree if it is so.
     """
     found: list[Hypothesis] = []
-    n_of: Counter[str] = Counter()
+    found_of: dict[str, set[str]] = {}
     pending = iter(hypotheses)
     while together := list(itertools.islice(pending, _TOGETHER)):
         for n_rows in (_FEW, _MORE):
@@ -63,8 +62,10 @@ def explaining(
                 [h for h, is_so in zip(together, agree(together, rows), strict=True) if is_so] if together else []
             )
         for hypothesis in together:
-            if n_of[hypothesis.sentence] <= _MOST_NAMED and agree([hypothesis], np.arange(len(differ[0])))[0]:
-                n_of[hypothesis.sentence] += 1
+            variants = found_of.setdefault(hypothesis.sentence, set())
+            is_new = hypothesis.variant not in variants and len(variants) <= _MOST_NAMED
+            if is_new and agree([hypothesis], np.arange(len(differ[0])))[0]:
+                variants.add(hypothesis.variant)
                 found.append(hypothesis)
     return found
 
@@ -76,30 +77,39 @@ def _some(differ: Sequence[Any], n: int) -> Indices:
     return np.unique(np.concatenate(places))
 
 
-def named(found: Sequence[Hypothesis]) -> list[str]:
-    """Return the sentences of hypotheses, each with its variants."""
+class Cause(NamedTuple):
+    """A sentence that explains all documents. `is_one`: whether it leaves no choice among variants."""
+
+    sentence: str
+    is_one: bool = True
+
+
+def named(found: Sequence[Hypothesis]) -> list[Cause]:
+    """Return hypotheses by their sentences, each with its variants."""
     variants: dict[str, list[str]] = {}
     for hypothesis in found:
         variants.setdefault(hypothesis.sentence, []).append(hypothesis.variant)
-    return [sentence.replace("{}", _listed(list(dict.fromkeys(these)))) for sentence, these in variants.items()]
+    return [Cause(sentence.replace("{}", _listed(these)), len(these) == 1) for sentence, these in variants.items()]
 
 
 def _listed(variants: Sequence[str]) -> str:
     return " or ".join([*variants[:_MOST_NAMED], *(["others"] if len(variants) > _MOST_NAMED else [])])
 
 
-def told(sentences: Sequence[str], n: int, n_differ: int, otherwise: str = "") -> str:
+def told(causes: Sequence[Cause], n: int, n_differ: int, otherwise: str = "") -> str:
     """Return what follows a difference: the cause, the possible causes, or that there is none.
 
     Args:
-        sentences: each explains all n documents. otherwise: what to do if there are none.
+        causes: each explains all n documents. otherwise: what to do if there are none.
     """
-    if not sentences:
+    if not causes:
         return f". No single cause found{f'. {otherwise}' if otherwise else ''}"
     agree = f"then {'it agrees' if n == 1 else f'all {n:,} agree'}"
-    if len(sentences) == 1:
-        is_sure = n_differ >= _ENOUGH and " or others" not in sentences[0]
-        return f". {'Likely' if is_sure else 'Possible'} cause: {sentences[0]} ({agree})"
-    more = len(sentences) - _MOST_NAMED
-    shown = "; or ".join(sentences[:_MOST_NAMED]) + (f"; or {counted(more, 'other')}" if more > 0 else "")
+    if len(causes) == 1:
+        is_sure = n_differ >= _ENOUGH and causes[0].is_one
+        return f". {'Likely' if is_sure else 'Possible'} cause: {causes[0].sentence} ({agree})"
+    more = len(causes) - _MOST_NAMED
+    shown = "; or ".join(cause.sentence for cause in causes[:_MOST_NAMED]) + (
+        f"; or {counted(more, 'other')}" if more > 0 else ""
+    )
     return f". Possible causes, {agree} with each alone: {shown}"

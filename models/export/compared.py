@@ -15,7 +15,7 @@ import numpy as np
 from memberstream.models.examples import TOLERANCE
 from memberstream.models.export import relations
 from memberstream.models.export.bands import passed
-from memberstream.models.export.causes import Hypothesis, explaining, named, told
+from memberstream.models.export.causes import Cause, Hypothesis, explaining, named, told
 from memberstream.models.export.edits import gap
 from memberstream.models.export.naming import label_text
 from memberstream.models.export.own import Own, own_clusters, own_columns, own_probabilities
@@ -117,7 +117,7 @@ class OwnNumbers:
             moved = dict(zip(wrong, found, strict=True))
             return told(self._of_order([moved.get(name, name) for name in ours]), self._n, n_differ), []
         if relations.row_order(list(ours.values()), list(theirs.values())) is not None:
-            return told([relations.ROWS], self._n, n_differ), []
+            return told([Cause(relations.ROWS)], self._n, n_differ), []
         groups = self._groups(ours, theirs, wrong, tolerance)
         explained = {name for names in groups for name in names}
         if len(groups) == 1 and len(explained) == len(wrong):
@@ -130,21 +130,22 @@ class OwnNumbers:
                 lines.append(f"x: {name}: {reason or 'no single cause found'}")
         return "", lines
 
-    def _of_order(self, order: list[str]) -> list[str]:
+    def _of_order(self, order: list[str]) -> list[Cause]:
         """Return what it means that the author's columns stand in another order. Probabilities and clusters tell
         whether it is the file's order that is wrong, or the matrix's."""
-        file, own = of_order(self._reading, order), "x has its columns in another order. Use: x as fit got it"
+        hypothesis = of_order(self._reading, order)
+        file, own = Cause(hypothesis.sentence), Cause("x has its columns in another order. Use: x as fit got it")
         rows = np.arange(self._n)
         if self._p is None and self._index is None:
-            return [file.sentence, own]
+            return [file, own]
         if self._outputs_agree(self._ask(self._reading.x), rows):
             return [own]
-        is_file = self._outputs_agree(self._ask(file.recompute(rows)), rows)
-        return [file.sentence] if is_file else [file.sentence, own]
+        is_file = self._outputs_agree(self._ask(hypothesis.recompute(rows)), rows)
+        return [file] if is_file else [file, own]
 
     def _groups(
         self, ours: dict[str, Any], theirs: dict[str, Any], wrong: dict[str, Any], tolerance: float
-    ) -> dict[tuple[str, ...], list[str]]:
+    ) -> dict[tuple[str, ...], list[Cause]]:
         """Return which columns are explained together, and by what: most columns by one cause come first."""
         explained: dict[Hypothesis, tuple[str, ...]] = {}
 
@@ -163,7 +164,7 @@ class OwnNumbers:
             list(wrong.values()),
             lambda these, rows: [agrees(hypothesis, rows) for hypothesis in these],
         )
-        groups: dict[tuple[str, ...], list[str]] = {}
+        groups: dict[tuple[str, ...], list[Cause]] = {}
         taken: set[str] = set()
         for names in sorted(dict.fromkeys(explained[h] for h in found), key=len, reverse=True):
             if taken.isdisjoint(names):
@@ -226,7 +227,7 @@ class OwnNumbers:
         facts = [relations.renamed(computed, own, names)]
         if (thresholds := model.definition["model"].get("thresholds")) is not None:
             facts.append(relations.cuts(probabilities, own, thresholds))
-        known = [fact for fact in facts if fact]
+        known = [Cause(fact) for fact in facts if fact]
         why = self._why(wrong, self._outputs_agree, "predict", self._shares(computed, own), known)
         return [
             f"clusters_of: {int(wrong.sum()):,} of {counted(self._n, 'document')} have another cluster{why}",
@@ -257,7 +258,7 @@ class OwnNumbers:
         agrees: Callable[[Said, Indices], bool],
         method: str,
         hint: str = "",
-        known: Sequence[str] = (),
+        known: Sequence[Cause] = (),
     ) -> str:
         """Return what would make the fitted object say what the author has.
 

@@ -44,9 +44,7 @@ class Edit(NamedTuple):
 
 def edits_of(reading: Reading, written: Written) -> Iterator[Hypothesis]:
     """Yield how a predictor may have been meant, as it would be written then."""
-    name, column = written["name"], reading.raw.columns.get(written["name"])
-    if column is None:
-        return  # encoded by itself
+    name = written["name"]
     for edit in (
         *_windows(written),
         *_clocks(written),

@@ -44,7 +44,8 @@ def rereadings(reading: Reading) -> Iterator[Hypothesis]:
 
 
 def written_otherwise(reading: Reading, names: Container[str]) -> Iterator[Hypothesis]:
-    """Yield other times of scoring, and how these predictors may have been meant."""
+    """Yield other times of scoring, and how the predictors of these columns may have been meant. (One that is encoded
+    by itself has no column of its own name.)"""
     yield from times_of_scoring(reading, SHIFTS_MS)
     yield from offsets(reading)
     for written, predictor in zip(reading.raw.written, reading.raw.parsed, strict=True):

@@ -129,6 +129,24 @@ def test_two_mistakes_in_two_columns() -> None:
     assert "x: recency: yours are the file's minus 5" in found
 
 
+def test_one_cause_for_all_goes_before_causes_of_a_part() -> None:
+    """A day earlier explains both columns. That a longer window explains one of them isn't told."""
+    documents = [{"seen": f"2025-12-{1 + i % 28:02}", "l": [{"at": f"2025-12-0{1 + i % 3}"}]} for i in range(30)]
+    predictors: list[dict[str, Any]] = [
+        {"name": "recency", "path": "seen", "aggregate": "days_since", "missing": 0},
+        {"name": "n", "path": "l", "aggregate": "count", "time": "at", "window_days": 30},
+    ]
+    x = training_matrix(predictors, documents, "2025-12-31").x
+    fitted = LogisticRegression().fit(x, np.arange(30) % 2)
+    with pytest.raises(ExportError) as error:
+        from_estimator(fitted, name="m", version=1, predictors=predictors, documents=documents, at="2026-01-01", x=x)
+    first = str(error.value).split("\n")[0]
+    shifts = "1 day earlier or 1 hour earlier or 2 hours earlier or others"
+    assert first.endswith(
+        f". Possible cause: another time of scoring: yours are as of {shifts} than at (then all 30 agree)"
+    )
+
+
 def test_what_comes_behind_the_predictors() -> None:
     """A stale model, other thresholds, rows in another order: what x can't tell is told apart from it."""
     found = report(book(), "x probabilities", refitted=True)
