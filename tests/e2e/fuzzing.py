@@ -267,7 +267,7 @@ def expected(found: Found, partitioner: Partitioner, now_ms: int) -> Expected:
         members: dict[bytes, Member] = {}
         for offset, key, value, timestamp in records:
             try:
-                event = decode(key, value, timestamp, now_ms)
+                event = decode(key, value, timestamp, now_ms, may_be_json=False)
                 assert key is not None
                 if key not in members and partition_of(key, n_partitions, partitioner) != part:
                     raise BadEvent(Reason.WRONG_PARTITION, "")

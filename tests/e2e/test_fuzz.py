@@ -113,7 +113,9 @@ async def fuzz_interactions(pair: Pair, install: Install, n: int) -> None:
         for part, its in found.records.items():
             for at, key, value, timestamp in its:
                 try:
-                    decode_interaction(key, value, timestamp, now_ms, system.settings.interaction_kinds)
+                    decode_interaction(
+                        key, value, timestamp, now_ms, system.settings.interaction_kinds, may_be_json=False
+                    )
                 except BadEvent as error:
                     refused[part, at] = str(error.reason)
         letters = {origin(letter): letter for letter in await system.dead_letters()}
