@@ -77,6 +77,9 @@ class Waiting:
             yield Coverage(2, (1,), 5, 0, (), 20_000, 9, (), (1,))
         yield Coverage(2, (), 0, 0, (), 0, 9, ())
 
+    async def coverage(self, entry: Version) -> list[object]:
+        return []
+
 
 def test_who_waits_for_a_held_partition_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     """`model wait` goes on: the partition may be released while it looks."""

@@ -21,7 +21,14 @@ NOUNS = (
 PLURAL = rf"(?:{'|'.join(NOUNS)})\b(?!/)"
 NEVER_ONE = {  # or no number
     *("MAX_PROBLEMS problems", "MAX_COLUMNS columns", "MAX_CLUSTERS clusters", "MAX_IDS interactions", "%d times"),
-    *("summary['members'] members", "per_call / seconds members", "report.kind events", "ratio times", "times times"),
+    *(
+        "summary['members'] members",
+        "per_call / seconds members",
+        "report.kind events",
+        "ratio times",
+        "times times",
+        "slope times",
+    ),
 }
 
 
