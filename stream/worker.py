@@ -148,7 +148,17 @@ def run_worker(settings: Settings) -> int:
     turns = Turns(lambda: pulse.batches)
     sweep = Sweep(state, writer, lambda: app.source.partition_count)
     level = Level(app.source, writer, rescoring)
-    rebuild = Rebuild(current, state, writer, rescoring, enlisting, sweep, level, lambda: app.source.partition_count)
+    rebuild = Rebuild(
+        current,
+        state,
+        writer,
+        rescoring,
+        enlisting,
+        sweep,
+        level,
+        n_partitions=lambda: app.source.partition_count,
+        until_current=partial(registrar.until_known, -1),
+    )
     backfill = Backfill(current, state, writer, rescoring, enlisting, locks, turns)
     timers = MemberTimers(current, state, rescoring, locks, turns, lambda late_ms: metrics.on_rescored(late_ms))
     roll_call = RollCall(current, state, rescoring, backfill.is_complete, locks, turns)

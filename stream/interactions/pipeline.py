@@ -88,7 +88,7 @@ class Interactions:
 
     Args:
         registry: the campaigns of the models' log, kept up to date by somebody else.
-        until_known: returns once `registry` holds a step of the models' log that readers know.
+        until_known: returns once `registry` holds all that the models' log holds now, and a step that readers know.
         wall_ms: the wall clock, ms.
         latest_ms: the later of this clock and Redis', by which interactions from the future are recognised.
         look: asks Redis about itself.
@@ -204,7 +204,10 @@ class Interactions:
         self._state.write(partition, items, changelog_offset, term)  # 3
 
     async def _catch_up_with_readers(self) -> None:
-        """Wait until this worker knows each campaign that a reader can have known. Usually it does already."""
+        """Wait until this worker knows each campaign that a reader can have known. Usually it does already.
+
+        A reader knew no more than the log holds now, whatever Redis has lost since.
+        """
         await self._until_known(await self._patience.until_available(self._projection.readers.known))
 
     async def _tell(self, partition: int, owned: Owned, counts: Mapping[AnyCell, AnyTally]) -> None:

@@ -43,7 +43,7 @@ class Enlisting:
     """Keeps the lists of the owned partitions.
 
     Args:
-        until_known: returns once this worker goes by a step of the models' log that readers know already.
+        until_known: returns once this worker goes by all that the models' log holds, and by a step that readers know.
 
     Attributes:
         written: rows written to Redis since the start.
@@ -92,9 +92,9 @@ class Enlisting:
     async def forget(self, member_ids: Sequence[bytes]) -> None:
         """Take deleted members off all lists: the members may be back before Redis is written.
 
-        All lists are known once this worker goes by all steps that readers know; usually it does. It waits while the
-        models' log is lost, which is reported (registry/follower.py). A new step becomes known without any partition's
-        lock.
+        All lists are known once this worker goes by all steps that there are; usually it does. It waits while the
+        models' log ends before what readers know, which is reported (registry/follower.py). A new step becomes known
+        without any partition's lock.
         """
         await self._until_known(await self._writer.known())
         lists = self._current.publication.lists

@@ -23,7 +23,8 @@ class Admission:
     Args:
         epoch: of the topic, as the operator says.
         partitioner: how members are spread over the topic's partitions.
-        until_known: returns when this worker goes by a step of the models' log that somebody else has read.
+        until_known: returns when this worker goes by all that the models' log holds, and by a step that somebody else
+            has read.
     """
 
     def __init__(

@@ -2,6 +2,8 @@
 
 Laws:
 - Redis is only a projection of the state, so writing every member again is always right and may be repeated.
+- Readers aren't told that a partition is complete before they are told all steps of the models' log. What was emptied
+  may have held a later one than this worker had read when it began. A loss after the beginning is noticed by `finish`.
 - A member that the current models don't cover yet is rescored on the way.
 - A deleted member, of which only a version is left, is removed if Redis holds it. It gets no new tombstone, which would
   take it off the lists of today.
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import islice
 from time import perf_counter
 
@@ -45,6 +47,7 @@ class Rebuild:
 
     Args:
         n_partitions: asks how many partitions the topic has. Redis is whole when all of them are.
+        until_current: returns once this worker goes by all that the models' log holds now.
 
     Attributes:
         remaining: partition being written → members still to write, as RocksDB estimates it; then rows of lists.
@@ -62,7 +65,9 @@ class Rebuild:
         sweep: Sweep,
         level: Level,
         n_partitions: Callable[[], int],
+        until_current: Callable[[], Awaitable[None]],
     ) -> None:
+        self._until_current = until_current
         self._current, self._state, self._writer = current, state, writer
         self._rescoring, self._enlisting, self._n_partitions = rescoring, enlisting, n_partitions
         self._sweep, self._level = sweep, level
@@ -95,6 +100,8 @@ class Rebuild:
             if not is_level:
                 self._begun[partition] = token
                 return
+            await self._until_current()
+            await self._writer.announce(self._current.announcement)
             if await self._writer.finish(partition, token, self._n_partitions()) != "restart":
                 return
         await self._level.note(partition)  # readers know that it is complete, or that only other partitions aren't

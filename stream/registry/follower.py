@@ -4,6 +4,8 @@ Laws:
 - A log is ignored if it is gone, ends before what is known of it, or was begun anew and isn't complete yet. Then the
   registry stays as it was, and `lost` says why. Three things are known: the last step that was read here, the one that
   Redis names, and the one in the state of each partition (`expect`).
+- Redis may have lost what it names, or hold an older state. So whoever must know all steps asks the log, too, where it
+  ends (`until_known`).
 - A log made anew counts from its beginning when it reaches beyond all that is known and is complete. So offsets never
   go back; state and Redis rely on that. `memberstream model restart-log` and `complete-log` take care of both.
 """
@@ -47,6 +49,8 @@ class Follower:
         self._id = b""
         self._said_at = 0.0
         self._said = 0  # of the records set aside
+        self._consumer: Any = None  # while there is one
+        self._taken_to = registry.offset + 1  # up to here the log is taken in; some offsets are no steps
         self._is_due = False  # whether there is something that wasn't handed on yet, or not completely
         self.lost: tuple[float, str] | None = None
         self._say_set_aside()
@@ -61,10 +65,30 @@ class Follower:
         self._expected = max(self._expected, offset)
 
     async def until_known(self, offset: int) -> None:
-        """Return when the whole log holds a step that somebody else has read. Usually that is at once."""
+        """Return when all is known that the log holds now, and a step that somebody else has read.
+
+        Usually that is at once: it takes one question to Kafka. While the log is lost, what is known has to do; while
+        Kafka is away, nobody can say, and this waits.
+        """
         self.expect(offset)
-        while not self.is_whole:  # noqa: ASYNC110 (that it has come is seen soon enough)
+        end: int | None = None
+        while True:
+            if end is None and self.lost is None:
+                end = await self._end()
+            if self.is_whole and (self.lost is not None or (end is not None and self._taken_to >= end)):
+                return
             await asyncio.sleep(_POLL_S)
+
+    async def _end(self) -> int | None:
+        """Return where the log ends; None: there is no answer now."""
+        if (consumer := self._consumer) is None:
+            return None
+        try:
+            with closed_is_outage():
+                async with asyncio.timeout(self.PATIENCE_S):
+                    return int((await consumer.end_offsets([self._log.partition]))[self._log.partition])
+        except (KafkaError, TimeoutError):
+            return None  # `run` says so
 
     async def run(self, changed: Callable[[], Awaitable[None]]) -> None:
         """Take in new steps, and call `changed` after them. Never returns. An outage of Kafka is waited out.
@@ -76,6 +100,7 @@ class Follower:
             try:
                 async with self._log.consumer() as consumer:
                     consumer.seek(self._log.partition, self.registry.offset + 1)
+                    self._consumer = consumer
                     records: Sequence[Any] = []
                     while True:
                         with closed_is_outage():
@@ -95,6 +120,8 @@ class Follower:
                 more = "" if "Next: " in why else ". Next: nothing, it is tried again; if it lasts, see the brokers"
                 log.warning("the models' log can't be read: %s%s", why, more)
                 await asyncio.sleep(self._log.patience_s)
+            finally:
+                self._consumer = None
 
     async def _look(self, consumer: Any, records: Sequence[Any]) -> bool:
         """Take in new steps, if the log is the one that is known. Returns whether there is something new to go by."""
@@ -121,7 +148,7 @@ class Follower:
             self.registry.become(fresh)
             if found != self._id:
                 log.warning("the models' log was made anew: its steps count from now on, up to step %d", fresh.offset)
-        self._id = found
+        self._id, self._taken_to = found, await consumer.position(self._log.partition)
         self._say_set_aside()
         if self.registry.is_complete and self.registry.offset < self._expected < end:
             return False  # it is there, and on its way to here

@@ -61,8 +61,12 @@ class Registrar:
         await self._follower.run(changed)
 
     async def until_known(self, offset: int) -> None:
-        """Return when this worker goes by a step of the log that somebody else has read. Usually that is at once."""
+        """Return when this worker goes by all that the log holds now, and by a step that somebody else has read.
+
+        Usually that is at once. See Follower.until_known.
+        """
         await self._follower.until_known(offset)
+        offset = self._registry.offset if self._follower.lost is None else offset
         while self.current.announcement.offset < offset:  # noqa: ASYNC110 (its models are being loaded)
             await asyncio.sleep(_POLL_S)
 

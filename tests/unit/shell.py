@@ -114,6 +114,7 @@ class Disk:
     is_redis_down: bool = False  # for writes
     announcement: Announcement | None = None
     known: int = -1  # up to which step of the models' log readers know, by whom ever
+    log_end: int = -1  # its last step
     scored: dict[int, Scored] = field(default_factory=dict)
     behind: dict[int, Behind] = field(default_factory=dict)
     reports: list[Report] = field(default_factory=list)
@@ -400,7 +401,9 @@ class Process:
         enlisting = Enlisting(self.current, self.writer, lambda: 1, self._until_known, self._read, self._withdraw)
         sweep = Sweep(state, self.writer, lambda: 1)
         level = Level(self.topic, self.writer, rescoring)
-        rebuild = Rebuild(self.current, state, self.writer, rescoring, enlisting, sweep, level, lambda: 1)
+        rebuild = Rebuild(
+            self.current, state, self.writer, rescoring, enlisting, sweep, level, lambda: 1, self._until_current
+        )
         self.backfill = Backfill(self.current, state, self.writer, rescoring, enlisting, locks, turns)
         self.timers = TimersByHand(self.current, state, rescoring, locks, turns, disk.late_ms.extend)
         self.roll_call = RollCallByHand(self.current, state, rescoring, self.backfill.is_complete, locks, turns)
@@ -485,6 +488,10 @@ class Process:
     async def _until_known(self, offset: int) -> None:
         """Goes by what readers know; takeovers with fewer steps than states know of are the backfill's laws."""
         while self.current.announcement.offset < min(offset, self.disk.known):  # noqa: ASYNC110 (nobody announces it)
+            await asyncio.sleep(0)
+
+    async def _until_current(self) -> None:
+        while self.current.announcement.offset < self.disk.log_end:  # noqa: ASYNC110 (nobody announces it)
             await asyncio.sleep(0)
 
     async def backfilled(self) -> None:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from aiokafka.errors import RequestTimedOutError
 from authored import BY, defined
 
 from memberstream.models.log_record import COMPLETE, NOTHING, encode
@@ -28,7 +29,9 @@ class Log:
     id: bytes = b"id"
     topic: str = "models"
     partition: int = 0
-    position: int = 0
+    at: int = 0
+    is_away: bool = False
+    patience_s: float = 0.01
     _client: Any = None
 
     @asynccontextmanager
@@ -36,22 +39,30 @@ class Log:
         yield self
 
     def seek(self, _: int, offset: int) -> None:
-        self.position = offset
+        self.at = offset
+
+    async def position(self, _: int) -> int:
+        return self.at
 
     async def getmany(self, partition: int, timeout_ms: int) -> dict[int, list[Any]]:
         await asyncio.sleep(0)
-        found, self.position = self.records(self.position), len(self.values)
+        if self.is_away:
+            return {partition: []}
+        found, self.at = self.records(self.at), len(self.values)
         return {partition: found}
 
     async def topics(self) -> set[str]:
         return {self.topic}
 
     async def end_offsets(self, _: Sequence[int]) -> dict[int, int]:
+        if self.is_away:
+            raise RequestTimedOutError
         return {self.partition: len(self.values)}
 
     async def read_on(self, _: object, registry: Registry) -> None:
         for record in self.records(registry.offset + 1):
             registry.take(record.offset, record.value)
+        self.at = len(self.values)
 
     def records(self, first: int) -> list[Any]:
         return [SimpleNamespace(offset=o, value=v) for o, v in enumerate(self.values) if o >= first]
@@ -150,3 +161,66 @@ def test_a_log_that_ends_before_what_readers_know_is_lost_until_it_does_not(monk
     assert look(one, log)
     assert one.lost is None
     assert one.registry.offset == 2
+
+
+async def nobody() -> None:
+    """Is told of new steps."""
+
+
+async def waits(waiting: asyncio.Task[None]) -> bool:
+    """Return whether it still waits when it has had its time."""
+    await asyncio.wait([waiting], timeout=0.1)
+    return not waiting.done()
+
+
+def test_a_step_that_only_the_log_names_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis was emptied just after it: nobody else says that there is such a step. Found: interactions were counted by
+    the terms before it, for good."""
+    log = Log([published(1)])
+    one = following(monkeypatch, log)
+    held_back, one.LOOK_EVERY_S = asyncio.Event(), 0  # type: ignore[misc]
+    getmany = log.getmany
+
+    async def delayed(partition: int, timeout_ms: int) -> dict[int, list[Any]]:
+        await held_back.wait()
+        return await getmany(partition, timeout_ms)
+
+    monkeypatch.setattr(log, "getmany", delayed)
+
+    async def both() -> None:
+        following = asyncio.create_task(one.run(nobody))
+        async with asyncio.timeout(60):
+            await one.until_known(-1)
+            log.values += [published(2), published(3)]
+            waiting = asyncio.create_task(one.until_known(-1))
+            assert await waits(waiting)
+            held_back.set()
+            await waiting
+        assert one.registry.offset == 2
+        following.cancel()
+
+    asyncio.run(both())
+
+
+def test_where_the_log_ends_is_asked_until_there_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While Kafka is away nobody can say. A log that is lost is no outage: then what is known has to do."""
+    log = Log([published(1)])
+    one = following(monkeypatch, log)
+    one.LOOK_EVERY_S = 0  # type: ignore[misc]
+
+    async def both() -> None:
+        waiting = asyncio.create_task(one.until_known(-1))
+        assert await waits(waiting), "nobody follows the log yet"
+        log.is_away = True
+        following = asyncio.create_task(one.run(nobody))
+        assert await waits(waiting)
+        log.is_away = False
+        async with asyncio.timeout(60):
+            await waiting
+            log.values = []
+            while one.lost is None:  # noqa: ASYNC110 (nobody announces it)
+                await asyncio.sleep(0.001)
+            await one.until_known(0)
+        following.cancel()
+
+    asyncio.run(both())

@@ -15,6 +15,7 @@ from unit.shell import CRASH_POINTS, LISTED_FIELD, WALL_MS, Crash, CrashPoint, D
 
 from memberstream.models.member import decode
 from memberstream.models.model_file import parse
+from memberstream.stream.keyspace.formats import Announcement
 from memberstream.stream.members.background import REBUILD
 from memberstream.stream.projection.writer import Writer
 from memberstream.stream.settings import Clock
@@ -282,6 +283,27 @@ async def test_a_rebuild_cut_short_by_a_rebalance_is_done_again() -> None:
     await process.ownership.assigned({0: 0})
     assert is_whole(disk)
     assert disk.redis.keys() == {record.key for record in MEMBERS}
+
+
+async def test_redis_is_whole_when_readers_are_told_all_steps_that_there_are() -> None:
+    """It is emptied just after a promotion that this worker hasn't read yet: until it has, and has told readers, they
+    are told `rebuilding`. Found: they were told the version before as current."""
+    disk, process = await written()
+    disk.log_end = 7
+    disk.redis.clear()
+    disk.built.clear()
+    disk.epoch = False
+    process.background.rebuild([0])
+    async with asyncio.timeout(60):
+        while disk.redis.keys() != {record.key for record in MEMBERS}:  # noqa: ASYNC110 (nobody announces it)
+            await asyncio.sleep(0.001)
+    await asyncio.sleep(0.05)
+    assert not is_whole(disk)
+    process.current.announcement = promoted = Announcement(7, (), {"activity": 2})  # read; nobody is told yet
+    async with asyncio.timeout(60):
+        while not is_whole(disk):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    assert disk.announcement == promoted
 
 
 async def test_a_rebuild_that_waits_for_redis_lets_the_partition_go(monkeypatch: pytest.MonkeyPatch) -> None:
