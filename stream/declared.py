@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import field
 from pathlib import Path
@@ -20,6 +21,12 @@ def setting(default: Any, parse: Callable[[str], Any], reason: str, *, is_secret
 def text(value: str) -> str:
     if not value:
         raise ValueError("a text")
+    return value
+
+
+def instance_id(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value) or value in (".", ".."):
+        raise ValueError("1 to 249 letters, digits, dots, _ and - (Kafka's rule)")
     return value
 
 

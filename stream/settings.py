@@ -17,7 +17,7 @@ from memberstream.models.interaction import IMPRESSION, RESERVED, is_kind
 from memberstream.models.placement import PARTITIONERS, Partitioner
 from memberstream.models.position import MAX_EPOCH
 from memberstream.models.timestamps import DAY_MS
-from memberstream.stream.declared import addresses, choice, seconds, setting, text, whole
+from memberstream.stream.declared import addresses, choice, instance_id, seconds, setting, text, whole
 from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.kafka.security import Security
 from memberstream.stream.kafka.security import variable as security_variable
@@ -170,6 +170,13 @@ class Settings:
         seconds(1, 300),
         "after so many seconds without a heartbeat a worker's partitions go to others; Kafka's minimum is 6",
     )
+    kafka_group_instance_id: str | None = setting(
+        None,
+        instance_id,
+        "this worker's name in its group (`group.instance.id`), unlike that of any other one. With a name, a restart "
+        "within the session timeout causes no rebalance. A worker that goes for good is then missed only when that "
+        "time is over. In Kubernetes: the pod's name",
+    )
     stall_limit_s: float = setting(
         120.0,
         seconds(2, 86_400),
@@ -299,7 +306,11 @@ def to_environment(settings: Settings) -> dict[str, str]:
     found = {name: getattr(settings, one.name) for name, one in _own()}
     security = {name: (getattr(settings.kafka_security, one.name), one.default) for name, one in _security()}
     found |= {name: value for name, (value, default) in security.items() if value != default}
-    return {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in found.items()}
+    return {
+        name: ",".join(value) if isinstance(value, tuple) else str(value)
+        for name, value in found.items()
+        if value is not None
+    }
 
 
 def markdown_table() -> str:

@@ -75,6 +75,7 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
         group: str,
         source_topic: str,
         data_dir: Path,
+        group_instance_id: str | None = None,  # the worker's name in its group: static_membership.py
         session_timeout_s: float = 10.0,
         heartbeat_s: float = 3.0,
         commit_interval_s: float = 1.0,
@@ -97,6 +98,7 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
             datadir=data_dir,
             TableManager=self._new_tables,
             **faust_settings(
+                group_instance_id=group_instance_id,
                 session_timeout_s=session_timeout_s,
                 heartbeat_s=heartbeat_s,
                 commit_interval_s=commit_interval_s,

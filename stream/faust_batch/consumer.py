@@ -15,7 +15,7 @@ from typing import Any
 from faust.types import TP
 
 from memberstream.stream.faust_batch.draining import DrainingConsumer
-from memberstream.stream.faust_batch.errors import StartError
+from memberstream.stream.faust_batch.errors import NameTaken, StartError
 from memberstream.stream.faust_batch.offsets import BATCH_GRACE_S
 
 
@@ -55,6 +55,11 @@ class BatchConsumer(DrainingConsumer):
     def allow_flow(self) -> None:
         """The recovery of a new assignment calls this: from now on a resume is meant for it."""
         self._revoking = False
+
+    async def name_taken(self, error: NameTaken) -> None:
+        """Another process has this worker's name in the group: stop."""
+        self.log.error("stopping: %s: %s", type(error).__name__, error)
+        await self.app.crash(error)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Give partitions away. The steps are numbered: a crash or a lost membership may come between any two."""

@@ -18,6 +18,8 @@ from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from memberstream.stream.faust_batch.errors import NameTaken
+from memberstream.stream.faust_batch.static_membership import KeptName
 from memberstream.stream.kafka.any_record import read_any_record
 from memberstream.stream.kafka.clients import READ_COMMITTED
 
@@ -40,6 +42,15 @@ class BatchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust
         super().__init__(*args, **kwargs)
         self.positions: dict[TP, int] = {}
         self.out_of_range: dict[TP, int] = {}
+
+    async def on_start(self) -> None:
+        """Start aiokafka's consumer, which joins the group as soon as Faust subscribes."""
+        await super().on_start()
+        if self._ensure_consumer()._group_instance_id is not None:
+            KeptName(self._ensure_consumer()._coordinator, self._name_taken)
+
+    def _name_taken(self, error: NameTaken) -> None:
+        asyncio.run_coroutine_threadsafe(self.consumer.name_taken(error), self.consumer.loop)
 
     def position_of(self, tp: TP) -> int | None:
         """Return where reading goes on in a partition; None while that isn't settled. For any thread, at any time."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from aiokafka.errors import KafkaError
+
 from memberstream.stream.partition.state import NotOwner
 
 
@@ -31,3 +33,7 @@ class StateAhead(RuntimeError):
 
 class StateTooLarge(ValueError):
     """A state value doesn't fit into one changelog record. The pipeline must refuse the event that made it."""
+
+
+class NameTaken(KafkaError):  # type: ignore[misc]  # so aiokafka's own task of the group ends its joins with it
+    """Another process has joined the group under this worker's name. The operator gives each process its own."""

@@ -39,6 +39,7 @@ def credentials(security: Security) -> Any:
 
 def faust_settings(
     *,
+    group_instance_id: str | None,
     session_timeout_s: float,
     heartbeat_s: float,
     commit_interval_s: float,
@@ -54,6 +55,7 @@ def faust_settings(
         "topic_replication_factor": replication_factor,
         "table_standby_replicas": standby_replicas,
         # Membership. The request timeout must exceed the session timeout (Faust insists) and a rebalance (60 s).
+        "consumer_group_instance_id": group_instance_id,
         "broker_session_timeout": session_timeout_s,
         "broker_heartbeat_interval": heartbeat_s,
         "broker_request_timeout": max(90.0, session_timeout_s + 10.0),

@@ -26,6 +26,8 @@ from memberstream.stream.tasks.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 KAFKA_WAIT_S = 30.0  # a worker is often started seconds before its broker
+#: A worker learns by its next heartbeat that another one joins; with a long session that mustn't take long, too.
+LONGEST_HEARTBEAT_S = 3.0
 #: Tasks of every worker: asking Kafka; telling Redis each second how far it is; following the models' log and the log
 #: of skips; asking Redis about itself.
 PROBE, REDIS, MODELS, SKIPS, SURROUNDINGS = "probe", "redis", "models", "skips", "surroundings"
@@ -53,8 +55,9 @@ def new_app(
         group=group,
         source_topic=topic,
         data_dir=data_dir,
+        group_instance_id=settings.kafka_group_instance_id,
         session_timeout_s=settings.session_timeout_s,
-        heartbeat_s=settings.session_timeout_s / 4,
+        heartbeat_s=min(LONGEST_HEARTBEAT_S, settings.session_timeout_s / 4),
         replication_factor=settings.replication_factor,
         standby_replicas=settings.standby_replicas,
         created_topics=created_topics,

@@ -53,6 +53,7 @@ def test_every_setting_survives_the_way_through_the_environment() -> None:
         replication_factor=1,
         standby_replicas=1,
         session_timeout_s=2.5,
+        kafka_group_instance_id="memberstream-0",
         stall_limit_s=9.0,
         metrics_host="0.0.0.0",
         metrics_port=0,
