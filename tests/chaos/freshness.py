@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -47,10 +46,11 @@ class Freshness:
             self._member.setdefault(choose(member_id, partitions, partitions), member_id)
         self._waiting: defaultdict[int, deque[tuple[int, float]]] = defaultdict(deque)
         self.seen: dict[int, list[Seen]] = {partition: [] for partition in partitions}
+        self._is_over = False
 
     async def _send(self) -> None:
         i = 0
-        while True:
+        while not self._is_over:
             started, i = time.monotonic(), i + 1
             value = event("patch", patch={"x": i}, create=True)
             await asyncio.gather(*(self._send_one(p, member_id, value) for p, member_id in self._member.items()))
@@ -65,7 +65,7 @@ class Freshness:
 
     async def _look(self) -> None:
         keys = {partition: self._system.keys.member(member_id) for partition, member_id in self._member.items()}
-        while True:
+        while not self._is_over:
             rows = await self._redis.mget(list(keys.values()))
             now = time.monotonic()
             for partition, row in zip(keys, rows, strict=True):
@@ -95,12 +95,8 @@ class Freshness:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks:
-            was_running = not task.done()
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-            assert was_running, "measuring ended by itself"
+        self._is_over = True  # a cancellation may get lost in the libraries' waits (Python 3.11's asyncio.wait_for)
+        await asyncio.gather(*self._tasks)
         await self._producer.stop()
         await self._redis.aclose()
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from chaos.check import check
@@ -30,8 +31,12 @@ pytestmark = [pytest.mark.long, pytest.mark.kafka, pytest.mark.redis_server]
 N_PARTITIONS, N_MEMBERS = 6, 2_000
 SESSION_S = 60.0  # as the chart sets it; a restart takes seconds
 MORE_S = 2.0  # what a partition may lack beyond the restart of its worker
-NOISE_S = 0.5  # a rebalance takes longer; less than this is a crowded machine's
+NOISE_S = 1.0  # less than this is a crowded machine's; that there was no rebalance, the workers' counters say
 NAME = "MEMBERSTREAM_KAFKA_GROUP_INSTANCE_ID"
+
+
+def is_as_before(worker: Worker, partitions: set[int]) -> bool:
+    return owned(worker) == partitions
 
 
 def rebalances(worker: Worker) -> float:
@@ -78,7 +83,7 @@ async def test_a_rolling_restart_causes_no_rebalance(
                 stopped = time.monotonic()
                 await asyncio.to_thread(worker.stop)
                 worker.start()
-                await crew.until(lambda worker=worker: owned(worker) == parts[worker.name], "its partitions again")
+                await crew.until(partial(is_as_before, worker, parts[worker.name]), "its partitions again")
                 restart_s = time.monotonic() - stopped
                 await freshness.settled()
                 own = freshness.within(parts[worker.name], stopped, stopped + restart_s)
