@@ -2,8 +2,7 @@
 
 The law of this file:
 1. One assignment at a time. It runs alone, with the flow stopped. A rebalance or a stop cancels it.
-2. If a stale record is found in a changelog, what is right is published behind it. Otherwise compaction could one day
-   keep only the stale one.
+2. If a stale record is found in a changelog, what is right is published behind it (stale_keys.py).
 3. An assignment that ends in any other way than by its end stops the worker. Nobody else would open the flow.
 """
 
@@ -11,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
@@ -35,14 +33,7 @@ class Assigning:
 
     def __init__(self, source: Source, state: PartitionState) -> None:
         self._source, self._state = source, state
-        self._stale: defaultdict[int, set[bytes]] = defaultdict(set)
         self._task: asyncio.Task[None] | None = None
-
-    def note(self, partition: int, refused: Iterable[bytes], right: Iterable[bytes]) -> None:
-        """Note the keys whose last record is a stale worker's, and those that are right by now."""
-        stale = self._stale[partition]
-        stale.difference_update(right)
-        stale.update(refused)
 
     async def run(self, reader: Reader, offsets: Mapping[int, int]) -> asyncio.Task[None]:
         """Assign partitions whose changelog is applied up to these offsets. Returns the task as it ended."""
@@ -74,8 +65,7 @@ class Assigning:
     async def _repair(self, partitions: Iterable[int]) -> None:
         state = self._state
         for partition in partitions:
-            keys = sorted(self._stale[partition])
-            if keys:
+            if keys := sorted(state.stale(partition)):
                 written_at = state.written_at(partition)
                 values = zip(keys, state.get_many(partition, keys), strict=True)
                 items = [(key, None if value is None else rewritten(value, written_at)) for key, value in values]
@@ -84,7 +74,6 @@ class Assigning:
                 log.warning(
                     "partition %d: %d stale records of a former owner in the changelog, put right", partition, len(keys)
                 )
-                self._stale[partition].clear()
 
 
 def check(task: asyncio.Task[None]) -> None:

@@ -94,8 +94,7 @@ class BatchRecovery(Recovery):  # type: ignore[misc]  # Faust's classes are Any 
         fresh = records if seen is None else [record for record in records if record.offset > seen]
         if not fresh:
             return
-        refused, right = self._state.store.apply(tp.partition, fresh)
-        self.assigning.note(tp.partition, refused, right)
+        self._state.store.apply(tp.partition, fresh)
         offsets[tp] = fresh[-1].offset
         if tp in self.active_tps:
             self.progress.applied += len(fresh)

@@ -96,6 +96,10 @@ class PartitionState:
         """How many members are in which cluster."""
         return self.store.census(partition)
 
+    def stale(self, partition: int) -> frozenset[bytes]:
+        """Keys whose last record in the changelog is a stale worker's. What is on disk of them is right."""
+        return self.store.stale(partition)
+
     def end_recount(self, partition: int) -> int:
         """Replace the counts by those that were counted anew. Returns how many counts were wrong."""
         return self.store.end_recount(partition)

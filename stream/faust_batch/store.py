@@ -9,8 +9,8 @@ The law of this file:
    write may bypass `write`.
 
 Keys that begin with a zero byte are bookkeeping: they are stored and recovered like others, and left out of a scan.
-Some of them change in the same WriteBatch but aren't in the changelog: when each member falls due (timer_index.py), and
-how many members are in which cluster (partition/census.py).
+Some of them change in the same WriteBatch but aren't in the changelog: when each member falls due (timer_index.py), how
+many members are in which cluster (partition/census.py), and what a repair has to publish (stale_keys.py).
 
 It is one file because Faust calls one object, and each of its writes must carry all of this.
 """
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence, Set
 from contextlib import closing
 from itertools import islice, takewhile
 from pathlib import Path
@@ -32,6 +32,7 @@ from faust.types import TP
 from memberstream.models.member import Move
 from memberstream.models.timestamps import FOREVER
 from memberstream.stream.faust_batch.disk import BLOCK_CACHE_BYTES, check_room, open_or_set_aside, options, refusals
+from memberstream.stream.faust_batch.stale_keys import StaleKeys
 from memberstream.stream.faust_batch.standing import changes, standing
 from memberstream.stream.faust_batch.timer_index import TimerIndex
 from memberstream.stream.partition.census import CELLS, CELLS_END, MARKER, Census
@@ -39,6 +40,7 @@ from memberstream.stream.partition.state import Timers
 from memberstream.stream.partition.write_position import WRITTEN_AT, ChangelogRecord, judge
 
 log = logging.getLogger(__name__)
+_NONE: frozenset[bytes] = frozenset()
 
 #: Where the store keeps the highest write position of a partition that it has seen. It isn't in the changelog.
 _HIGHEST = b"\0written_at"
@@ -59,6 +61,7 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
         self._passing.fill_cache(False)
         self._timers: dict[int, TimerIndex] = {}  # of the open databases
         self._census: dict[int, Census] = {}
+        self._stale: dict[int, StaleKeys] = {}
 
     # -- for the pipeline -------------------------------------------------------------------------------------------
 
@@ -75,14 +78,16 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
         written_at: int,
         timers: Timers = (),
         moves: Sequence[Move] = (),
+        refused: Set[bytes] = _NONE,
     ) -> None:
         """Write atomically: the items (None deletes), and that the changelog is contained up to `changelog_offset`.
 
         `written_at`: the highest write position up to there. `timers`: of items that now fall due at another time.
-        `moves`: of items that are now in other clusters.
+        `moves`: of items that are now in other clusters. `refused`: keys whose last record is a stale worker's.
         """
         batch = rocksdict.WriteBatch(raw_mode=True)
         self.census(partition).change(batch, moves, changelog_offset)
+        self._stale[partition].change(batch, (key for key, _ in items), refused)
         self._write(batch, partition, items, changelog_offset, written_at, timers)
 
     def _write(
@@ -171,6 +176,11 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
         self._db_for_partition(partition)
         return self._census[partition]
 
+    def stale(self, partition: int) -> frozenset[bytes]:
+        """Keys whose last record in the changelog is a stale worker's. What this store has of them is right."""
+        self._db_for_partition(partition)
+        return self._stale[partition].keys
+
     def end_recount(self, partition: int) -> int:
         """Replace the counts by those that were counted anew. Returns how many counts were wrong."""
         offset, batch = self._db_for_partition(partition).get(self.offset_key), rocksdict.WriteBatch(raw_mode=True)
@@ -181,15 +191,11 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
 
     # -- for recovery and standbys ----------------------------------------------------------------------------------
 
-    def apply(self, partition: int, records: Sequence[ChangelogRecord]) -> tuple[set[bytes], set[bytes]]:
-        """Apply one fetch of changelog records in one atomic write.
-
-        Returns (keys whose last record here was refused as a stale worker's, keys set right by this fetch).
-        """
+    def apply(self, partition: int, records: Sequence[ChangelogRecord]) -> None:
+        """Apply one fetch of changelog records in one atomic write. A stale worker's are refused and noted."""
         latest, refused, highest = judge(records, self.written_at(partition))
         timers, moves = self._changes_of(partition, latest)
-        self.write(partition, list(latest.items()), records[-1].offset, highest, timers, moves)
-        return refused, set(latest) - refused
+        self.write(partition, list(latest.items()), records[-1].offset, highest, timers, moves, refused)
 
     def _changes_of(self, partition: int, latest: Mapping[bytes, bytes | None]) -> tuple[Timers, Sequence[Move]]:
         """Return what writing these values changes: when their members fall due, and in which clusters they are."""
@@ -216,13 +222,14 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
         self._timers[partition] = TimerIndex(database, offset)
         cells = takewhile(lambda cell: cell[0] < CELLS_END, database.items(from_key=CELLS))
         self._census[partition] = Census(database.get(MARKER), cells, offset)
+        self._stale[partition] = StaleKeys(database)
         return database
 
     def revoke_partitions(self, table: Any, tps: set[TP]) -> None:
         """Close at once what another worker owns now: the lock on its files must not wait for the garbage collector."""
         for tp in tps:
             if tp.topic in table.changelog_topic.topics and (db := self._dbs.pop(tp.partition, None)) is not None:
-                del self._timers[tp.partition], self._census[tp.partition]
+                del self._timers[tp.partition], self._census[tp.partition], self._stale[tp.partition]
                 db.close()
 
     async def stop(self) -> None:
@@ -231,5 +238,6 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
         self._dbs.clear()
         self._timers.clear()
         self._census.clear()
+        self._stale.clear()
         for db in databases:
             await asyncio.to_thread(db.close)

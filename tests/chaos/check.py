@@ -42,7 +42,7 @@ from memberstream.stream.partition.bookkeeping import APPLIED, decode_progress
 
 _SHOWN = 12  # problems told of one check; the rest is a number
 # Faust's and the store's own: not in the changelog.
-_OWN_KEYS = (b"__faust\0offset__", b"\0written_at", b"\0timers", b"\0\0", b"\0census", b"\0\1")
+_OWN_KEYS = (b"__faust\0offset__", b"\0written_at", b"\0timers", b"\0\0", b"\0census", b"\0\1", b"\0\2")
 
 
 @dataclass

@@ -1,14 +1,19 @@
-"""Which changelog records a recovery believes: those of owners, never a stale worker's."""
+"""Which changelog records a recovery believes: those of owners, never a stale worker's; and what it knows to repair."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from struct import pack
 
+import pytest
+import rocksdict
 from hypothesis import given
 from hypothesis import strategies as st
+from unit.test_timer_index import opened
 
+from memberstream.stream.faust_batch.stale_keys import StaleKeys
 from memberstream.stream.partition.write_position import deletion_headers, judge, rewritten, write_position
 
 KEYS = [b"a", b"b", b"c"]
@@ -87,3 +92,50 @@ def test_records_from_before_write_positions_are_taken_as_they_come() -> None:
     latest, refused, highest = judge([old, Record(b"b", None), record(b"c", 3, b"new"), old], -1)
     assert latest == {b"a": old.value, b"b": None, b"c": pack("<Bq", 2, 3) + b"new"}
     assert (refused, highest) == (set(), 3)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rocksdict.Rdict]:
+    opened = rocksdict.Rdict(str(tmp_path_factory.mktemp("notes")), options=rocksdict.Options(raw_mode=True))
+    yield opened
+    opened.close()
+
+
+_fetches = st.lists(
+    st.tuples(st.sets(st.sampled_from([*KEYS, b"", b"\xff\xff"])), st.sets(st.sampled_from(KEYS)), st.booleans()),
+    max_size=8,
+)
+
+
+@given(_fetches)
+def test_what_has_to_be_repaired_is_noted(
+    database: rocksdict.Rdict, fetches: list[tuple[set[bytes], set[bytes], bool]]
+) -> None:
+    """A recovery passes over stale records for good. Whatever is written and refused, the notes are the keys whose last
+    record is stale, also for whoever opens the database next."""
+    for key in list(database.keys()):
+        database.delete(key)
+    expected, notes = set[bytes](), StaleKeys(database)
+    for written, refused, is_opened_anew in fetches:
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        notes.change(batch, written, refused)
+        database.write(batch)
+        if is_opened_anew:
+            notes = StaleKeys(database)
+        expected = expected - written | refused
+        assert notes.keys == expected
+
+
+def test_a_store_that_is_opened_anew_knows_what_to_repair(tmp_path: Path) -> None:
+    """A clean stop between recovery and repair: the disk has passed over the stale record, and what it has is right."""
+    owners, stale = record(b"a", 5, b"owner's"), record(b"a", 3, None)
+    with opened(tmp_path) as store:
+        store.apply(0, [owners, stale])
+        assert store.stale(0) == {b"a"}
+    with opened(tmp_path) as store:
+        assert store.get_many(0, [b"a"]) == [owners.value]
+        assert store.stale(0) == {b"a"}
+        store.write(0, [(b"a", owners.value)], 2, 5)
+        assert store.stale(0) == set()
+    with opened(tmp_path) as store:
+        assert store.stale(0) == set()
