@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -36,6 +37,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The laws aren't measured by coverage. What takes longest starts first."""
     leave_uncovered(items)
     items[:] = longest_first(items)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: Any) -> Iterator[None]:
+    """One line for each failure, last of all: a log that keeps only its end still says what failed and why. (pytest's
+    own summary repeats whole messages when CI=true, and workers' logs are part of ours.)"""
+    yield
+    for report in [*terminalreporter.getreports("failed"), *terminalreporter.getreports("error")]:
+        crash = getattr(report.longrepr, "reprcrash", None)
+        why = crash.message if crash else str(report.longrepr)
+        terminalreporter.write_line(f"FAILED {report.nodeid}: {why.splitlines()[0] if why else ''}"[:300])
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -96,7 +96,7 @@ class Follower:
         If `changed` failed or was cancelled, and this is begun again, `changed` is called again.
         """
         while True:
-            began_at = monotonic()
+            was_read = False
             try:
                 async with self._log.consumer() as consumer:
                     consumer.seek(self._log.partition, self.registry.offset + 1)
@@ -105,6 +105,7 @@ class Follower:
                     while True:
                         with closed_is_outage():
                             is_new = await self._look(consumer, records)
+                        was_read = True
                         self._is_due = self._is_due or is_new
                         if self._is_due and self.lost is None:
                             await changed()
@@ -114,8 +115,9 @@ class Follower:
                             found = await consumer.getmany(self._log.partition, timeout_ms=wait_ms)
                         records = found.get(self._log.partition, [])
             except (ModelsLogError, KafkaError, TimeoutError) as error:
-                if isinstance(error, KafkaConnectionError) and monotonic() - began_at > self.SAY_EVERY_S:
-                    continue  # brokers close what is idle, or whose log-in ended
+                if was_read and isinstance(error, KafkaConnectionError):
+                    await asyncio.sleep(_POLL_S)
+                    continue  # brokers close what is idle, or whose log-in ended; an outage shows at the next look
                 why = str(error) or "no answer in time"
                 more = "" if "Next: " in why else ". Next: nothing, it is tried again; if it lasts, see the brokers"
                 log.warning("the models' log can't be read: %s%s", why, more)

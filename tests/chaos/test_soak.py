@@ -44,6 +44,8 @@ BURST_PER_S, BURST_S = 20_000, 20.0
 PER_S = 2_000  # a quarter of what a worker does on two cores that others share
 READ_EVERY_S = 1.0
 FLAT = 1.03  # the last third of the readings by the second: medians
+# Others share the machine: 400,000 events of the burst, and a changelog of up to two million records read back.
+PATIENCE_S = 300.0
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -70,9 +72,9 @@ async def test_memory_and_look_ups_stay_as_they_are(
     own_kafka: ApacheKafka, redis_server: RedisServer, crew_on: CrewOn, tmp_path: Path
 ) -> None:
     """After the burst each worker's memory grows by less than 3% from the second third to the last (medians). The p99
-    of look-ups, measured by that of a bare PING, grows by less than a half: other processes come and go meanwhile. In
-    the end every member's document and clusters are right in Redis, in RocksDB and, read back from there, in the
-    changelog.
+    of look-ups, measured by that of a bare PING, grows by less than a half, in the calmest ten seconds of each third:
+    other processes come and go meanwhile. In the end every member's document and clusters are right in Redis, in
+    RocksDB and, read back from there, in the changelog.
     """
     duration_s = 60 * float(os.environ.get("SOAK_MINUTES", "4"))
     pair = Pair(Broker("apache", own_kafka.bootstrap), redis_server)
@@ -100,7 +102,7 @@ async def test_memory_and_look_ups_stay_as_they_are(
         def n_applied() -> float:
             return sum(metric(worker, "memberstream_events_total")["applied"] for worker in workers)
 
-        await crew.until(lambda: n_applied() >= N_MEMBERS + n, "all applied")
+        await crew.until(lambda: n_applied() >= N_MEMBERS + n, "all applied", PATIENCE_S)
 
     await applied(n_burst)
     pids = [worker.pid for worker in workers]
@@ -147,19 +149,25 @@ async def test_memory_and_look_ups_stay_as_they_are(
     assert wrong_on_disk(last, everyone) == []
     last.lose_disk()
     last.start()
-    await crew.ready()
+    await crew.until(last.is_ready, "the changelog to be read", PATIENCE_S)
     last.stop()
     assert wrong_on_disk(last, everyone) == [], "read from the changelog"
     for readings in memory:
-        assert is_flat(readings, duration_s), readings
-    p99_first, _, p99_last = thirds(p99, median)
-    assert p99_last <= 1.5 * p99_first
+        *_, middle, last_mb = thirds(recent(readings, duration_s), median)
+        assert last_mb <= FLAT * middle, f"memory grows: {middle} MB, then {last_mb}, after {len(readings)} readings"
+    p99_first, _, p99_last = thirds(p99, min)
+    assert p99_last <= 1.5 * p99_first, f"look-ups slow down: {p99_first} x a PING's p99, then {p99_last}"
 
 
 def is_flat(readings: Sequence[float], duration_s: float) -> bool:
     """Return whether memory hardly grew within the last `duration_s` of the readings."""
-    _, middle, last = thirds(readings[-int(duration_s / READ_EVERY_S) :], median)  # the first third may still be filled
+    _, middle, last = thirds(recent(readings, duration_s), median)  # the first third may still be filled
     return last <= FLAT * middle
+
+
+def recent(readings: Sequence[float], duration_s: float) -> Sequence[float]:
+    """Return the readings of the last `duration_s`."""
+    return readings[-int(duration_s / READ_EVERY_S) :]
 
 
 def thirds(values: Sequence[float], of: Callable[[Sequence[float]], float]) -> list[float]:

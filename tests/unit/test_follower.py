@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from aiokafka.errors import RequestTimedOutError
+from aiokafka.errors import KafkaConnectionError, RequestTimedOutError
 from authored import BY, defined
 
 from memberstream.models.log_record import COMPLETE, NOTHING, encode
@@ -106,6 +106,42 @@ def test_what_could_not_be_handed_on_is_handed_on_again(monkeypatch: pytest.Monk
     log.values.append(published(2))
     asyncio.run(begun_again_and_again())
     assert told == 3
+
+
+def test_a_connection_that_is_closed_is_opened_again_in_silence(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Brokers close what is idle, or whose log-in ended, however often. If the next one fails at once, it is said."""
+    log = Log([published(1)])
+    one = following(monkeypatch, log)
+    one.LOOK_EVERY_S = 0  # type: ignore[misc]
+    n_asked, is_away = 0, False
+
+    async def end_offsets(_: object) -> dict[int, int]:
+        nonlocal n_asked
+        n_asked += 1
+        if n_asked % 3 == 0 or is_away:
+            raise KafkaConnectionError("closed")
+        return {log.partition: len(log.values)}
+
+    monkeypatch.setattr(log, "end_offsets", end_offsets)
+
+    async def follow() -> None:
+        nonlocal is_away
+        following = asyncio.create_task(one.run(never))
+        while n_asked < 10:  # noqa: ASYNC110 (a double, not an event)
+            await asyncio.sleep(0)
+        assert not caplog.records
+        is_away = True
+        while not caplog.records:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert "can't be read: KafkaConnectionError: closed. Next: " in caplog.text
+        following.cancel()
+
+    async def never() -> None:
+        raise AssertionError("nothing has changed")
+
+    asyncio.run(asyncio.wait_for(follow(), 60))
 
 
 def look(one: Follower, log: Log, *, n_read: int | None = None) -> bool:
