@@ -13,7 +13,7 @@ from core import worlds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memberstream.models import what_if
+from memberstream.models import nearest
 from memberstream.models.enclosure import columns, combined
 from memberstream.models.explain import explain_one
 from memberstream.models.model import Model
@@ -347,7 +347,7 @@ def test_a_search_that_gives_up_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     """With too few intervals a change is still a scored one, but not called the smallest; none found isn't called
     settled."""
     model = model_of([value("v"), value("w")], logistic(1, 0, intercept=-3))
-    monkeypatch.setattr(what_if, "MAX_INTERVALS", 2)
+    monkeypatch.setattr(nearest, "MAX_INTERVALS", 2)
     v, _ = levers(model, {"v": 1}, NOW)
     [change] = v.changes
     assert (change.cluster.name, change.is_smallest) == ("c1", False)
@@ -372,8 +372,8 @@ def test_the_work_of_all_searches_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     model, document = model_of([value(name) for name in names], wide), dict.fromkeys(names, 1.4)
     whole = levers(model, document, NOW)
     assert all(lever.is_settled for lever in whole)
-    monkeypatch.setattr(what_if, "MAX_WORK_US", 20_000)
-    monkeypatch.setattr(what_if, "_LEAST_INTERVALS", 40)
+    monkeypatch.setattr(nearest, "MAX_WORK_US", 20_000)
+    monkeypatch.setattr(nearest, "_LEAST_INTERVALS", 40)
     found = levers(model, document, NOW)
     [change], [other] = found[0].changes, whole[0].changes
     assert (change.value, change.shown, other.is_smallest) == (other.value, other.shown, True)
