@@ -31,7 +31,12 @@ NAVIGATION: list[dict[str, Any]] = [
     },
     {"Campaigns": ["docs/campaigns.md", "docs/interactions.md", "docs/readout.md", "docs/member-rows.md"]},
     {"Services and producers": ["docs/redis.md", "docs/events.md"]},
-    {"Workers": ["docs/operations.md", "docs/kafka-security.md", "docs/metrics.md", "docs/upgrades.md", "SECURITY.md"]},
+    {
+        "Workers": [
+            *("docs/operations.md", "docs/kafka-security.md", "docs/kubernetes.md", "docs/metrics.md"),
+            *("docs/upgrades.md", "SECURITY.md"),
+        ]
+    },
     {"Python": "API"},
     {
         "The code": [

@@ -1,0 +1,240 @@
+"""The chart for Kubernetes: what it renders is valid, hardened, and set up by settings that exist.
+
+Renderings are committed, so that these tests need no helm. The last two hold them against the real one (`make proof`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import orjson
+import pytest
+import yaml
+from servers import missing
+
+from memberstream.stream.settings import Settings, from_environment
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART, EXAMPLES = ROOT / "deploy/helm/memberstream", ROOT / "deploy/helm/examples"
+NAMES = ["small", "everything"]
+KUBERNETES = "1.34"
+HELM = "helm.sh/helm/v3/cmd/helm@v3.22.0"
+#: Kinds that an operator brings; Kubernetes has no schema of them.
+OTHERS = {"ServiceMonitor": "monitoring.coreos.com/v1", "ScaledObject": "keda.sh/v1alpha1"}
+SECRETS = "/run/secrets/memberstream"
+
+
+def rendered(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((EXAMPLES / f"{name}.yaml").read_text()))
+
+
+def of_kind(name: str, kind: str) -> list[dict[str, Any]]:
+    return [one for one in rendered(name) if one["kind"] == kind]
+
+
+def values(name: str) -> Any:
+    return yaml.safe_load((EXAMPLES / f"{name}.values.yaml").read_text())
+
+
+def pods() -> Iterator[Any]:
+    """Yield the specification of each StatefulSet's pods."""
+    for name in NAMES:
+        for one in of_kind(name, "StatefulSet"):
+            yield one["spec"]["template"]["spec"]
+
+
+def test_what_is_rendered() -> None:
+    """The least is a StatefulSet with Service, budget and policy; everything is both kinds of workers, and more."""
+    each = ["NetworkPolicy", "PodDisruptionBudget", "Service", "StatefulSet"]
+    assert sorted(one["kind"] for one in rendered("small")) == each
+    found = sorted(one["kind"] for one in rendered("everything"))
+    assert found == sorted([*each * 2, "ServiceMonitor", "ServiceMonitor", "ScaledObject"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_kubernetes_takes_it(name: str) -> None:
+    """Each object is valid by the schemas of Kubernetes, with no field that it doesn't know."""
+    for one in rendered(name):
+        if one["kind"] in OTHERS:
+            assert one["apiVersion"] == OTHERS[one["kind"]]
+        else:
+            kubernetes_validate.validate(one, KUBERNETES, strict=True)
+
+
+def test_pods_are_hardened() -> None:
+    """No root, no writable root file system, no capability, no token of the API; time to stop."""
+    for pod in pods():
+        [container] = pod["containers"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert f"USER {pod['securityContext']['runAsUser']}:" in (ROOT / "Dockerfile").read_text()
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["enableServiceLinks"] is False  # variables of the Service would stop a worker
+        assert pod["terminationGracePeriodSeconds"] >= 10
+        mounted = {mount["name"] for mount in container["volumeMounts"]}
+        assert mounted - {"state"} == {volume["name"] for volume in pod["volumes"]}
+
+
+def test_probes_and_image() -> None:
+    """Liveness never asks for more than a process that turns; the image is of the project's version."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert str(chart["version"]) == str(chart["appVersion"]) == version
+    for pod in pods():
+        [container] = pod["containers"]
+        asked = {probe: container[f"{probe}Probe"]["httpGet"]["path"] for probe in ("startup", "liveness", "readiness")}
+        assert asked == {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
+        assert container["image"].endswith(f"memberstream:{version}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_variable_is_a_setting(name: str, tmp_path: Path) -> None:
+    """A worker takes the environment that the chart gives it; a secret comes from a file, never from the manifest."""
+    secrets = {"MEMBERSTREAM_REDIS_URL": "redis://user:word@redis/0", "MEMBERSTREAM_KAFKA_SASL_PASSWORD": "word"}
+    for setting, text in secrets.items():
+        (tmp_path / setting).write_text(text)
+    for one in of_kind(name, "StatefulSet"):
+        [container] = one["spec"]["template"]["spec"]["containers"]
+        named = {entry["name"]: entry for entry in container["env"]}
+        assert len(named) == len(container["env"])
+        ref = named.pop("MEMBERSTREAM_KAFKA_GROUP_INSTANCE_ID")["valueFrom"]
+        assert ref == {"fieldRef": {"fieldPath": "metadata.name"}}
+        given = {key: entry["value"].replace(SECRETS, str(tmp_path)) for key, entry in named.items()}
+        if authorities := given.pop("MEMBERSTREAM_KAFKA_SSL_CA_LOCATION", None):
+            assert authorities == f"{tmp_path}/MEMBERSTREAM_KAFKA_SSL_CA_LOCATION"
+        pod_name = f"{one['metadata']['name']}-0"
+        settings = from_environment({**given, "MEMBERSTREAM_KAFKA_GROUP_INSTANCE_ID": pod_name})
+        assert settings.metrics_port == container["ports"][0]["containerPort"]
+        assert str(settings.data_dir).startswith(container["volumeMounts"][0]["mountPath"])
+        assert settings.session_timeout_s > Settings().session_timeout_s
+        mounted = [source["secret"] for v in one["spec"]["template"]["spec"]["volumes"] for source in files_of(v)]
+        paths = {item["path"] for secret in mounted for item in secret["items"]}
+        assert paths == {entry["setting"] for entry in values(name).get("secrets", [])}
+
+
+def files_of(volume: dict[str, Any]) -> list[Any]:
+    return list(volume.get("projected", {}).get("sources", []))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_selectors_find_the_pods(name: str) -> None:
+    """Service, budget, policy and monitor each select the pods of the StatefulSet of their name, and no others."""
+    labels = {
+        one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"] for one in of_kind(name, "StatefulSet")
+    }
+    for one in rendered(name):
+        spec, own = one["spec"], labels[one["metadata"]["name"]]
+        if one["kind"] == "Service":
+            assert spec["selector"] == own
+        elif one["kind"] in ("PodDisruptionBudget", "StatefulSet"):
+            assert spec["selector"]["matchLabels"] == own
+        elif one["kind"] == "NetworkPolicy":
+            assert spec["podSelector"]["matchLabels"] == own
+            assert "Ingress" in spec["policyTypes"]
+        elif one["kind"] == "ServiceMonitor":
+            assert spec["selector"]["matchLabels"].items() <= one["metadata"]["labels"].items()
+        else:
+            assert spec["scaleTargetRef"]["name"] == one["metadata"]["name"]
+
+
+def test_it_scales_down_slowly() -> None:
+    """One worker less at a time, after half an hour; KEDA is told of the group and topic that the workers have."""
+    [scaled] = of_kind("everything", "ScaledObject")
+    down = scaled["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
+    assert down == {
+        "stabilizationWindowSeconds": 1800,
+        "policies": [{"type": "Pods", "value": 1, "periodSeconds": 600}],
+    }
+    [trigger] = scaled["spec"]["triggers"]
+    assert trigger["metadata"]["consumerGroup"] == Settings().group
+    assert trigger["metadata"]["topic"] == Settings().topic
+    [worker, _] = sorted(of_kind("everything", "StatefulSet"), key=lambda one: len(one["metadata"]["name"]))
+    assert "replicas" not in worker["spec"]  # each upgrade would undo what KEDA has done
+
+
+def merged(below: Any, above: Any) -> Any:
+    """Return values as helm merges them."""
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return below | {key: merged(below.get(key), value) for key, value in above.items()}
+
+
+def test_values_have_a_schema() -> None:
+    """The examples fit; a mistyped name, a missing broker, and what the chart sets itself are refused."""
+    schema = orjson.loads((CHART / "values.schema.json").read_bytes())
+    check = jsonschema.Draft7Validator(schema).is_valid
+    default = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert schema["properties"].keys() - {"global"} == default.keys()
+    assert all(check(merged(default, values(name))) for name in NAMES)
+    small = merged(default, values("small"))
+    assert not check(default)
+    for wrong in (
+        {"wroker": {}},
+        {"worker": {"enabled": False}},
+        {"settings": {"MEMBERSTREAM_DATA_DIR": "/tmp"}},
+        {"settings": {"KAFKA": "kafka:9092"}},
+        {"secrets": [{"setting": "MEMBERSTREAM_REDIS_URL_FILE", "secret": "s", "key": "k"}]},
+        {"terminationGracePeriodSeconds": 5},
+    ):
+        assert not check(merged(small, wrong)), wrong
+
+
+def test_every_value_is_used() -> None:
+    """A value of values.yaml that no template reads would do nothing."""
+    templates = "".join(path.read_text() for path in (CHART / "templates").iterdir())
+    default = yaml.safe_load((CHART / "values.yaml").read_text())
+    for name, value in default.items():
+        assert re.search(rf"[vV]alues\.{name}\b", templates), name
+        for inner in value if isinstance(value, dict) and name != "settings" else ():
+            assert re.search(rf"\.{inner}\b", templates), f"{name}.{inner}"
+
+
+def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the real helm. A machine that has neither helm nor Go to build it skips the test; CI has one of them."""
+    local = ROOT / ".cache/bin/helm"
+    found = str(local) if local.exists() else shutil.which("helm")
+    if found is None and shutil.which("go") is None:
+        pytest.skip("neither helm nor Go to build it")
+    if found is None:
+        missing(f"helm is missing. Build it, once, some minutes: GOBIN={local.parent} go install {HELM}")
+    return subprocess.run(
+        [found, *arguments], cwd=EXAMPLES, capture_output=True, text=True, check=False, env=os.environ
+    )
+
+
+def template(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return helm("template", "memberstream", str(CHART), "--kube-version", KUBERNETES, *arguments)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", NAMES)
+def test_helm_renders_what_is_committed(name: str) -> None:
+    """The real helm, a second. After a change of the chart: deploy/helm/render.sh writes it anew."""
+    done = template("--values", f"{name}.values.yaml")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (EXAMPLES / f"{name}.yaml").read_text()
+    linted = helm("lint", "--strict", str(CHART), "--kube-version", KUBERNETES, "--values", f"{name}.values.yaml")
+    assert linted.returncode == 0, linted.stdout
+
+
+@pytest.mark.long
+def test_helm_refuses_what_cannot_work() -> None:
+    """Without Redis or Kafka, and with a mistyped value, nothing is installed; the error names it."""
+    kafka = ("--set", "settings.MEMBERSTREAM_KAFKA_BOOTSTRAP=kafka:9092")
+    assert "where is Redis?" in template(*kafka).stderr
+    assert "MEMBERSTREAM_KAFKA_BOOTSTRAP" in template("--set", "settings.MEMBERSTREAM_REDIS_URL=redis://redis").stderr
+    assert "wroker" in template(*kafka, "--set", "wroker.replicas=2").stderr
