@@ -112,8 +112,8 @@ def _stamps(log: str, text: str) -> list[float]:
     return [time.mktime(time.strptime(s[1], "%Y-%m-%d %H:%M:%S")) + int(s[2]) / 1000 for s in found if s is not None]
 
 
-#: What the worker's log says when Faust gives it partitions, and when batches may come.
-ASSIGNED, READY = "opening partition", "Worker ready"
+#: What the worker's log says when it is given partitions, and when batches may come.
+ASSIGNED, READY = "rebalance: ", "ready: "
 
 
 async def restart(rig: Rig, worker: Worker, *, empty_disk: bool) -> dict[str, float]:

@@ -12,7 +12,7 @@ from memberstream.models.interaction import decode
 from memberstream.stream.cli.arguments import Json
 from memberstream.stream.cli.events import check_lines, read_lines, send_lines
 from memberstream.stream.cli.reading_events import Line
-from memberstream.stream.cli.running import run_to_the_end
+from memberstream.stream.cli.running import Verbose, run_to_the_end
 from memberstream.stream.terminal.output import reports_errors, settings
 
 app = typer.Typer(no_args_is_help=True, help="Count what members do about campaigns (docs/interactions.md).")
@@ -21,12 +21,13 @@ File = Annotated[Path, typer.Argument(help="NDJSON: one interaction per line, wi
 
 @app.command()
 @reports_errors
-def worker() -> None:
+def worker(verbose: Verbose = False) -> None:
     """Count interactions in the foreground. It is set up by environment variables (docs/operations.md)."""
     configuration = settings()  # first, so that a wrong variable is reported at once
     from memberstream.stream.interaction_worker import run_interaction_worker  # Faust is slow to import
 
-    run_to_the_end(run_interaction_worker, configuration)
+    topic, group = configuration.interactions_topic, configuration.interaction_group
+    run_to_the_end(run_interaction_worker, configuration, topic, group, verbose=verbose)
 
 
 @app.command()

@@ -7,32 +7,46 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Annotated, NoReturn
 
 import typer
 
 from memberstream.stream.settings import Settings, variable
 from memberstream.stream.terminal.output import CommandError, err, out, reports_errors, set_up_logging, settings
+from memberstream.stream.wire.endpoint import parse_url
 
 log = logging.getLogger(__name__)
 N_PARTITIONS = 4  # of the topics that `local` and `demo` create: enough for several workers, and not too much for one
 
 
+Verbose = Annotated[
+    bool, typer.Option("-v", "--verbose", help="log what Faust and aiokafka tell of their inner workings, too")
+]
+
+
 @reports_errors
-def worker() -> None:
+def worker(verbose: Verbose = False) -> None:
     """Run a worker in the foreground. It is set up by environment variables (docs/operations.md)."""
     configuration = settings()  # first, so that a wrong variable is reported at once
     from memberstream.stream.worker import run_worker  # Faust is slow to import; other commands don't need it
 
-    run_to_the_end(run_worker, configuration)
+    run_to_the_end(run_worker, configuration, configuration.topic, configuration.group, verbose=verbose)
 
 
-def run_to_the_end(run: Callable[[Settings], int], configuration: Settings) -> NoReturn:
-    """Run a worker in the foreground. Ends this process with the worker's status."""
+def run_to_the_end(
+    run: Callable[[Settings], int], configuration: Settings, topic: str, group: str, *, verbose: bool
+) -> NoReturn:
+    """Run a worker of a topic in the foreground. Ends this process with the worker's status."""
     from memberstream.stream.faust_batch import StartError, UnsupportedVersion
     from memberstream.stream.faust_batch.data_dir import DataDirInUse
 
-    set_up_logging(configuration.log_format)
+    set_up_logging(configuration.log_format, verbose=verbose)
+    log.info(
+        "memberstream %s: reads %s at Kafka %s in group %s, writes %s* to Redis %s",
+        version("memberstream"), topic, configuration.kafka, group, configuration.keys.prefix + ":",
+        parse_url(configuration.redis_url),
+    )  # fmt: skip
     try:
         status = run(configuration)
     except (StartError, UnsupportedVersion, DataDirInUse) as error:

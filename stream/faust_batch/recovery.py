@@ -11,7 +11,8 @@ The law of this file:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from time import monotonic
 from typing import Any
 
@@ -25,6 +26,8 @@ from memberstream.stream.faust_batch.errors import StateAhead
 from memberstream.stream.faust_batch.progress import RecoveryProgress
 from memberstream.stream.faust_batch.source import Source
 from memberstream.stream.faust_batch.state import PartitionState
+
+log = logging.getLogger(__name__)
 
 #: Seconds between two progress lines in the log.
 PROGRESS_EVERY_S = 2.0
@@ -53,7 +56,7 @@ class BatchRecovery(Recovery):  # type: ignore[misc]  # Faust's classes are Any 
 
     def __init__(self, *args: Any, source: Source, state: PartitionState, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._owned, self._state = source.owned, state
+        self._topic, self._owned, self._state = source.name, source.owned, state
         self.assigning = Assigning(source, state)
         self.progress = RecoveryProgress()
         self._ends: dict[TP, int] = {}  # from fetches of this assignment
@@ -78,6 +81,9 @@ class BatchRecovery(Recovery):  # type: ignore[misc]  # Faust's classes are Any 
         self._ends.clear()
         self._revocations_seen = self.app.consumer.revocations
         self.progress = RecoveryProgress(started_at=monotonic())
+        log.info(
+            "rebalance: %s for this worker", _partitions(tp.partition for tp in assigned if tp.topic == self._topic)
+        )
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
 
     async def _build_highwaters(self, consumer: Any, tps: Any, destination: Any, title: str) -> None:
@@ -137,7 +143,7 @@ class BatchRecovery(Recovery):  # type: ignore[misc]  # Faust's classes are Any 
             self._logged_at = now
             share = progress.applied / (progress.applied + progress.remaining)
             bar = "#" * round(20 * share)
-            self.log.info(
+            log.info(
                 "recovery [%-20s] %d of %s, %.0f records/s",
                 bar, progress.applied, counted(progress.applied + progress.remaining, "record"), progress.records_per_s,
             )  # fmt: skip
@@ -180,3 +186,17 @@ class BatchRecovery(Recovery):  # type: ignore[misc]  # Faust's classes are Any 
         check(task)  # what it raises stops the worker
         await super().on_recovery_completed(generation_id)
         self._owned.is_settled = not self._is_overtaken(generation_id)
+        if self._owned.is_settled:
+            self._say_ready()
+
+    def _say_ready(self) -> None:
+        log.info(
+            "ready: %s, %s of the changelog read in %.1f s", _partitions(tp.partition for tp in self.active_tps),
+            counted(self.progress.applied, "record"), monotonic() - self.progress.started_at,
+        )  # fmt: skip
+
+
+def _partitions(numbers: Iterable[int]) -> str:
+    found = sorted(numbers)
+    listed = ", ".join(map(str, found))
+    return f"{'partition' if len(found) == 1 else 'partitions'} {listed}" if found else "no partition"

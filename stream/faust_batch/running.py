@@ -75,5 +75,7 @@ def run(app: BatchApp) -> int:
     try:
         _Worker(app, loop=loop, override_logging=False, redirect_stdouts=False).execute_from_commandline()
     except SystemExit as status:  # how Faust's worker returns
+        if not status.code:
+            log.info("ended after a signal: what was applied is committed")
         return 1 if status.code else 0
     return 1

@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 
@@ -140,6 +141,16 @@ class SaysItOnce(logging.Filter):
         return True
 
 
+class OwnWords(logging.Filter):
+    """Drops what libraries tell of their inner workings: below a warning only our own code speaks. Where the code lies
+    decides, because Faust's classes log under the names of ours, which derive from them."""
+
+    _OURS = str(Path(__file__).parents[2])
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING or record.pathname.startswith(self._OURS)
+
+
 class WithoutTraceback(logging.Filter):
     """Drops the traceback of an error that says what to do: its reader is an operator, not an author of the code."""
 
@@ -159,8 +170,11 @@ def leave_to_the_error() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def set_up_logging(form: LogFormat) -> None:
-    """Log to standard error: JSON if asked for, in colour on a terminal, plain lines with time and level elsewhere."""
+def set_up_logging(form: LogFormat, *, verbose: bool = False) -> None:
+    """Log to standard error: JSON if asked for, in colour on a terminal, plain lines with time and level elsewhere.
+
+    `verbose`: also what the libraries tell of their inner workings.
+    """
     if form == "json":
         handler: logging.Handler = logging.StreamHandler()
         handler.setFormatter(JsonFormatter())
@@ -172,6 +186,8 @@ def set_up_logging(form: LogFormat) -> None:
         handler.setFormatter(SafeFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handler.addFilter(WithoutTraceback())
     handler.addFilter(SaysItOnce())
+    if not verbose:
+        handler.addFilter(OwnWords())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for chatty in (*_REPETITIVE, "faust", "mode"):  # their INFO is about their own inner workings, not about members
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for name in _REPETITIVE:
+        logging.getLogger(name).setLevel(logging.NOTSET)

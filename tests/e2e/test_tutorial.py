@@ -42,7 +42,7 @@ class Terminals:
             env=self._environment | settings,
         )
         process.wait_until(
-            lambda: ("run until Ctrl-C" if is_local else "Worker ready") in log.read_text(), timeout_s=60
+            lambda: ("run until Ctrl-C" if is_local else "ready: partition") in log.read_text(), timeout_s=60
         )
         exports = [line.split()[1:] for line in log.read_text().splitlines() if line.startswith("export ")]
         found = dict(pair.split("=", 1) for line in exports for pair in line)

@@ -50,7 +50,7 @@ def recovery_of(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any
     )
     owned = Owned()
     owned.serve(owner, nothing)
-    source: Any = SimpleNamespace(owned=owned, skip_log=None)
+    source: Any = SimpleNamespace(name="events", owned=owned, skip_log=None)
     state: Any = SimpleNamespace(start=lambda partition, offset: None, stale=lambda partition: frozenset())
     recovery: Any = BatchRecovery(app, SimpleNamespace(), source=source, state=state)
     recovery.active_tps.add(CHANGELOG)

@@ -8,6 +8,8 @@ import logging
 import re
 from pathlib import Path
 
+import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.progress import Progress
@@ -16,6 +18,7 @@ from rich.text import Text
 
 from memberstream.stream.process.health import Check
 from memberstream.stream.process.http_server import to_json as checks_json
+from memberstream.stream.terminal import output
 from memberstream.stream.terminal.json_log import JsonFormatter
 from memberstream.stream.terminal.output import to_json
 from memberstream.stream.terminal.safe import SafeConsole, SafeFormatter, escape, escape_json, one_line, visible
@@ -131,3 +134,26 @@ def test_there_is_no_other_way_out() -> None:
         if bypass.search(line)
     ]
     assert found == []
+
+
+def test_a_worker_tells_nothing_of_its_libraries_unless_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    """What Faust's classes log below a warning goes under our names: where the code lies decides."""
+
+    def log(path: str, level: int, text: str) -> None:
+        record = logging.LogRecord("memberstream.stream.faust_batch.app", level, path, 1, text, (), None)
+        logging.getLogger().handle(record)
+
+    ours = str(Path(output.__file__).with_name("x.py"))
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    try:
+        for verbose in (False, True):
+            output.set_up_logging("json", verbose=verbose)
+            log("/site-packages/mode/services.py", logging.INFO, "Starting")
+            log("/site-packages/mode/services.py", logging.WARNING, "late")
+            log(ours, logging.INFO, "ready")
+            said = [orjson.loads(line)["message"] for line in capsys.readouterr().err.splitlines()]
+            assert said == (["Starting", "late", "ready"] if verbose else ["late", "ready"])
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
