@@ -3,6 +3,8 @@
 Laws:
 - A replayed event changes nothing: at or below the member's position it is REPLAYED, whatever it says.
 - An older event changes nothing: if its version is at or below the member's, it is IGNORED.
+- A dead letter that is sent again changes no member that has had a later event: it is refused (SUPERSEDED). Two
+  versions say which event is later; positions say it where one has no version, or the member is deleted.
 - A deleted member is forgotten whole. If it is created again, it starts from nothing.
 - FORGET drops all that is known of a member here, its version too. REWRITE changes nothing, like a replay.
 - An event that can't be applied raises `BadEvent` and leaves the member as it was.
@@ -65,12 +67,15 @@ def apply_one(
         fitting_bytes: a document of this size surely fits into its state. By default, every document that is allowed.
 
     Raises:
-        BadEvent: UNKNOWN_MEMBER, NOT_A_LIST or TOO_LARGE. The member is as before; `touched` may have more paths.
+        BadEvent: UNKNOWN_MEMBER, NOT_A_LIST, TOO_LARGE or SUPERSEDED. The member is as before; `touched` may have more
+            paths.
     """
     if position <= member.position:
         return _REPLAYED
     if event.version is not None and event.version <= member.version:
         return _IGNORED_VERSION
+    if event.again is not None:
+        _refuse_superseded(member, event.version, event.again)
     if event.op is DELETE:
         member.forget()
     elif event.op is REWRITE:
@@ -84,6 +89,12 @@ def apply_one(
     if event.version is not None:
         member.version = event.version
     return _APPLIED
+
+
+def _refuse_superseded(member: Member, version: int | None, again: tuple[int, ...]) -> None:
+    is_ordered_by_version = version is not None and member.version >= 0 and member.document is not None
+    if not is_ordered_by_version and member.position > again[0] and member.position not in again:
+        raise BadEvent(Reason.SUPERSEDED, "expected no later event of the member, found one: nothing is changed")
 
 
 def _change(member: Member, event: ChangeEvent, size_bytes: int, fitting_bytes: int) -> None:

@@ -74,6 +74,7 @@ class Reason(StrEnum):
     NOT_WHOLE = "not_whole"  # of a topic that keeps only the last record of a key
     SKIPPED = "skipped"  # by an operator, whatever it is
     WRONG_PARTITION = "wrong_partition"
+    SUPERSEDED = "superseded"  # sent again, but its member has had a later event
 
 
 class BadEvent(ValueError):
@@ -99,6 +100,8 @@ class ChangeEvent(msgspec.Struct, frozen=True, gc=False):
         body: the document (replace), the merge patch (patch), the new element (append), None (delete).
         path: the list that an append adds to.
         create: whether a patch or append may start an unknown member from an empty document.
+        again: None but of a dead letter that is sent again (models/resend.py): positions. It holds only if the member's
+            isn't above the first, or is one of the others.
     """
 
     op: Op | Order
@@ -107,6 +110,7 @@ class ChangeEvent(msgspec.Struct, frozen=True, gc=False):
     body: Any = None
     path: Path = ()
     create: bool = False
+    again: tuple[int, ...] | None = None
 
 
 _COMMON = frozenset({"op", "member_id", "at", "version", "meta"})

@@ -19,8 +19,9 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import orjson
 
-from memberstream.models.event import BadEvent, Reason, decode, decode_key
+from memberstream.models.event import BadEvent, ChangeEvent, Reason, decode, decode_key
 from memberstream.models.model import Model
+from memberstream.models.resend import resent_event, resent_in
 from memberstream.models.timestamps import MAX_MS
 from memberstream.models.training.columns import Predictors, TrainingError, compile_columns, in_hand
 from memberstream.models.training.fold import Happened, documents_at
@@ -238,7 +239,7 @@ def _decode(key: bytes, records: list[tuple[int, Record]], by: By, refused: dict
         last = offset
         now_ms = MAX_MS if timestamp_ms < 0 else timestamp_ms
         try:
-            event = decode(key, value, timestamp_ms, now_ms)
+            event = _event(key, value, timestamp_ms, now_ms)
         except BadEvent as error:
             refused[number] = error
             continue
@@ -246,3 +247,13 @@ def _decode(key: bytes, records: list[tuple[int, Record]], by: By, refused: dict
         position = number if offset is None else offset
         happened.append(Happened(counts_from_ms, position, event, len(value or b""), number))
     return happened
+
+
+def _event(key: bytes, value: bytes | None, timestamp_ms: int, now_ms: int) -> ChangeEvent:
+    """Return the event of a record, or of the dead letter that it sends again. Raises BadEvent."""
+    try:
+        return decode(key, value, timestamp_ms, now_ms)
+    except BadEvent as error:
+        if error.reason is not Reason.UNKNOWN_OP or (resend := resent_in(value)) is None:
+            raise
+        return resent_event(resend, decode_key(key), 0, now_ms)

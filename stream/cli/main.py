@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from memberstream.stream.cli import clusters, doctor, events, interactions, members, reading, rebuild, running, skips
+from memberstream.stream.cli import (
+    clusters,
+    dead_letters,
+    doctor,
+    events,
+    interactions,
+    members,
+    reading,
+    rebuild,
+    running,
+    skips,
+)
 from memberstream.stream.cli.campaign import export, plan, report, split, terms
 from memberstream.stream.cli.model import compare, files, log, training, versions
 from memberstream.stream.terminal.output import err, leave_to_the_error
@@ -37,6 +48,7 @@ app.add_typer(events.app, name="events")
 events.app.command("skip")(skips.skip)
 events.app.command("skipped")(skips.skipped)
 app.add_typer(interactions.app, name="interactions")
+app.add_typer(dead_letters.app, name="dead-letters")
 for command in (
     running.demo,
     running.local,

@@ -8,11 +8,13 @@ import time
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from memberstream.models.position import MAX_OFFSET
 from memberstream.models.timestamps import format_ms
 from memberstream.stream.authoring.steps import this_user
+from memberstream.stream.kafka.outgoing import Headers
 from memberstream.stream.partition.setting_aside import Found, SettingAside
 from memberstream.stream.partition.skip_log import SkipLog
 from memberstream.stream.terminal.output import (
@@ -99,10 +101,10 @@ def skipped(interactions: Interactions = False, json: Json = False) -> None:
         return
     table = Table("step", "when", "partition", "offset", "who", "why", box=None, pad_edge=False, header_style="dim")
     for number, step in steps:
-        who = _plain(step.actor) + (" (forced)" if step.forced else "")
+        who = plain(step.actor) + (" (forced)" if step.forced else "")
         table.add_row(
             *(str(number), format_ms(step.at_ms), str(step.partition), str(step.offset)),
-            *(escape(who), escape(_plain(step.reason))),
+            *(escape(who), escape(plain(step.reason))),
         )
     out.print(table)
 
@@ -120,11 +122,16 @@ def _print(found: Found, show: bool) -> None:
     record = found.record
     at = format_ms(record.timestamp) if record.timestamp >= 0 else "at an unknown time"
     err.print(f"{record.topic}, partition {record.partition}, offset {record.offset}, sent {at}", markup=False)
-    err.print(f"key: {_size(record.key)} · value: {_size(record.value)}, SHA-256 {_digest(record.value)}")
-    for name, value in record.headers:
-        err.print(f"header {_plain(name)!r}: {_size(value)}", markup=False)
+    print_sizes(err, record.key, record.value, record.headers)
     if show:
         err.print(f"key {record.key!a}\nvalue {record.value!a}", markup=False)
+
+
+def print_sizes(to: Console, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+    """Print what can be said about a record without its data."""
+    to.print(f"key: {_size(key)} · value: {_size(value)}, SHA-256 {_digest(value)}")
+    for name, content in headers:
+        to.print(f"header {plain(name)!r}: {_size(content)}", markup=False)
 
 
 def _size(data: bytes | None) -> str:
@@ -135,6 +142,6 @@ def _digest(data: bytes | None) -> str:
     return hashlib.sha256(data or b"").hexdigest()
 
 
-def _plain(text: Any) -> str:
+def plain(text: Any) -> str:
     """Return a text of others without anything that a terminal would obey."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))

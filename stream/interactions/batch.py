@@ -33,7 +33,7 @@ from memberstream.models.position import position_of
 from memberstream.models.rules import Rules, Stood
 from memberstream.models.steps import Steps
 from memberstream.stream.partition.bookkeeping import APPLIED, Progress
-from memberstream.stream.partition.dead_letters import DeadLetter
+from memberstream.stream.partition.dead_letters import RESENT, DeadLetter
 from memberstream.stream.partition.source_topic import Record, passed
 
 # Interactions counted in one step: for a member that has as many as are allowed, each takes up to a millisecond.
@@ -56,6 +56,7 @@ class Batch:
         items: member records that changed, for changelog and local state.
         changes: what must be added to the counts.
         produced_ms: timestamps of the records that were counted, for freshness.
+        n_resent: dead letters that came again.
     """
 
     counted_to: int
@@ -66,6 +67,7 @@ class Batch:
     changes: Changes = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     produced_ms: list[int] = field(default_factory=list)
+    n_resent: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
 
 
@@ -110,6 +112,8 @@ def decode_many(
             with suppress(BadEvent):  # a crash may have come before the removal of an empty record
                 batch.forgotten.add(decode_key(record.key).encode())
             continue
+        if record.headers and any(name == RESENT for name, _ in record.headers):
+            batch.n_resent += 1
         try:
             interaction = decode_interaction(
                 record.key, record.value, record.timestamp, now_ms, kinds, may_be_json=json_keys

@@ -139,7 +139,8 @@ class Interactions:
             await self._write_out(partition, owned, batch, watch)
             if records:
                 reasons = [letter.error.reason for letter in batch.dead_letters]
-                self._report(Report(batch.outcomes, reasons, batch.produced_ms, self._wall_ms(), watch.stages))
+                done = batch.outcomes, reasons, batch.produced_ms, self._wall_ms(), watch.stages
+                self._report(Report(*done, n_resent=batch.n_resent))
 
     async def _count(
         self, partition: int, owned: Owned, records: Sequence[Record], next_offset: int | None, watch: Stopwatch

@@ -44,14 +44,19 @@ async def connected(
         await consumer.stop()
 
 
-async def records(consumer: AIOKafkaConsumer, partition: TopicPartition) -> AsyncIterator[list[Any]]:
-    """Yield the records of a partition from its beginning to its end, many at a time.
+async def records(
+    consumer: AIOKafkaConsumer, partition: TopicPartition, start: int | None = None
+) -> AsyncIterator[list[Any]]:
+    """Yield the records of a partition from its beginning, or an offset, to its end, many at a time.
 
     The embedded broker, asked for the end, takes the first record of the last batch for the last record of all. So if
     the end that comes with the records is higher, that one is believed.
     """
     consumer.assign([partition])
-    await consumer.seek_to_beginning(partition)
+    if start is None:
+        await consumer.seek_to_beginning(partition)
+    else:
+        consumer.seek(partition, start)
     end = (await consumer.end_offsets([partition]))[partition]
     give_up_at = monotonic() + _PATIENCE_S
     while await consumer.position(partition) < end:

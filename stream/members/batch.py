@@ -39,6 +39,7 @@ from memberstream.models.member import decode as decode_state
 from memberstream.models.placement import Placement
 from memberstream.models.position import NOWHERE, position_of
 from memberstream.models.rescore import rescoring
+from memberstream.models.resend import decode_resend, resent_event
 from memberstream.models.steps import Steps
 from memberstream.models.timestamps import FOREVER
 from memberstream.stream.partition.bookkeeping import APPLIED, Progress, voiding
@@ -85,6 +86,7 @@ class Batch:
         placement: which partition is a member's own.
         state_bytes: the largest state that can be written.
         commands: of operators, with their positions.
+        n_resent: dead letters that came again.
         timers: members that fall due at another time than before.
         moves: members in other clusters than before, and members that came or went.
     """
@@ -104,6 +106,7 @@ class Batch:
     moves: list[Move] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     commands: list[tuple[int, Command]] = field(default_factory=list)
+    n_resent: int = 0
     produced_ms: list[int] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
     membership_changes: Counter[str] = field(default_factory=Counter)
@@ -191,14 +194,17 @@ def decoding(batch: Batch, keys: Sequence[bytes | None], now_ms: int, rules: Rul
                 if unwanted is not None:
                     raise unwanted
                 event = decode_value(member_id, record.value, record.timestamp, now_ms)
-                if rules.whole_only and event.op is not REPLACE and event.op is not DELETE:
-                    raise BadEvent(Reason.NOT_WHOLE, f'op: expected "replace" or "delete", found "{event.op}"')
+                _check_whole(event, rules)
             except BadEvent as error:
-                command = _command(batch, record, error)
-                if command is None:
-                    _refuse(batch, record, error)
+                try:
+                    event = _of_an_operator(batch, member_id, record, error, now_ms)
+                    if event.again is not None:
+                        if unwanted is not None:
+                            raise unwanted
+                        _check_whole(event, rules)
+                except BadEvent as refusal:
+                    _refuse(batch, record, refusal)
                     continue
-                event = command
             if event.at_ms > clock_ms:
                 clock_ms = event.at_ms
             its_events.append((record, event))
@@ -206,6 +212,11 @@ def decoding(batch: Batch, keys: Sequence[bytes | None], now_ms: int, rules: Rul
             events[key] = its_events
     batch.progress = Progress(batch.progress.position, clock_ms, batch.progress.topic_id)
     return events
+
+
+def _check_whole(event: ChangeEvent, rules: Rules) -> None:
+    if rules.whole_only and event.op is not REPLACE and event.op is not DELETE:
+        raise BadEvent(Reason.NOT_WHOLE, f'op: expected "replace" or "delete", found "{event.op}"')
 
 
 def turn_away(batch: Batch, events: Events, states: Sequence[bytes | None]) -> Sequence[bytes | None]:
@@ -356,17 +367,23 @@ def to_deletion(key: bytes, member: Member, position: int) -> Deletion:
     return Deletion(key, max(member.position, position), member.as_of_ms)
 
 
-_MAY_BE_COMMAND = (Reason.UNKNOWN_OP, Reason.BAD_KEY)
+_MAY_BE_AN_OPERATORS = (Reason.UNKNOWN_OP, Reason.BAD_KEY)
 
 
-def _command(batch: Batch, record: Record, error: BadEvent) -> ChangeEvent | None:
-    """Return the operator's command in a record that isn't an event, if it is one."""
-    command = decode_command(record.value, batch.partition) if error.reason in _MAY_BE_COMMAND else None
-    if command is None:
-        return None
-    if position_of(batch.progress.epoch, record.offset) > batch.done_position:
-        batch.commands.append((record.offset, command))
-    return command.event
+def _of_an_operator(batch: Batch, member_id: str, record: Record, error: BadEvent, now_ms: int) -> ChangeEvent:
+    """Return what an operator has sent: a command, or a dead letter again. Raises BadEvent: it is neither."""
+    if error.reason not in _MAY_BE_AN_OPERATORS:
+        raise error
+    epoch = batch.progress.epoch
+    is_new = position_of(epoch, record.offset) > batch.done_position
+    if (command := decode_command(record.value, batch.partition)) is not None:
+        if is_new:
+            batch.commands.append((record.offset, command))
+        return command.event
+    if (resend := decode_resend(record.value, batch.partition)) is None:
+        raise error
+    batch.n_resent += is_new
+    return resent_event(resend, member_id, epoch, now_ms)
 
 
 def _refuse(batch: Batch, record: Record, error: BadEvent) -> None:

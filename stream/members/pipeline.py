@@ -96,6 +96,7 @@ class Pipeline:
                         self._wall_ms(),
                         watch.stages,
                         batch.membership_changes,
+                        batch.n_resent,
                     )
                 )
         self._on_written(partition)

@@ -19,6 +19,9 @@ from memberstream.models.event import BadEvent
 from memberstream.stream.kafka.outgoing import Outgoing
 from memberstream.stream.partition.source_topic import Record
 
+#: Headers of a dead letter that is sent again: how often it has been, and of which record it is, "partition/offset".
+RESENT, RESENT_ORIGIN = "resent", "resent_origin"
+
 
 class DeadLetter(NamedTuple):
     """A record and why it can't be applied."""

@@ -17,6 +17,7 @@ class Report:
         finished_ms: wall clock at that moment; minus a record's timestamp: its freshness.
         stages: stage → seconds.
         changes: model → members that changed their cluster.
+        n_resent: dead letters that came again, whatever became of them.
     """
 
     outcomes: Mapping[str, int]
@@ -25,3 +26,4 @@ class Report:
     finished_ms: int
     stages: Mapping[str, float]
     changes: Mapping[str, int] = field(default_factory=dict)
+    n_resent: int = 0

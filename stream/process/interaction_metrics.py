@@ -31,5 +31,6 @@ class InteractionMetrics(Collector):
         """Yield everything as it stands now."""
         yield simple("memberstream_interactions_total", by(self._batches.outcomes))
         yield simple("memberstream_interaction_dead_letters_total", by(self._batches.reasons))
+        yield simple("memberstream_resent_interactions_total", {(): self._batches.n_resent})
         yield from self._batches.collect()
         yield from of_worker(self._gauges)

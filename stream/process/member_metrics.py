@@ -82,6 +82,7 @@ class MemberMetrics(Collector):
         gauges, versions = self._gauges, self._gauges.versions()
         yield simple("memberstream_events_total", by(self._batches.outcomes))
         yield simple("memberstream_dead_letters_total", by(self._batches.reasons))
+        yield simple("memberstream_resent_events_total", {(): self._batches.n_resent})
         changes = {version.label: self._changes[version.label] for version in versions if version.is_computed}
         yield simple("memberstream_membership_changes_total", by(changes))
         yield from self._batches.collect()

@@ -12,6 +12,7 @@ from memberstream.stream.process.histogram import Histogram
 METRICS = (
     ("memberstream_events_total", "counter", "outcome", "records, by what became of them"),
     ("memberstream_dead_letters_total", "counter", "reason", "events that could not be applied"),
+    ("memberstream_resent_events_total", "counter", "", "dead letters that came again, whatever became of them"),
     ("memberstream_membership_changes_total", "counter", "model", "members that changed their cluster"),
     ("memberstream_freshness_seconds", "histogram", "", "time from the event's Kafka timestamp until it is readable"),
     ("memberstream_stage_seconds", "histogram", "stage", "time of one batch in one stage of the path"),
@@ -63,6 +64,7 @@ METRICS = (
 INTERACTION_METRICS = (
     ("memberstream_interactions_total", "counter", "outcome", "interactions, by what became of them"),
     ("memberstream_interaction_dead_letters_total", "counter", "reason", "interactions that could not be counted"),
+    ("memberstream_resent_interactions_total", "counter", "", "dead letters that came again, whatever became of them"),
 )
 _DECLARED = {
     name: (kind, [x for x in labels.split(", ") if x], text)

@@ -49,6 +49,7 @@ class BatchMetrics:
     def __init__(self, outcomes: Iterable[str], reasons: Iterable[str], stages: Iterable[str]) -> None:
         self.outcomes = Counter(dict.fromkeys(outcomes, 0))
         self.reasons = Counter(dict.fromkeys(reasons, 0))
+        self.n_resent = 0
         self.youngest = Youngest()
         self._freshness = Histogram(BUCKETS)
         self._batch_records = Histogram(BATCH_SIZES)
@@ -58,6 +59,7 @@ class BatchMetrics:
         """Count a finished batch."""
         self.outcomes.update(report.outcomes)
         self.reasons.update(report.reasons)
+        self.n_resent += report.n_resent
         if report.produced_ms:
             age_ms = report.finished_ms - np.array(report.produced_ms, dtype=np.int64)
             self._freshness.observe_many(np.maximum(age_ms, 0) / 1000)
