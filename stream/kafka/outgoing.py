@@ -26,12 +26,19 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 
 class Outgoing(NamedTuple):
-    """A record to be written. `headers`: those that it came with. `added`: those of its sender."""
+    """A record to be written.
+
+    Attributes:
+        headers: those that it came with.
+        added: those of its sender.
+        at_ms: its timestamp; None: when it is written.
+    """
 
     key: bytes | None
     value: bytes | None
     headers: Headers
     added: Headers
+    at_ms: int | None = None
 
     @property
     def n_bytes(self) -> int:
@@ -48,7 +55,8 @@ class Batch:
         )
         for offset, record in enumerate(records):
             headers = [(_Name(name), value) for name, value in (*record.headers, *record.added)]
-            builder.append(offset, timestamp=now_ms, key=record.key, value=record.value, headers=headers)
+            at_ms = now_ms if record.at_ms is None else record.at_ms
+            builder.append(offset, timestamp=at_ms, key=record.key, value=record.value, headers=headers)
         self._buffer: bytearray = builder.build()
         self._n = len(records)
 
@@ -87,7 +95,7 @@ def cut(record: Outgoing, limit: int) -> Outgoing:
     """
     if record.n_bytes <= limit:
         return record
-    key, value, headers, added = record
+    key, value, headers, added, at_ms = record
     room = max(0, limit - _FRAME - _size(added) - _MARKS)
     marks: list[tuple[str, bytes]] = []
     if key is not None and len(key) > room // 4:
@@ -103,7 +111,7 @@ def cut(record: Outgoing, limit: int) -> Outgoing:
         value = value[: max(0, room)]
     parts = {"key_bytes": b"key", "header_count": b"headers", "value_bytes": b"value"}
     what = b",".join(parts[name] for name, _ in marks if name in parts)
-    return Outgoing(key, value, kept, [*added, ("cut", what), *marks])
+    return Outgoing(key, value, kept, [*added, ("cut", what), *marks], at_ms)
 
 
 def _that_fit(headers: Headers, room: int) -> Headers:

@@ -99,7 +99,7 @@ def judge_event(letter: Letter, since: Since, rules: Rules, *, is_behind: bool =
         return _of_a_foreign_partition(letter, event, since, rules)
     partition, first = letter.first
     its = since.of(partition, letter.key)
-    older = tuple(sorted({one.offset for one in its if one.first is not None and one.first <= first}))[-_BEFORE:]
+    older = tuple(sorted({one.offset for one in its if one.first is not None and one.first < first}))[-_BEFORE:]
     newer = [one for one in its if _is_newer(one, first) and (partition, one.offset) not in rules.dead]
     is_there = letter.first in since.there
     if event.version is None and not is_there:

@@ -27,6 +27,7 @@ from aiokafka.errors import KafkaError
 
 from memberstream.models.placement import Placement
 from memberstream.models.resend import encode_resend
+from memberstream.stream.kafka.letters import TOGETHER_BYTES
 from memberstream.stream.kafka.outgoing import Batch, Outgoing
 from memberstream.stream.kafka.producer import SendError
 from memberstream.stream.kafka.topic_reader import connected
@@ -169,13 +170,9 @@ class Resending:
             for start in range(0, len(letters), size):
                 if (ahead_s := began_at + start / rate - monotonic()) > 0:
                     await asyncio.sleep(ahead_s)
-                if start:
-                    await self._since.read_on()
-                some: Iterable[Letter] = letters[start : start + size]
-                by_member: defaultdict[tuple[int, bytes | None], list[Letter]] = defaultdict(list)
-                for letter in self._judged(some) if start else some:
-                    by_member[letter.first[0], letter.key].append(letter)
-                await asyncio.gather(*[self._send_each(producer, its) for its in by_member.values()])
+                await self._since.read_on()  # the first time, too: somebody may have thought about it for long
+                for wave in _waves(self._judged(letters[start : start + size])):
+                    await self._send(producer, wave)
                 progress(min(start + size, len(letters)), len(letters))
             await self._since.read_on()
         except KafkaError as error:
@@ -186,25 +183,41 @@ class Resending:
             await producer.stop()
         self._look_back(letters)
 
-    async def _send_each(self, producer: AIOKafkaProducer, letters: Iterable[Letter]) -> None:
+    async def _send(self, producer: AIOKafkaProducer, letters: Iterable[Letter]) -> None:  # 4
+        by_partition: defaultdict[int, list[tuple[Letter, Outgoing]]] = defaultdict(list)
         for letter in letters:
-            await self._send(producer, letter)
+            partition = letter.place[0]
+            if not self._topic.is_of_interactions:
+                partition = judging.target(letter, self._rules)
+            by_partition[partition].append((letter, self._record(letter, partition)))
+        await asyncio.gather(*[self._send_to(producer, partition, some) for partition, some in by_partition.items()])
 
-    async def _send(self, producer: AIOKafkaProducer, letter: Letter) -> None:  # 4
-        partition, offset = letter.place
+    async def _send_to(
+        self, producer: AIOKafkaProducer, partition: int, some: Sequence[tuple[Letter, Outgoing]]
+    ) -> None:
+        """Send letters to one partition, several at a time. (aiokafka takes one batch of a partition after another.)"""
+        start = 0
+        while start < len(some):
+            end, n_bytes = start + 1, some[start][1].n_bytes
+            while end < len(some) and (n_bytes := n_bytes + some[end][1].n_bytes) <= TOGETHER_BYTES:
+                end += 1
+            together = some[start:end]
+            batch = Batch([record for _, record in together], time.time_ns() // 1_000_000)
+            acked = await (await producer.send_batch(batch, self._topic.name, partition=partition))
+            for i, (letter, _) in enumerate(together):
+                self._since.note(letter, (partition, acked.offset + i))
+                self.outcome.sent[letter.reason] += 1
+            start = end
+
+    def _record(self, letter: Letter, partition: int) -> Outgoing:
         kept = [(name, value) for name, value in letter.headers if name not in (RESENT, RESENT_ORIGIN)]
-        marks = [(RESENT, b"%d" % (letter.times + 1)), (RESENT_ORIGIN, b"%d/%d" % (partition, offset))]
-        value, at_ms = letter.value, letter.at_ms
-        if not self._topic.is_of_interactions:
-            partition = judging.target(letter, self._rules)
-            first = letter.first[1] if partition == letter.first[0] else -1
-            before = self._judge(letter, is_behind=True).before
-            value = encode_resend(letter.value, partition, first, before, letter.at_ms, self._by)
-            at_ms = -1
-        batch = Batch([Outgoing(letter.key, value, kept, marks)], time.time_ns() // 1_000_000 if at_ms < 0 else at_ms)
-        acked = await (await producer.send_batch(batch, self._topic.name, partition=partition))
-        self._since.note(letter, (partition, acked.offset))
-        self.outcome.sent[letter.reason] += 1
+        marks = [(RESENT, b"%d" % (letter.times + 1)), (RESENT_ORIGIN, b"%d/%d" % letter.place)]
+        if self._topic.is_of_interactions:
+            return Outgoing(letter.key, letter.value, kept, marks, None if letter.at_ms < 0 else letter.at_ms)
+        first = letter.first[1] if partition == letter.first[0] else -1
+        before = self._judge(letter, is_behind=True).before
+        value = encode_resend(letter.value, partition, first, before, letter.at_ms, self._by)
+        return Outgoing(letter.key, value, kept, marks)
 
     def _look_back(self, letters: Iterable[Letter]) -> None:
         """Find deletes that came between the look at the topic and the letter."""
@@ -215,3 +228,16 @@ class Resending:
             first = letter.first[1] if sent[0] == letter.first[0] else -1
             if any(one.is_delete and one.first is None and first < one.offset < sent[1] for one in its):
                 self.outcome.overtaken.append(letter)
+
+
+def _waves(letters: Iterable[Letter]) -> list[list[Letter]]:
+    """Return letters in groups to be sent one after the other; in each a member has one letter at most."""
+    waves: list[list[Letter]] = []
+    depth: Counter[tuple[int, bytes | None]] = Counter()
+    for letter in letters:
+        whose = letter.first[0], letter.key
+        if depth[whose] == len(waves):
+            waves.append([])
+        waves[depth[whose]].append(letter)
+        depth[whose] += 1
+    return waves

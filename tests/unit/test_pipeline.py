@@ -61,7 +61,17 @@ def _events() -> st.SearchStrategy[dict[str, Any] | None]:
     )
     common = st.fixed_dictionaries({"at": DAYS}, optional={"version": number})
     commands = st.sampled_from([{"op": op, "partition": p} for op in ("forget", "rewrite") for p in (0, 0, 1)])
-    return st.one_of(st.none(), st.builds(lambda body, more: body | more, bodies, common), commands)
+    events = st.builds(lambda body, more: body | more, bodies, common)
+    again = st.builds(
+        lambda event, origin, before: {
+            **{"op": "resend", "partition": 0, "origin": origin, "before": before, "at": 1_000 * _DAY_MS, "by": ""},
+            "event": event,
+        },
+        st.none() | events,
+        st.integers(-1, 12),
+        st.lists(st.integers(0, 23), max_size=2),
+    )
+    return st.one_of(st.none(), events, commands, again)
 
 
 RECORDS = st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), _events()), min_size=1, max_size=24).map(

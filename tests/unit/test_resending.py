@@ -1,0 +1,227 @@
+"""Which dead letters may be sent again, and why the others aren't."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+import pytest
+
+from memberstream.models.event import Reason
+from memberstream.models.interaction import Refusal
+from memberstream.models.placement import Placement
+from memberstream.models.resend import encode_resend
+from memberstream.stream.resending.judging import (
+    Rules,
+    judge_event,
+    judge_interaction,
+    understand_event,
+    understand_interaction,
+)
+from memberstream.stream.resending.letter import Choice, Letter, to_letter
+from memberstream.stream.resending.sending import _waves
+from memberstream.stream.resending.since import Since
+
+NOW_MS = 1_800_000_000_000
+RULES = Rules(NOW_MS, Placement("murmur2", 4), kinds=("click", "impression"))
+FOREIGN = 3  # the partition of "m" is 0
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record as aiokafka gives it."""
+
+    offset: int
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+    key: bytes | None = b"m"
+    partition: int = 0
+    timestamp: int = NOW_MS - 1_000
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+def event(op: str = "patch", **fields: Any) -> bytes:
+    body = {"patch": {"patch": {"a": 1}}, "replace": {"document": {}}}.get(op, {})
+    return orjson.dumps({"op": op} | body | fields)
+
+
+def dead(record: Record, reason: str = "future_time", **marks: str) -> Letter:
+    """Return the letter of a record."""
+    added = {
+        **{"reason": reason, "detail": "at: …", "origin_topic": "docs", "origin_partition": str(record.partition)},
+        **{"origin_offset": str(record.offset), "origin_timestamp_ms": str(record.timestamp), "failed_at_ms": "9"},
+        **marks,
+    }
+    headers = [*record.headers, *((name, value.encode()) for name, value in added.items())]
+    letter = to_letter(replace(record, offset=99, partition=2, headers=tuple(headers)))
+    assert letter is not None
+    return letter
+
+
+def since(
+    letters: list[Letter], records: list[Record], rules: Rules = RULES, understand: Any = understand_event
+) -> Any:
+    found = Since(None, "docs", {}, letters, lambda record: understand(record, rules))  # type: ignore[arg-type]
+    for record in records:
+        found._take(record.partition, record)
+    return found
+
+
+def why(record: Record, reason: str, later: list[Record], rules: Rules = RULES, *, is_there: bool = True) -> str:
+    letter = dead(record, reason)
+    return judge_event(letter, since([letter], [record, *later] if is_there else later, rules), rules).why
+
+
+PATCH, VERSIONED = Record(5, event()), Record(5, event(version=7))
+REPLACE = Record(9, event("replace"))
+
+
+@pytest.mark.parametrize(
+    ("record", "reason", "later", "expected"),
+    [
+        (PATCH, "future_time", [], ""),
+        (PATCH, "future_time", [Record(9, event("replace"), key=b"other")], ""),
+        (PATCH, "future_time", [Record(9, b"{")], ""),
+        (PATCH, "future_time", [Record(4, event("replace"))], ""),
+        (PATCH, "future_time", [REPLACE], "had an event since (partition 0, offset 9), and not both have versions"),
+        (PATCH, "future_time", [Record(9, event("replace", version=3))], "not both have versions"),
+        (PATCH, "future_time", [Record(9, None)], "deleted since"),
+        (PATCH, "future_time", [Record(9, b'{"op":"forget","partition":0}')], "deleted since"),
+        (PATCH, "future_time", [Record(9, b'{"op":"rewrite","partition":0}')], ""),
+        (VERSIONED, "future_time", [Record(9, event("replace", version=6))], ""),
+        (VERSIONED, "future_time", [Record(9, event("replace", version=8))], "newer version, 8"),
+        (VERSIONED, "future_time", [REPLACE], "not both have versions"),
+        (VERSIONED, "future_time", [Record(9, event("delete", version=6))], "deleted since"),
+        (PATCH, "unknown_member", [], "would fail again (unknown_member): nothing of its member has changed"),
+        (PATCH, "not_a_list", [], "would fail again (not_a_list)"),
+        (VERSIONED, "unknown_member", [Record(9, event("replace", version=6))], ""),
+        (Record(5, event(at="2999-01-01")), "future_time", [], "would fail again: future_time"),
+        (Record(5, b"{"), "not_json", [], "would fail again: not_json"),
+        (Record(5, event("replace", document={"a": "x" * 899_900})), "future_time", [], "would fail again: too_large"),
+        (PATCH, "skipped", [], "set it aside"),
+        (replace(PATCH, partition=FOREIGN), "wrong_partition", [], "no version and stood in a foreign partition"),
+        (replace(VERSIONED, partition=FOREIGN), "wrong_partition", [], ""),
+        (replace(VERSIONED, partition=FOREIGN), "wrong_partition", [Record(1, None)], "deleted since"),
+        (VERSIONED, "wrong_partition", [], "its own today"),
+    ],
+)
+def test_an_event_is_sent_again_if_nothing_newer_is_there(
+    record: Record, reason: str, later: list[Record], expected: str
+) -> None:
+    """The text says what stands in the way; none: nothing does."""
+    found = why(record, reason, later)
+    assert expected in found
+    assert bool(expected) == bool(found)
+    assert not found or "Next: " in found
+
+
+def test_without_its_record_only_versions_say_what_is_newer() -> None:
+    """Retention has removed it, and perhaps a delete behind it."""
+    assert "the topic no longer holds its record" in why(PATCH, "future_time", [], is_there=False)
+    assert why(VERSIONED, "future_time", [], is_there=False) == ""
+    assert why(VERSIONED, "unknown_member", [], is_there=False) == ""
+
+
+def test_what_failed_itself_is_nothing_newer() -> None:
+    """A row of letters of one member: none stands in another's way, and each names where those before it went."""
+    records = [Record(offset, event()) for offset in (5, 6, 7)]
+    letters = [dead(record, "future_time") for record in records]
+    rules = replace(RULES, dead={letter.place for letter in letters})
+    found = since(letters, records, rules)
+    assert [judge_event(letter, found, rules) for letter in letters] == [("", False, ())] * 3
+    found.note(letters[0], (0, 20))
+    assert [judge_event(letter, found, rules)[1:] for letter in letters] == [(True, ()), (False, (20,)), (False, (20,))]
+    found.note(letters[2], (0, 21))
+    assert "had an event since (partition 0, offset 21)" in judge_event(letters[1], found, rules).why
+
+
+def test_a_document_changed_by_an_earlier_letter_is_changed() -> None:
+    """A patch of an unknown member behind the replace that failed before it."""
+    letters = [dead(Record(5, event("replace"))), dead(Record(6, event()), "unknown_member")]
+    rules = replace(RULES, dead={letter.place for letter in letters})
+    found = since(letters, [Record(5, event("replace")), Record(6, event())], rules)
+    assert "would fail again" in judge_event(letters[1], found, rules).why
+    assert judge_event(letters[1], found, rules, is_behind=True).why == ""
+    found.note(letters[0], (0, 20))
+    assert judge_event(letters[1], found, rules).why == ""
+
+
+def test_a_letter_is_sent_again_once_and_its_successor_no_more_than_twice() -> None:
+    """The topic says what was sent; the header, how often. The letter that came of it holds the event inside."""
+    letter = dead(PATCH)
+    mark = (("resent", b"1"), ("resent_origin", b"0/5"))
+    sent = Record(20, encode_resend(PATCH.value, 0, 5, [], NOW_MS, "me"), mark)
+    found = since([letter], [PATCH, sent])
+    assert judge_event(letter, found, RULES) == ("was sent again, as partition 0, offset 20", True, ())
+    successor = dead(sent, "not_a_list")
+    assert (successor.place, successor.first, successor.value, successor.times) == ((0, 20), (0, 5), PATCH.value, 1)
+    rules = replace(RULES, dead={(0, 5), (0, 20)})
+    found = since([successor], [PATCH, sent], rules)
+    assert "nothing of its member has changed" in judge_event(successor, found, rules).why
+    third = successor._replace(times=2)
+    assert "was sent again 2 times and failed each time" in judge_event(third, found, rules).why
+    assert "was sent again" not in judge_event(third, found, replace(rules, most_times=3)).why
+
+
+def test_settings_and_named_reasons_count() -> None:
+    """A compacted topic takes whole documents only; what was set aside is sent if it is named; keys may be JSON."""
+    whole = replace(RULES, whole_only=True)
+    assert "may be compacted" in why(PATCH, "not_whole", [], whole)
+    assert why(replace(REPLACE, offset=5), "future_time", [], whole) == ""
+    assert why(PATCH, "skipped", [], replace(RULES, named=("skipped",))) == ""
+    assert "bad_key" in why(replace(PATCH, key=b'"m"'), "bad_key", [])
+    assert why(replace(PATCH, key=b'"m"'), "bad_key", [], replace(RULES, json_keys=True)) == ""
+
+
+def test_what_was_cut_is_not_the_event() -> None:
+    letter = dead(PATCH, "bad_key", cut="value")
+    assert "was cut" in judge_event(letter, since([letter], [PATCH]), RULES).why
+
+
+@pytest.mark.parametrize(
+    ("value", "reason", "later", "expected"),
+    [
+        (b'{"kind":"click","id":"a"}', Refusal.UNKNOWN_KIND, [], ""),
+        (b'{"kind":"share","id":"a"}', Refusal.UNKNOWN_KIND, [], "would fail again: unknown_kind"),
+        (b'{"kind":"click","id":"a"}', Refusal.UNKNOWN_CAMPAIGN, [Record(4, None), Record(9, b"{}")], ""),
+        (b'{"kind":"click","id":"a"}', Refusal.UNKNOWN_KIND, [Record(9, None)], "forgotten since"),
+        (b'{"kind":"click","id":"a"}', Refusal.NOT_RUNNING, [], "its id is remembered"),
+        (b'{"kind":"click","id":"a"}', Refusal.TOO_LATE, [], "too late"),
+    ],
+)
+def test_interactions_are_kept_from_counting_twice_by_their_ids(
+    value: bytes, reason: str, later: list[Record], expected: str
+) -> None:
+    """So their order doesn't matter, only whether their member was forgotten since."""
+    record = Record(5, value)
+    letter = dead(record, reason)
+    found = judge_interaction(letter, since([letter], [record, *later], understand=understand_interaction), RULES).why
+    assert expected in found
+    assert bool(expected) == bool(found)
+    without = since([letter], later, understand=understand_interaction)
+    assert judge_interaction(letter, without, RULES).why
+
+
+def test_our_headers_stand_behind_the_records_own() -> None:
+    """Whatever names those have; what has none of ours, or not all, is no letter."""
+    own = (("reason", b"mine"), ("resent", b"x"), ("cut", b"hair"))
+    letter = dead(replace(PATCH, headers=own), "bad_key")
+    assert (letter.headers, letter.reason, letter.is_cut, letter.times) == (own, "bad_key", False, 0)
+    assert to_letter(PATCH) is None
+    assert to_letter(replace(PATCH, headers=(("reason", b"bad_key"),))) is None
+    assert to_letter(replace(PATCH, headers=(("resent_origin", b"zero/1"),))) is None
+    assert since([letter], [replace(PATCH, headers=(("resent_origin", b"zero/1"),))]).sent == {}
+
+
+def test_a_choice_is_by_reason_partition_and_time() -> None:
+    letter = dead(PATCH, Reason.BAD_KEY)
+    assert Choice().has(letter)
+    assert Choice(("bad_key",), 0, 9, 10).has(letter)
+    assert not any(one.has(letter) for one in (Choice(("x",)), Choice(None, 1), Choice(None, None, 10)))
+    assert not Choice(until_ms=9).has(letter)
+
+
+def test_letters_of_one_member_go_one_after_the_other() -> None:
+    letters = [dead(Record(offset, event(), key=key)) for offset, key in enumerate([b"a", b"a", b"b", b"a", b"c"])]
+    assert [[one.place[1] for one in wave] for wave in _waves(letters)] == [[0, 2, 4], [1], [3]]
