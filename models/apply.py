@@ -92,8 +92,10 @@ def apply_one(
 
 
 def _refuse_superseded(member: Member, version: int | None, again: tuple[int, ...]) -> None:
+    if member.document is None and member.version < 0:
+        return  # unknown: of a delete without versions nothing is kept, so one in the same batch must not count either
     is_ordered_by_version = version is not None and member.version >= 0 and member.document is not None
-    if not is_ordered_by_version and member.position > again[0] and member.position not in again:
+    if not is_ordered_by_version and member.position >= again[0] and member.position not in again[1:]:
         raise BadEvent(Reason.SUPERSEDED, "expected no later event of the member, found one: nothing is changed")
 
 

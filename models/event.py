@@ -101,7 +101,7 @@ class ChangeEvent(msgspec.Struct, frozen=True, gc=False):
         path: the list that an append adds to.
         create: whether a patch or append may start an unknown member from an empty document.
         again: None but of a dead letter that is sent again (models/resend.py): positions. It holds only if the member's
-            isn't above the first, or is one of the others.
+            is below the first, or is one of the others.
     """
 
     op: Op | Order

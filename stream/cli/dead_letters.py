@@ -17,7 +17,7 @@ from memberstream.stream.cli.arguments import Json, moment
 from memberstream.stream.cli.skips import plain, print_sizes
 from memberstream.stream.resending.judging import MOST_TIMES
 from memberstream.stream.resending.letter import Choice, Letter, read_letters
-from memberstream.stream.resending.sending import RATE, Outcome, Resending, Topic
+from memberstream.stream.resending.sending import RATE, Resending, Resent, Topic
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
 from memberstream.stream.terminal.safe import escape, visible
@@ -89,7 +89,7 @@ def show(
     print_sizes(out, letter.key, letter.value, letter.headers)
     if letter.times:
         first = f", first at offset {letter.first[1]}" if letter.first[1] >= 0 else ""
-        out.print(f"sent again {letter.times} times{first}")
+        out.print(f"sent again {counted(letter.times, 'time')}{first}")
     if letter.is_cut:
         out.print("it was cut to what its topic takes")
     if data:
@@ -147,7 +147,7 @@ async def _resend(
             out.print(f"{counted(len(letters), 'dead letter')} can be sent again" + (f" ({listed})" if listed else ""))
         if letters and not dry_run:
             if not yes and not typer.confirm(f"Send to {topic.name}?"):
-                raise CommandError("nothing was sent")
+                raise CommandError("nothing was changed")
             with bar("sending") as meter:
                 await run.send(letters, rate, meter)
     finally:
@@ -155,7 +155,7 @@ async def _resend(
     _print_outcome(run.outcome, topic, dry_run, would_be, json)
 
 
-def _print_outcome(outcome: Outcome, topic: Topic, dry_run: bool, would_be: Counter[str], json: bool) -> None:
+def _print_outcome(outcome: Resent, topic: Topic, dry_run: bool, would_be: Counter[str], json: bool) -> None:
     if json:
         print_json(
             {
@@ -181,7 +181,7 @@ def _print_outcome(outcome: Outcome, topic: Topic, dry_run: bool, would_be: Coun
         raise typer.Exit(1)
 
 
-def _print_refused(outcome: Outcome) -> None:
+def _print_refused(outcome: Resent) -> None:
     if outcome.done:
         out.print(f"{counted(outcome.done, 'dead letter was', 'dead letters were')} sent again before")
     for letter, why in outcome.refused[:_SHOWN]:

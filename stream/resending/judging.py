@@ -33,6 +33,7 @@ from memberstream.models.interaction import Refusal
 from memberstream.models.interaction import decode as decode_interaction
 from memberstream.models.placement import Placement
 from memberstream.models.resend import decode_resend, encode_resend, resent_event
+from memberstream.models.wording import counted
 from memberstream.stream.resending.letter import Letter, Place
 from memberstream.stream.resending.since import Later, Since
 
@@ -176,7 +177,7 @@ def _of_any(letter: Letter, since: Since, rules: Rules) -> Verdict | None:
         return Verdict(f"was sent again, as partition {partition}, offset {offset}", is_done=True)
     if letter.times >= rules.most_times:
         return Verdict(
-            f"was sent again {letter.times} times and failed each time. Next: find out why; "
+            f"was sent again {counted(letter.times, 'time')} and failed each time. Next: find out why; "
             f"--most-times {letter.times + 1} sends it once more"
         )
     if letter.reason in _ONLY_IF_NAMED and letter.reason not in rules.named:

@@ -58,7 +58,7 @@ class Topic(NamedTuple):
 
 
 @dataclass(slots=True)
-class Outcome:
+class Resent:
     """What became of the letters that were chosen.
 
     Attributes:
@@ -91,7 +91,7 @@ class Resending:
         self._settings, self._topic, self._choice, self._by = settings, topic, choice, by
         self._named, self._most_times, self._progress = named, most_times, progress
         self._letters: list[Letter] = []
-        self.outcome = Outcome()
+        self.outcome = Resent()
 
     @asynccontextmanager
     async def planned(self) -> AsyncIterator[list[Letter]]:
