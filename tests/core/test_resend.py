@@ -123,13 +123,13 @@ def test_training_data_reads_it_as_a_worker_does() -> None:
         return encode_resend(b'{"op": "patch", "at": 20, "patch": {"a": 1}}', 0, origin, [], 20, "")
 
     def matrix(origin: int) -> tuple[float, list[str]]:
-        records = [Record(b"m", replace, 10, 2), Record(b"m", value(origin), 30, 3)]
+        records = [Record(b"m", replace, 10, 2), Record(b"m", value(origin), 30, 4)]
         predictors = [{"name": "a", "path": "a", "missing": 0}]
         found = from_history(predictors, records, [("m", 50)])
         return float(found.x[0, 0]), [one.reason for one in found.refused]
 
-    assert matrix(2) == (1.0, [])
-    assert matrix(1) == (3.0, ["superseded"])
+    assert matrix(3) == (1.0, [])
+    assert matrix(2) == matrix(1) == (3.0, ["superseded"])
     found = from_history([{"name": "a", "path": "a", "missing": 0}], [Record(b"m", b'{"op": "x"}', 30, 3)], [("m", 50)])
     assert [one.reason for one in found.refused] == ["unknown_op"]
     assert orjson.loads(value(2))["op"] == "resend"
