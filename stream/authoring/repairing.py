@@ -12,8 +12,7 @@ member's events, and a crash repeats it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from time import monotonic
+from collections.abc import Sequence
 
 from aiokafka.errors import KafkaError
 
@@ -21,21 +20,14 @@ from memberstream.models.command import Command, encode_command
 from memberstream.models.event import Order
 from memberstream.models.placement import Placement
 from memberstream.models.wording import counted
+from memberstream.stream.authoring.handling import handled
 from memberstream.stream.authoring.state_reader import is_held, misplaced_members
 from memberstream.stream.kafka.producer import SendError
 from memberstream.stream.kafka.topics import count_partitions
-from memberstream.stream.projection.installation import projection_of
 from memberstream.stream.settings import Settings
 from memberstream.stream.tasks.meter import Meter
 
-PATIENCE_S = 60.0  # of waiting while a partition makes no progress
-_POLL_S = 0.1
-
 Copy = tuple[str, int]  # a member's id, the partition that holds it
-
-
-class NotHandled(OSError):
-    """No worker has handled a command; the text says what to do next."""
 
 
 class Repairing:
@@ -76,7 +68,7 @@ class Repairing:
             if theirs != partition
         ]
         for order, members in ((Order.FORGET, copies), (Order.REWRITE, own)):
-            await self._handled(await self._send(order, members, why))  # 1, 2; 3, 4
+            await handled(self._settings, await self._send(order, members, why), "the command stands")  # 1, 2; 3, 4
 
     async def _send(self, order: Order, members: Sequence[Copy], why: str) -> dict[int, int]:
         """Send a command for each member. Returns partition → offset of its last command."""
@@ -95,22 +87,3 @@ class Repairing:
         finally:
             await producer.stop()
         return last
-
-    async def _handled(self, offsets: Mapping[int, int]) -> None:
-        """Return when the owners of partitions have passed these offsets, as they tell readers."""
-        waiting, seen, moved_at = dict(offsets), dict.fromkeys(offsets, -1), monotonic()
-        async with await projection_of(self._settings) as projection:
-            while waiting:
-                beacons = (await projection.partitions.look()).beacons
-                for partition, offset in list(waiting.items()):
-                    reached = beacons[partition].next_offset if partition in beacons else -1
-                    if reached > seen[partition]:
-                        seen[partition], moved_at = reached, monotonic()
-                    if reached > offset:
-                        del waiting[partition]
-                if monotonic() - moved_at > PATIENCE_S:
-                    raise NotHandled(
-                        f"partition {next(iter(waiting))} hasn't moved for {PATIENCE_S:g} s; the command stands in it "
-                        "and will be handled. Next: see the workers' /readyz, then repeat this: what is done stays done"
-                    )
-                await asyncio.sleep(_POLL_S)

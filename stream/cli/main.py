@@ -15,6 +15,7 @@ from memberstream.stream.cli import (
     doctor,
     events,
     interactions,
+    loading,
     members,
     reading,
     rebuild,
@@ -45,6 +46,7 @@ terms.app.command("export")(export.export)
 app.add_typer(clusters.app, name="clusters")
 app.add_typer(members.app, name="members")
 app.add_typer(events.app, name="events")
+events.app.command("load")(loading.load)
 events.app.command("skip")(skips.skip)
 events.app.command("skipped")(skips.skipped)
 app.add_typer(interactions.app, name="interactions")
