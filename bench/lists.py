@@ -94,7 +94,7 @@ async def upload(on: Servers, rig: Rig, file: Path, name: str) -> dict[str, floa
     environment = {**os.environ, **to_environment(rig.settings)}
     command = [sys.executable, "-m", "memberstream", "clusters", "upload", name, str(file), "--wait"]
     wall, began = time.time(), time.perf_counter()
-    uploader_cpu_s, uploader_mb = await asyncio.to_thread(_run, command, environment)
+    uploader_cpu_s, uploader_mb = await asyncio.to_thread(run_command, command, environment)
     seconds = time.perf_counter() - began
     [published] = [
         step.at_ms
@@ -110,7 +110,7 @@ async def upload(on: Servers, rig: Rig, file: Path, name: str) -> dict[str, floa
     }
 
 
-def _run(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
+def run_command(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
     """Run a command to its end; returns its CPU seconds and its highest resident size, MB."""
     silent = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
     pid, peak = os.posix_spawn(command[0], command, environment, file_actions=silent), 0.0
@@ -123,7 +123,7 @@ def _run(command: list[str], environment: dict[str, str]) -> tuple[float, float]
             peak = max(peak, int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1024)
         time.sleep(0.02)
     if status:
-        raise SystemExit(f"the upload ended with status {status}")
+        raise SystemExit(f"the command ended with status {status}")
     return usage.ru_utime + usage.ru_stime, peak
 
 

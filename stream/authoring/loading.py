@@ -95,6 +95,8 @@ class Loading:
     ) -> None:
         self._settings, self._files, self._columns, self._as_of_ms = settings, files, columns, as_of_ms
         self._on_rejected = on_rejected
+        for file in files:  # so a file that isn't one, or lacks a column, is said at once
+            next(read_documents(file, columns), None)
         told = f"{settings.topic}/{as_of_ms}/{columns.id}/{columns.version}".encode()
         self._id = hashlib.sha256(b"".join([told, *map(fingerprint, files)])).hexdigest()[:16].encode()
         self.outcome = Loaded()

@@ -8,7 +8,6 @@ import time
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from memberstream.models.position import MAX_OFFSET
@@ -26,7 +25,7 @@ from memberstream.stream.terminal.output import (
     reports_errors,
     settings,
 )
-from memberstream.stream.terminal.safe import escape
+from memberstream.stream.terminal.safe import SafeConsole, escape
 
 Interactions = Annotated[bool, typer.Option("--interactions", help="of the topic of interactions")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON array")]
@@ -127,7 +126,7 @@ def _print(found: Found, show: bool) -> None:
         err.print(f"key {record.key!a}\nvalue {record.value!a}", markup=False)
 
 
-def print_sizes(to: Console, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+def print_sizes(to: SafeConsole, key: bytes | None, value: bytes | None, headers: Headers) -> None:
     """Print what can be said about a record without its data."""
     to.print(f"key: {_size(key)} · value: {_size(value)}, SHA-256 {_digest(value)}")
     for name, content in headers:

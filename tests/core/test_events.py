@@ -242,7 +242,8 @@ def test_reasons_of_apply() -> None:
         assert target.position == -1
     assert encode(member, 0) == before
     reached = {reason for reason, _, _ in BAD} | {Reason.UNKNOWN_MEMBER, Reason.NOT_A_LIST}
-    others = {Reason.SKIPPED, Reason.WRONG_PARTITION, Reason.NOT_WHOLE}  # what a worker knows, and no event by itself
+    # What a worker knows, and no event by itself.
+    others = {Reason.SKIPPED, Reason.WRONG_PARTITION, Reason.NOT_WHOLE, Reason.SUPERSEDED}
     assert reached == set(Reason) - others
 
 

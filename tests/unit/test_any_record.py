@@ -24,7 +24,7 @@ read_any_record()
 PART = TopicPartition("t", 0)
 CONTENT = st.none() | st.binary(max_size=20)
 NAMES = st.binary(max_size=6).map(lambda name: name.decode(errors="surrogateescape"))
-RECORDS = st.builds(Outgoing, CONTENT, CONTENT, st.lists(st.tuples(NAMES, CONTENT), max_size=4), st.just(()))
+RECORDS = st.builds(Outgoing, CONTENT, CONTENT, st.lists(st.tuples(NAMES, CONTENT), max_size=4), st.just(()), st.none())
 
 
 def fetched(batches: list[list[Outgoing]], compression: int = 0, first: int = 0) -> tuple[bytes, list[int]]:

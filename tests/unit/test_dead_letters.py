@@ -13,7 +13,7 @@ def test_the_record_stays_whole_and_the_reason_follows() -> None:
     error = BadEvent(Reason.BAD_TIME, "at: expected ISO 8601")
     own = (("reason", b"mine"), ("trace", b"\xff"))
     letters = [DeadLetter(Record(7, b"k", b"v", 123, own), error), DeadLetter(Record(8, None, None, 124), error)]
-    (key, value, headers, added), (no_key, no_value, few, _) = to_records(letters, "docs", 3, 999)
+    (key, value, headers, added, _), (no_key, no_value, few, *_) = to_records(letters, "docs", 3, 999)
     assert (key, value, no_key, no_value) == (b"k", b"v", None, None)
     assert (headers, few) == (own, ())
     assert added == [
