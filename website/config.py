@@ -30,7 +30,7 @@ NAVIGATION: list[dict[str, Any]] = [
         ]
     },
     {"Campaigns": ["docs/campaigns.md", "docs/interactions.md", "docs/readout.md", "docs/member-rows.md"]},
-    {"Services and producers": ["docs/redis.md", "docs/events.md", "docs/dead-letters.md"]},
+    {"Services and producers": ["docs/redis.md", "docs/events.md", "docs/loading.md", "docs/dead-letters.md"]},
     {
         "Workers": [
             *("docs/operations.md", "docs/kafka-security.md", "docs/kubernetes.md", "docs/metrics.md"),
