@@ -53,6 +53,11 @@ def write_file(path: Path, n: int, *, is_text: bool) -> None:
     pq.write_table(pa.table(columns), path)
 
 
+async def ready(rig: Rig, worker: Worker) -> None:
+    """Return when a worker has joined."""
+    await rig.until(lambda: READY in worker.says())
+
+
 async def load(on: Servers, rig: Rig, worker: Worker, file: Path, as_of: str) -> dict[str, float]:
     """Load once; returns seconds, CPU seconds and MB."""
     before = {"worker": cpu_s(worker.pid), "broker": cpu_s(on.kafka.pid or 0)}
@@ -83,7 +88,7 @@ async def measure(n: int) -> dict[str, Any]:
             write_file(file, n, is_text=is_text)
             async with on.rig(job.model_files().values()) as rig:
                 worker = rig.worker().start()
-                await rig.until(lambda worker=worker: READY in worker.says())
+                await ready(rig, worker)
                 for what in (name, f"{name}, again"):
                     results["loads"][what] = await load(on, rig, worker, file, "2026-03-01T00:00:00Z")
                     print(what, results["loads"][what], flush=True)

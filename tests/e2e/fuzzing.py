@@ -200,7 +200,7 @@ def _in_transaction(producer: Producer, topic: str, fuzz: Fuzz, n_partitions: in
     dice = fuzz.dice
     producer.begin_transaction()
     for _ in range(dice.randrange(1, 30)):
-        key, value, _, _ = fuzz.record()
+        key, value, *_ = fuzz.record()
         part = partition_of(key, n_partitions, "murmur2") if key else dice.randrange(n_partitions)
         producer.produce(topic, value, key, partition=part)
     if dice.random() < 0.5:

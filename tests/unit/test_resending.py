@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -38,12 +38,11 @@ class Record:
     key: bytes | None = b"m"
     partition: int = 0
     timestamp: int = NOW_MS - 1_000
-    more: dict[str, Any] = field(default_factory=dict)
 
 
 def event(op: str = "patch", **fields: Any) -> bytes:
-    body = {"patch": {"patch": {"a": 1}}, "replace": {"document": {}}}.get(op, {})
-    return orjson.dumps({"op": op} | body | fields)
+    bodies: dict[str, dict[str, Any]] = {"patch": {"patch": {"a": 1}}, "replace": {"document": {}}}
+    return orjson.dumps({"op": op} | bodies.get(op, {}) | fields)
 
 
 def dead(record: Record, reason: str = "future_time", **marks: str) -> Letter:
@@ -62,7 +61,8 @@ def dead(record: Record, reason: str = "future_time", **marks: str) -> Letter:
 def since(
     letters: list[Letter], records: list[Record], rules: Rules = RULES, understand: Any = understand_event
 ) -> Any:
-    found = Since(None, "docs", {}, letters, lambda record: understand(record, rules))  # type: ignore[arg-type]
+    nobody: Any = None
+    found = Since(nobody, "docs", {}, letters, lambda record: understand(record, rules))
     for record in records:
         found._take(record.partition, record)
     return found
