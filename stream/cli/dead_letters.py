@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 import typer
@@ -135,23 +136,21 @@ async def _resend(
     from memberstream.stream.authoring.steps import this_user
 
     topic = Topic.of(settings(), interactions)
-    with bar("reading") as meter:
+    with ExitStack() as reading:
+        meter = reading.enter_context(bar("reading"))
         run = Resending(settings(), topic, choice, this_user(), named=named, most_times=most_times, progress=meter)
-        planned = run.planned()
-        letters = await planned.__aenter__()
-    try:
-        would_be = Counter(letter.reason for letter in letters)
-        if not json:
-            _print_refused(run.outcome)
-            listed = ", ".join(f"{n:,} {escape(one)}" for one, n in sorted(would_be.items()))
-            out.print(f"{counted(len(letters), 'dead letter')} can be sent again" + (f" ({listed})" if listed else ""))
-        if letters and not dry_run:
-            if not yes and not typer.confirm(f"Send to {topic.name}?"):
-                raise CommandError("nothing was changed")
-            with bar("sending") as meter:
-                await run.send(letters, rate, meter)
-    finally:
-        await planned.__aexit__(None, None, None)
+        async with run.planned() as letters:
+            reading.close()
+            would_be = Counter(letter.reason for letter in letters)
+            if not json:
+                _print_refused(run.outcome)
+                listed = ", ".join(f"{n:,} {escape(one)}" for one, n in sorted(would_be.items()))
+                out.print(f"{counted(len(letters), 'dead letter')} can be sent again" + (listed and f" ({listed})"))
+            if letters and not dry_run:
+                if not yes and not typer.confirm(f"Send to {topic.name}?"):
+                    raise CommandError("nothing was changed")
+                with bar("sending") as sending:
+                    await run.send(letters, rate, sending)
     _print_outcome(run.outcome, topic, dry_run, would_be, json)
 
 

@@ -1,6 +1,8 @@
 """May a dead letter be sent again, and if not, why? Asked of each letter, from what the source topic holds.
 
 Laws, of change events:
+- Into a topic that may be compacted none is sent: it would stand for its member's last document, whatever the worker
+  made of it.
 - What can't be read today would fail again. What was cut isn't the event.
 - An event without a version is sent again only if its member has had no event since. So its record must still be in the
   topic: then all that came since is there, deletes too. What failed itself doesn't count as an event. Nor does what was
@@ -28,7 +30,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from memberstream.models.command import decode_command
-from memberstream.models.event import DELETE, BadEvent, ChangeEvent, Op, Order, Reason, decode
+from memberstream.models.event import DELETE, BadEvent, ChangeEvent, Order, Reason, decode
 from memberstream.models.interaction import Refusal
 from memberstream.models.interaction import decode as decode_interaction
 from memberstream.models.placement import Placement
@@ -57,7 +59,8 @@ class Rules:
         named: reasons that the operator has named.
         most_times: how often a letter may have been sent again, and once more.
         dead: places of all failed records.
-        whole_only, json_keys: as of stream/members/batch.py.
+        whole_only: the topic may be compacted.
+        json_keys: a key that is JSON itself is a member id.
         kinds: of interactions.
     """
 
@@ -94,8 +97,11 @@ def judge_event(letter: Letter, since: Since, rules: Rules, *, is_behind: bool =
         _check_size(letter)
     except BadEvent as error:
         return Verdict(f"would fail again: {error}. Next: its producer corrects it and sends it again")
-    if rules.whole_only and event.op not in (Op.REPLACE, Op.DELETE):
-        return Verdict("would fail again: the topic may be compacted. Next: send the whole document")
+    if rules.whole_only:
+        return Verdict(
+            "the topic may be compacted, and this would stand there for its member's last document. "
+            "Next: send the whole document"
+        )
     if letter.reason == Reason.WRONG_PARTITION:
         return _of_a_foreign_partition(letter, event, since, rules)
     partition, first = letter.first

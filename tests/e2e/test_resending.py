@@ -55,6 +55,9 @@ async def test_patches_that_failed_come_back_where_nothing_is_newer(pair: Pair, 
     for group in orjson.loads(out)["groups"]:
         listed[group["reason"]] += group["letters"]
     assert listed == {"not_whole": N + len(UNKNOWN), "not_json": 1}
+    status, out, error = await memberstream(system, "dead-letters", "list", "--reason", "not_json")
+    heads, row, total = out.splitlines()
+    assert (heads.split()[0], row.split()[0], total[:13]) == ("reason", "not_json", "1 dead letter"), error
     status, out, error = await memberstream(system, "dead-letters", "show", "--reason", "not_whole", "--data")
     assert (status, "not_whole" in out, '"op":"patch"' in out) == (0, True, True), error
     status, out, _ = await memberstream(system, "dead-letters", "show", "--reason", "not_json")
@@ -70,6 +73,10 @@ async def test_patches_that_failed_come_back_where_nothing_is_newer(pair: Pair, 
         "its member was deleted since": len(DELETED),
         "would fail again": 1,
     }
+    status, out, error = await memberstream(system, "dead-letters", "resend", "--dry-run")
+    assert f"{n_good + len(UNKNOWN)} dead letters can be sent again ({n_good + len(UNKNOWN)} not_whole)\n" in out
+    assert error.count("Next: ") == 20, "the first twenty that aren't sent, each with its reason"
+    assert f"… and {len(NEWER) + len(DELETED) + 1 - 20} more, all of them with --json" in error
     assert sent_again(await system.read(system.settings.topic)) == {}
 
     command = PythonProcess("dead-letters resend", system.directory / "resend.log")
