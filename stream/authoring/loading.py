@@ -10,7 +10,8 @@ and sent twice it changes nothing the second time.
     4  the workers have passed the last row  (if somebody waits for it)
 
 Laws:
-- Nothing is stored beside the topic. A load is known by its files and its version; changed files are another load.
+- Nothing is stored beside the topic. A load is known by its files, its version and the number of partitions, which says
+  where a row belongs. With another file it is another load.
 - Rows of one partition lie there in the order of the files, because the next batch of a partition is sent when the one
   before is acknowledged. So its last row says that all before it are there.
 - All rows are checked by every run, also those that aren't sent any more: what a run tells is complete.
@@ -33,7 +34,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, UnsupportedVersionError
 
 from memberstream.models.event import REPLACE, BadEvent, Reason, decode
-from memberstream.models.placement import Placement
+from memberstream.models.placement import PartitionUnknown, Placement
 from memberstream.stream.authoring.handling import handled
 from memberstream.stream.files.documents import Columns, Row, count_rows, fingerprint, read_documents
 from memberstream.stream.kafka.producer import SendError
@@ -63,7 +64,7 @@ class Loaded:
 
     Attributes:
         there: rows that an earlier run had sent.
-        last: partition → offset of the last record that this run sent.
+        last: partition → offset of the last row that is there.
     """
 
     sent: int = 0
@@ -97,8 +98,7 @@ class Loading:
         self._on_rejected = on_rejected
         for file in files:  # so a file that isn't one, or lacks a column, is said at once
             next(read_documents(file, columns), None)
-        told = f"{settings.topic}/{as_of_ms}/{columns.id}/{columns.version}".encode()
-        self._id = hashlib.sha256(b"".join([told, *map(fingerprint, files)])).hexdigest()[:16].encode()
+        self._id = b""
         self.outcome = Loaded()
 
     async def load(self, rate: float | None, progress: Meter = unwatched) -> Loaded:
@@ -109,18 +109,21 @@ class Loading:
             progress: is told how far the files are.
 
         Raises:
-            SendError: Kafka doesn't take them.
+            SendError: Kafka doesn't take them, or the partitioner is `any`.
             ParquetError, OSError: a file can't be read.
             TopicUnreadable: no such topic.
-            PartitionUnknown: the partitioner is `any`.
         """
         total = sum(map(count_rows, self._files))
+        try:
+            Placement(self._settings.partitioner, 1).partition_of(b"anybody")
+        except PartitionUnknown as error:
+            raise SendError(str(error)) from None
         async with connected(self._settings.kafka, self._settings.topic, "check MEMBERSTREAM_TOPIC") as (
             consumer,
             partitions,
         ):
             placement = Placement(self._settings.partitioner, len(partitions))
-            placement.partition_of(b"anybody")
+            self._id = self._name(len(partitions))
             done = {part.partition: await self._last_row(consumer, part) for part in partitions}  # 1
         sender = _Sender(self._settings, rate)
         try:
@@ -140,10 +143,15 @@ class Loading:
                 f"topic {self._settings.topic}: {error!r}. Next: check the broker and repeat: it goes on where it ended"
             ) from None
         finally:
-            self.outcome.last = sender.last
+            self.outcome.last |= sender.last
             self.outcome.sent = sender.n_sent
             await sender.stop()
         return self.outcome
+
+    def _name(self, n_partitions: int) -> bytes:
+        columns = f"{self._columns.id}/{self._columns.version}"
+        told = f"{self._settings.topic}/{n_partitions}/{self._as_of_ms}/{columns}".encode()
+        return hashlib.sha256(b"".join([told, *map(fingerprint, self._files)])).hexdigest()[:16].encode()
 
     async def check(self, progress: Meter = unwatched) -> Loaded:
         """Check all rows and send none; `sent` is how many would be. Raises ParquetError, OSError: as of `load`."""
@@ -191,7 +199,7 @@ class Loading:
         at = b"" if at_ms is None else b'"at":%d,' % at_ms
         value = b'{"op":"replace","version":%d,%b"document":%b}' % (version, at, row.document)
         event = decode(row.key, value, now_ms, now_ms, may_be_json=self._settings.are_json_keys_allowed)
-        if (event.op, event.version) != (REPLACE, version):
+        if (event.op, event.version, event.at_ms) != (REPLACE, version, now_ms if at_ms is None else at_ms):
             raise BadEvent(Reason.NOT_JSON, "document: expected one JSON object, found more")
         return value
 
@@ -209,7 +217,8 @@ class Loading:
             start = max(begin, stop - size)
             async for some in records(consumer, part, start):
                 for record in some:
-                    last = max(last, self._row_of(record))
+                    if (row := self._row_of(record)) > last:
+                        last, self.outcome.last[part.partition] = row, record.offset
                 if not first and some[-1].offset >= stop:
                     break
             stop, size, first = start, size * 4, False
