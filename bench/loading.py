@@ -122,8 +122,8 @@ def text(results: dict[str, Any]) -> list[str]:
         *table(heads, rows),
         "",
         "Command, worker, broker and store share the cores, and the worker applies rows while the command sends.",
-        "So the rates are of all together; the machine had other work, too. CPU is what to read. `again` checks all rows",
-        "and sends none.",
+        "So the rates are of all together; the machine had other work, too. CPU is what to read. `again` checks all",
+        "rows and sends none.",
     ]
 
 
