@@ -114,12 +114,13 @@ def decode(
         timestamp_ms: the record's timestamp, the time of an envelope without `at`.
         now_ms: wall clock; an interaction more than five minutes ahead of it is refused.
         kinds: those that are declared.
-        may_be_json: as of `decode_key` (models/event.py).
+        may_be_json: as of `decode_key` (models/event.py). Of a record without a value it always may: whoever has such
+            an id can be forgotten.
 
     Raises:
         BadEvent: with the first reason found.
     """
-    member_id = decode_key(key, may_be_json=may_be_json)
+    member_id = decode_key(key, may_be_json=may_be_json or value is None)
     if value is None:
         return None
     if len(value) > MAX_INTERACTION_BYTES:

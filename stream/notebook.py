@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from memberstream.models.export import ModelFile  # needs scikit-learn, which a worker's environment lacks
 
 T = TypeVar("T")
+_COLUMNS = "hand over a DataFrame with the columns member_id and cluster"
 
 
 def publish(
@@ -47,6 +48,7 @@ def publish(
     wait: bool = True,
     promote: bool = False,
     reason: str = "",
+    max_flips: float = MAX_FLIPS,
     force: bool = False,
 ) -> dict[int, int]:
     """Publish a model; with `wait` (or `promote`, unless forced) return when all members are scored with it.
@@ -55,6 +57,8 @@ def publish(
 
     Args:
         model: what an export returned, a Model, the definition as a dict, or the path of a model file.
+        max_flips: with `promote`, the greatest share of members that may change their cluster.
+        force: publish and promote whatever the checks say.
 
     Raises:
         ModelFileError: with every problem of the file.
@@ -62,7 +66,8 @@ def publish(
         ModelsLogError, TopicUnreadable, RedisUnavailable: Kafka or Redis can't be reached.
     """
     cell = Cell("members scored")
-    return _run(_publish(_model(model), cell, wait=wait, promote=promote, reason=reason, force=force))
+    given = _model(model)
+    return _run(_publish(given, cell, wait=wait, promote=promote, reason=reason, max_flips=max_flips, force=force))
 
 
 def _model(given: Any) -> Model:
@@ -80,7 +85,9 @@ def _model(given: Any) -> Model:
     )
 
 
-async def _publish(model: Model, cell: Cell, *, wait: bool, promote: bool, reason: str, force: bool) -> dict[int, int]:
+async def _publish(
+    model: Model, cell: Cell, *, wait: bool, promote: bool, reason: str, max_flips: float, force: bool
+) -> dict[int, int]:
     publishing = _publishing()
     version = (await publishing.publish(model, reason=reason, force=force)).version
     sizes: dict[int, int] = {}
@@ -89,7 +96,7 @@ async def _publish(model: Model, cell: Cell, *, wait: bool, promote: bool, reaso
             cell.show(coverage._repr_html_(), is_last=coverage.is_complete)
         sizes = await publishing.sizes(version)
     if promote:
-        await publishing.promote(model.name, model.version, reason=reason, force=force)
+        await publishing.promote(model.name, model.version, reason=reason, max_flips=max_flips, force=force)
     return sizes
 
 
@@ -206,5 +213,30 @@ def _publishing() -> Publishing:
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, work).result()
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, work).result()
+    except Exception as error:
+        error.args = tuple(in_python(one) if isinstance(one, str) else one for one in error.args)
+        raise
+
+
+#: What a command's options are called here.
+_IN_PYTHON = {
+    "--force": "force=True",
+    "--max-flips": "max_flips=…",
+    "--merge": "merge=…",
+    "--names": "names={cluster: name}",
+    "--skip-bad": "skip_bad=True",
+    "all are listed by --rejected FILE": "the first of them are in `.outcome.rejected`",
+    "name both --id-column and --cluster-column": _COLUMNS,
+    "--id-column and --cluster-column": _COLUMNS,
+}
+
+
+def in_python(text: str) -> str:
+    """Return the text of a command's refusal in the words of these calls. What it says to run stays a command."""
+    text, of_command, its_refusal = text.partition("` is refused: ")
+    for option, argument in _IN_PYTHON.items():
+        text = text.replace(option, argument)
+    return text + of_command + its_refusal

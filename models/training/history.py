@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import orjson
 
-from memberstream.models.event import BadEvent, ChangeEvent, Reason, decode, decode_key
+from memberstream.models.event import BadEvent, ChangeEvent, Reason, decode, decode_key, json_key
 from memberstream.models.model import Model
 from memberstream.models.resend import resent_event, resent_in
 from memberstream.models.timestamps import MAX_MS
@@ -30,6 +30,8 @@ from memberstream.models.training.matrix import Refused, TrainingMatrix, empty, 
 from memberstream.models.training.rows import read_rows
 
 By = Literal["event_time", "arrival"]
+#: What becomes of a record whose key is JSON itself, as by MEMBERSTREAM_JSON_KEYS of a worker.
+JsonKeys = Literal["refuse", "allow"]
 NO_TIME = -1  # what Kafka says of a record without a timestamp
 # A process is busy with so many rows for a good part of a second, and many processes get tasks.
 _TASK_ROWS = 4_000
@@ -79,6 +81,7 @@ def from_history(
     rows: Iterable[Any],
     *,
     by: By = "event_time",
+    json_keys: JsonKeys = "refuse",
     map: Callable[[Callable[[Task], Answer], Iterable[Task]], Iterable[Answer]] = map,
 ) -> TrainingMatrix:
     """Return the predictors of members as of times, from the history of their change events.
@@ -90,6 +93,7 @@ def from_history(
         rows: (member id, time) pairs in any order, or a DataFrame with the columns member_id and at; a member may have
             several. The matrix has their order.
         by: which time of an event says from when on it is known: see the laws above.
+        json_keys: the workers' MEMBERSTREAM_JSON_KEYS: whether a key that is JSON itself is a member id.
         map: `map` of a ProcessPoolExecutor, to use all cores.
 
     Raises:
@@ -98,13 +102,15 @@ def from_history(
     """
     if by not in get_args(By):
         raise TrainingError([f"by: expected one of {', '.join(get_args(By))}, found {by!r}"])
+    if json_keys not in get_args(JsonKeys):
+        raise TrainingError([f"json_keys: expected one of {', '.join(get_args(JsonKeys))}, found {json_keys!r}"])
     chosen = in_hand(predictors)
     columns = compile_columns(chosen)
     asked = read_rows(rows)
     n = len(asked.member_ids)
     x, is_known = empty(columns, n), np.zeros(n, dtype=np.bool_)
     wanted, refused = asked.by_member(), list[Refused]()
-    records = _gather(events, wanted, refused)
+    records = _gather(events, wanted, refused, may_be_json=json_keys == "allow")
     _check_offsets(records)
     if by == "arrival":
         _check_timestamps(records)
@@ -130,7 +136,7 @@ def record_of(envelope: Mapping[str, Any]) -> Record:
 
 
 def _gather(
-    events: Iterable[Any], wanted: Mapping[bytes, Any], refused: list[Refused]
+    events: Iterable[Any], wanted: Mapping[bytes, Any], refused: list[Refused], *, may_be_json: bool
 ) -> dict[bytes, list[tuple[int, Record]]]:
     """Return the records of the wanted keys, numbered. A record that can't belong to a member is refused.
 
@@ -138,13 +144,14 @@ def _gather(
         TrainingError: something can't be a record at all.
     """
     found: dict[bytes, list[tuple[int, Record]]] = {key: [] for key in wanted}
+    taken = {key for key in wanted if may_be_json or not key or json_key(key) is None}
     for number, event in enumerate(_in_turn(events)):
         try:
             record = record_of(event) if isinstance(event, Mapping) else Record(*event)
-            if record.key is not None and record.key in found:
+            if record.key is not None and record.key in taken:
                 found[record.key].append((number, _typed(record)))
             else:
-                decode_key(record.key)
+                decode_key(record.key, may_be_json=may_be_json)
         except BadEvent as error:
             refused.append(Refused(number, error.reason, error.detail))
         except (TypeError, ValueError, AttributeError) as error:

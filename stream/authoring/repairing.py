@@ -14,8 +14,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from aiokafka.errors import KafkaError
-
 from memberstream.models.command import Command, encode_command
 from memberstream.models.event import Order
 from memberstream.models.placement import Placement
@@ -75,15 +73,14 @@ class Repairing:
         last: dict[int, int] = {}
         producer = self._settings.kafka.producer()
         try:
-            await producer.start()
-            acks = []
-            for member_id, partition in members:
-                value = encode_command(Command(order, partition, self._actor, why))
-                acks.append(await producer.send(self._settings.topic, value, member_id.encode(), partition))
-            for acked in await asyncio.gather(*acks):
-                last[acked.partition] = max(last.get(acked.partition, -1), acked.offset)
-        except KafkaError as error:
-            raise SendError(f"topic {self._settings.topic}: {error!r}. Next: check the broker and repeat") from None
+            with self._settings.kafka.explained(SendError, self._settings.topic):
+                await producer.start()
+                acks = []
+                for member_id, partition in members:
+                    value = encode_command(Command(order, partition, self._actor, why))
+                    acks.append(await producer.send(self._settings.topic, value, member_id.encode(), partition))
+                for acked in await asyncio.gather(*acks):
+                    last[acked.partition] = max(last.get(acked.partition, -1), acked.offset)
         finally:
             await producer.stop()
         return last

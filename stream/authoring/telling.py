@@ -13,8 +13,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 
-from aiokafka.errors import KafkaError
-
 from memberstream.models.told import Told, ToldError, decode, encode, is_news
 from memberstream.stream.kafka.topic_reader import connected, records
 from memberstream.stream.kafka.topics import TopicsUnreadable, count_partitions, create_missing
@@ -40,18 +38,16 @@ class Findings:
         try:
             if not await count_partitions(self._kafka, self._topic):
                 return []
-            async with connected(self._kafka, self._topic, "report again") as (consumer, partitions):
-                async for some in records(consumer, partitions[0]):
-                    for record in some:
-                        try:
-                            found.append(decode(record.value))
-                        except ToldError:
-                            continue
+            with self._kafka.explained(FindingsError, self._topic):
+                async with connected(self._kafka, self._topic, "report again") as (consumer, partitions):
+                    async for some in records(consumer, partitions[0]):
+                        for record in some:
+                            try:
+                                found.append(decode(record.value))
+                            except ToldError:
+                                continue
         except OSError as error:  # says itself what to do
             raise FindingsError(str(error)) from None
-        except KafkaError as error:
-            next_ = "see whether this user may read it (docs/operations.md)"
-            raise FindingsError(f"topic {self._topic}: {error}. Next: {next_}") from None
         return found
 
     async def tell(self, told: Iterable[Told], before: Iterable[Told]) -> None:
@@ -62,17 +58,15 @@ class Findings:
             return
         admin, producer = self._kafka.admin(), self._kafka.producer()
         try:
-            await admin.start()
-            await create_missing(admin, self._topic, 1, self._replication_factor, _CONFIGS)
-            await producer.start()
-            for finding in new:
-                key = f"{finding.family}/{finding.kind}/{secrets.token_hex(8)}".encode()
-                await producer.send_and_wait(self._topic, encode(finding), key, partition=0)
+            with self._kafka.explained(FindingsError, self._topic):
+                await admin.start()
+                await create_missing(admin, self._topic, 1, self._replication_factor, _CONFIGS)
+                await producer.start()
+                for finding in new:
+                    key = f"{finding.family}/{finding.kind}/{secrets.token_hex(8)}".encode()
+                    await producer.send_and_wait(self._topic, encode(finding), key, partition=0)
         except TopicsUnreadable as error:
             raise FindingsError(str(error)) from None
-        except KafkaError as error:
-            next_ = "see whether this user may write there (docs/operations.md)"
-            raise FindingsError(f"topic {self._topic}: {error}. Next: {next_}") from None
         finally:
             await producer.stop()
             await admin.close()

@@ -13,7 +13,7 @@ from memberstream.stream.cli.arguments import Json
 from memberstream.stream.cli.events import check_lines, read_lines, send_lines
 from memberstream.stream.cli.reading_events import Line
 from memberstream.stream.cli.running import Verbose, run_to_the_end
-from memberstream.stream.terminal.output import reports_errors, settings
+from memberstream.stream.terminal.output import reports_errors, settings, settings_of_a_worker
 
 app = typer.Typer(no_args_is_help=True, help="Count what members do about campaigns (docs/interactions.md).")
 File = Annotated[Path, typer.Argument(help="NDJSON: one interaction per line, with its member_id", show_default=False)]
@@ -23,7 +23,7 @@ File = Annotated[Path, typer.Argument(help="NDJSON: one interaction per line, wi
 @reports_errors
 def worker(verbose: Verbose = False) -> None:
     """Count interactions in the foreground. It is set up by environment variables (docs/operations.md)."""
-    configuration = settings()  # first, so that a wrong variable is reported at once
+    configuration = settings_of_a_worker()  # first, so that a wrong variable is reported at once
     from memberstream.stream.interaction_worker import run_interaction_worker  # Faust is slow to import
 
     topic, group = configuration.interactions_topic, configuration.interaction_group

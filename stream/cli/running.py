@@ -13,7 +13,15 @@ from typing import Annotated, NoReturn
 import typer
 
 from memberstream.stream.settings import Settings, variable
-from memberstream.stream.terminal.output import CommandError, err, out, reports_errors, set_up_logging, settings
+from memberstream.stream.terminal.output import (
+    CommandError,
+    err,
+    out,
+    reports_errors,
+    set_up_logging,
+    settings,
+    settings_of_a_worker,
+)
 from memberstream.stream.wire.endpoint import parse_url
 
 log = logging.getLogger(__name__)
@@ -28,7 +36,7 @@ Verbose = Annotated[
 @reports_errors
 def worker(verbose: Verbose = False) -> None:
     """Run a worker in the foreground. It is set up by environment variables (docs/operations.md)."""
-    configuration = settings()  # first, so that a wrong variable is reported at once
+    configuration = settings_of_a_worker()  # first, so that a wrong variable is reported at once
     from memberstream.stream.worker import run_worker  # Faust is slow to import; other commands don't need it
 
     run_to_the_end(run_worker, configuration, configuration.topic, configuration.group, verbose=verbose)

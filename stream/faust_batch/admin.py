@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from memberstream.models.member import MAX_STATE_BYTES
 from memberstream.models.wording import counted
 from memberstream.stream.faust_batch.changelog import BATCH_BYTES, CHANGELOG_MESSAGE_BYTES, FRAME_BYTES
 from memberstream.stream.faust_batch.errors import StartError
 from memberstream.stream.faust_batch.topics import Topics
-from memberstream.stream.kafka.clients import RIGHTS, Kafka
+from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.kafka.policies import cleanup_policies
 from memberstream.stream.kafka.topic_id import topic_id
 from memberstream.stream.partition.skip_log import CONFIGS as SKIP_CONFIGS
@@ -41,12 +41,11 @@ class Prepared(NamedTuple):
     largest: int
 
 
-async def prepare_topics(kafka: Kafka, topics: Topics, group: str, replication_factor: int, wait_s: float) -> Prepared:
+async def prepare_topics(kafka: Kafka, topics: Topics, replication_factor: int, wait_s: float) -> Prepared:
     """Check and create what must be there; waits so long for a broker and the source topic. Raises StartError."""
     deadline = monotonic() + wait_s
     admin = await _connect(kafka, deadline)
     try:
-        await _check_group(admin, kafka, group)
         count = await _source_partitions(admin, kafka, topics.source, deadline)
         found = await topic_id(admin._client, topics.source)
         if not found:
@@ -98,18 +97,6 @@ async def _connect(kafka: Kafka, deadline: float) -> Any:
                 raise StartError(kafka.said(error)) from error
             log.warning("waiting for Kafka: %s", kafka.said(error))
             await asyncio.sleep(1.0)
-
-
-async def _check_group(admin: Any, kafka: Kafka, group: str) -> None:
-    """Raise StartError if this user may not even see the group. (Faust's consumer would wait for ever, in silence.)"""
-    try:
-        await admin.find_coordinator(group)
-    except GroupAuthorizationFailedError:
-        raise StartError(
-            f"Kafka at {kafka} doesn't allow the consumer group {group} to this user. Next: {RIGHTS}"
-        ) from None
-    except KafkaError as error:
-        log.debug("no coordinator of the group %s yet (%s)", group, type(error).__name__)
 
 
 async def _source_partitions(admin: Any, kafka: Kafka, topic: str, deadline: float) -> int:

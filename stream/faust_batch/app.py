@@ -127,7 +127,7 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
         self.partition_state = PartitionState(self._store, changelog, self._is_member)
         self.producing = Producing(kafka, self._ensured_producer, acks)
         self.topic_watch = TopicWatch(kafka, self._topics, self.source, self._stop_because)
-        self.probe = KafkaProbe(kafka, self.source, changelog, self.topic_watch, acks, self._stop_because)
+        self.probe = KafkaProbe(kafka, group, self.source, changelog, self.topic_watch, acks, self._stop_because)
 
     def serve(self, owner: Owner, handle: Handle) -> None:
         """Name who is told of partitions and gets their batches. Called once, before the start."""
@@ -199,7 +199,7 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
         """Check and create what must exist before Faust starts. Raises StartError or DataDirInUse."""
         self._data_dir.acquire()
         self.source.stuck.load()
-        found = await prepare_topics(self._kafka, self._topics, self.conf.id, self._replication_factor, self._wait_s)
+        found = await prepare_topics(self._kafka, self._topics, self._replication_factor, self._wait_s)
         self.source.partition_count, self.source.topic_id = found.partition_count, found.topic_id
         self.partition_state.largest = found.largest
         self._state_table = StateTable(

@@ -27,6 +27,13 @@ class ForeignWrite(RuntimeError):
     """
 
 
+class Readmitted(RuntimeError):
+    """This user may join the group again, and aiokafka's consumer, once refused, doesn't try.
+
+    Nobody has to act. The worker stops, and its restart joins.
+    """
+
+
 class StateAhead(RuntimeError):
     """Local state contains more than the changelog. The operator decides which of the two is right."""
 

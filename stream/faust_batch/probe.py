@@ -6,8 +6,9 @@ The law of this file:
 2. A long wait for an acknowledgement is a wait for Kafka, too: with too few replicas in sync a leader may answer and
    yet take no writes.
 3. Health, metrics and the watchdog read what is found. It stops the worker only if a restart is the cure: the topic was
-   created anew, or somebody else wrote to the changelog. (A busy owner sees that at its next write. A quiet owner must
-   not wait for one: until it repairs the changelog, compaction may drop what the foreign record hides.)
+   created anew, this user may join the group again, or somebody else wrote to the changelog. (A busy owner sees that
+   at its next write. A quiet owner must not wait for one: until it repairs the changelog, compaction may drop what the
+   foreign record hides.)
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from time import monotonic
 from typing import Any
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaConnectionError, KafkaError
 
 from memberstream.stream.faust_batch.acks import Acks
 from memberstream.stream.faust_batch.changelog import Changelog, foreign_write
+from memberstream.stream.faust_batch.errors import Readmitted
 from memberstream.stream.faust_batch.source import Source
 from memberstream.stream.faust_batch.topic_watch import TopicWatch
 from memberstream.stream.kafka.clients import Kafka, closed_is_outage
+from memberstream.stream.kafka.group import check_group
 from memberstream.stream.partition.holds import Kind
 
 #: Seconds between two questions. An outage is known within this time and the time-out.
@@ -44,16 +47,18 @@ class KafkaProbe:
     def __init__(
         self,
         kafka: Kafka,
+        group: str,
         source: Source,
         changelog: Changelog,
         watch: TopicWatch,
         acks: Acks,
         stop: Callable[[Exception], Awaitable[None]],
     ) -> None:
-        self._kafka, self._source, self._changelog, self._watch = kafka, source, changelog, watch
+        self._kafka, self._group, self._source, self._changelog, self._watch = kafka, group, source, changelog, watch
         self._acks, self._stop = acks, stop
         self._client: Any = None
         self._failure: tuple[float, str] | None = None  # since, why
+        self._was_denied = False
 
     async def run(self) -> None:
         """Ask again and again, until cancelled."""
@@ -95,6 +100,7 @@ class KafkaProbe:
                 client_id="memberstream-probe", request_timeout_ms=int(PATIENCE_S * 1000)
             )
             await self._client.start()
+        await self._check_group()
         await self._watch.look(self._client._client)
         if self._changelog.topic not in self._watch.missing:
             await self._check_changelog()
@@ -110,6 +116,17 @@ class KafkaProbe:
         source.behind = sum(
             max(0, source.ends[p] - position) for p, position in positions.items() if position is not None
         )
+
+    async def _check_group(self) -> None:
+        try:
+            await check_group(self._client._client, self._group)
+        except GroupAuthorizationFailedError:
+            self._was_denied = True
+            raise
+        if self._was_denied:
+            await self._stop(
+                Readmitted(f"this user may join the group {self._group} now. Next: start this worker again")
+            )
 
     async def _look_at_stuck(self) -> None:
         """Release partitions whose record is no longer there: reading then finds what is gone, and reports it."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +29,9 @@ from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     KafkaConnectionError,
+    KafkaError,
     TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
@@ -149,13 +151,25 @@ class Kafka:
         """Return why no broker lets us in, with the next action; None if one does."""
         return await refusal(self.bootstrap, self.security, self.options)
 
-    def said(self, error: Exception) -> str:
-        """Return what an error of a client means to a person, with the next action."""
+    def said(self, error: Exception, topic: str = "") -> str:
+        """Return what an error of a client means to a person, with the next action. `topic`: at which it came."""
+        where = f"topic {topic}: " if topic else ""
         if "Next: " in str(error):
-            return str(error)
+            return f"{where}{error}"
         if isinstance(error, DENIED):
-            return f"Kafka at {self} doesn't allow that to this user ({error}). Next: {RIGHTS}"
-        return f"Kafka at {self} can't be used ({error}). Next: check the broker, and MEMBERSTREAM_KAFKA_BOOTSTRAP"
+            return f"{where}Kafka at {self} doesn't allow that to this user ({error}). Next: {RIGHTS}"
+        if isinstance(error, UnknownTopicOrPartitionError):
+            return f"{where}Kafka at {self} has no such topic ({error}). Next: create it, or correct its name"
+        check = "check the broker, and MEMBERSTREAM_KAFKA_BOOTSTRAP"
+        return f"{where}Kafka at {self} can't be used ({error}). Next: {check}"
+
+    @contextmanager
+    def explained(self, as_error: Callable[[str], Exception], topic: str = "") -> Iterator[None]:
+        """Raise an error of a client as one of ours, made of what `said` says of it."""
+        try:
+            yield
+        except KafkaError as error:
+            raise as_error(self.said(error, topic)) from None
 
     def consumer(self, **options: Any) -> Consumer:
         """Return a consumer that belongs to no group, not started. `options`: aiokafka's."""

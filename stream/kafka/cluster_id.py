@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from aiokafka.errors import KafkaError
-
 from memberstream.stream.kafka.clients import Kafka, closed_is_outage
 
 #: Of a broker that tells no id.
@@ -22,11 +20,9 @@ async def cluster_id(kafka: Kafka) -> str:
     admin = kafka.admin(client_id="memberstream")
     try:
         async with asyncio.timeout(_WAIT_S):
-            with closed_is_outage():
+            with kafka.explained(ClusterUnknown), closed_is_outage():
                 await admin.start()
                 return (await admin.describe_cluster()).get("cluster_id") or UNTOLD
-    except KafkaError as error:
-        raise ClusterUnknown(kafka.said(error)) from None
     except TimeoutError:
         raise ClusterUnknown(f"no answer from {kafka} within {_WAIT_S:g} s. Next: check the brokers") from None
     finally:

@@ -139,9 +139,7 @@ class Letters:
                     raise
                 if monotonic() - said_at >= _SAY_EVERY_S:
                     said_at = monotonic()
-                    log.warning(
-                        "dead letters wait for %s: %r. Next: see the brokers; is the topic there?", topic, error
-                    )
+                    log.warning("dead letters wait: %s", self._kafka.said(error, topic))
                 await asyncio.sleep(_RETRY_S)
 
     async def _started(self) -> AIOKafkaProducer:

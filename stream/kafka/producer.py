@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
 
 from memberstream.models.placement import Partitioner, PartitionUnknown, partition_of
 from memberstream.stream.kafka.clients import Kafka
@@ -44,10 +43,11 @@ class Producer:
             linger_ms=self._linger_ms, max_batch_size=262_144, partitioner=self._choose
         )
         try:
-            await self._producer.start()
-        except KafkaError as error:
+            with self._kafka.explained(SendError):
+                await self._producer.start()
+        except SendError:
             await self._producer.stop()
-            raise SendError(self._kafka.said(error)) from None
+            raise
         return self
 
     async def send(self, key: bytes | None, value: bytes | None) -> asyncio.Future[Any]:
@@ -59,10 +59,8 @@ class Producer:
         assert self._producer is not None  # noqa: S101 (inside the context manager; narrows the type)
         if len(self._in_flight) >= self.MAX_IN_FLIGHT:
             await self._settle(len(self._in_flight) // 2)
-        try:
+        with self._kafka.explained(SendError, self._topic):
             future: asyncio.Future[Any] = await self._producer.send(self._topic, value, key)
-        except (UnknownTopicOrPartitionError, KafkaConnectionError) as error:
-            raise SendError(f"topic {self._topic}: {error!r}. Next: create the topic, check the broker") from None
         self._in_flight.append(future)
         return future
 
@@ -81,11 +79,9 @@ class Producer:
         await self._settle(len(self._in_flight))
 
     async def _settle(self, n: int) -> None:
-        try:
+        with self._kafka.explained(SendError, self._topic):
             for _ in range(n):
                 await self._in_flight.popleft()
-        except KafkaError as error:
-            raise SendError(f"topic {self._topic}: {error!r}. Next: check the broker and send again") from None
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -8,18 +8,20 @@ aiokafka takes is made from them here, once, for every client.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from aiokafka.errors import KafkaConnectionError
 
 from memberstream.stream.declared import choice, readable_file, setting, text, url
 from memberstream.stream.kafka.tokens import MskTokens, OAuthTokens, Tokens
 
+log = logging.getLogger(__name__)
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 #: AWS_MSK_IAM is Amazon's: OAUTHBEARER on the wire, with a token that its library signs.
@@ -114,7 +116,7 @@ class Security:
             yield str(error)
 
     def context(self) -> ssl.SSLContext | None:
-        """Return the TLS context, None without TLS. A new client takes new certificates: files that changed are read.
+        """Return the TLS context as the files are now, None without TLS.
 
         Raises:
             SecurityError: a file that isn't there, or isn't what it should be.
@@ -131,7 +133,11 @@ class Security:
         """Return aiokafka's options. Raises SecurityError, as `context`."""
         if self.security_protocol == "PLAINTEXT":
             return {}
-        options: dict[str, Any] = {"security_protocol": self.security_protocol, "ssl_context": self.context()}
+        context = self.context()
+        options: dict[str, Any] = {
+            "security_protocol": self.security_protocol,
+            "ssl_context": None if context is None else Renewed(self, context),
+        }
         if not self.has_sasl:
             return options
         if (tokens := self.tokens()) is None:
@@ -147,6 +153,28 @@ class Security:
     def tokens(self) -> Tokens | None:
         """Return what gets tokens; None if none are needed. All clients of a process share it."""
         return _tokens(self) if self.sasl_mechanism in ("OAUTHBEARER", "AWS_MSK_IAM") else None
+
+
+class Renewed(ssl.SSLContext):
+    """The context of a client, which lives as long as a worker: each new connection takes the files as they are then.
+
+    Certificates are replaced while clients live. Two files aren't replaced at once, and a file may be half written: as
+    long as they don't fit together, connections are made with what was there before.
+    """
+
+    def __new__(cls, *_: Any) -> Self:
+        return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+
+    def __init__(self, security: Security, context: ssl.SSLContext) -> None:
+        self._security, self._last = security, context
+
+    def wrap_bio(self, *arguments: Any, **named: Any) -> ssl.SSLObject:
+        """asyncio calls this for each connection."""
+        try:
+            self._last = self._security.context() or self._last
+        except SecurityError as error:
+            log.warning("going on with the certificates of before: %s", error)
+        return self._last.wrap_bio(*arguments, **named)
 
 
 def variable(name: str) -> str:

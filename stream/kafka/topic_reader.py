@@ -13,7 +13,6 @@ from time import monotonic
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.kafka.topics import count_partitions
@@ -35,10 +34,8 @@ async def connected(
         raise TopicUnreadable(f"no topic {topic}. Next: {advice}")
     consumer = kafka.consumer(fetch_max_wait_ms=100, max_partition_fetch_bytes=16 << 20, max_poll_records=50_000)
     try:
-        try:
+        with kafka.explained(TopicUnreadable):
             await consumer.start()
-        except KafkaError as error:
-            raise TopicUnreadable(kafka.said(error)) from None
         yield consumer, [TopicPartition(topic, number) for number in range(n_partitions)]
     finally:
         await consumer.stop()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from memberstream.models.wording import counted
 from memberstream.stream.kafka.clients import Kafka
@@ -36,13 +36,12 @@ async def look_up(kafka: Kafka, topic: str) -> Found:
     """
     admin = kafka.admin()
     try:
-        await admin.start()
-        if topic not in await admin.list_topics():  # asking for one may create it
-            return Found(0, b"")
-        [described] = await admin.describe_topics([topic])
-        return Found(len(described["partitions"]), await topic_id(admin._client, topic))
-    except KafkaError as error:
-        raise TopicsUnreadable(kafka.said(error)) from None
+        with kafka.explained(TopicsUnreadable):
+            await admin.start()
+            if topic not in await admin.list_topics():  # asking for one may create it
+                return Found(0, b"")
+            [described] = await admin.describe_topics([topic])
+            return Found(len(described["partitions"]), await topic_id(admin._client, topic))
     finally:
         await admin.close()
 

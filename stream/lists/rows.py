@@ -17,7 +17,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from zlib import crc32
@@ -96,8 +96,9 @@ async def prepare(kafka: Kafka, topic: str, source_topic: str, replication_facto
         raise ListRowsError(f"no topic {source_topic}. Next: create it, or check MEMBERSTREAM_TOPIC")
     admin = kafka.admin()
     try:
-        await admin.start()
-        await create_missing(admin, topic, n, replication_factor, CONFIGS)
+        with kafka.explained(ListRowsError, topic):
+            await admin.start()
+            await create_missing(admin, topic, n, replication_factor, CONFIGS)
     finally:
         await admin.close()
     found, topic_id = await look_up(kafka, topic)
@@ -130,10 +131,11 @@ class Appender:
     async def __aenter__(self) -> Self:
         producer = self._kafka.producer(max_batch_size=BATCH_BYTES)
         try:
-            await producer.start()
-        except KafkaError as error:
+            with self._explained():
+                await producer.start()
+        except ListRowsError:
             await producer.stop()
-            raise _unwritable(self._topic, error) from None
+            raise
         self._producer = producer
         return self
 
@@ -165,19 +167,18 @@ class Appender:
         while len(self._in_flight) >= MAX_IN_FLIGHT:
             await self._settle()
         assert self._producer is not None  # noqa: S101
-        try:
+        with self._explained():
             future = await self._producer.send_batch(batch, self._topic, partition=p)
-        except KafkaError as error:
-            raise _unwritable(self._topic, error) from None
         self._in_flight.append((p, batch.record_count(), future))
 
     async def _settle(self) -> None:
         p, count, future = self._in_flight.popleft()
-        try:
+        with self._explained():
             acked = await future
-        except KafkaError as error:
-            raise _unwritable(self._topic, error) from None
         self.end[p] = max(self.end[p], acked.offset + count)
+
+    def _explained(self) -> AbstractContextManager[None]:
+        return self._kafka.explained(ListRowsError, self._topic)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -273,14 +274,8 @@ def withdrawals(
 async def _consumer(kafka: Kafka) -> AsyncIterator[AIOKafkaConsumer]:
     consumer = kafka.consumer(fetch_max_wait_ms=100, max_partition_fetch_bytes=4 << 20)
     try:
-        try:
+        with kafka.explained(ListRowsError):
             await consumer.start()
-        except KafkaError as error:
-            raise ListRowsError(kafka.said(error)) from None
         yield consumer
     finally:
         await consumer.stop()
-
-
-def _unwritable(topic: str, error: KafkaError) -> ListRowsError:
-    return ListRowsError(f"topic {topic}: {error!r}. Next: check the broker and upload again")

@@ -185,7 +185,7 @@ class AsyncLookup:
         return batch
 
     def _expire(self, batch: _Batch) -> None:
-        is_connected = self._cluster is not None or self._wire.link is not None
+        is_connected = self._cluster is not None or self._wire.link is not None or self._wire.is_taken
         what, advice = ("answer", "") if is_connected else ("connection", unconnected(self._endpoint.tls))
         self._fail(batch, TimedOut(f"no {what} within {self._timeout_s} s", advice))
 

@@ -191,7 +191,7 @@ def decoding(batch: Batch, keys: Sequence[bytes | None], now_ms: int, rules: Rul
                 n_bytes = 0
                 yield
             try:
-                if unwanted is not None:
+                if unwanted is not None and record.value is not None:  # a member of before may be deleted: `turn_away`
                     raise unwanted
                 event = decode_value(member_id, record.value, record.timestamp, now_ms)
                 _check_whole(event, rules)
@@ -219,8 +219,13 @@ def _check_whole(event: ChangeEvent, rules: Rules) -> None:
         raise BadEvent(Reason.NOT_WHOLE, f'op: expected "replace" or "delete", found "{event.op}"')
 
 
-def turn_away(batch: Batch, events: Events, states: Sequence[bytes | None]) -> Sequence[bytes | None]:
-    """Refuse events of another partition's members that aren't held here. Returns the states of the other members.
+def turn_away(
+    batch: Batch, events: Events, states: Sequence[bytes | None], rules: Rules = Rules()
+) -> Sequence[bytes | None]:
+    """Refuse events of members that aren't held here and can't be. Returns the states of the other members.
+
+    Those are another partition's members; and deletes by a key that is JSON, where such keys aren't member ids: the
+    producer means another member, who would stay. (`decoding` has refused their other events.)
 
     A replay isn't refused: its position shows it, and it may still owe a write to Redis. Nor is a command refused.
     """
@@ -228,17 +233,22 @@ def turn_away(batch: Batch, events: Events, states: Sequence[bytes | None]) -> S
         return states
     placement, base = batch.placement, position_of(batch.progress.epoch, 0)
     unknown = [key for key, state in zip(events, states, strict=True) if state is None]
-    if not (wrong := placement.misplaced(unknown, batch.partition)):
+    wrong: dict[bytes, BadEvent] = {}
+    if not rules.json_keys:
+        wrong = {key: refusal for key in unknown if (refusal := json_key(key)) is not None}
+    for key in placement.misplaced(unknown, batch.partition):
+        detail = f"key: {placement.partitioner} puts it into partition {placement.partition_of(key)}, found in "
+        wrong.setdefault(key, BadEvent(Reason.WRONG_PARTITION, f"{detail}{batch.partition}"))
+    if not wrong:
         return states
     keys = list(events)
-    for key in wrong:
-        kept, its_own = [], placement.partition_of(key)
-        detail = f"key: {placement.partitioner} puts it into partition {its_own}, found in {batch.partition}"
+    for key, refusal in wrong.items():
+        kept = []
         for record, event in events.pop(key):
             if base + record.offset <= batch.done_position or type(event.op) is Order:
                 kept.append((record, event))
             else:
-                _refuse(batch, record, BadEvent(Reason.WRONG_PARTITION, detail))
+                _refuse(batch, record, refusal)
         if kept:
             events[key] = kept
     stored = dict(zip(keys, states, strict=True))

@@ -157,7 +157,8 @@ class Computing:
                 for (batch, _), found in zip(parts, events, strict=True)
             ]
             held = [
-                turn_away(batch, found, stored) for (batch, _), found, stored in zip(parts, events, states, strict=True)
+                turn_away(batch, found, stored, self._rules)
+                for (batch, _), found, stored in zip(parts, events, states, strict=True)
             ]
             watch.lap("load")
             members = [

@@ -13,7 +13,6 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.kafka.topics import look_up
@@ -123,11 +122,10 @@ class SettingAside:
         """Give a consumer that may ask what the group has committed. Assigned by hand, it doesn't join the group."""
         consumer = self._kafka.consumer(group_id=self._group, max_partition_fetch_bytes=16 << 20)
         try:
-            await consumer.start()
-            consumer.assign([part])
-            yield consumer
-        except KafkaError as error:
-            raise CannotSkip(f"{self._topic}: {error!r}. Next: check the brokers and try again") from None
+            with self._kafka.explained(CannotSkip, self._topic):
+                await consumer.start()
+                consumer.assign([part])
+                yield consumer
         finally:
             await consumer.stop()
 

@@ -12,10 +12,9 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from memberstream.stream.kafka.clients import Kafka, closed_is_outage
 from memberstream.stream.kafka.topic_id import topic_id
@@ -50,10 +49,9 @@ class SkipLog:
         """Create the topic if it isn't there. Raises OSError: the broker refuses, or there is no broker."""
         admin = self._kafka.admin()
         try:
-            await admin.start()
-            await create_missing(admin, self.topic, 1, self._replication_factor, CONFIGS)
-        except KafkaError as error:
-            raise self._error(error) from None
+            with self._explained():
+                await admin.start()
+                await create_missing(admin, self.topic, 1, self._replication_factor, CONFIGS)
         finally:
             await admin.close()
 
@@ -62,24 +60,21 @@ class SkipLog:
         key = f"{skip.topic}/{skip.partition}/{skip.offset}/{secrets.token_hex(8)}".encode()
         producer = self._kafka.producer()
         try:
-            await producer.start()
-            await producer.send_and_wait(self.topic, encode(skip), key, partition=0)
-        except KafkaError as error:
-            raise self._error(error) from None
+            with self._explained():
+                await producer.start()
+                await producer.send_and_wait(self.topic, encode(skip), key, partition=0)
         finally:
             await producer.stop()
 
     async def read(self) -> Skips:
         """Take in all that is in the log now. Raises SkipLogError."""
-        try:
+        with self._explained():
             async with self._consumer() as consumer:
                 # This is exact even on the embedded broker, which answers the last batch's base offset + 1: each batch
                 # has one record.
                 end = (await consumer.end_offsets([self._partition]))[self._partition]
                 while await consumer.position(self._partition) < end:
                     await self._take(consumer, 1_000)
-        except KafkaError as error:
-            raise self._error(error) from None
         return self.skips
 
     async def catch_up(self) -> None:
@@ -96,12 +91,13 @@ class SkipLog:
         """Take in new steps, and log them. Never returns. An outage of Kafka is waited out."""
         while True:
             try:
-                async with self._consumer() as consumer:
-                    while not await self._is_another(consumer):
-                        await self._take(consumer, _LOOK_EVERY_MS)
-                        changed()
-            except KafkaError as error:
-                log.warning("the log of skips can't be followed: %s", self._error(error))
+                with self._explained():
+                    async with self._consumer() as consumer:
+                        while not await self._is_another(consumer):
+                            await self._take(consumer, _LOOK_EVERY_MS)
+                            changed()
+            except SkipLogError as error:
+                log.warning("the log of skips can't be followed: %s", error)
                 await asyncio.sleep(_AGAIN_S)
 
     async def _take(self, consumer: AIOKafkaConsumer, wait_ms: int) -> None:
@@ -135,5 +131,5 @@ class SkipLog:
         finally:
             await consumer.stop()
 
-    def _error(self, error: KafkaError) -> SkipLogError:
-        return SkipLogError(f"topic {self.topic}: {error!r}. Next: check the brokers, and that this user may use it")
+    def _explained(self) -> AbstractContextManager[None]:
+        return self._kafka.explained(SkipLogError, self.topic)

@@ -88,10 +88,9 @@ class ModelsLog:
         producer = self._kafka.producer(max_request_size=MAX_STEP_BYTES + 65_536)
         await self._start(producer)
         try:
-            acks = [await producer.send(self.topic, value, key, partition=0) for _ in range(times)]
-            return int((await asyncio.gather(*acks))[-1].offset)
-        except KafkaError as error:
-            raise ModelsLogError(f"topic {self.topic}: {error!r}. Next: check the broker and try again") from None
+            with self._kafka.explained(ModelsLogError, self.topic):
+                acks = [await producer.send(self.topic, value, key, partition=0) for _ in range(times)]
+                return int((await asyncio.gather(*acks))[-1].offset)
         finally:
             await producer.stop()
 

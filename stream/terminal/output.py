@@ -21,14 +21,16 @@ from rich.logging import RichHandler
 
 from memberstream.models.problems import ModelFileError
 from memberstream.stream.files.lists import ListFileError
+from memberstream.stream.kafka.clients import advice
 from memberstream.stream.keyspace.formats import KeyspaceError
 from memberstream.stream.lookup import LookupUnavailable
 from memberstream.stream.projection.calls import RedisUnavailable
 from memberstream.stream.registry.refused import PublishError
-from memberstream.stream.settings import LogFormat, Settings, SettingsError, from_environment
+from memberstream.stream.settings import LogFormat, Settings, SettingsError, from_environment, variable
 from memberstream.stream.terminal.json_log import JsonFormatter
 from memberstream.stream.terminal.safe import SafeConsole, SafeFormatter, escape_json
 
+log = logging.getLogger(__name__)
 out = SafeConsole(soft_wrap=True, highlight=False)
 err = SafeConsole(stderr=True, soft_wrap=True, highlight=False)
 
@@ -92,6 +94,18 @@ def settings() -> Settings:
     return from_environment(os.environ)
 
 
+def settings_of_a_worker() -> Settings:
+    """Return the settings. What is wrong with them is a record of a log in JSON: nothing else is read there."""
+    try:
+        return settings()
+    except SettingsError as error:
+        if os.environ.get(variable("log_format")) != "json":
+            raise
+        set_up_logging("json")
+        log.error("%s", error)
+        raise typer.Exit(1) from None
+
+
 def print_json(value: Any) -> None:
     """Print one JSON value on one line."""
     out.out(escape_json(to_json(value)), highlight=False)
@@ -119,7 +133,7 @@ def _text(error: BaseException) -> str:
         where = "" if error.filename is None else f"{error.filename}: "
         return f"{where}{error.strerror}. Next: check that it exists and may be used by this user"
     if isinstance(error, KafkaError) and "Next: " not in str(error):
-        return f"Kafka: {error!r}. Next: check the brokers, and try again"
+        return f"Kafka: {error}{advice(error) or '. Next: check the brokers, and try again'}"
     return "\n".join([str(error), *getattr(error, "__notes__", [])])
 
 

@@ -137,6 +137,7 @@ class AsyncWire:
 
     Attributes:
         connections: made so far.
+        is_taken: the server has taken the connection that is being made; its log-in isn't answered yet.
     """
 
     def __init__(
@@ -149,6 +150,7 @@ class AsyncWire:
         self._connecting = Once(self._connect)
         self._link: Link | None = None
         self.connections = 0
+        self.is_taken = False
 
     @property
     def link(self) -> Link | None:
@@ -179,6 +181,7 @@ class AsyncWire:
             raise TimedOut(f"no connection within {self._timeout_s} s", unconnected(endpoint.tls)) from None
         except OSError as error:  # an ssl.SSLError is one, too
             raise ConnectionLost(f"no connection ({error})", unconnected(endpoint.tls)) from error
+        self.is_taken = True
         try:
             payload, n_replies = endpoint.handshake(self._client_name)
             extra, n_extra = self._prepare
@@ -187,6 +190,8 @@ class AsyncWire:
             link.abort(ConnectionLost("the log-in failed"))
             await link.closed
             raise
+        finally:
+            self.is_taken = False
         self._link = link
         self.connections += 1
         return link

@@ -94,6 +94,10 @@ def test_keys_and_times_of_records() -> None:
     """The key is the member; a record without a timestamp needs `at`."""
     with pytest.raises(BadEvent, match="bad_key"):
         read(GOOD, key=None)
+    with pytest.raises(BadEvent, match="bad_key"):
+        decode(b'"m"', orjson.dumps(GOOD), 1, NOW_MS, KINDS, may_be_json=False)
+    # Whoever has had such an id is forgotten all the same.
+    assert decode(b'"m"', None, 1, NOW_MS, KINDS, may_be_json=False) is None
     with pytest.raises(BadEvent, match="neither here nor a timestamp on the record"):
         read(GOOD, timestamp_ms=-1)
     assert str(EventReason.BAD_KEY) == Refusal.BAD_KEY

@@ -252,6 +252,9 @@ def test_envelopes_and_what_is_refused() -> None:
         TrainingError, match=r"found 10 without one, the first of them events\[0\]\. Use: by='event_time'"
     ):
         from_history(VISITS, events[9:] * 5, asked, by="arrival")
+    json_keys: Any = "take"
+    with pytest.raises(TrainingError, match="json_keys: expected one of refuse, allow, found 'take'"):
+        from_history(VISITS, events, asked, json_keys=json_keys)
     by: Any = "arival"  # would make everything known at any time
     with pytest.raises(TrainingError, match="by: expected one of event_time, arrival, found 'arival'"):
         from_history(VISITS, events, asked, by=by)
@@ -559,3 +562,16 @@ def documents_by_hand(events: list[dict[str, Any]], member_id: str, moment: str)
             else:
                 document["visits"] = [*document.get("visits", []), event["value"]]
     return document
+
+
+def test_keys_that_a_worker_refuses_train_nobody() -> None:
+    """By the rule that workers and the reader of the topic have, whether the member is asked for or not."""
+    events = [
+        Record(key, orjson.dumps({"op": "replace", "at": at(1), "document": {}})) for key in (b"m", b'"m"', b"[1]")
+    ]
+    asked = [("m", at(2)), ('"m"', at(2))]
+    matrix = from_history(VISITS, events, asked)
+    assert matrix.is_known.tolist() == [True, False]
+    assert [(one.number, str(one.reason)) for one in matrix.refused] == [(1, "bad_key"), (2, "bad_key")]
+    matrix = from_history(VISITS, events, asked, json_keys="allow")
+    assert (matrix.is_known.tolist(), matrix.refused) == ([True, True], ())

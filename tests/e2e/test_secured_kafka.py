@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from e2e.definitions import level
 from e2e.system import Pair, Sent, System, event
+from e2e.test_health import health
 from rights import grant, rights_of
 from secure import MECHANISMS, PASSWORD, SecureKafka, TokenEndpoint
 from servers import Broker, KafkaMissing, RedisServer, missing
@@ -246,5 +247,17 @@ async def test_each_missing_right_is_named(secured: SecureKafka, redis_server: R
             system.start()
             await until(partial(says, system, before, re.escape(withheld.name.rstrip("*"))), withheld)
             system.kill()
+        # One that may see the group, but not join it: aiokafka keeps silent, and wouldn't try again.
+        [group] = [right for right in needed if right.resource == "group"]
+        grant(own_way, "worker", [group._replace(operation="DESCRIBE"), *(right for right in needed if right != group)])
+        before = len(system.says())
+        system.start()
+        await until(partial(says, system, before, f"READ on the consumer group {group.name}"), "READ on the group")
+        await system.until(lambda: "READ on the consumer group" in health(system)[1]["kafka"]["problem"], "/readyz")
+        grant(own_way, "worker", needed)
+        await until(lambda: system.pid is None, "its end: a restart joins")
+        assert "Readmitted" in system.says()
+        system.start()
+        await system.applied()
     finally:
         await system.close()

@@ -24,6 +24,7 @@ from memberstream.stream.lists.rows import Chunk
 from memberstream.stream.members.admission import Admission
 from memberstream.stream.members.backfill import Backfill
 from memberstream.stream.members.background import BACKFILL, KINDS, Background
+from memberstream.stream.members.batch import Rules
 from memberstream.stream.members.computing import Computing
 from memberstream.stream.members.level import Level
 from memberstream.stream.members.ownership import Ownership
@@ -378,6 +379,9 @@ class RollCallByHand(RollCall):
         self.look()
 
 
+RULES = Rules()
+
+
 class Process:
     """One run of a worker on a disk, until it crashes.
 
@@ -385,7 +389,7 @@ class Process:
         pause: a test's own, to hold calls up.
     """
 
-    def __init__(self, disk: Disk, models: Sequence[Model], clock: Clock = "event") -> None:
+    def __init__(self, disk: Disk, models: Sequence[Model], clock: Clock = "event", rules: Rules = RULES) -> None:
         self.disk, self.topic = disk, FakeTopic()
         self._crash_at: CrashPoint | None = None
         self.pause: Pause = _no_pause
@@ -451,6 +455,7 @@ class Process:
                 lambda: WALL_MS,
                 PARTITIONER,
                 latest_ms=lambda: WALL_MS,
+                rules=rules,
             ),
             dead_letters=DeadLetters("member-docs", "member-docs.dead", self._produce, lambda: WALL_MS),
             enlisting=enlisting,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from importlib.metadata import version
@@ -217,6 +218,25 @@ def test_a_key_that_is_json_fails_the_check_unless_it_is_allowed(tmp_path: Path)
     result = memberstream("events", "check", events)
     assert (result.exit_code, "ExtractField$Key" in result.stderr.replace("\n", " ")) == (1, True)
     assert memberstream("events", "check", events, MEMBERSTREAM_JSON_KEYS="allow").exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["worker", "interactions worker"])
+def test_wrong_settings_of_a_worker_are_a_record_of_its_log(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """A collector that parses JSON gets no other line. Without that setting they are an error like any other."""
+    wrong = {"MEMBERSTREAM_TOPIC": "", "MEMBERSTREAM_ODD": "1"}
+    assert_next_action(memberstream(*command.split(), **wrong))
+    root = logging.getLogger()
+    handlers, level_ = root.handlers[:], root.level
+    try:
+        result = memberstream(*command.split(), **wrong, MEMBERSTREAM_LOG_FORMAT="json")
+    finally:
+        root.handlers[:], root.level = handlers, level_
+    assert result.exit_code == 1
+    [line] = (result.stderr or capfd.readouterr().err).splitlines()
+    told = orjson.loads(line)
+    assert told["level"] == "ERROR"
+    assert "MEMBERSTREAM_ODD: unknown" in told["message"]
+    assert told["next"] == "correct these variables (docs/operations.md)"
 
 
 def test_all_members_together_may_cost_too_much() -> None:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import shutil
 import socket
+import ssl
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
+from secure import Certificates
 
 from memberstream.stream.kafka import clients
 from memberstream.stream.kafka.clients import Kafka, closed_is_outage
+from memberstream.stream.kafka.refusal import Unreachable
+from memberstream.stream.kafka.security import Security
 
 
 async def test_an_answer_that_a_closed_connection_takes_away_is_an_outage() -> None:
@@ -79,3 +86,62 @@ async def test_a_consumer_is_stopped_whole_while_a_fetch_pauses_after_an_outage(
     await consumer.stop()
     assert [fetch.cancelled() for fetch in fetches] == [True, True]
     assert ended == ["client"]
+
+
+class OwnError(OSError):
+    """As each part that uses Kafka has one."""
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            TopicAuthorizationFailedError("t"),
+            "topic t: Kafka at h:1 doesn't allow that to this user (.*t). Next: grant",
+        ),
+        (UnknownTopicOrPartitionError(), "topic t: Kafka at h:1 has no such topic (.*). Next: create it"),
+        (KafkaConnectionError("gone"), "topic t: Kafka at h:1 can't be used (.*gone). Next: check the broker"),
+        (Unreachable("no broker. Next: start one"), "topic t: no broker. Next: start one"),
+    ],
+)
+def test_whatever_kafka_refuses_is_said_in_one_way(error: Exception, said: str) -> None:
+    """Where, what, and one next action; and it is the error of the part that met it."""
+    escaped = said.replace("(", r"\(").replace(")", r"\)")
+    with pytest.raises(OwnError, match=escaped) as raised, Kafka(("h:1",)).explained(OwnError, "t"):
+        raise error
+    assert str(raised.value).count("Next: ") == 1
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is missing")
+async def test_new_certificates_are_taken_by_the_next_connection(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By a client that lives on, as a worker's do. While the new files don't fit together, by those of before."""
+    made = Certificates.made(tmp_path / "certificates")
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=made.ca)
+    server.load_cert_chain(made.server)
+    server.verify_mode = ssl.CERT_REQUIRED
+    seen: list[str] = []
+
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(dict(pair for [pair] in writer.get_extra_info("peercert")["subject"])["commonName"])
+        writer.write(b"hello")
+        writer.close()
+
+    own = tmp_path / "own.pem"
+    own.write_bytes(made.client.read_bytes())
+    context = Security("SSL", ssl_ca_location=made.ca, ssl_certificate_location=own).options()["ssl_context"]
+
+    async def connect() -> None:
+        reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname(), ssl=context)
+        assert await reader.read() == b"hello"
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0, ssl=server) as listening:
+        await connect()
+        for number, content in enumerate((made.server.read_bytes(), b"half of a file")):
+            own.write_bytes(content)
+            os.utime(own, (number, number))  # a file system's clock may be coarse
+            await connect()
+    assert seen == ["worker", "localhost", "localhost"]
+    assert "going on with the certificates of before: Kafka: the certificate" in caplog.text

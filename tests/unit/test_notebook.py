@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from unit import error_texts
 
 from memberstream.models.compare import Comparison, Flip, Shift
 from memberstream.models.model import Cluster
@@ -103,3 +106,40 @@ def test_arguments_of_the_wrong_kind(call: Any, problem: str) -> None:
     with pytest.raises((PublishError, ValueError)) as error:
         call()
     assert problem in str(error.value)
+
+
+#: Modules whose refusals reach who calls `publish`, `compare`, `upload` or `change_history`.
+REACHED = re.compile(
+    r"stream/(files/(?!training)|lists/|registry/(?!renewal)|authoring/(?!campaigning|repairing|telling))"
+)
+#: Something to run in a terminal has its own options.
+TO_RUN = re.compile(r"`memberstream [^`]*`|memberstream( [a-z]+)+ --[a-z-]+|\S+\.sh .*")
+
+
+def test_refusals_name_arguments_of_python() -> None:
+    """`--force` would be a syntax error in a cell. Each option in a text that comes so far has its word in Python."""
+    found, module = [], ""
+    for line in error_texts.listed().splitlines():
+        if not line.startswith(" "):
+            module = line
+        elif REACHED.match(module) and "--" in TO_RUN.sub("", line):
+            found.append(line.strip())
+    assert len(found) > 10
+    assert [said for said in map(notebook.in_python, found) if "--" in TO_RUN.sub("", said)] == []
+    arguments = inspect.signature(notebook.publish).parameters.keys() | inspect.signature(notebook.upload).parameters
+    for said in map(notebook.in_python, found):
+        assert set(re.findall(r"\b([a-z_]+)=", said)) <= arguments, said
+
+
+def test_a_refusal_reaches_its_reader_in_python() -> None:
+    """Whatever the error's type; and what `model promote` would say of an uploaded list keeps its options."""
+
+    async def refused(text: str) -> None:
+        raise PublishError(text)
+
+    with pytest.raises(PublishError, match=r"max_flips=…, or force=True$"):
+        notebook._run(refused("too many. Next: --max-flips, or --force"))
+    with pytest.raises(PublishError, match=r"or --force$"):
+        notebook._run(
+            refused("l@1 is uploaded, but `memberstream model promote l@1` is refused: Next: wait, or --force")
+        )

@@ -17,6 +17,7 @@ from memberstream.models.member import decode
 from memberstream.models.model_file import parse
 from memberstream.stream.keyspace.formats import Announcement
 from memberstream.stream.members.background import REBUILD
+from memberstream.stream.members.batch import Rules
 from memberstream.stream.projection.writer import Writer
 from memberstream.stream.settings import Clock
 
@@ -346,3 +347,15 @@ async def test_a_rebuild_that_begins_during_the_farewell_lets_the_partition_go(m
     monkeypatch.setattr(process.writer, "farewell", farewell)
     await asyncio.wait_for(process.ownership.revoked(frozenset({0})), 30)
     assert not process.tasks.is_doing(REBUILD, 0)
+
+
+def test_a_member_whose_key_is_json_can_be_deleted_all_the_same() -> None:
+    """By a null value, where such keys are refused. One that isn't held is refused: the producer means another."""
+    key, value = b'"a"', orjson.dumps({"op": "replace", "document": {"x": 3}})
+    disk = run([[Record(0, key, value)]])
+    assert key in disk.redis
+    records = [Record(1, key, value), Record(2, key, None), Record(3, b'"b"', None)]
+    asyncio.run(Process(disk, MODELS, rules=Rules(json_keys=False)).run([records]))
+    assert disk.redis[key].memberships is None
+    assert dead(disk) == [(b"1", b"bad_key"), (b"3", b"bad_key")]
+    assert disk.forgotten[-1][1] == key

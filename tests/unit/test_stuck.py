@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from memberstream.models.member import NewerState, StateError
 from memberstream.stream.faust_batch.errors import Fenced, ForeignWrite, StateAhead
 from memberstream.stream.faust_batch.isolating import BadRecord, handle_isolating
+from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.partition.holds import Holds, Kind
 from memberstream.stream.partition.skip_log import SkipLog
 from memberstream.stream.partition.skips import Skip, Skips, encode
@@ -264,6 +265,9 @@ def test_the_same_offset_set_aside_in_a_topic_made_anew_is_another_record() -> N
     assert "step 1 " in skips.of("docs", b"\x0b", 3)[7]
 
 
+KAFKA = Kafka(("nowhere:1",))
+
+
 class LogConsumer:
     """Reads a list as aiokafka reads a topic, whose first record has the offset `begins`."""
 
@@ -319,7 +323,8 @@ async def test_a_log_of_skips_made_anew_is_followed_from_its_beginning(
         options.append(its_options)
         return LogConsumer(log, begins)
 
-    skip_log, changed = SkipLog(SimpleNamespace(consumer=consumer), "skips", 1), asyncio.Event()  # type: ignore[arg-type]
+    kafka = SimpleNamespace(consumer=consumer, explained=KAFKA.explained)
+    skip_log, changed = SkipLog(kafka, "skips", 1), asyncio.Event()  # type: ignore[arg-type]
     following = asyncio.create_task(skip_log.follow(changed.set))
     async with asyncio.timeout(60):
         while len(skip_log.skips.steps) < 2:  # noqa: ASYNC110
@@ -344,7 +349,7 @@ async def test_a_log_of_skips_as_long_as_the_one_before_is_told_by_its_id(monkey
         return ids[-1]
 
     monkeypatch.setattr("memberstream.stream.partition.skip_log.topic_id", topic_id)
-    kafka = SimpleNamespace(consumer=lambda **_: LogConsumer(log, 0))
+    kafka = SimpleNamespace(consumer=lambda **_: LogConsumer(log, 0), explained=KAFKA.explained)
     skip_log = SkipLog(kafka, "skips", 1)  # type: ignore[arg-type]
     following = asyncio.create_task(skip_log.follow(lambda: None))
     async with asyncio.timeout(60):

@@ -64,14 +64,16 @@ def training_data(
     definitions = _definitions(predictors)
     asked = read_rows(rows)
     source = _history(history, {member_id.encode() for member_id, _ in asked})
-    n_processes = processes or os.cpu_count() or 1
+    n_processes, json_keys = processes or os.cpu_count() or 1, settings().json_keys
     try:
         if n_processes == 1 or len(asked) < _WORTH_PROCESSES:
-            matrix = from_history(definitions, source.records, asked, by=by.value)
+            matrix = from_history(definitions, source.records, asked, by=by.value, json_keys=json_keys)
         else:
             # spawn: a forked process would inherit the locks of pyarrow's threads, but not the threads.
             with ProcessPoolExecutor(n_processes, get_context("spawn")) as pool:
-                matrix = from_history(definitions, source.records, asked, by=by.value, map=pool.map)
+                matrix = from_history(
+                    definitions, source.records, asked, by=by.value, json_keys=json_keys, map=pool.map
+                )
         write_matrix(matrix, out_file)
     except TrainingError as error:
         listed = "\n".join(f"  {problem}" for problem in error.problems)
