@@ -139,9 +139,8 @@ class Loading:
                 before += so_far
             await sender.flush()
         except KafkaError as error:
-            raise SendError(
-                f"topic {self._settings.topic}: {error!r}. Next: check the broker and repeat: it goes on where it ended"
-            ) from None
+            said = self._settings.kafka.said(error, self._settings.topic)
+            raise SendError(f"{said}; then repeat: it goes on where it ended") from None
         finally:
             self.outcome.last |= sender.last
             self.outcome.sent = sender.n_sent
