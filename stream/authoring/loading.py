@@ -139,8 +139,8 @@ class Loading:
                 before += so_far
             await sender.flush()
         except KafkaError as error:
-            said = self._settings.kafka.said(error, self._settings.topic)
-            raise SendError(f"{said}; then repeat: it goes on where it ended") from None
+            kafka, topic = self._settings.kafka, self._settings.topic
+            raise SendError(f"{kafka.said(error, topic)}; then repeat: it goes on where it ended") from None
         finally:
             self.outcome.last |= sender.last
             self.outcome.sent = sender.n_sent
