@@ -6,7 +6,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -20,21 +20,48 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ranked[max(0, math.ceil(len(ranked) * percent / 100) - 1)]
 
 
-def worker_counters(port: int) -> dict[str, float]:
-    """Return the worker's events by outcome, from its Prometheus endpoint.
+#: Metrics of the worker that the demo reads: records by what became of them, and the lag of each fetched partition.
+EVENTS, LAG = "memberstream_events_total", "memberstream_lag_records"
+
+
+def worker_metrics(port: int, *names: str) -> dict[str, dict[str, float]]:
+    """Return metrics of the worker from its Prometheus endpoint, by their names: the label's value → the sample.
 
     Raises:
         OSError: it doesn't answer.
     """
     with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as response:
         text = response.read().decode()
-    return {
-        sample.labels["outcome"]: sample.value
-        for family in text_string_to_metric_families(text)
-        if family.name == "memberstream_events"
-        for sample in family.samples
-        if sample.name == "memberstream_events_total"
-    }
+    found: dict[str, dict[str, float]] = {name: {} for name in names}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name in found:
+                found[sample.name]["".join(sample.labels.values())] = sample.value
+    return found
+
+
+class CatchingUp:
+    """How long a worker takes for a backlog, as seen from outside at moments.
+
+    Laws:
+    - The clock starts at the last look before the worker had fetched anything. A partition has a lag from its first
+      fetch on. So the seconds are an upper bound, and the rate is a lower one.
+    - Counts of events can't start it: they rise when a batch is done, and a whole partition can be one batch. When the
+      first is counted, most of the work on the others is done, too.
+    """
+
+    def __init__(self, n_events: int, now_s: float) -> None:
+        self._n_events, self._began_s = n_events, now_s
+        self.n_done = 0
+        self.seconds: float | None = None  # once all is done
+
+    def look(self, asked_s: float, lags: Mapping[str, float], events: Mapping[str, float], told_s: float) -> None:
+        """Take what the worker told. `asked_s`, `told_s`: the clock before it was asked, and after its answer."""
+        self.n_done = int(sum(events.values()))
+        if not lags and not self.n_done:
+            self._began_s = asked_s
+        elif self.n_done >= self._n_events:
+            self.seconds = told_s - self._began_s
 
 
 class Freshness:

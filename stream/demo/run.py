@@ -27,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from memberstream.models.wording import counted
 from memberstream.stream.authoring.publishing import Publishing
 from memberstream.stream.demo.history import Change, changes, histories
-from memberstream.stream.demo.measure import Freshness, time_lookups, worker_counters
+from memberstream.stream.demo.measure import EVENTS, LAG, CatchingUp, Freshness, time_lookups, worker_metrics
 from memberstream.stream.demo.result import Result, explain_some, show_result
 from memberstream.stream.demo.verify import n_due, verify
 from memberstream.stream.files.models import read_model
@@ -96,7 +96,7 @@ class WorkerProcess:
         self._server.wait_until(self._answers, timeout_s=START_TIMEOUT_S)
 
     def _answers(self) -> bool:
-        worker_counters(self._settings.metrics_port)
+        worker_metrics(self._settings.metrics_port)
         return True
 
     def check(self) -> None:
@@ -143,7 +143,7 @@ async def _replay(settings: Settings, worker: WorkerProcess) -> Result:
     err.print(f"[dim]{N_LOOKUPS:,} look-ups, then every member compared with a recomputation …[/]")
     lookups = time_lookups(settings.redis_url, member_ids, N_LOOKUPS)
     verification = verify(settings.redis_url, histories_by_member, last_day_ms)
-    counters = worker_counters(settings.metrics_port)
+    counters = worker_metrics(settings.metrics_port, EVENTS)[EVENTS]
     explained = await explain_some(settings, models, verification, last_day_ms)
     return Result(
         events=len(events),
@@ -158,18 +158,16 @@ async def _replay(settings: Settings, worker: WorkerProcess) -> Result:
 
 
 def _catch_up(settings: Settings, worker: WorkerProcess, n: int, progress: Progress, task: TaskID) -> float:
-    """Start the worker and wait until n events are applied. Returns the seconds since the first of them."""
+    """Start the worker and wait until n events are applied. Returns the seconds since its first fetch."""
     worker.start()
-    started = time.perf_counter()
+    catching_up = CatchingUp(n, time.perf_counter())
     while True:
-        now = time.perf_counter()
-        counters = worker_counters(settings.metrics_port)
-        done = int(sum(counters.values()))
-        progress.update(task, completed=done)
-        if done == 0:
-            started = now  # the first event is applied after this moment, so the rate is a lower bound
-        elif done >= n:
-            return time.perf_counter() - started
+        asked_s = time.perf_counter()
+        told = worker_metrics(settings.metrics_port, LAG, EVENTS)
+        catching_up.look(asked_s, told[LAG], told[EVENTS], time.perf_counter())
+        progress.update(task, completed=catching_up.n_done)
+        if catching_up.seconds is not None:
+            return catching_up.seconds
         worker.check()
         time.sleep(_POLL_S)
 
