@@ -33,8 +33,8 @@ NAVIGATION: list[dict[str, Any]] = [
     {"Services and producers": ["docs/redis.md", "docs/events.md", "docs/loading.md", "docs/dead-letters.md"]},
     {
         "Workers": [
-            *("docs/operations.md", "docs/kafka-security.md", "docs/kubernetes.md", "docs/metrics.md"),
-            *("docs/upgrades.md", "SECURITY.md"),
+            *("docs/operations.md", "docs/sizing.md", "docs/kafka-security.md", "docs/kubernetes.md"),
+            *("docs/metrics.md", "docs/upgrades.md", "SECURITY.md"),
         ]
     },
     {"Python": "API"},

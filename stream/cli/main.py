@@ -20,6 +20,7 @@ from memberstream.stream.cli import (
     reading,
     rebuild,
     running,
+    sizing,
     skips,
 )
 from memberstream.stream.cli.campaign import export, plan, report, split, terms
@@ -59,6 +60,8 @@ for command in (
     rebuild.rebuild,
     reading.lookup,
     reading.explain,
+    sizing.plan,
+    sizing.load,
 ):
     app.command()(command)
 
