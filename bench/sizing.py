@@ -10,8 +10,9 @@ another. Each gets every member's document, then patches of random members, both
 - Processor time: what the kernel booked on the worker from the first record sent until Redis shows the last. Beside
   it a yardstick (stream/sizing/yardstick.py) runs all the time. Processor time grows on a busy machine, since others
   empty the caches. So each figure is multiplied by what the yardstick takes at its best, over what it took then.
-- Four jobs give the four coefficients of each size. Each differs from the first in one thing. The fifth differs in
-  all, and isn't fitted: it says how far the sums are off.
+- Disk is a share of the changelog's bytes, the mean of four jobs: how far RocksDB compresses depends on documents.
+- Four jobs give the four coefficients of each other size. Each differs from the first in one thing. The fifth differs
+  in all, and isn't fitted: it says how far the sums are off.
 - What a worker's memory grows by with its members is in bench/results/scaling.json: from 50,000 to 1,000,000.
 """
 
@@ -25,6 +26,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import rocksdict
@@ -39,8 +41,17 @@ from memberstream.stream.sizing.shape import Event, Shape, firsts, steady
 from memberstream.stream.sizing.yardstick import yardstick_us
 
 COEFFICIENTS = HERE.parent / "stream" / "sizing" / "coefficients.json"
-SIZES = ("record_bytes", "redis_bytes", "disk_bytes", "document_us", "patch_us")
+SIZES = ("record_bytes", "redis_bytes", "document_us", "patch_us")
+KINDS = ("document_bytes", "columns", "models")
+SHOWN = {
+    "record_bytes": "changelog",
+    "redis_bytes": "Redis",
+    "disk_bytes": "disk",
+    "document_us": "first document",
+    "patch_us": "patch",
+}
 UNITS = {name: "bytes" if name.endswith("bytes") else "µs" for name in SIZES}
+FITTED = 4  # jobs, the first ones
 PATCHES = 2  # for each member
 
 
@@ -108,7 +119,7 @@ class Yardstick:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        told, _ = self._process.communicate()
+        told = self._process.communicate()[0]
         found = [float(line) for line in told.split("\n")[:-1]]
         self.us = sum(found) / len(found)
 
@@ -185,15 +196,26 @@ def undisturbed(rows: list[dict[str, Any]], best_us: float) -> list[dict[str, An
 
 
 def fitted(rows: list[dict[str, Any]], size: str) -> Linear:
-    """Return the coefficients of a size: each of the second to fourth job differs from the first in one thing more."""
-    base, larger, wider, more = rows[:4]
+    """Return the coefficients of a size: each of the second to fourth job differs from the first in one thing more.
+
+    A row in Redis holds neither document nor columns. So the first three are one there, and their mean counts.
+    """
+    base, larger, wider, more = rows[:FITTED]
+    if size == "redis_bytes":
+        few = fmean(row[size] for row in rows[:3])
+        model = (more[size] - few) / (more["models"] - base["models"])
+        return Linear(few - model * base["models"], 0.0, 0.0, model)
 
     def slope(row: dict[str, Any], by: str) -> float:
-        return float(row[size] - base[size]) / (row[by] - base[by])
+        return float((row[size] - base[size]) / (row[by] - base[by]))
 
     document_byte, column = slope(larger, "document_bytes"), slope(wider, "columns")
-    model = (more[size] - base[size] - column * (more["columns"] - base["columns"])) / (more["models"] - base["models"])
-    fixed = base[size] - document_byte * base["document_bytes"] - column * base["columns"] - model * base["models"]
+    model = float(more[size] - base[size] - column * (more["columns"] - base["columns"])) / (
+        more["models"] - base["models"]
+    )
+    fixed = (
+        float(base[size]) - document_byte * base["document_bytes"] - column * base["columns"] - model * base["models"]
+    )
     return Linear(fixed, document_byte, column, model)
 
 
@@ -204,6 +226,8 @@ def coefficients(results: dict[str, Any], scaling: dict[str, Any]) -> dict[str, 
         size: {"value": asdict(fitted(rows, size)), "unit": UNITS[size], "from": "bench/results/sizing.json"}
         for size in SIZES
     }
+    share = fmean(row["disk_bytes"] / row["record_bytes"] for row in rows[:FITTED])
+    found["disk_share"] = {"value": share, "unit": "", "from": "bench/results/sizing.json"}
     few, many = scaling["members"][0], scaling["members"][-1]
     kb = 1000 * (many["VmHWM"] - few["VmHWM"]) / (many["members"] - few["members"])
     source = "bench/results/scaling.json: VmHWM"
@@ -219,25 +243,25 @@ def lines(results: dict[str, Any]) -> Iterator[str]:
     """Yield the section of bench/README.md."""
     rows = undisturbed(results["jobs"], results["yardstick_us"])
     fits = {size: fitted(rows, size) for size in SIZES}
-    yield "### What members and events take"
+    yield "## What members and events take"
     yield ""
+    yield "`python -m bench.sizing` (its head says the method). `memberstream plan` goes by it (docs/sizing.md)."
     yield about(results)
     yield ""
-    heads = (
-        "document bytes",
-        "columns",
-        "models",
-        *(f"{size.removesuffix('_' + UNITS[size]).replace('_us', '')}, {UNITS[size]}" for size in SIZES),
-    )
     yield from table(
-        heads,
-        [(row["document_bytes"], row["columns"], row["models"], *(round(row[size]) for size in SIZES)) for row in rows],
+        (
+            *("document bytes", "columns", "models", "changelog, bytes", "Redis, bytes", "disk, bytes"),
+            *("first document, µs", "patch, µs"),
+        ),
+        [[round(row[name]) for name in (*KINDS, *SHOWN)] for row in rows],
     )
     yield ""
     last = rows[-1]
-    job = Job(last["members"], last["document_bytes"], 0, last["models"], last["columns"])
-    off = ", ".join(f"{size} {fits[size].of(job) / last[size] - 1:+.0%}" for size in SIZES)
-    yield f"The last job isn't fitted. What the sums say of it, against what it took: {off}."
+    sums = {name: fits[name].of(Job(0, last["document_bytes"], 0, last["models"], last["columns"])) for name in SIZES}
+    sums["disk_bytes"] = sums["record_bytes"] * fmean(row["disk_bytes"] / row["record_bytes"] for row in rows[:FITTED])
+    off = ", ".join(f"{what} {sums[name] / last[name] - 1:+.0%}" for name, what in SHOWN.items())
+    yield "The last job isn't among those that gave the coefficients. How far their sums are off for it:"
+    yield f"{off}."
     slow = [
         row[f"{name}_yardstick_us"] / results["yardstick_us"]
         for row in results["jobs"]
@@ -246,20 +270,28 @@ def lines(results: dict[str, Any]) -> Iterator[str]:
     yield f"The yardstick took {min(slow):.1f} to {max(slow):.1f} times its best: processor time is divided by that."
 
 
+def best_yardstick_us() -> float:
+    """Return what the yardstick takes when nobody disturbs it: the least of many short looks."""
+    return min(yardstick_us(0.05) for _ in range(60))
+
+
 async def run() -> dict[str, Any]:
     """Return all results."""
-    found = {"machine": machine(), "yardstick_us": min(yardstick_us(0.05) for _ in range(60)), "jobs": []}
+    about_it, best_us, jobs = machine(), best_yardstick_us(), []
     with servers() as on:
         for job in JOBS:
-            found["jobs"].append(await measure(on, job))
-            print(json.dumps(found["jobs"][-1]), flush=True)
-    found["yardstick_us"] = min(found["yardstick_us"], *[yardstick_us(0.05) for _ in range(60)])
-    return found
+            jobs.append(await measure(on, job))
+            print(json.dumps(jobs[-1]), flush=True)
+    return {"machine": about_it, "yardstick_us": min(best_us, best_yardstick_us()), "jobs": jobs}
 
 
 def main() -> None:
     """Measure, and write results, coefficients and README."""
-    results = asyncio.run(run())
+    write(asyncio.run(run()))
+
+
+def write(results: dict[str, Any]) -> None:
+    """Write results, coefficients and README."""
     scaling = json.loads((HERE / "results" / "scaling.json").read_text())
     COEFFICIENTS.write_text(json.dumps(coefficients(results, scaling), indent=1, ensure_ascii=False) + "\n")
     save("sizing", results, lines(results))

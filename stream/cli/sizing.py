@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -26,6 +27,15 @@ from memberstream.stream.sizing.yardstick import yardstick_us
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
 
+
+@reports_errors
+def a_number(value: float) -> float:
+    """Refuse what is no number but is read as one: it is neither below nor above any bound."""
+    if math.isnan(value):
+        raise CommandError("nan is no number. Next: write one")
+    return value
+
+
 Members = Annotated[int, typer.Option(min=1, max=1_000_000_000, help="how many there are", show_default=False)]
 DocumentBytes = Annotated[int, typer.Option(min=2, max=8_000_000, help="of a member's document as JSON, on average")]
 Patches = Annotated[
@@ -36,7 +46,10 @@ Patches = Annotated[
 @reports_errors
 def plan(
     members: Members,
-    events_per_s: Annotated[float, typer.Option(min=0, help="change events in a second, at peak", show_default=False)],
+    events_per_s: Annotated[
+        float,
+        typer.Option(min=0, max=1e9, help="change events in a second, at peak", show_default=False, callback=a_number),
+    ],
     document_bytes: DocumentBytes = 1_000,
     patches: Patches = "100%",
     models: Annotated[int, typer.Option(min=1, max=1_000, help="versions that are scored side by side")] = 1,
@@ -65,8 +78,11 @@ def plan(
         return
     table = Table("what", "how much", box=None, pad_edge=False)
     for what, how_much in (
-        ("workers", f"{found.workers:,}, one process each; {found.cores:.2g} cores in all while they follow a backlog"),
-        ("partitions", f"{found.partitions:,}, so that as many workers can be added as there are"),
+        (
+            "workers",
+            f"{found.workers:,}, each a process and a core; a backlog takes {found.cores:.2g} cores",
+        ),
+        ("partitions", f"{found.partitions:,}"),
         ("memory", f"{found.memory_mb_per_worker:,.0f} MB for each worker, at its highest"),
         (
             "disk",
@@ -95,8 +111,12 @@ def _size(mb: float) -> str:
 @reports_errors
 def load(
     members: Members,
-    rate: Annotated[float, typer.Option(min=0.1, max=1_000_000, help="events in a second", show_default=False)],
-    seconds: Annotated[float, typer.Option(min=0, max=1e7, help="how long, after each member's document")] = 60,
+    rate: Annotated[
+        float, typer.Option(min=0.1, max=1_000_000, help="events in a second", show_default=False, callback=a_number)
+    ],
+    seconds: Annotated[
+        float, typer.Option(min=0, max=1e7, help="how long, after each member's document", callback=a_number)
+    ] = 60,
     document_bytes: DocumentBytes = 1_000,
     list_length: Annotated[int, typer.Option(min=0, max=100_000, help="elements of the document's list")] = 10,
     patches: Patches = "100%",

@@ -15,6 +15,7 @@ import json
 import math
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 #: A worker follows at half of what a backlog shows, and a topic has room for twice as many workers.
 BUSY, SPREAD = 0.5, 2
@@ -47,7 +48,7 @@ class Coefficients:
     Attributes:
         record_bytes: of a member in the changelog, uncompressed, with its key and its share of a batch.
         redis_bytes: of a member in Redis.
-        disk_bytes: of a member in local state, once RocksDB has flushed it.
+        disk_share: bytes of a member in local state, once compacted, by those in the changelog.
         document_us, patch_us: processor time of a worker for a whole document, and for a patch.
         worker_mb: resident memory of a worker with few members. member_kb: what each of its members adds, until
             RocksDB's bounds are reached.
@@ -57,9 +58,9 @@ class Coefficients:
 
     record_bytes: Linear
     redis_bytes: Linear
-    disk_bytes: Linear
     document_us: Linear
     patch_us: Linear
+    disk_share: float
     worker_mb: float
     member_kb: float
     yardstick_us: float
@@ -114,8 +115,9 @@ class Plan:
 def coefficients() -> Coefficients:
     """Return those of this version."""
     raw = json.loads((files(__package__) / "coefficients.json").read_text())
-    linear = {name: Linear(**raw[name]["value"]) for name in raw if isinstance(raw[name]["value"], dict)}
-    return Coefficients(**linear, **{name: raw[name]["value"] for name in raw if name not in linear})
+    values: dict[str, Any] = {name: one["value"] for name, one in raw.items()}
+    made: dict[str, Any] = {n: Linear(**value) if isinstance(value, dict) else value for n, value in values.items()}
+    return Coefficients(**made)
 
 
 def plan(job: Job, by: Coefficients, speed: float = 1.0) -> Plan:
@@ -132,7 +134,7 @@ def plan(job: Job, by: Coefficients, speed: float = 1.0) -> Plan:
         partitions=partitions,
         memory_mb_per_worker=by.worker_mb + by.member_kb * each / 1000,
         uncompacted_mb=LEVEL_ZERO_MB * math.ceil(partitions / workers),
-        disk_mb_per_worker=by.disk_bytes.of(job) * each / _MB,
+        disk_mb_per_worker=by.disk_share * by.record_bytes.of(job) * each / _MB,
         redis_mb=by.redis_bytes.of(job) * job.members / _MB,
         changelog_mb=by.record_bytes.of(job) * job.members / _MB,
         changelog_mb_per_s=by.record_bytes.of(job) * job.events_per_s / _MB,

@@ -94,6 +94,21 @@ WRONG = {
     ],
     "members forget": ["", "m", "m --partition -1", "m --partition 0 --misplaced", "'' --partition 0"],
     "events check": ["missing"],
+    "plan": [
+        "--members 0 --events-per-s 1",
+        "--members 5 --events-per-s nan",
+        "--members 5 --events-per-s inf",
+        "--members 5 --events-per-s 1 --patches much",
+        "--members 5 --events-per-s 1 --model missing",
+        "--members 5 --events-per-s 1 --model good.json --model bad.json",
+    ],
+    "load": [
+        "--members 5 --rate 0",
+        "--members 5 --rate nan",
+        "--members 5 --rate 10 --seconds nan",
+        "--members 5 --rate 10 --patches 101%",
+        "--members 5 --rate 10 --document-bytes 50",
+    ],
     "events send": ["missing", "bad.json", "missing --force"],
     "events load": [
         "good.json",

@@ -113,14 +113,14 @@ def test_coefficients_are_those_of_the_results() -> None:
 
 
 def test_the_fit_goes_through_its_jobs() -> None:
-    """Each of the four jobs is met to the last digit."""
+    """Each of the four jobs is met to the last digit; of Redis the mean of those that differ in nothing there."""
     results = json.loads((HERE / "results" / "sizing.json").read_text())
     rows = bench.undisturbed(results["jobs"], results["yardstick_us"])
     for size in bench.SIZES:
         fit = bench.fitted(rows, size)
-        for row in rows[:4]:
+        for row in rows[: bench.FITTED]:
             job = Job(row["members"], row["document_bytes"], 0, row["models"], row["columns"])
-            assert fit.of(job) == pytest.approx(row[size])
+            assert fit.of(job) == pytest.approx(row[size], rel=0.1 if size == "redis_bytes" else 1e-9)
 
 
 def test_models_of_the_bench_are_models() -> None:
@@ -135,9 +135,9 @@ FLAT = Linear(0, 0, 0, 0)
 BY = Coefficients(
     record_bytes=Linear(100, 1, 0, 0),
     redis_bytes=Linear(150, 0, 0, 10),
-    disk_bytes=Linear(0, 0.5, 0, 0),
     document_us=FLAT,
     patch_us=Linear(0, 0, 5, 0),
+    disk_share=0.5,
     worker_mb=300,
     member_kb=1,
     yardstick_us=1,
@@ -149,8 +149,9 @@ def test_a_plan_is_the_sum_of_its_coefficients() -> None:
     """Worked out by hand: 200 µs for each of 4,000 events are 0.8 cores, so two workers at half of theirs."""
     found = plan(JOB, BY)
     assert (found.cpu_us, found.cores, found.workers, found.partitions) == (200, 0.8, 2, 4)
-    assert (found.memory_mb_per_worker, found.disk_mb_per_worker) == (800, 500)
-    assert (found.redis_mb, found.changelog_mb, found.changelog_mb_per_s) == (180, 2_100, pytest.approx(8.4))
+    assert (found.memory_mb_per_worker, found.disk_mb_per_worker) == (800, 525)
+    assert (found.redis_mb, found.changelog_mb) == (180, 2_100)
+    assert found.changelog_mb_per_s == pytest.approx(8.4)
     assert plan(replace(JOB, patch_share=0), BY).cpu_us == 0
     assert plan(JOB, BY, speed=2).cores == 0.4
 
