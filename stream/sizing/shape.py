@@ -23,8 +23,12 @@ import orjson
 from memberstream.models.wording import counted
 
 Event = tuple[bytes, bytes]  # key and value of a record
-POOL = 500  # distinct documents, and patches: members share them, so that they needn't be made while they are sent
-_LETTERS = "abcdefghijklmnopqrstuvwxyz "  # at random, so no disk makes the text smaller: real documents take less there
+#: Distinct documents, and patches: members share them, so that they needn't be made while they are sent. Of large
+#: documents there are fewer: all together have POOL_BYTES.
+POOL, POOL_BYTES = 500, 32_000_000
+_ELEMENT_BYTES = 35
+#: Of random bytes: so no disk makes the text smaller. Real documents take less there.
+_LETTERS = bytes(97 + byte % 26 for byte in range(256))
 _START_MS = 1_767_225_600_000  # 2026-01-01
 _DAY_MS = 86_400_000
 
@@ -56,9 +60,10 @@ def member_id(i: int) -> bytes:
 
 
 def documents(shape: Shape, seed: int) -> list[dict[str, Any]]:
-    """Return POOL documents of a shape. Raises ShapeError: it is too small for its list."""
+    """Return POOL documents of a shape, or fewer. Raises ShapeError: it is too small for its list."""
     chance = random.Random(seed)
-    made = [_document(shape, chance) for _ in range(POOL)]
+    n = max(1, min(POOL, POOL_BYTES // max(shape.document_bytes, _ELEMENT_BYTES * shape.list_length)))
+    made = [_document(shape, chance) for _ in range(n)]
     least = max(len(orjson.dumps(document)) for document in made)
     if least > shape.document_bytes:
         raise ShapeError(
@@ -67,7 +72,7 @@ def documents(shape: Shape, seed: int) -> list[dict[str, Any]]:
         )
     for document in made:
         room = shape.document_bytes - len(orjson.dumps(document))
-        document["note"] = "".join(chance.choices(_LETTERS, k=room))
+        document["note"] = chance.randbytes(room).translate(_LETTERS).decode()
     return made
 
 
@@ -75,12 +80,13 @@ def firsts(shape: Shape, seed: int) -> Iterator[Event]:
     """Yield the whole document of each member, once."""
     values = [orjson.dumps({"op": "replace", "document": document}) for document in documents(shape, seed)]
     for i in range(shape.members):
-        yield member_id(i), values[i % POOL]
+        yield member_id(i), values[i % len(values)]
 
 
 def steady(shape: Shape, seed: int) -> Iterator[Event]:
     """Yield patches and documents of random members, for ever."""
-    wholes = [orjson.dumps({"op": "replace", "document": document}) for document in documents(shape, seed)]
+    made = documents(shape, seed) if shape.patch_share < 1 else []
+    wholes = [orjson.dumps({"op": "replace", "document": document}) for document in made]
     chance = random.Random(seed + 1)
     patches = [
         orjson.dumps(

@@ -42,6 +42,11 @@ def test_documents_have_the_size_and_the_list_that_were_asked_for() -> None:
     assert documents(SHAPE, 1) == made != documents(SHAPE, 2)
 
 
+def test_large_documents_take_no_more_memory_than_small_ones() -> None:
+    """There are fewer of them."""
+    assert len(documents(Shape(1, 4_000_000), 1)) == 8
+
+
 def test_a_document_too_small_for_its_list_is_refused() -> None:
     """The text says what would do, and it does."""
     with pytest.raises(ShapeError, match=r"a document with 7 elements takes (\d+) bytes") as caught:
