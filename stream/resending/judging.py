@@ -169,8 +169,9 @@ def _event_of(record: Any, rules: Rules) -> tuple[ChangeEvent | None, int | None
             return command.event, None
         if (resend := decode_resend(record.value, record.partition)) is None:
             return None, None
+    first = None if resend.origin < 0 else resend.origin
     try:
-        return resent_event(resend, "" if record.key is None else record.key.decode(), 0, rules.now_ms), resend.origin
+        return resent_event(resend, (record.key or b"").decode(errors="replace"), 0, rules.now_ms), first
     except BadEvent:
         return None, None
 
@@ -210,8 +211,8 @@ def _of_a_foreign_partition(letter: Letter, event: ChangeEvent, since: Since, ru
             "has no version and stood in a foreign partition: what came before and after it can't be told. "
             "Next: its producer sends it again, with the right partitioner"
         )
-    why_not = _behind(event.version, [one for one in since.of(own, letter.key) if one.first != -1], own)
-    return Verdict(why_not)
+    its = [one for one in since.of(own, letter.key) if (own, one.offset) not in rules.dead]
+    return Verdict(_behind(event.version, its, own))
 
 
 def target(letter: Letter, rules: Rules) -> int:

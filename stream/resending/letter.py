@@ -94,7 +94,7 @@ class Choice(NamedTuple):
 
 
 async def read_letters(kafka: Kafka, topic: str, progress: Meter = unwatched) -> AsyncIterator[Letter]:
-    """Yield the letters of a dead-letter topic, each once. None if there is no such topic: nothing ever failed.
+    """Yield the letters of a dead-letter topic, each once; none if there is no such topic: nothing ever failed.
 
     Raises:
         TopicUnreadable, TopicsUnreadable: Kafka can't be read; the text says what to do.

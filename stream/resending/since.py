@@ -27,7 +27,8 @@ class Later(NamedTuple):
     Attributes:
         version: of the event; None: it has none.
         is_delete: the member is forgotten.
-        first: where its event stood first, if it was sent again; else None.
+        first: where in this partition its event stood first, if it was sent again; else None. An event that came from
+            another partition is one like any: offsets don't say whether it is older.
     """
 
     offset: int
@@ -76,7 +77,9 @@ class Since:
     def note(self, letter: Letter, place: Place) -> None:
         """Note where a letter was sent, ahead of reading it."""
         self.sent[letter.place] = place
-        self._records[place[0], letter.key].append(Later(place[1], first=letter.first[1]))
+        partition, first = letter.first
+        if first >= 0 and partition == place[0]:
+            self._records[place[0], letter.key].append(Later(place[1], first=first))
 
     async def read_on(self, progress: Meter = unwatched) -> None:
         """Take in all that has come by now. Raises TopicUnreadable."""

@@ -20,8 +20,9 @@ from memberstream.stream.resending.judging import (
     understand_interaction,
 )
 from memberstream.stream.resending.letter import Choice, Letter, to_letter
-from memberstream.stream.resending.sending import _waves
+from memberstream.stream.resending.sending import Resending, Topic, _waves
 from memberstream.stream.resending.since import Since
+from memberstream.stream.settings import Settings
 
 NOW_MS = 1_800_000_000_000
 RULES = Rules(NOW_MS, Placement("murmur2", 4), kinds=("click", "impression"))
@@ -224,3 +225,30 @@ def test_a_choice_is_by_reason_partition_and_time() -> None:
 def test_letters_of_one_member_go_one_after_the_other() -> None:
     letters = [dead(Record(offset, event(), key=key)) for offset, key in enumerate([b"a", b"a", b"b", b"a", b"c"])]
     assert [[one.place[1] for one in wave] for wave in _waves(letters)] == [[0, 2, 4], [1], [3]]
+
+
+def test_a_delete_that_came_just_before_is_told() -> None:
+    """Nothing of it is kept, so the worker can't see it: the topic shows it, between the letter's place and the new
+    one. A delete before the letter, or behind the new record, is none of them."""
+    letters = [dead(Record(5, event(), key=key)) for key in (b"before", b"between", b"behind", b"nothing")]
+    letters = [letter._replace(place=(0, i), first=(0, 5)) for i, letter in enumerate(letters)]
+    deletes = [Record(4, None, key=b"before"), Record(15, None, key=b"between"), Record(25, None, key=b"behind")]
+    run = Resending(Settings(), Topic("docs", "docs.dead", is_of_interactions=False), Choice(), "me")
+    run._since = since(letters, deletes)
+    for letter in letters[:3]:
+        run._since.note(letter, (0, 20))
+    run._look_back(letters)
+    assert run.outcome.overtaken == [letters[1]]
+
+
+def test_what_came_from_a_foreign_partition_is_an_event_like_any() -> None:
+    """Its offset there says nothing here: one with a version stops none with a higher one, and all without."""
+    records = [Record(offset, event(version=n), partition=FOREIGN) for offset, n in [(8, 1), (9, 2)]]
+    letters, own = [dead(record, "wrong_partition") for record in records], dead(Record(20, event()))
+    sent = Record(30, encode_resend(event(version=1), 0, -1, [], NOW_MS, "me"), (("resent_origin", b"3/8"),))
+    found = since([*letters, own], [Record(20, event()), sent])
+    found.note(letters[0], (0, 30))
+    rules = replace(RULES, dead={own.place, *(letter.place for letter in letters)})
+    assert judge_event(letters[0], found, rules).is_done
+    assert judge_event(letters[1], found, rules) == ("", False, ())
+    assert "not both have versions" in judge_event(own, found, rules).why
