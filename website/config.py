@@ -34,7 +34,7 @@ NAVIGATION: list[dict[str, Any]] = [
     {
         "Workers": [
             *("docs/operations.md", "docs/sizing.md", "docs/kafka-security.md", "docs/kubernetes.md"),
-            *("docs/metrics.md", "docs/upgrades.md", "SECURITY.md"),
+            *("docs/metrics.md", "docs/upgrades.md", "docs/disaster.md", "SECURITY.md"),
         ]
     },
     {"Python": "API"},

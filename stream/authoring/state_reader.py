@@ -123,7 +123,16 @@ async def sample_documents(
 async def partitions_of(
     kafka: Kafka, changelog: str, progress: Meter = unwatched
 ) -> AsyncGenerator[tuple[list[tuple[bytes, bytes]], float], None]:
-    """Yield each partition's states, and the share of all records that has been read."""
+    """Yield each partition's states of members, and the share of all records that has been read."""
+    async with aclosing(everything_of(kafka, changelog, progress)) as partitions:
+        async for values, share in partitions:
+            yield [(key, value) for key, value in values.items() if not key.startswith(b"\0")], share
+
+
+async def everything_of(
+    kafka: Kafka, changelog: str, progress: Meter = unwatched
+) -> AsyncGenerator[tuple[dict[bytes, bytes], float], None]:
+    """Yield key → newest value of each partition, what it remembers of itself included, and the share as above."""
     async with connected(kafka, changelog, _ADVICE) as (consumer, partitions):
         total = sum((await consumer.end_offsets(partitions)).values())
         done = 0
@@ -133,8 +142,7 @@ async def partitions_of(
                 newest.update(latest)
                 done += n
                 progress(done, max(done, total))
-            states = [(key, value) for key, value in newest.items() if value is not None and not key.startswith(b"\0")]
-            yield states, max(done, 1) / max(done, total, 1)
+            yield {k: v for k, v in newest.items() if v is not None}, max(done, 1) / max(done, total, 1)
 
 
 async def _written(

@@ -22,6 +22,7 @@ from memberstream.stream.cli import (
     running,
     sizing,
     skips,
+    state,
 )
 from memberstream.stream.cli.campaign import export, plan, report, split, terms
 from memberstream.stream.cli.model import compare, files, log, training, versions
@@ -46,6 +47,7 @@ terms.app.command("split")(split.split)
 terms.app.command("export")(export.export)
 app.add_typer(clusters.app, name="clusters")
 app.add_typer(members.app, name="members")
+app.add_typer(state.app, name="state")
 app.add_typer(events.app, name="events")
 events.app.command("load")(loading.load)
 events.app.command("skip")(skips.skip)

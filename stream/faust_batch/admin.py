@@ -20,12 +20,14 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from memberstream.models.member import MAX_STATE_BYTES
 from memberstream.models.wording import counted
-from memberstream.stream.faust_batch.changelog import BATCH_BYTES, CHANGELOG_MESSAGE_BYTES, FRAME_BYTES
+from memberstream.stream.faust_batch.changelog import BATCH_BYTES
 from memberstream.stream.faust_batch.errors import StartError
 from memberstream.stream.faust_batch.topics import Topics
 from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.kafka.policies import cleanup_policies
 from memberstream.stream.kafka.topic_id import topic_id
+from memberstream.stream.partition.changelog_topic import CONFIGS as CHANGELOG_CONFIGS
+from memberstream.stream.partition.changelog_topic import FRAME_BYTES, MESSAGE_BYTES
 from memberstream.stream.partition.skip_log import CONFIGS as SKIP_CONFIGS
 
 log = logging.getLogger(__name__)
@@ -56,13 +58,10 @@ async def prepare_topics(kafka: Kafka, topics: Topics, replication_factor: int, 
             )
         existing = set(await admin.list_topics())
         create = partial(_create, admin, existing, replication_factor)
-        await create(topics.changelog, count, {
-            "cleanup.policy": "compact",  # retention by time would forget quiet members
-            "max.message.bytes": str(CHANGELOG_MESSAGE_BYTES),
-        })  # fmt: skip
+        await create(topics.changelog, count, CHANGELOG_CONFIGS)
         # A dead letter is the whole record with added headers: what the source topic takes must fit there, too.
         sizes = await _settings(admin, topics.source)
-        most = max(CHANGELOG_MESSAGE_BYTES, int(sizes.get("max.message.bytes", 0)) + LETTER_BYTES)
+        most = max(MESSAGE_BYTES, int(sizes.get("max.message.bytes", 0)) + LETTER_BYTES)
         for topic, configs in topics.created.items():
             await create(topic, count, {"max.message.bytes": str(most), **configs})
         if topics.skips is not None:
@@ -154,19 +153,19 @@ async def _check_changelog(admin: Any, kafka: Kafka, topics: Topics, partitions:
             "have moved to other partitions than their state. Next: replay the topic under a new group name."
         )
     settings = await _settings(admin, topic)
-    takes = int(settings.get("max.message.bytes", CHANGELOG_MESSAGE_BYTES))
+    takes = int(settings.get("max.message.bytes", MESSAGE_BYTES))
     if takes < BATCH_BYTES + FRAME_BYTES:
         raise StartError(
             f"the changelog {topic} takes batches of {takes} bytes, workers send up to {BATCH_BYTES + FRAME_BYTES}. "
             f"Next: kafka-configs.sh --bootstrap-server {kafka.bootstrap[0]} --alter --topic {topic} "
-            f"--add-config max.message.bytes={CHANGELOG_MESSAGE_BYTES}"
+            f"--add-config max.message.bytes={MESSAGE_BYTES}"
         )
-    if takes < CHANGELOG_MESSAGE_BYTES:
+    if takes < MESSAGE_BYTES:
         log.warning(
             "the changelog %s takes records of %d bytes: events that make a member's state larger are refused "
             "(too_large). Next: kafka-configs.sh --bootstrap-server %s --alter --topic %s --add-config "
             "max.message.bytes=%d, then start the workers again",
-            topic, takes, kafka.bootstrap[0], topic, CHANGELOG_MESSAGE_BYTES,
+            topic, takes, kafka.bootstrap[0], topic, MESSAGE_BYTES,
         )  # fmt: skip
     return min(takes - FRAME_BYTES, MAX_STATE_BYTES)
 

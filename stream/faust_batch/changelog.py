@@ -14,7 +14,6 @@ from typing import Any
 
 from aiokafka.errors import KafkaTimeoutError
 
-from memberstream.models.member import MAX_STATE_BYTES
 from memberstream.stream.faust_batch.acks import Acks
 from memberstream.stream.faust_batch.errors import ForeignWrite
 from memberstream.stream.partition.state import Items
@@ -23,10 +22,6 @@ from memberstream.stream.partition.write_position import deletion_headers
 #: Bytes of one changelog batch. That is below the 1 MiB (minus overhead) that brokers take by default
 #: (message.max.bytes), so a changelog made by hand works, too.
 BATCH_BYTES = 900_000
-#: Bytes that a changelog's batch of one record takes beyond the largest value: its framing and the key.
-FRAME_BYTES = 65_536
-#: max.message.bytes of the changelog. It is created to take the largest state; one made by hand may take less.
-CHANGELOG_MESSAGE_BYTES = MAX_STATE_BYTES + FRAME_BYTES
 
 
 async def patiently(send: Callable[[], Awaitable[Any]]) -> Any:

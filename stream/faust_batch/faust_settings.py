@@ -9,8 +9,9 @@ from typing import Any
 
 from faust import auth
 
-from memberstream.stream.faust_batch.changelog import BATCH_BYTES, CHANGELOG_MESSAGE_BYTES
+from memberstream.stream.faust_batch.changelog import BATCH_BYTES
 from memberstream.stream.kafka.security import Security
+from memberstream.stream.partition.changelog_topic import MESSAGE_BYTES
 
 #: The most that one fetch brings from a broker: for all its partitions together, and for one of them. A member costs
 #: once in a batch, however many events it has there. So a partition that is behind gets large batches and catches up
@@ -70,7 +71,7 @@ def faust_settings(
         "producer_acks": -1,
         "producer_linger": 0,
         "producer_max_batch_size": BATCH_BYTES,
-        "producer_max_request_size": CHANGELOG_MESSAGE_BYTES,
+        "producer_max_request_size": MESSAGE_BYTES,
         # Faust's own check compares with ListOffsets (wrong on Tansu) and says only "inconsistent". recovery.py
         # compares with what the fetch says, on every broker, and says what to do.
         "recovery_consistency_check": False,

@@ -13,10 +13,11 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from memberstream.models.member import MAX_STATE_BYTES, Move
 from memberstream.models.position import NOWHERE
-from memberstream.stream.faust_batch.changelog import CHANGELOG_MESSAGE_BYTES, Changelog
+from memberstream.stream.faust_batch.changelog import Changelog
 from memberstream.stream.faust_batch.errors import Fenced, StateTooLarge
 from memberstream.stream.faust_batch.store import StateStore
 from memberstream.stream.partition.census import Census
+from memberstream.stream.partition.changelog_topic import MESSAGE_BYTES
 from memberstream.stream.partition.state import Items, Timer, Timers
 from memberstream.stream.partition.write_position import rewritten
 
@@ -131,7 +132,7 @@ class PartitionState:
         if largest > self.largest:
             raise StateTooLarge(
                 f"a state value of {largest} bytes: the limit is {self.largest}. Next: raise max.message.bytes of "
-                f"{self._changelog.topic} to {CHANGELOG_MESSAGE_BYTES}, and start the worker again"
+                f"{self._changelog.topic} to {MESSAGE_BYTES}, and start the worker again"
             )
         if not await self._is_member():
             raise Fenced(f"not the owner of partition {partition} any more")

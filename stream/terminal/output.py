@@ -21,6 +21,7 @@ from rich.logging import RichHandler
 
 from memberstream.models.problems import ModelFileError
 from memberstream.stream.files.lists import ListFileError
+from memberstream.stream.files.snapshot import SnapshotError
 from memberstream.stream.kafka.clients import advice
 from memberstream.stream.keyspace.formats import KeyspaceError
 from memberstream.stream.lookup import LookupUnavailable
@@ -56,6 +57,7 @@ _EXPECTED = (
     PublishError,
     RedisUnavailable,
     SettingsError,
+    SnapshotError,
 )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from memberstream.models.event import Reason
-from memberstream.stream.faust_batch.changelog import CHANGELOG_MESSAGE_BYTES
+from memberstream.stream.partition.changelog_topic import MESSAGE_BYTES
 from memberstream.stream.process.member_metrics import OUTCOMES, STAGES
 from memberstream.stream.settings import Settings
 
@@ -72,7 +72,7 @@ def test_every_stage_and_outcome_is_explained() -> None:
 def test_figures_of_the_operations_manual() -> None:
     """Numbers that it repeats from the code."""
     defaults = Settings()
-    assert f"max.message.bytes={CHANGELOG_MESSAGE_BYTES}" in OPERATIONS
+    assert f"max.message.bytes={MESSAGE_BYTES}" in OPERATIONS
     assert f"`{defaults.changelog_topic}`" in OPERATIONS
     assert f"`{defaults.dead_letter_topic}`" in OPERATIONS
     assert f"{len(Reason)} reasons" in OPERATIONS

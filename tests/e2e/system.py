@@ -310,5 +310,10 @@ class System:
         """End the worker and the connections."""
         self.kill()
         self.redis.close()
-        if self._producer is not None:
-            await self._producer.stop()
+        await self.close_producer()
+
+    async def close_producer(self) -> None:
+        """Close what sends events; the next `send` opens it anew."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.stop()

@@ -1,0 +1,56 @@
+"""`memberstream state …`: members' states to files, and back onto a broker that has lost them."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from memberstream.models.wording import counted
+from memberstream.stream.authoring.snapshots import Snapshots
+from memberstream.stream.files.snapshot import read_manifest
+from memberstream.stream.terminal.bar import bar
+from memberstream.stream.terminal.output import CommandError, out, reports_errors, settings
+
+app = typer.Typer(no_args_is_help=True, help="Snapshots of members' states (docs/disaster.md).")
+Directory = Annotated[Path, typer.Argument(help="of the snapshot", show_default=False)]
+
+
+@app.command()
+@reports_errors
+def snapshot(directory: Directory) -> None:
+    """Write all members' states to a new directory, while workers run. It holds personal data."""
+    with bar("reading the changelog") as progress:
+        manifest = asyncio.run(Snapshots(settings()).take(directory, progress))
+    n_members = sum(part.members for part in manifest.partitions)
+    out.print(
+        f"{counted(n_members, 'member')} of {counted(len(manifest.partitions), 'partition')} in {directory}, as of "
+        f"{manifest.taken_at}",
+        markup=False,
+    )
+    for number, part in enumerate(manifest.partitions):
+        out.print(f"partition {number}: {counted(part.members, 'member')}, events applied below {part.next_offset}")
+
+
+@app.command()
+@reports_errors
+def restore(directory: Directory, yes: Annotated[bool, typer.Option("--yes", help="don't ask")] = False) -> None:
+    """Write a snapshot to the changelog of an installation that has lost its own. A changelog with records is refused.
+
+    No worker may run meanwhile, and their data directories have to be removed before they start.
+    """
+    manifest, found = read_manifest(directory), settings()
+    if not yes and not typer.confirm(
+        f"The states of {manifest.taken_at} become those of group {found.group}. No worker runs?"
+    ):
+        raise CommandError("nothing was changed")
+    with bar("writing the changelog") as progress:
+        done = asyncio.run(Snapshots(found).restore(directory, progress))
+    out.print(f"{counted(done.members, 'member')} restored, as of {manifest.taken_at}, and read back")
+    out.print(
+        f"The topic {found.topic} is {'another one' if done.is_topic_new else 'the same'}. Next: remove the workers' "
+        f"data directories, set MEMBERSTREAM_TOPIC_EPOCH={done.epoch} on all workers, and go on in docs/disaster.md",
+        markup=False,
+    )
