@@ -123,6 +123,8 @@ WRONG = {
     "dead-letters list": ["--reason bad", "--reason too_late", "--partition -1", "--since noon"],
     "dead-letters show": ["3", "three/1", "--reason bad"],
     "dead-letters resend": ["--reason bad", "--until noon", "--rate 0", "--most-times 0"],
+    "state snapshot": [".", "good.json"],
+    "state restore": ["missing --yes", ". --yes", "good.json --yes"],
     "events skip": ["-1 0", "0 -1", "0 0 --timeout-s -1"],
     "interactions check": ["missing"],
     "interactions send": ["missing", "bad.json", "missing --force"],
