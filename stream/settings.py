@@ -141,7 +141,8 @@ class Settings:
     redis_url: str = setting(
         "redis://127.0.0.1:6379/0",
         _redis_url,
-        "redis://, redis+cluster:// or redis+sentinel:// with user and password; rediss in place of redis for TLS",
+        "redis://, redis+cluster:// or redis+sentinel:// with user and password; rediss in place of redis for TLS; "
+        'options for certificates, password files and sentinels\' log-in behind `?` ("Redis")',
         is_secret=True,  # holds the password
     )
     redis_prefix: str = setting(

@@ -17,7 +17,7 @@ import hiredis
 
 from .endpoint import Endpoint
 from .once import Once
-from .replies import FOREIGN, NOTHING, ConnectionLost, TimedOut, WireError, new_reader, unconnected
+from .replies import FOREIGN, NOTHING, ConnectionLost, ReplyError, TimedOut, WireError, new_reader, unconnected
 
 # Takes the replies of a hundred members (about 160 bytes each) at once.
 _RECV_BYTES = 65_536
@@ -220,6 +220,8 @@ async def _primary(endpoint: Endpoint, client_name: str, timeout_s: float) -> En
             return endpoint.primary(reply)
         except WireError as error:
             problem = error
+        except ReplyError as error:  # of the log-in
+            problem = endpoint.refused(error)
         finally:
             await wire.close()
     raise problem

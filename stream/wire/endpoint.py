@@ -3,10 +3,12 @@
 - `redis://[user][:password]@host[:port][/db]`: one server.
 - `redis+cluster://[user][:password]@host[:port],host[:port]…`: a Redis Cluster. Any of its nodes names the others.
 - `redis+sentinel://[user][:password]@host[:port],host[:port]…/service[/db]`: the sentinels that know the primary of a
-  service. User and password are for the servers; sentinels are asked without them.
+  service. User and password are for the servers. Sentinels have `sentinel_username` and `sentinel_password`, query
+  options, or are asked without.
 
 `rediss` in place of `redis` means TLS, which verifies the server's certificate and name. Query options have redis-py's
 names: `ssl_ca_certs=FILE`, `ssl_certfile=FILE`, `ssl_keyfile=FILE`, `ssl_cert_reqs=none` (don't verify).
+`password_file=FILE` and `sentinel_password_file=FILE` take the place of a password. Each log-in reads the file anew.
 An unknown option is refused: a mistyped one must not weaken TLS.
 """
 
@@ -22,7 +24,34 @@ if TYPE_CHECKING:
     import ssl
 
 _TLS_OPTIONS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"})
+_SENTINEL_OPTIONS = frozenset({"sentinel_username", "sentinel_password", "sentinel_password_file"})
 _PORT, _SENTINEL_PORT = 6379, 26379
+_NO_LOG_IN = ("NOAUTH", "WRONGPASS", "NOPERM")
+
+
+class LogIn(NamedTuple):
+    """Who logs in, and by which password: this one, or what a file holds at the time. Neither: without a log-in."""
+
+    username: str | None = None
+    password: str | None = None
+    password_file: str | None = None
+
+    def __repr__(self) -> str:
+        return "LogIn(…)"
+
+    def arguments(self) -> tuple[str, ...]:
+        """Return what HELLO takes. Raises ConnectionLost: the file can't be read."""
+        password = self.password
+        if self.password_file is not None:
+            try:
+                with open(self.password_file, encoding="utf-8") as file:
+                    password = file.read().rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConnectionLost(
+                    f"the password's file can't be read ({error})",
+                    "let this user read it, or correct its path in the URL",
+                ) from error
+        return () if password is None else ("AUTH", self.username or "default", password)
 
 
 class Endpoint(NamedTuple):
@@ -37,11 +66,11 @@ class Endpoint(NamedTuple):
     host: str
     port: int
     db: int
-    username: str | None
-    password: str | None
+    log_in: LogIn
     tls: "ssl.SSLContext | None"
     seeds: tuple[tuple[str, int], ...] = ()
     service: str | None = None
+    of_sentinels: LogIn = LogIn()
     must_be_primary: bool = False
 
     def __str__(self) -> str:
@@ -63,7 +92,7 @@ class Endpoint(NamedTuple):
     def sentinels(self) -> Iterator["Endpoint"]:
         """The sentinels, each as the endpoint of a server."""
         for host, port in self.seeds:
-            yield self._replace(host=host, port=port, db=0, username=None, password=None, seeds=(), service=None)
+            yield self._replace(host=host, port=port, db=0, log_in=self.of_sentinels, seeds=(), service=None)
 
     def ask_primary(self) -> bytes:
         """The question to a sentinel; `primary` reads the reply."""
@@ -72,11 +101,19 @@ class Endpoint(NamedTuple):
 
     def primary(self, reply: Any) -> "Endpoint":
         """Return the server that a sentinel's reply names. Raises ConnectionLost: it names none."""
+        if isinstance(reply, ReplyError) and reply.code in _NO_LOG_IN:
+            raise self.refused(reply)
         if isinstance(reply, ReplyError) or not reply:
             raise ConnectionLost(f"the sentinel knows no service {self.service} ({reply})")
         host, port = reply
         found = self._replace(host=host.decode(), port=int(port), seeds=(), service=None)
         return found._replace(must_be_primary=True)
+
+    def refused(self, error: ReplyError) -> ConnectionLost:
+        """Return what a sentinel's refusal of the log-in means."""
+        return ConnectionLost(
+            f"a sentinel answered {error}", "correct sentinel_username and sentinel_password in the URL"
+        )
 
     def handshake(self, client_name: str) -> tuple[bytes, int]:
         """Return (packed commands, number of replies) to send first on a new connection.
@@ -84,10 +121,7 @@ class Endpoint(NamedTuple):
         RESP2: hiredis makes a dict of a RESP3 map, at four times the cost of a list. `client_name` is what
         operators see in CLIENT LIST. HELLO is allowed to every ACL user, and tells the server's role.
         """
-        hello: tuple[str, ...] = ("HELLO", "2")
-        if self.password is not None:
-            hello += ("AUTH", self.username or "default", self.password)
-        hello += ("SETNAME", client_name)
+        hello = ("HELLO", "2", *self.log_in.arguments(), "SETNAME", client_name)
         if not self.db:
             return pack_command(hello), 1
         return pack_command(hello) + pack_command(("SELECT", str(self.db))), 2
@@ -130,18 +164,24 @@ def parse_url(url: str) -> Endpoint:
     if path or not db.isdigit() or (kind == "cluster" and db != "0"):
         raise ValueError(f"Redis URL: expected a database number at the end (0 in a cluster), found {parts.path!r}")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    unknown = sorted(options.keys() - (_TLS_OPTIONS if scheme == "rediss" else frozenset()))
-    if unknown:
+    known = {"password_file"} | (_TLS_OPTIONS if scheme == "rediss" else set())
+    known |= _SENTINEL_OPTIONS if kind == "sentinel" else set()
+    if unknown := sorted(options.keys() - known):
         raise ValueError(f"Redis URL: unknown option {', '.join(unknown)} for {parts.scheme}://")
+    log_in = LogIn(unquote(username) or None, unquote(password) or None, options.get("password_file"))
+    of_sentinels = LogIn(*[options.get(f"sentinel_{name}") for name in LogIn._fields])
+    for one in (log_in, of_sentinels):
+        if one.password is not None and one.password_file is not None:
+            raise ValueError("Redis URL: expected a password or a file that holds it, found both")
     return Endpoint(
         host=seeds[0][0],
         port=seeds[0][1],
         db=int(db),
-        username=unquote(username) if username else None,
-        password=unquote(password) if password else None,
+        log_in=log_in,
         tls=_tls(options) if scheme == "rediss" else None,
         seeds=seeds if kind else (),
         service=service,
+        of_sentinels=of_sentinels,
     )
 
 

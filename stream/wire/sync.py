@@ -9,7 +9,7 @@ from typing import Any
 import hiredis
 
 from .endpoint import Endpoint
-from .replies import FOREIGN, NOTHING, ConnectionLost, TimedOut, WireError, new_reader, unconnected
+from .replies import FOREIGN, NOTHING, ConnectionLost, ReplyError, TimedOut, WireError, new_reader, unconnected
 
 # Takes the replies of a hundred members (about 160 bytes each) in one call of recv.
 _RECV_BYTES = 65_536
@@ -109,6 +109,9 @@ def _primary(endpoint: Endpoint, client_name: str, timeout_s: float) -> Endpoint
     for sentinel in endpoint.sentinels():
         try:
             wire = SyncWire(sentinel, client_name, timeout_s)
+        except ReplyError as error:  # of the log-in
+            problem = endpoint.refused(error)
+            continue
         except WireError as error:
             problem = error
             continue

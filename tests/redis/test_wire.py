@@ -39,8 +39,9 @@ from memberstream.stream.wire.endpoint import parse_url
 def test_a_url_is_read(url: str, expected: tuple[object, ...]) -> None:
     """User and password are percent-decoded; the password is in no text."""
     endpoint = parse_url(url)
-    assert (endpoint.host, endpoint.port, endpoint.db, endpoint.username, endpoint.password) == expected
-    assert endpoint.password is None or endpoint.password not in repr(endpoint) + str(endpoint)
+    log_in = endpoint.log_in
+    assert (endpoint.host, endpoint.port, endpoint.db, log_in.username, log_in.password) == expected
+    assert log_in.password is None or log_in.password not in repr(endpoint) + str(endpoint) + repr(log_in)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,9 @@ def test_a_url_is_read(url: str, expected: tuple[object, ...]) -> None:
         ("redis://h?ssl_cert_reqs=none", "unknown option ssl_cert_reqs for redis://"),
         ("rediss://h?ssl_cert_req=none", "unknown option ssl_cert_req for rediss://"),
         ("rediss://h?ssl_cert_reqs=optional", "expected required or none"),
+        ("redis://h?sentinel_password=x", "unknown option sentinel_password for redis://"),
+        ("redis://:x@h?password_file=/x", "a password or a file that holds it, found both"),
+        ("redis+sentinel://h/s?sentinel_password=x&sentinel_password_file=/x", "found both"),
         ("redis://h,i", "expected one host"),
         ("redis+cluster://h/1", "0 in a cluster"),
         ("redis+sentinel://h", "expected the name of a service"),
