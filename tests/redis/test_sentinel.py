@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -99,14 +100,18 @@ def test_a_secured_sentinel_and_its_servers(tmp_path: Path) -> None:
     made = Certificates.made(tmp_path / "certificates")
     tls = ["--tls-cert-file", str(made.ca.parent / "server.crt"), "--tls-key-file", str(made.ca.parent / "server.key"),
            "--tls-ca-cert-file", str(made.ca), "--tls-replication", "yes", "--tls-auth-clients", "yes"]  # fmt: skip
-    client = {"ssl_ca_certs": str(made.ca), "ssl_certfile": str(made.client), "ssl_keyfile": str(made.client)}
+    client: dict[str, Any] = {
+        "ssl_ca_certs": str(made.ca),
+        "ssl_certfile": str(made.client),
+        "ssl_keyfile": str(made.client),
+    }
     ports = {name: free_port() for name in ("server", "sentinel")}
     config = tmp_path / "sentinel.conf"
     config.write_text(
         f"sentinel monitor main 127.0.0.1 {ports['server']} 1\nuser asker on >asks +@all\nuser default off\n"
     )
     processes = {name: ServerProcess(f"redis-{name}", tmp_path / f"{name}.log") for name in ports}
-    first = {"server": [], "sentinel": [str(config), "--sentinel"]}
+    first: dict[str, list[str]] = {"server": [], "sentinel": [str(config), "--sentinel"]}
     log_in: dict[str, Any] = {"server": {}, "sentinel": {"username": "asker", "password": "asks"}}
     try:
         for name, process in processes.items():
@@ -118,7 +123,7 @@ def test_a_secured_sentinel_and_its_servers(tmp_path: Path) -> None:
                 **client,
                 **log_in[name],
             )
-            process.wait_until(lambda admin=admin: answers(admin), timeout_s=20)
+            process.wait_until(partial(answers, admin), timeout_s=20)
             if name == "server":
                 server = admin
         server.acl_setuser("worker", enabled=True, passwords=["+first"], keys=["*"], commands=["+@all"])
