@@ -10,8 +10,8 @@ and sent twice it changes nothing the second time.
     4  the workers have passed the last row  (if somebody waits for it)
 
 Laws:
-- Nothing is stored beside the topic. A load is known by its files, its version and the number of partitions, which says
-  where a row belongs. With another file it is another load.
+- Nothing is stored beside the topic. A load is known by its files, its version, and what decides which rows are sent
+  and where: the number of partitions, two settings. If one of these is another, it is another load.
 - Rows of one partition lie there in the order of the files, because the next batch of a partition is sent when the one
   before is acknowledged. So its last row says that all before it are there.
 - All rows are checked by every run, also those that aren't sent any more: what a run tells is complete.
@@ -148,8 +148,9 @@ class Loading:
         return self.outcome
 
     def _name(self, n_partitions: int) -> bytes:
-        columns = f"{self._columns.id}/{self._columns.version}"
-        told = f"{self._settings.topic}/{n_partitions}/{self._as_of_ms}/{columns}".encode()
+        its = self._settings
+        what = its.topic, n_partitions, its.partitioner, its.json_keys, self._as_of_ms, *self._columns
+        told = "/".join(map(str, what)).encode()
         return hashlib.sha256(b"".join([told, *map(fingerprint, self._files)])).hexdigest()[:16].encode()
 
     async def check(self, progress: Meter = unwatched) -> Loaded:
