@@ -70,7 +70,7 @@ async def test_a_rolling_restart_causes_no_rebalance(
     parts = {worker.name: owned(worker) for worker in workers}
     with Watcher(crew.system.settings.redis_url, load.member_ids, seed=8) as watcher:
         async with Traffic(crew.system, load, per_s=300) as traffic, Freshness(crew.system) as freshness:
-            every, while_beside, while_restarting = range(N_PARTITIONS), [], []
+            every, while_beside, while_restarting, later_s = range(N_PARTITIONS), [], [], []
             for worker in workers:
                 began = time.monotonic()
                 async with as_busy_as_a_restart():
@@ -93,10 +93,11 @@ async def test_a_rolling_restart_causes_no_rebalance(
                 assert [rebalances(one) for one in others] == before, "a rebalance"
                 assert rebalances(worker) == 1
                 assert {one.name: owned(one) for one in workers} == parts
-                assert own[-1] <= restart_s + MORE_S
+                later_s.append(own[-1] - restart_s)
             beside_s, others_s = p99(while_beside), p99(while_restarting)
             print(f"others p99 {others_s:.3f} s; without a restart, the machine as busy, {beside_s:.3f} s")
             assert others_s <= max(2 * beside_s, NOISE_S)
+            assert max(later_s) <= MORE_S + beside_s  # beyond its restart; a crowded machine is as late without one
         await crew.applied()
         await traffic.nothing_is_lost()
         await check(crew.system)
