@@ -53,7 +53,7 @@ def list_(
         print_json({"topic": topic.dead, "letters": sum(row["letters"] for row in rows), "groups": rows})
         return
     if not rows:
-        out.print(f"no dead letters in {topic.dead}")
+        out.print(f"no dead letters in {topic.dead}, or this user may not see it")
         return
     table = Table(
         *("reason", "partition", "letters", "sent again", "first", "last", "newest"),

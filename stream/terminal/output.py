@@ -22,7 +22,7 @@ from rich.logging import RichHandler
 from memberstream.models.problems import ModelFileError
 from memberstream.stream.files.lists import ListFileError
 from memberstream.stream.files.snapshot import SnapshotError
-from memberstream.stream.kafka.clients import advice
+from memberstream.stream.kafka.clients import DENIED, advice
 from memberstream.stream.keyspace.formats import KeyspaceError
 from memberstream.stream.lookup import LookupUnavailable
 from memberstream.stream.projection.calls import RedisUnavailable
@@ -135,7 +135,9 @@ def _text(error: BaseException) -> str:
         where = "" if error.filename is None else f"{error.filename}: "
         return f"{where}{error.strerror}. Next: check that it exists and may be used by this user"
     if isinstance(error, KafkaError) and "Next: " not in str(error):
-        return f"Kafka: {error}{advice(error) or '. Next: check the brokers, and try again'}"
+        if isinstance(error, DENIED):
+            return f"Kafka doesn't allow that to this user ({error}){advice(error)}"
+        return f"Kafka: {error}. Next: check the brokers, and try again"
     return "\n".join([str(error), *getattr(error, "__notes__", [])])
 
 

@@ -13,13 +13,17 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 from threading import Thread
 from typing import Any
 
+import orjson
 import pytest
+from aiokafka import AIOKafkaProducer
+from e2e.commands import memberstream
+from e2e.counting import Counting
 from e2e.definitions import level
 from e2e.system import Pair, Sent, System, event
 from e2e.test_health import health
 from rights import grant, rights_of
 from secure import MECHANISMS, PASSWORD, SecureKafka, TokenEndpoint
-from servers import Broker, KafkaMissing, RedisServer, missing
+from servers import Broker, KafkaMissing, RedisServer, create_topic, missing, unique
 
 from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.kafka.refusal import Unreachable
@@ -219,19 +223,31 @@ async def test_tokens_end_and_nobody_is_alarmed(
             await system.close()
 
 
-@pytest.mark.long
-async def test_each_missing_right_is_named(secured: SecureKafka, redis_server: RedisServer, tmp_path: Path) -> None:
-    """With the rights that docs/kafka-security.md lists a worker works; without one of them log or /readyz names what
-    isn't allowed."""
-    system = await System.create(
-        Pair(Broker("apache", secured.bootstrap["PLAINTEXT"]), redis_server), tmp_path, [level()]
-    )
+async def secured_system(secured: SecureKafka, redis_server: RedisServer, directory: Path) -> System:
+    """An installation whose worker and commands come by log-in, as `worker`; it may do nothing yet."""
+    pair = Pair(Broker("apache", secured.bootstrap["PLAINTEXT"]), redis_server)
+    system = await System.create(pair, directory, [level()])
     system.set(
         kafka_bootstrap=(secured.bootstrap["SASL_SSL"],),
         kafka_security=security(secured, "SASL_SSL", "SCRAM-SHA-512"),
         session_timeout_s=6.0,
+        interactions_topic=unique("interactions"),
     )
-    needed, own_way = rights_of("worker", system.settings), secured.bootstrap["PLAINTEXT"]
+    await create_topic(secured.bootstrap["PLAINTEXT"], system.settings.interactions_topic, partitions=2)
+    return system
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("role", ["worker", "interactions worker"])
+async def test_each_missing_right_is_named(
+    secured: SecureKafka, redis_server: RedisServer, tmp_path: Path, role: str
+) -> None:
+    """With the rights that docs/kafka-security.md lists a worker works; without one of them log or /readyz names what
+    isn't allowed."""
+    system = await secured_system(secured, redis_server, tmp_path)
+    system = system if role == "worker" else Counting(system)
+    needed, own_way = rights_of(role, system.settings), secured.bootstrap["PLAINTEXT"]
+    foreign = system.settings.interactions_topic
     grant(own_way, "worker", needed)
     try:
         await system.send([Sent(b"m", event("replace", document={"x": 1})), Sent(b"m", b"{")])
@@ -239,7 +255,7 @@ async def test_each_missing_right_is_named(secured: SecureKafka, redis_server: R
         await system.applied()
         system.kill()
         for withheld in needed:
-            if withheld.operation == "CREATE" or withheld.name == system.settings.interactions_topic:
+            if withheld.operation == "CREATE" or (withheld.name, withheld.operation) == (foreign, "WRITE"):
                 continue  # the topics are there, and nobody counts interactions
             grant(own_way, "worker", [right for right in needed if right != withheld])
             await system.send([Sent(b"m", event("replace", document={"x": 2})), Sent(b"m", b"{")])
@@ -261,3 +277,62 @@ async def test_each_missing_right_is_named(secured: SecureKafka, redis_server: R
         await system.applied()
     finally:
         await system.close()
+
+
+@pytest.mark.long
+async def test_each_missing_right_of_an_author_is_named(
+    secured: SecureKafka, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """With the rights of the page commands do what they are for; without one of them its command names what isn't
+    allowed, and what to do."""
+    system = await secured_system(secured, redis_server, tmp_path)
+    settings, own_way = system.settings, secured.bootstrap["PLAINTEXT"]
+    await system.send([Sent(b"m", event("replace", document={"x": 1}))])
+    for topic in (settings.dead_letter_topic, settings.interaction_dead_letter_topic):
+        await create_topic(own_way, topic, partitions=1)
+    async with AIOKafkaProducer(bootstrap_servers=own_way) as producer:
+        for topic in (settings.topic, settings.interactions_topic):
+            await producer.send_and_wait(topic, b"{", b"m", partition=0)
+    files = {
+        "model": orjson.dumps(level() | {"version": 2}),
+        "predictors": orjson.dumps([{"name": "x", "path": "x"}]),
+        "events": b'{"member_id": "m", "op": "delete", "at": "2026-01-01"}\n',
+        "rows.csv": b"member_id,at\nm,2100-01-01T00:00:00Z\n",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    model, predictors, events, rows = (str(tmp_path / name) for name in files)
+    commands: dict[tuple[str, str], list[str]] = {
+        (f"{settings.group}-*", "READ"): ["model", "list"],
+        (f"{settings.group}-*", "WRITE"): ["model", "publish", model, "--force"],
+        (settings.topic, "READ"): [
+            *("model", "training-data", predictors, "--rows", rows), "--out", str(tmp_path / "x.csv")
+        ],
+        (settings.topic, "WRITE"): ["events", "send", events],
+        (settings.group, "DESCRIBE"): ["events", "skip", "0", "0", "--reason", "a test", "--yes"],
+        (settings.interaction_group, "DESCRIBE"): ["events", "skip", "0", "0", "--interactions", "--yes"],
+        (settings.interactions_topic, "READ"): ["events", "skip", "0", "0", "--interactions", "--yes"],
+        (settings.dead_letter_topic, "READ"): ["dead-letters", "list"],
+        (settings.interaction_dead_letter_topic, "READ"): ["dead-letters", "list", "--interactions"],
+    }  # fmt: skip
+    needed = rights_of("author", settings)
+    tried = {(right.name, right.operation) for right in needed if right.operation != "CREATE"}
+    tried.remove((settings.interactions_topic, "WRITE"))  # by `dead-letters resend`, as <topic>'s: it needs a letter
+    assert tried == commands.keys()
+    refused = "doesn't allow"
+    for withheld in needed:
+        if (command := commands.get((withheld.name, withheld.operation))) is None:
+            continue
+        grant(own_way, "worker", [right for right in needed if right != withheld])
+        status, out, err = await memberstream(system, *command)
+        said = out + err
+        assert withheld.name.rstrip("*") in said, (withheld, said)
+        if command[0] == "dead-letters":  # brokers hide a topic from who has no right to it
+            assert "may not see it" in said, said
+        else:
+            assert (status, refused in said, "Next: grant it" in said) == (1, True, True), (withheld, said)
+    grant(own_way, "worker", needed)
+    for command in commands.values():
+        _, out, err = await memberstream(system, *command)
+        assert refused not in out + err, (command, out + err)
+    await system.close()
