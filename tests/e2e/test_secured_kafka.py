@@ -270,7 +270,7 @@ async def test_each_missing_right_is_named(
         system.start()
         await until(partial(says, system, before, f"READ on the consumer group {group.name}"), "READ on the group")
         await system.until(lambda: "READ on the consumer group" in health(system)[1]["kafka"]["problem"], "/readyz")
-        grant(own_way, "worker", needed)
+        grant(own_way, "worker", [group], in_addition=True)
         await until(lambda: system.pid is None, "its end: a restart joins")
         assert "Readmitted" in system.says()
         system.start()

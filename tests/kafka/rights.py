@@ -47,8 +47,9 @@ def rights_of(role: str, settings: Settings) -> list[Right]:
     return found
 
 
-def grant(bootstrap: str, user: str, rights: Iterable[Right]) -> None:
-    """Give a user these rights and no others. `bootstrap`: of a listener where everything is allowed."""
+def grant(bootstrap: str, user: str, rights: Iterable[Right], *, in_addition: bool = False) -> None:
+    """Give a user these rights, and no others unless `in_addition`. `bootstrap`: of a listener where everything is
+    allowed. (Others are taken away first, so for a moment the user has none.)"""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     anything: Any = None
     everything = AclBindingFilter(
@@ -60,7 +61,7 @@ def grant(bootstrap: str, user: str, rights: Iterable[Right]) -> None:
         AclOperation.ANY,
         AclPermissionType.ANY,
     )
-    for future in admin.delete_acls([everything]).values():
+    for future in () if in_addition else admin.delete_acls([everything]).values():
         future.result()
     bindings = [
         AclBinding(
