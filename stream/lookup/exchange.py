@@ -225,13 +225,16 @@ class Commands:
             return self._one % (self._length + len(raw), raw)
         prefix, length = self._prefix, self._length
         sizes = set(map(len, member_ids))
-        if len(sizes) == 1 and "".join(member_ids).isascii():  # in ASCII a character is a byte
-            start = f"${length + sizes.pop()}\r\n{prefix}"
-            packed = start + ("\r\n" + start).join(member_ids) + "\r\n"
-        else:
+        if not "".join(member_ids).isascii():
             packed = "".join([
                 f"${length + len(member_id.encode())}\r\n{prefix}{member_id}\r\n" for member_id in member_ids
             ])  # fmt: skip
+        elif len(sizes) == 1:  # in ASCII a character is a byte
+            start = f"${length + sizes.pop()}\r\n{prefix}"
+            packed = start + ("\r\n" + start).join(member_ids) + "\r\n"
+        else:
+            starts = {size: f"${length + size}\r\n{prefix}" for size in sizes}
+            packed = "".join([f"{starts[len(member_id)]}{member_id}\r\n" for member_id in member_ids])
         return f"*{2 + len(member_ids)}\r\n{self._many}{packed}".encode()
 
     def small_of(self, n_replies: int) -> Piece:
