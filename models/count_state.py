@@ -56,6 +56,7 @@ def outstanding(record: Engagement, counted_to: int) -> Changes:
     """Return what a record has added and the counts, written up to a position, still lack. Otherwise drop it."""
     if record.counted_at <= counted_to:
         record.added, record.owed = [], b""
+        return {}
     found: Changes = {old_cell_of(campaign, field): tally for campaign, field, tally in record.added}
     owed = _unpack_owed(record.owed) if record.owed else []
     return found | {cell: tally_of(tally) if isinstance(tally, str) else tally for cell, tally in owed}

@@ -15,6 +15,7 @@ that moves be incremental.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import add as _add
 from typing import NamedTuple, TypeVar
 
@@ -73,6 +74,8 @@ AnyCell = Cell | OldCell
 AnyTally = Tally | OldTally
 T = TypeVar("T", Tally, OldTally, AnyTally)
 Changes = dict[AnyCell, AnyTally]
+#: The numbers of tallies, to be added to in place.
+Sums = dict[AnyCell, list[float]]
 
 
 def is_health(kind: str) -> bool:
@@ -118,11 +121,23 @@ def tally_of(text: str) -> Tally:
 
 def add(changes: Changes, cell: AnyCell, tally: AnyTally) -> None:
     """Add a tally to a cell."""
-    before = changes.get(cell)
-    changes[cell] = tally if before is None else plus(before, tally)
+    n = len(changes)
+    before = changes.setdefault(cell, tally)  # a cell takes its time to be found, and most are new: it is found once
+    if len(changes) == n:
+        changes[cell] = plus(before, tally)
 
 
-def plus(a: T, b: T) -> T:
+def add_up(sums: Sums, changes: Changes) -> None:
+    """Add changes to sums, in place."""
+    for cell, tally in changes.items():
+        numbers = sums.get(cell)
+        if numbers is None:
+            sums[cell] = list(tally)
+        else:
+            numbers[:] = map(_add, numbers, tally)
+
+
+def plus(a: T, b: Sequence[float]) -> T:
     """Return the tally of both, which are of one kind."""
     return tuple.__new__(type(a), map(_add, a, b))  # half the time of its constructor
 

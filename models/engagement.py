@@ -162,7 +162,7 @@ class Engagement(msgspec.Struct, array_like=True, gc=False):
 
     def read_acts(self) -> list[Act]:
         """Read `acts`."""
-        return _read_acts(self.acts)
+        return [] if self.acts == NO_LIST else _read_acts(self.acts)
 
 
 def mark_of(campaign: str) -> str:

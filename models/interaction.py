@@ -19,7 +19,7 @@ from memberstream.models.counts import EXPOSED, SWITCHED
 from memberstream.models.event import FUTURE_TOLERANCE_MS, BadEvent, check_unit, decode_key
 from memberstream.models.event import kind as kind_of
 from memberstream.models.terms import is_id
-from memberstream.models.timestamps import parse_ms
+from memberstream.models.timestamps import EARLIEST_MS, LATEST_MS, parse_ms
 
 IMPRESSION = "impression"
 #: Words for what is counted besides; producers can't use them as kinds.
@@ -149,6 +149,9 @@ def decode(
 
 
 def _time(at: int | float | str | None, timestamp_ms: int, now_ms: int) -> int:
+    # The usual case, said in fewer steps. (No `isinstance`: a bool is no time.)
+    if type(at) is int and EARLIEST_MS <= at <= now_ms + FUTURE_TOLERANCE_MS < LATEST_MS:
+        return at
     check_unit(at, timestamp_ms, Refusal.BAD_TIME)
     at_ms = parse_ms(timestamp_ms if at is None else at)
     if at_ms is None or at_ms < 0:  # of a record: -1, it has no timestamp

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -73,6 +74,7 @@ def primary_of(terms: Terms, kinds: Sequence[str]) -> str | None:
     return terms.primary or (PURCHASE if PURCHASE in able else next(iter(able), None))
 
 
+@lru_cache(maxsize=1_024)  # interactions name the same ones
 def is_id(text: str) -> bool:
     """Return whether a campaign may be called so."""
     return _ID.fullmatch(text) is not None

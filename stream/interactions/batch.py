@@ -24,7 +24,7 @@ from memberstream.models.count_state import (
     owe,
 )
 from memberstream.models.counting import Verdict, apply
-from memberstream.models.counts import AnyCell, AnyTally, Changes, add, plus
+from memberstream.models.counts import AnyCell, AnyTally, Changes, Sums, add_up, plus
 from memberstream.models.engagement import Engagement
 from memberstream.models.event import BadEvent, decode_key
 from memberstream.models.interaction import Interaction, Refusal
@@ -54,7 +54,7 @@ class Batch:
         forgotten: members that were forgotten, or of whom nothing is remembered. If a member's record is empty, nothing
             of it may stay.
         items: member records that changed, for changelog and local state.
-        changes: what must be added to the counts.
+        sums: what must be added to the counts.
         produced_ms: timestamps of the records that were counted, for freshness.
         n_resent: dead letters that came again.
     """
@@ -64,7 +64,7 @@ class Batch:
     members: dict[bytes, list[tuple[int, Record, Interaction | None, int]]] = field(default_factory=dict)
     forgotten: set[bytes] = field(default_factory=set)
     items: list[tuple[bytes, bytes]] = field(default_factory=list)
-    changes: Changes = field(default_factory=dict)
+    sums: Sums = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     produced_ms: list[int] = field(default_factory=list)
     n_resent: int = 0
@@ -174,8 +174,7 @@ def counting(
             batch.items.append((key, encode(record, written_at)))
             if record.is_empty:  # only something refused, of which nothing is remembered
                 batch.forgotten.add(key)
-            for cell, tally in changes.items():
-                add(batch.changes, cell, tally)
+            add_up(batch.sums, changes)
 
 
 def to_removals(
@@ -194,8 +193,8 @@ def to_items(
     batch: Batch, counts: Mapping[AnyCell, AnyTally], written_at: int
 ) -> tuple[list[tuple[bytes, bytes | None]], Changes]:
     """Return all changes of the state, and the counts that changed. The progress is last: it makes the others valid."""
-    before = {cell: counts.get(cell) or nothing_of(cell) for cell, tally in batch.changes.items() if any(tally)}
-    changed = {cell: plus(tally, batch.changes[cell]) for cell, tally in before.items()}
+    before = {cell: counts.get(cell) or nothing_of(cell) for cell, sums in batch.sums.items() if any(sums)}
+    changed = {cell: plus(tally, batch.sums[cell]) for cell, tally in before.items()}
     end = batch.progress.position
     cells = [
         (cell_key(cell), encode_count(Count(tally, end, before[cell]), written_at)) for cell, tally in changed.items()

@@ -12,6 +12,7 @@ Laws:
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from msgspec import MsgspecError
@@ -154,15 +155,21 @@ def past_marker(field: bytes) -> bytes:
     return b"|" + field + _PAST + b"="
 
 
+@lru_cache(maxsize=256)
+def _markers(field: bytes) -> tuple[bytes, bytes]:
+    return marker(field), past_marker(field)
+
+
 def course_in(row: bytes, field: bytes) -> tuple[tuple[int, int], ...]:
     """Since when a version had the member in which cluster: (cluster, since_ms), the latest first; as far as is known.
 
     Raises KeyspaceError.
     """
-    now = row.partition(marker(field))[2].partition(b"|")[0]
-    if not now:
+    its, before = _markers(field)
+    if (at := row.find(its)) < 0:
         return ()
-    past = row.partition(past_marker(field))[2].partition(b"|")[0]
+    now = row[at + len(its) :].partition(b"|")[0]
+    past = b"" if (at := row.find(before)) < 0 else row[at + len(before) :].partition(b"|")[0]
     if not past:
         return (parse_membership(now),)
     return (parse_membership(now), *map(parse_membership, past.split(b",")))

@@ -14,7 +14,7 @@ Laws:
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import compress
 from typing import Any
 
@@ -28,7 +28,7 @@ Seen = tuple[tuple[str, ...], tuple[str, ...]]
 
 def draw(campaign_id: str, member_id: str) -> int:
     """Return the number of 32 bits."""
-    x = half(campaign_id) ^ half(member_id)
+    x = _half_of_campaign(campaign_id) ^ half(member_id)
     x = (x ^ x >> 16) * 0x85EB_CA6B & _32
     x = (x ^ x >> 13) * 0xC2B2_AE35 & _32
     return x ^ x >> 16
@@ -36,12 +36,15 @@ def draw(campaign_id: str, member_id: str) -> int:
 
 def is_held_out(campaign_id: str, member_id: str, holdout: int) -> bool:
     """Return whether a member is among the `holdout` of 10,000 who don't see a campaign."""
-    return draw(campaign_id, member_id) * WHOLE < holdout << 32
+    return holdout > 0 and draw(campaign_id, member_id) * WHOLE < holdout << 32
 
 
 def half(text: str) -> int:
     """Return the first four bytes of a text's SHA-256, as a number."""
     return int.from_bytes(_sha256()(text.encode()).digest()[:4])
+
+
+_half_of_campaign = lru_cache(maxsize=1_024)(half)  # there are few campaigns, and many members
 
 
 @cache

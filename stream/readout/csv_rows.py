@@ -14,7 +14,7 @@ from memberstream.stream.readout.wording import day_of
 _HEADS = (
     "family", "campaign", "cluster", "name", "kind", "what", "until", "shown", "hits", "rate", "low", "high",
     "held_out", "switched", "events", "value_mean", "value_mean_low", "value_mean_high",
-    "status", "is_claimed", "may_be_loss", "is_broken", "compared_shown", "compared_held_out",
+    "status", "is_claimed", "may_be_loss", "may_be_repeats", "is_broken", "compared_shown", "compared_held_out",
     "effect_shown", "effect_held_out", "effect", "effect_low", "effect_high",
     "relative", "relative_low", "relative_high", "p",
 )  # fmt: skip
@@ -78,6 +78,7 @@ def _effect(effect: Effect | None) -> dict[str, object]:
     return {
         "is_claimed": effect.is_claimed,
         "may_be_loss": effect.may_be_loss,
+        "may_be_repeats": effect.may_be_repeats,
         "is_broken": effect.is_broken,
         "compared_shown": effect.n_shown,
         "compared_held_out": effect.n_held_out,

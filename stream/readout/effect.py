@@ -86,11 +86,16 @@ class Comparison(NamedTuple):
 
     def interval(self, level: float, look: int = -1) -> Interval | None:
         """Return the interval of the difference that holds at every look, at a level such as 0.05."""
-        if not self.is_enough[look]:
+        if (half := self.half(level, look)) is None:
             return None
-        half = float(critical(self.members[look], level) * np.sqrt(self.var_shown[look] + self.var_held_out[look]))
         middle = float(self.difference[look])
         return Interval(middle - half, middle + half)
+
+    def half(self, level: float, look: int = -1) -> float | None:
+        """Return half of this interval's width; None where it is too early."""
+        if not self.is_enough[look]:
+            return None
+        return float(critical(self.members[look], level) * np.sqrt(self.var_shown[look] + self.var_held_out[look]))
 
     def ratio_interval(self, level: float, look: int = -1) -> Interval | None:
         """Return the interval of the ratio of the means, minus 1; None if that of those held out may be 0 (Fieller)."""
@@ -153,6 +158,7 @@ class Effect:
         p: at every look, adjusted for all that belongs together.
         loss: the share of one group that would have to be missing to look like this.
         may_be_loss: it would be claimed, but a loss of that size couldn't be seen.
+        may_be_repeats: it would be claimed, but not if members with it had as many events in both groups.
         is_claimed: whether this is called an effect.
         is_broken: told only because somebody asked for it: the holdout isn't what was meant.
     """
@@ -168,22 +174,45 @@ class Effect:
     p: float
     loss: float
     may_be_loss: bool
+    may_be_repeats: bool
     is_claimed: bool
     is_broken: bool
 
 
+def rests_on_repeats(found: Comparison, times: tuple[float, float], level: float) -> bool:
+    """Return whether an effect on values goes when members with the kind have as many events in both groups.
+
+    Args:
+        times: events of a member with the kind, of those shown and of those held out.
+    """
+    if (half := found.half(level)) is None or not min(times):
+        return False
+    shown, held_out = float(found.shown[-1]), float(found.held_out[-1])
+    if shown > held_out:
+        return shown * min(1.0, times[1] / times[0]) - held_out <= half
+    return held_out * min(1.0, times[0] / times[1]) - shown <= half
+
+
 def effect(
-    found: Comparison, judgement: Judgement, members: tuple[int, int], unseen: float, *, is_broken: bool
+    found: Comparison,
+    judgement: Judgement,
+    members: tuple[int, int],
+    unseen: float,
+    times: tuple[float, float] | None = None,
+    *,
+    is_broken: bool,
 ) -> Effect:
     """Return the effect as it stands at the last look.
 
     Args:
         members: shown and held out. unseen: the largest loss in one of the groups that couldn't be seen.
+        times: of an effect on values; see `rests_on_repeats`.
     """
     shown, held_out = float(found.shown[-1]), float(found.held_out[-1])
     less, more = sorted((shown, held_out))
     loss = 1 - less / more if less >= 0 and more > 0 else 1.0
     may_be_loss = judgement.is_claimed and loss <= unseen
+    may_be_repeats = judgement.is_claimed and times is not None and rests_on_repeats(found, times, judgement.level)
     relative = found.ratio_interval(judgement.level)
     return Effect(
         *members,
@@ -196,6 +225,7 @@ def effect(
         judgement.p,
         loss,
         may_be_loss,
-        judgement.is_claimed and not may_be_loss,
+        may_be_repeats,
+        judgement.is_claimed and not may_be_loss and not may_be_repeats,
         is_broken,
     )

@@ -70,6 +70,8 @@ class Other:
         cap: members' sums count at most as this; None: as they are.
         margin: a guardrail; the share of members by which it may rise. None: it is none.
         guard: what is known of the guardrail; None: it is none, or that is withheld.
+        times: of values: events of a member with the kind, of those shown and of those held out; None: it is no value,
+            or nobody in a group has it.
     """
 
     kind: str
@@ -78,6 +80,7 @@ class Other:
     cap: float | None = None
     margin: float | None = None
     guard: Guard | None = None
+    times: tuple[float, float] | None = None
 
 
 def guard_of(effect: Effect, margin: float) -> Guard:

@@ -3,7 +3,8 @@
 Laws:
 - Only the comparison of shown with held out inside a stratum says what a campaign caused (compared.py). Strata are
   added up.
-- An effect that an unseen loss of members would look like isn't told as one.
+- An effect that an unseen loss of members would look like isn't told as one. Nor is one on values that events which one
+  group sends twice, with new ids, would look like.
 - While the holdout is broken, no effect is computed: it is nowhere. Only who asks for it by name gets it, marked.
 - Which effects a family has follows from its terms and the declared kinds, never from what the numbers say.
 """
@@ -135,7 +136,11 @@ def _told(
     meant = np.array([meant_of(by_id, stratum) for stratum in found.strata])
 
     def told_of(
-        comparison: Comparison, judgement: Judgement, kind: str, which: NDArray[np.intp] | None = None
+        comparison: Comparison,
+        judgement: Judgement,
+        kind: str,
+        which: NDArray[np.intp] | None = None,
+        times: tuple[float, float] | None = None,
     ) -> Effect | None:
         """Return an effect; None if one of the groups is empty."""
         places = np.arange(len(found.strata)) if which is None else which
@@ -146,7 +151,7 @@ def _told(
         if judgement.is_claimed:
             unseen = ratio.unseen_loss(held_out[some], (shown + held_out)[some], meant[places][some])
         members = int(shown.sum()), int(held_out.sum())
-        return effect(comparison, judgement, members, unseen, is_broken=is_broken)
+        return effect(comparison, judgement, members, unseen, times, is_broken=is_broken)
 
     rows = [
         ClusterEffect(*key, its)
@@ -160,9 +165,10 @@ def _told(
         rows = [ClusterEffect(*clusters[0], whole)]
     told = []
     for other, comparison in others:
-        its = told_of(comparison, next(judged), other.kind)
+        times = _times(found, other.kind, masks[other.kind]) if other.is_value else None
+        its = told_of(comparison, next(judged), other.kind, times=times)
         guard = None if its is None or other.margin is None else guard_of(its, other.margin)
-        told.append(Other(other.kind, other.is_value, its, other.cap, other.margin, guard))
+        told.append(Other(other.kind, other.is_value, its, other.cap, other.margin, guard, times))
     return Part(
         empty.name,
         empty.campaigns,
@@ -228,6 +234,16 @@ def _rates(found: Table, kind: str, mask: Array, which: NDArray[np.intp] | None 
 def _values(found: Table, kind: str, mask: Array, cap: int | None) -> Comparison | None:
     """Return the comparison of values; None if the cut leaves nothing."""
     return None if cap == 0 else compare(*(found.value_arm(kind, held, mask, cap) for held in (False, True)))
+
+
+def _times(found: Table, kind: str, mask: Array) -> tuple[float, float] | None:
+    """Return how many events a member with the kind has, of those shown and of those held out."""
+    its = [found.kinds[kind][is_held_out] for is_held_out in (False, True)]
+    hits = [float((counts.hits * mask).sum()) for counts in its]
+    if not all(hits):
+        return None
+    shown, held_out = (float((counts.events * mask).sum()) / n for counts, n in zip(its, hits, strict=True))
+    return shown, held_out
 
 
 def _cap(setups: Sequence[Setup], found: Table, kind: str, mask: Array) -> int | None:

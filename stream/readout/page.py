@@ -16,7 +16,7 @@ from memberstream.stream.readout.judging import Part
 from memberstream.stream.readout.report import Report
 from memberstream.stream.readout.summary import WARNING, sentences
 from memberstream.stream.readout.tables import MARK, OBSERVED, TextTable, tables
-from memberstream.stream.readout.wording import count, day_of, joined, percent, points, pointses
+from memberstream.stream.readout.wording import count, days_of, joined, on_days, percent, points, pointses
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1f2328; --paper: #fff; --soft: #59636e; --line: #d9dde2; --panel: #f6f8fa;
@@ -46,6 +46,7 @@ th, td { padding: .3rem .7rem }
 th:first-child, td:first-child { text-align: left; padding-left: 0 }
 th:first-child, td:first-child { background: var(--paper); position: sticky; left: 0 }
 td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 7rem; max-width: 20rem }
+th.left, td.left { text-align: left }
 td.text { white-space: normal; text-align: left; min-width: 18rem }
 svg { width: 100%; height: auto; max-width: 36rem }
 details { margin-top: 1rem } summary { cursor: pointer; font-weight: 600 }
@@ -57,7 +58,7 @@ _LONG = 60  # characters of a cell that is a sentence, and may wrap
 def to_html(report: Report, told: Sequence[Told] = ()) -> str:
     """Return the page; `told`: what was told before."""
     name = ", ".join(report.names[campaign] for campaign in report.campaigns)
-    days = f"{day_of(report.first_day)} to {day_of(report.last_day)}"
+    days = on_days(report.first_day, report.last_day)
     shown = tables(report, told, by_day=True)
     parts = [
         "<!DOCTYPE html>",
@@ -65,7 +66,7 @@ def to_html(report: Report, told: Sequence[Told] = ()) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<style>{_STYLE}</style></head><body>",
         f"<h1>{escape(name)}</h1>",
-        _note(f"members exposed from {days} (UTC), clusters of {', '.join(report.versions)}"),
+        _note(f"members exposed {days} (UTC), clusters of {', '.join(report.versions)}"),
         *(_verdict(part, with_name=len(report.parts) > 1) for part in report.parts),
         f'<div class="summary">{"".join(_sentence(text) for text in sentences(report, told))}</div>',
         f'<div class="plots">{"".join(_plots(report))}</div>',
@@ -82,7 +83,7 @@ def _verdict(part: Part, *, with_name: bool) -> str:
     facts = []
     if finding.effect is not None and finding.first_day is not None and finding.last_day is not None:
         facts = [
-            f"{day_of(finding.first_day)} to {day_of(finding.last_day)}",
+            days_of(finding.first_day, finding.last_day),
             f"{joined([percent(share) for share in finding.holdouts])} held out",
             f"{count(finding.effect.n_held_out)} held out, {count(finding.effect.n_shown)} shown",
         ]
@@ -148,11 +149,15 @@ def _folded(table: TextTable) -> str:
 
 
 def _cells(table: TextTable) -> str:
-    heads = "".join(f"<th>{escape(head)}</th>" for head in table.heads)
-    rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.rows)
+    are_words = [any(row[i][:1].isalpha() for row in table.rows) for i in range(len(table.heads))]
+    heads = "".join(
+        f'<th class="left">{escape(head)}</th>' if left else f"<th>{escape(head)}</th>"
+        for head, left in zip(table.heads, are_words, strict=True)
+    )
+    rows = "".join(f"<tr>{''.join(map(_cell, row, are_words))}</tr>" for row in table.rows)
     return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
-def _cell(text: str) -> str:
-    wraps = ' class="text"' if len(text) > _LONG else ""
-    return f"<td{wraps}>{escape(text)}</td>"
+def _cell(text: str, is_word: bool) -> str:
+    how = ' class="text"' if len(text) > _LONG else ' class="left"' if is_word else ""
+    return f"<td{how}>{escape(text)}</td>"

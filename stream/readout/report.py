@@ -18,6 +18,7 @@ import numpy as np
 
 from memberstream.models.counts import UNIT, Cell, Tally
 from memberstream.models.terms import SHOWN_ONLY, WHOLE
+from memberstream.models.timestamps import DAY_MS
 from memberstream.stream.readout import statistics
 from memberstream.stream.readout.courses import RESERVED, ReadoutError, Table, table
 from memberstream.stream.readout.effect import Effect
@@ -27,6 +28,7 @@ from memberstream.stream.readout.judging import Part, part
 from memberstream.stream.readout.sequential import critical, difference_bounds
 from memberstream.stream.readout.setup import Setup
 from memberstream.stream.readout.statistics import Interval, Share, Test
+from memberstream.stream.readout.wording import day_of, joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,11 @@ def report(
     ids = tuple(setup.id for setup in setups)
     if not sum(n.sum() for n in found.exposed.values()):
         when = "" if until is None else " until that day"
-        raise ReadoutError(f"{', '.join(ids)}: no impression is counted{when} yet. Next: do services send impressions?")
+        begins = [f"{s.id} on {day_of(s.terms.from_ms // DAY_MS)}" for s in setups if s.terms.from_ms is not None]
+        since = f" (by its terms it begins: {joined(begins)})" if begins else ""
+        raise ReadoutError(
+            f"{', '.join(ids)}: no impression is counted{when} yet{since}. Next: do services send impressions?"
+        )
     seen = _seen(found)
     asked = _asked(setups, kinds, kind, seen)
     families: dict[str, list[Setup]] = {}

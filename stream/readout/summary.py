@@ -22,6 +22,7 @@ from memberstream.stream.readout.wording import (
     joined,
     number,
     numbers,
+    on_days,
     p_value,
     percent,
     percents,
@@ -111,8 +112,8 @@ def _of_part(report: Report, part: Part, told: Sequence[Told]) -> list[str]:
     if finding.effect is not None and finding.first_day is not None and finding.last_day is not None:
         found.append(
             f"That compares {counted(finding.effect.n_shown, 'member')} shown with {finding.effect.n_held_out:,} held "
-            f"out ({joined([percent(share) for share in finding.holdouts])}), exposed from "
-            f"{day_of(finding.first_day)} to {day_of(finding.last_day)} under unchanged terms."
+            f"out ({joined([percent(share) for share in finding.holdouts])}), exposed "
+            f"{on_days(finding.first_day, finding.last_day)} under unchanged terms."
         )
     if finding.status is Status.NONE_YET and finding.detectable is not None:
         found.append(
@@ -162,6 +163,14 @@ def _other(other: Other) -> list[str]:
     if effect.is_claimed:
         did, by = ("raised", effect.difference) if effect.difference > 0 else ("lowered", -effect.difference)
         found.append(f"It also {did} {what} by {_unsigned(write(by))}{unit} ({writes(effect.interval)}).")
+    if effect.may_be_repeats and other.times is not None:
+        shown, held_out = (f"{times:.3g}" for times in other.times)
+        did = "higher" if effect.difference > 0 else "lower"
+        found.append(
+            f"{what.capitalize()} is {did} by {_unsigned(write(abs(effect.difference)))}{unit} "
+            f"({writes(effect.interval)}), but who had any had {shown} where it was shown and {held_out} where it was "
+            "held out. Events that one group sends twice with new ids look the same, so no effect is claimed."
+        )
     if other.guard is Guard.HELD and other.margin is not None and effect.interval is not None:
         found.append(
             f"Guardrail {other.kind} is held: it rose by {points(effect.interval.high)} points at most, where "

@@ -126,6 +126,8 @@ def claimed(effect: Effect) -> str:
     """Return whether an effect is one, in a word."""
     if effect.interval is None:
         return "too early"
+    if effect.may_be_repeats:
+        return "may be repeats"
     return "effect" if effect.is_claimed else "may be a loss" if effect.may_be_loss else "may be chance"
 
 

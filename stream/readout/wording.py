@@ -53,6 +53,16 @@ def joined(texts: Sequence[str]) -> str:
     return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
+def days_of(first: int, last: int) -> str:
+    """Two days since 1970 → 2026-11-26 to 2026-11-30; one day if they are the same."""
+    return day_of(first) if first == last else f"{day_of(first)} to {day_of(last)}"
+
+
+def on_days(first: int, last: int) -> str:
+    """Two days since 1970 → from 2026-11-26 to 2026-11-30; on 2026-11-26."""
+    return f"{'on' if first == last else 'from'} {days_of(first, last)}"
+
+
 def day_of(day: int) -> str:
     """Days since 1970 → 2026-11-26."""
     return date.fromordinal(date(1970, 1, 1).toordinal() + day).isoformat()

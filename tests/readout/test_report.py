@@ -19,6 +19,7 @@ from memberstream.stream.readout.courses import ReadoutError
 from memberstream.stream.readout.finding import Guard, Status, told_of
 from memberstream.stream.readout.setup import family_of, setup_of
 from memberstream.stream.readout.statistics import Share
+from memberstream.stream.readout.summary import sentences
 
 SPRING = setup(holdout=0.1)
 #: Enough to claim an effect in a single cluster: 10% against 5%.
@@ -102,6 +103,8 @@ def test_nothing_to_report() -> None:
     """Nobody exposed; counts that contradict one another: each says what to do."""
     with pytest.raises(ReadoutError, match=r"spring: no impression is counted yet\. Next: "):
         reported({}, SPRING)
+    with pytest.raises(ReadoutError, match=r"counted yet \(by its terms it begins: spring on 2024-10-09\)\. Next: "):
+        reported({}, setup(from_ms=BEGIN_MS + 5 * DAY_MS))
     with pytest.raises(ReadoutError, match="no impression is counted until that day yet"):
         reported(counted("spring", WORKS), SPRING, until=FIRST_DAY - 1)
     with pytest.raises(ReadoutError, match=r"spring, cluster 1: 7 members with purchase, of 5 exposed\. Next: "):
@@ -166,6 +169,39 @@ def test_what_a_loss_would_look_like() -> None:
         assert effect.loss == pytest.approx(1 - 0.60 / 0.63)
         assert (part.finding.status, effect.is_claimed, effect.may_be_loss) == (status, times > 1, times == 1)
     assert part.finding.why == ""
+
+
+@pytest.mark.parametrize(("what", "is_claimed", "may_be_repeats"), [
+    ("events sent twice", False, True), ("larger baskets", True, False), ("more members who buy", True, False),
+])  # fmt: skip
+@pytest.mark.parametrize("is_held_out", [False, True])
+def test_what_events_sent_twice_would_look_like(
+    what: str, is_claimed: bool, may_be_repeats: bool, is_held_out: bool
+) -> None:
+    """With new ids, in one group only. They change no rate; an effect on values that they would explain isn't claimed,
+    and the sentence says what is seen. Found: it was claimed in each simulated world of that kind."""
+    rng, counts = np.random.default_rng(5), {}
+    for group, n in ((False, 40_000), (True, 10_000)):
+        is_other = group is is_held_out
+        hits = n // (10 if is_other and what == "more members who buy" else 20)
+        sums = rng.gamma(4.0, 3.0, hits) * (2 if is_other and what != "more members who buy" else 1)
+        counts |= counted("spring", {(1, group): (n, 0)})
+        cell = Cell("spring", BEGIN_MS, "activity@1", 1, group, "purchase", FIRST_DAY)
+        with_values(counts, cell, sums.tolist())
+        if is_other and what == "events sent twice":
+            counts |= {its: t._replace(events=2 * t.members) for its, t in counts.items() if its[:6] == cell[:6]}
+    found = reported(counts, setup(clusters={1: "low"}, holdout=0.2))
+    [part] = found.parts
+    assert part.finding.status.is_effect is (what == "more members who buy")
+    [value] = [other for other in part.others if other.is_value]
+    assert value.effect is not None
+    assert value.effect.interval is not None
+    assert value.effect.interval.excludes_zero()
+    assert (value.effect.is_claimed, value.effect.may_be_repeats) == (is_claimed, may_be_repeats)
+    assert value.times == ((1, 1) if is_claimed else (1, 2) if is_held_out else (2, 1))
+    text = " ".join(sentences(found))
+    assert ("It also" in text) is is_claimed
+    assert (f"is {'lower' if is_held_out else 'higher'} by" in text) is may_be_repeats
 
 
 def test_what_cannot_be_told() -> None:
