@@ -180,7 +180,8 @@ def test_what_events_sent_twice_would_look_like(
 ) -> None:
     """With new ids, in one group only. They change no rate; an effect on values that they would explain isn't claimed,
     and the sentence says what is seen. Found: it was claimed in each simulated world of that kind."""
-    rng, counts = np.random.default_rng(5), {}
+    rng = np.random.default_rng(5)
+    counts: dict[Cell, Tally] = {}
     for group, n in ((False, 40_000), (True, 10_000)):
         is_other = group is is_held_out
         hits = n // (10 if is_other and what == "more members who buy" else 20)
