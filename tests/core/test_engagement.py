@@ -16,7 +16,19 @@ from recount import DAY_MS, HOUR_MS, Counts, Shown, Stretch, World, recount
 from memberstream.models import count_state, counting
 from memberstream.models.count_state import Count
 from memberstream.models.counting import Verdict, apply
-from memberstream.models.counts import AnyCell, Cell, Changes, Tally, field_of, is_health, size_of, size_top
+from memberstream.models.counts import (
+    AnyCell,
+    Cell,
+    Changes,
+    Sums,
+    Tally,
+    add,
+    add_up,
+    field_of,
+    is_health,
+    size_of,
+    size_top,
+)
 from memberstream.models.engagement import Act, Engagement
 from memberstream.models.event import BadEvent
 from memberstream.models.interaction import Interaction
@@ -249,6 +261,25 @@ def test_sizes(value_sum: int) -> None:
     size = size_of(value_sum)
     assert size_of(size_top(size)) == size < size_of(size_top(size) + 1)
     assert value_sum <= size_top(size) <= max(value_sum * 5 // 4, value_sum)
+
+
+def test_changes_are_added_up_in_place() -> None:
+    """Cells that come again and new ones, whole numbers of any size, tallies of both kinds: as if each were added."""
+    cell = Cell("summer", 0, "activity@1", 1, False, "purchase", 9)
+    old = OldCell("summer", "activity@1", 1, False, "click", 9)
+    all_changes: list[Changes] = [
+        {cell: Tally(1, 1, 10**30, 10**60), old: OldTally(1, 2, 0.1)},
+        {cell: Tally(0, 1, -5, 1), cell._replace(size=3): Tally(events=1)},
+        {old: OldTally(0, 1, 0.2)},
+    ]
+    sums: Sums = {}
+    one_by_one: Changes = {}
+    for changes in all_changes:
+        add_up(sums, changes)
+        for its, tally in changes.items():
+            add(one_by_one, its, tally)
+    assert {its: tuple(numbers) for its, numbers in sums.items()} == one_by_one
+    assert one_by_one[cell] == Tally(1, 2, 10**30 - 5, 10**60 + 1)
 
 
 def test_without_a_campaign_it_counts_for_all_met_before() -> None:
