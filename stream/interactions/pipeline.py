@@ -76,9 +76,10 @@ STAGES = (
 
 @dataclass(slots=True)
 class Owned:
-    """A partition of this worker: its progress, the owner's term, its counts."""
+    """A partition of this worker: its progress, how far Redis has its counts, the owner's term, its counts."""
 
     progress: Progress
+    told: Progress
     term: int
     counts: Changes = field(default_factory=dict)
 
@@ -193,6 +194,7 @@ class Interactions:
             await self._tell(partition, owned, changed)  # 4
         except RedisFault as error:  # the records count as done: handled again, nothing would be counted
             raise HalfDone(f"partition {partition}: counts that are durable aren't in Redis: {error}") from None
+        owned.told = owned.progress  # only now: readers take a beacon's word that all before it is counted
         watch.lap("redis")
         if batch.forgotten:  # 5
             keys = sorted(batch.forgotten)
@@ -239,7 +241,7 @@ class Interactions:
             await self._write(partition, items, term)
             if progress.epoch and not progress.next_offset:
                 await self._patience.until_available(partial(self._projection.counts.reset, partition))
-            self.owned[partition] = Owned(progress, term, counts)
+            self.owned[partition] = Owned(progress, progress, term, counts)
         await self._make_whole(partitions)
         await self._tell_counted()
         return {partition: self.owned[partition].progress.next_offset for partition in partitions}
@@ -271,9 +273,7 @@ class Interactions:
     async def _tell_counted(self) -> Sequence[int]:
         now_ms = self._wall_ms()
         beacons = {
-            partition: Beacon(
-                owned.progress.next_offset, owned.progress.clock_ms, self._holds.told_ms(partition, now_ms)
-            )
+            partition: Beacon(owned.told.next_offset, owned.told.clock_ms, self._holds.told_ms(partition, now_ms))
             for partition, owned in self.owned.items()
         }
         await self._patience.until_available(self._projection.calls.ping)  # health must know, also without partitions
