@@ -22,7 +22,7 @@ from e2e.definitions import level
 from e2e.system import Pair, Sent, System, event
 from e2e.test_health import health
 from rights import grant, rights_of
-from secure import MECHANISMS, PASSWORD, SecureKafka, TokenEndpoint
+from secure import MECHANISMS, PASSWORD, Issuer, SecureKafka, TokenEndpoint
 from servers import Broker, KafkaMissing, RedisServer, create_topic, missing, unique
 
 from memberstream.stream.kafka.clients import Kafka
@@ -84,6 +84,26 @@ async def test_every_way_in(secured: SecureKafka, tokens: TokenEndpoint) -> None
         assert list(way.problems()) == []
         assert isinstance(await topics(Kafka((secured.bootstrap[way.security_protocol],), way)), list)
     assert tokens.n_tokens == 2, "each of two settings asks once, and shares its token"
+
+
+async def test_signed_tokens_are_taken_as_they_should_be(secured: SecureKafka) -> None:
+    """RS256 with the issuer's keys in a file: a good token is taken; another issuer's, audience's, or key's isn't."""
+    issuer = secured.issuer
+    other = Issuer(secured.issuer.jwks.parent / "other")
+    for make, is_good in (
+        (issuer.token, True),
+        (partial(issuer.token, iss="https://other.example.com"), False),
+        (partial(issuer.token, aud="another"), False),
+        (other.token, False),
+    ):
+        with TokenEndpoint(60.0, make).running() as endpoint:
+            way = security(secured, "SASL_PLAINTEXT", "OAUTHBEARER", sasl_oauthbearer_token_endpoint_url=endpoint.url)
+            kafka = Kafka((secured.bootstrap["SIGNED"],), way)
+            if is_good:
+                assert isinstance(await topics(kafka), list)
+            else:
+                with pytest.raises(Unreachable, match=r"refuses the log-in by OAUTHBEARER.*Next: see in the broker"):
+                    await topics(kafka)
 
 
 async def test_each_refusal_says_why_and_what_to_do(secured: SecureKafka, tokens: TokenEndpoint) -> None:

@@ -53,6 +53,7 @@ class ApacheKafka:
         self.controllers = dict(controllers or {node: free_port()})
         self.settings = dict(settings or {})
         self._scram_users = dict(scram_users or {})
+        self.java_options: tuple[str, ...] = ()
         self.log = directory / "server.log"
         self._server = ServerProcess(f"Apache Kafka node {node}", self.log)
 
@@ -73,7 +74,7 @@ class ApacheKafka:
         properties = self._write_properties()
         if not (self.directory / "data" / "meta.properties").exists():
             installation.format(properties, self.directory, self._scram_users)
-        command = [*installation.java(self.directory), "kafka.Kafka", str(properties)]
+        command = [*installation.java(self.directory, *self.java_options), "kafka.Kafka", str(properties)]
         self._server.spawn(command, cwd=self.directory)
 
     def wait_until_ready(self, brokers: int = 1) -> None:

@@ -12,7 +12,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -70,16 +70,17 @@ class SecureKafka:
 
     def __init__(self, directory: Path, *, reauthenticate_ms: int = 0) -> None:
         self.certificates = Certificates.made(directory / "certificates")
-        ports = {name: free_port() for name in ("SSL", "SASL_SSL", "SASL_PLAINTEXT")}
+        self.issuer = Issuer(directory / "issuer")
+        ports = {name: free_port() for name in ("SSL", "SASL_SSL", "SASL_PLAINTEXT", "SIGNED")}
         self.node = ApacheKafka(directory / "node", scram_users=dict.fromkeys(USERS, PASSWORD))
+        self.node.java_options = (f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={self.issuer.jwks.as_uri()}",)
         plain, controller = self.node.port, self.node.controllers[self.node.node]
         self.bootstrap = {"PLAINTEXT": self.node.bootstrap} | {n: f"127.0.0.1:{p}" for n, p in ports.items()}
         listeners = {"PLAINTEXT": plain, "CONTROLLER": controller, **ports}
+        protocols = {"CONTROLLER": "PLAINTEXT", "SIGNED": "SASL_PLAINTEXT"}
         self.node.settings |= {
             "listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in listeners.items()),
-            "listener.security.protocol.map": ",".join(
-                f"{name}:{'PLAINTEXT' if name == 'CONTROLLER' else name}" for name in listeners
-            ),
+            "listener.security.protocol.map": ",".join(f"{name}:{protocols.get(name, name)}" for name in listeners),
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users": "User:ANONYMOUS",
             "ssl.keystore.type": "PEM",
@@ -88,6 +89,16 @@ class SecureKafka:
             "ssl.truststore.location": str(self.certificates.ca),
             "listener.name.ssl.ssl.client.auth": "required",
             "connections.max.reauth.ms": str(reauthenticate_ms),
+        }
+        signed = "listener.name.signed"  # tokens of an issuer
+        self.node.settings |= {
+            f"{signed}.sasl.enabled.mechanisms": "OAUTHBEARER",
+            f"{signed}.oauthbearer.sasl.jaas.config": f"{_JAAS}.oauthbearer.OAuthBearerLoginModule required;",
+            f"{signed}.oauthbearer.sasl.server.callback.handler.class": f"{_JAAS}.oauthbearer."
+            "OAuthBearerValidatorCallbackHandler",
+            f"{signed}.oauthbearer.sasl.oauthbearer.jwks.endpoint.url": self.issuer.jwks.as_uri(),
+            f"{signed}.oauthbearer.sasl.oauthbearer.expected.issuer": Issuer.name,
+            f"{signed}.oauthbearer.sasl.oauthbearer.expected.audience": Issuer.audience,
         }
         users = " ".join(f'user_{name}="{PASSWORD}"' for name in USERS)
         for name in ("sasl_ssl", "sasl_plaintext"):
@@ -115,10 +126,41 @@ def token(subject: str, lifetime_s: float) -> str:
     return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts) + "."
 
 
+class Issuer:
+    """Signs tokens by RS256 (RFC 7518). `jwks`: a file with its public key, as brokers read it (RFC 7517)."""
+
+    name, audience = "https://issuer.example.com", "kafka"
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True)
+        self._key, self.jwks = directory / "issuer.key", directory / "jwks.json"
+        _openssl(directory, "genrsa", "-out", self._key.name, "2048")
+        told = subprocess.run(
+            ["openssl", "rsa", "-in", str(self._key), "-modulus", "-noout"], check=True, capture_output=True
+        )
+        modulus = bytes.fromhex(told.stdout.decode().strip().removeprefix("Modulus="))
+        key = {"kty": "RSA", "kid": "one", "alg": "RS256", "use": "sig", "n": _base64(modulus), "e": "AQAB"}
+        self.jwks.write_text(json.dumps({"keys": [key]}))
+
+    def token(self, subject: str, lifetime_s: float, **changed: str) -> str:
+        """A token for a subject. `changed`: claims that differ."""
+        now = int(time.time())
+        claims = {"sub": subject, "iss": self.name, "aud": self.audience, "iat": now, "exp": now + int(lifetime_s)}
+        parts = {"alg": "RS256", "kid": "one"}, claims | changed
+        signed = ".".join(_base64(json.dumps(part).encode()) for part in parts)
+        sign = ["openssl", "dgst", "-sha256", "-sign", str(self._key)]
+        made = subprocess.run(sign, input=signed.encode(), check=True, capture_output=True)
+        return f"{signed}.{_base64(made.stdout)}"
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
 class TokenEndpoint:
     """Hands tokens out to who knows PASSWORD, for the client's id as subject, by client credentials."""
 
-    def __init__(self, lifetime_s: float) -> None:
+    def __init__(self, lifetime_s: float, made: Callable[[str, float], str] = token) -> None:
         self.lifetime_s, self.n_tokens = lifetime_s, 0
 
         class Handler(BaseHTTPRequestHandler):
@@ -127,7 +169,7 @@ class TokenEndpoint:
                 basic = base64.b64decode(handler.headers["Authorization"].removeprefix("Basic ")).decode()
                 name, _, password = basic.partition(":")
                 is_right = password == PASSWORD and body["grant_type"] == ["client_credentials"]
-                answer = {"access_token": token(name, self.lifetime_s), "expires_in": self.lifetime_s}
+                answer = {"access_token": made(name, self.lifetime_s), "expires_in": self.lifetime_s}
                 self.n_tokens += is_right
                 handler.send_response(200 if is_right else 401)
                 handler.end_headers()
