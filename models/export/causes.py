@@ -4,13 +4,14 @@ Laws:
 - A hypothesis is a sentence, and what the file would read of the documents if it were so. It is named only if the
   author's numbers then agree with it in every document.
 - What the fitted object would say of such a reading it is asked itself.
-- Several hypotheses that explain the same are named side by side. None is preferred.
+- Several hypotheses that explain the same are named side by side. None is preferred. What can't be listed beforehand
+  and says nearly the same as one that was found, its rivals, is looked at then.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -34,27 +35,31 @@ class Hypothesis:
         recompute: (k,) places of documents → (k, n_columns), what the file would read of them.
         sentence: what would be so, and what to write instead; {} stands for the variant.
         variant: what tells hypotheses of one sentence apart: "2 days earlier".
+        rivals: what is to be looked at as well if this explains everything.
     """
 
     recompute: Callable[[Indices], Any]
     sentence: str
     variant: str = ""
+    rivals: Callable[[], Iterable[Hypothesis]] = tuple
 
 
 def explaining(
     hypotheses: Iterable[Hypothesis],
     differ: Sequence[Any],
     agree: Callable[[Sequence[Hypothesis], Indices], Sequence[bool]],
+    explains: Callable[[Hypothesis], object] = lambda _: None,
 ) -> list[Hypothesis]:
-    """Return the hypotheses with which all documents agree; of one sentence a few.
+    """Return the hypotheses with which all documents agree; of one sentence that explains the same a few.
 
     Args:
         differ: (n,) whether a document differs now; one or more, if it may differ in several ways.
         agree: for each of some hypotheses, whether these documents agree if it is so.
+        explains: which part of the differences a hypothesis explains, once `agree` has been asked about it.
     """
     found: list[Hypothesis] = []
-    found_of: dict[str, set[str]] = {}
-    pending = iter(hypotheses)
+    found_of: dict[tuple[str, object], set[str]] = {}
+    pending: Iterator[Hypothesis] = iter(hypotheses)
     while together := list(itertools.islice(pending, _TOGETHER)):
         for n_rows in (_FEW, _MORE):
             rows = _some(differ, n_rows)
@@ -62,11 +67,12 @@ def explaining(
                 [h for h, is_so in zip(together, agree(together, rows), strict=True) if is_so] if together else []
             )
         for hypothesis in together:
-            variants = found_of.setdefault(hypothesis.sentence, set())
+            variants = found_of.setdefault((hypothesis.sentence, explains(hypothesis)), set())
             is_new = hypothesis.variant not in variants and len(variants) <= _MOST_NAMED
             if is_new and agree([hypothesis], np.arange(len(differ[0])))[0]:
                 variants.add(hypothesis.variant)
                 found.append(hypothesis)
+                pending = itertools.chain(hypothesis.rivals(), pending)
     return found
 
 

@@ -163,6 +163,7 @@ class OwnNumbers:
             (h for these in hypotheses for h in these),
             list(wrong.values()),
             lambda these, rows: [agrees(hypothesis, rows) for hypothesis in these],
+            explained.__getitem__,
         )
         groups: dict[tuple[str, ...], list[Cause]] = {}
         taken: set[str] = set()
@@ -276,7 +277,7 @@ class OwnNumbers:
         def agree(these: Sequence[Hypothesis], rows: Indices) -> list[bool]:
             try:
                 said = self._ask(np.concatenate([hypothesis.recompute(rows) for hypothesis in these]))
-            except (ValueError, TypeError):  # it takes no such numbers: whose?
+            except Exception:  # it takes no such values: whose? Libraries have errors of their own for that
                 half = len(these) // 2
                 return [*agree(these[:half], rows), *agree(these[half:], rows)] if half else [False]
             parts = [slice(i * len(rows), (i + 1) * len(rows)) for i in range(len(these))]

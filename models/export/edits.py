@@ -6,7 +6,8 @@ Each is a hypothesis about why the author's numbers are others, with the words t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,12 +16,14 @@ from memberstream.models.export.causes import Hypothesis
 from memberstream.models.export.reading import EXACT, Reading, Written, without
 from memberstream.models.predictor_file import EMPTY_IS_ZERO
 from memberstream.models.source import RESOLUTION_MS
+from memberstream.models.timestamps import DAY_MS
 
 _WINDOWS = (7, 14, 28, 30, 31, 60, 61, 90, 91, 92, 180, 182, 183, 364, 365, 366, 730)
 _ROUND_THE_CLOCK = (*range(-720, 841, 30), 345, 525, 765)  # minutes that time zones are from UTC
 _GAPS = (0, -1, 1, 999, 9_999)
 _NO_TEXTS = ("none", "None", "nan", "NaN", "NA", "null", "missing", "unknown", "other", "")
 _ANOTHER = 'where the documents have nothing, yours are another value. Use: "missing": {}'
+_ZERO = ', "missing": 0'
 _NUMBERS = ("sum", "mean", "min", "max", "last")
 #: What people count instead of days.
 _UNITS: dict[str, Callable[[Any], Any]] = {
@@ -64,8 +67,7 @@ def _windows(written: Written) -> Iterator[Edit]:
     near = () if days is None else (days - 1, days + 1)
     for other in dict.fromkeys((*near, *_WINDOWS)):
         if other != days:
-            words = f'yours have another window. Use: "window_days": {{}}, not {now}'
-            yield Edit(words, {**written, "window_days": other}, variant=f"{other:g}")
+            yield _window(written, other)
     if days is not None:
         exact = days + 1e-5  # within a second
         words = f'yours count what is exactly {days:g} days ago, too. Use: "window_days": {exact:.10g}'
@@ -74,6 +76,38 @@ def _windows(written: Written) -> Iterator[Edit]:
     elif written["aggregate"] not in ("days_since", "last"):
         words = "yours count what was later than `at`, too. Use: only what was before it in the notebook"
         yield Edit(words, without(written, "time"))
+
+
+def _window(written: Written, days: float) -> Edit:
+    now = "none" if (of := written.get("window_days")) is None else f"{of:g}"
+    words = f'yours have another window. Use: "window_days": {{}}, not {now}'
+    return Edit(words, {**written, "window_days": days}, variant=f"{days:g}")
+
+
+def rivals_of_time(reading: Reading, shift_ms: int) -> Iterator[Hypothesis]:
+    """Yield what gives the same as scoring some days later: a window that is as much shorter, or, of one day, that the
+    first day counts as well as the last."""
+    days = shift_ms // DAY_MS
+    for written in reading.raw.written if days * DAY_MS == shift_ms else ():
+        name, window = written["name"], written.get("window_days")
+        if window is not None and window > days:
+            edit = _window(written, window - days)
+            if recompute := reading.edited({name: edit.written}):
+                yield Hypothesis(recompute, f"{name}: {edit.sentence}", edit.variant)
+        if abs(days) == 1 and reading.counts_days(name):
+            yield _more_days(reading, name, days)
+
+
+def _more_days(reading: Reading, name: str, days: float) -> Hypothesis:
+    """Return that the author counts so many days more than the file, where there is something to count from."""
+    empty, column = reading.is_empty(name), reading.place(name)
+
+    def recompute(rows: Any) -> Any:
+        x = reading.x[rows]
+        x[:, column] = reading.values(name, x) + np.where(empty[rows], 0.0, days)
+        return x
+
+    return Hypothesis(recompute, f"{name}: yours are the file's {'plus' if days > 0 else 'minus'} {abs(days):g}")
 
 
 def _clocks(written: Written) -> Iterator[Edit]:
@@ -112,7 +146,14 @@ def offsets(reading: Reading) -> Iterator[Hypothesis]:
             recompute := reading.edited(edits)
         ):
             sentence = 'yours count the midnights of another time zone. Use: "utc_offset_minutes": {}'
-            yield Hypothesis(recompute, f"{', '.join(names)}: {sentence}", str(minutes))
+            rivals = partial(_counted_otherwise, reading, names)
+            yield Hypothesis(recompute, f"{', '.join(names)}: {sentence}", str(minutes), rivals)
+
+
+def _counted_otherwise(reading: Reading, names: Sequence[str]) -> Iterator[Hypothesis]:
+    """Yield that a day more, or less, is counted: at one time of scoring other midnights do the same."""
+    for days in (1.0, -1.0) if len(names) == 1 and reading.counts_days(names[0]) else ():
+        yield _more_days(reading, names[0], days)
 
 
 def _conditions(written: Written) -> Iterator[Edit]:
@@ -130,13 +171,15 @@ def _conditions(written: Written) -> Iterator[Edit]:
 
 def _aggregates(written: Written) -> Iterator[Edit]:
     now = written.get("aggregate")
-    if now not in _NUMBERS and now != "count":
+    if now not in (*_NUMBERS, "count", "distinct"):
         return
-    also = "" if "missing" in written else ', "missing": 0'
-    for other in _NUMBERS if now != "count" else ():
+    for other in _NUMBERS if now in _NUMBERS else ():
         if other != now:
-            words = f'yours are the {other}, not the {now}. Use: "aggregate": "{other}"{also}'
-            yield Edit(words, {"missing": 0, **written, "aggregate": other})
+            # Of nothing a sum is 0, the others are missing: what stands there then has to be said, or is imputed.
+            is_needed = now in EMPTY_IS_ZERO and "missing" not in written
+            words = f'yours are the {other}, not the {now}. Use: "aggregate": "{other}"{_ZERO if is_needed else ""}'
+            edit = {**written, "aggregate": other}
+            yield Edit(words, {"missing": 0, **edit} if is_needed else edit)
     if now != "count":
         words = f'yours are the count, not the {now}. Use: "aggregate": "count"'
         yield Edit(words, {**without(written, "value"), "aggregate": "count"})

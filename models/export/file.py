@@ -232,7 +232,12 @@ def _said(subject: Subject, x: Any) -> Said:
         raise ExportError([f"documents: the fitted object refuses them: {first_line}"]) from error
     if said.probabilities is not None and not (finite := np.isfinite(said.probabilities)).all():
         row = int(np.argwhere(~finite)[0][0])
-        raise ExportError([f"documents[{row}]: the fitted object says nothing of it. Use: one with all predictors"])
+        raise ExportError(
+            [
+                f"documents[{row}]: the fitted object says nothing of it. Use: `missing` for each predictor that it "
+                "lacks, as the notebook fills it; or a document that has them all"
+            ]
+        )
     return said
 
 

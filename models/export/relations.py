@@ -56,9 +56,8 @@ def same(a: Any, b: Any, tolerance: float = _TOLERANCE) -> Any:
     with np.errstate(over="ignore", invalid="ignore"):
         largest = np.maximum(np.abs(a), np.abs(b))
         scale = np.nanmax(largest[np.isfinite(largest)], initial=0.0)
-        return (
-            (np.abs(a - b) <= tolerance * largest + tolerance * 1e-3 * scale) | (np.isnan(a) & np.isnan(b)) | (a == b)
-        )
+        are_near = (np.abs(a - b) <= tolerance * largest + tolerance * 1e-3 * scale) & np.isfinite(largest)
+        return are_near | (np.isnan(a) & np.isnan(b)) | (a == b)
 
 
 # --- a column of the matrix
@@ -75,7 +74,8 @@ def of_column(file: Any, own: Any, is_empty: Any, tolerance: float = _TOLERANCE)
     if (differ == (own_missing & ~missing)).all():
         if (is_empty | ~differ).all():
             return (
-                "yours are missing there: the file has the predictor's own rule for what is missing, not the imputer's"
+                "yours are missing there, and the file has what its `missing` says, or 0 of a count or sum. Use: the "
+                "same in the notebook; or no `missing`, if the pipeline imputes"
             )
         return "yours are missing there, though the documents have a value"
     if (differ == (missing & ~own_missing)).all():
@@ -85,7 +85,7 @@ def of_column(file: Any, own: Any, is_empty: Any, tolerance: float = _TOLERANCE)
     both = np.isfinite(file) & np.isfinite(own)
     a, b = file[both], own[both]
     if len(np.unique(b)) >= _ENOUGH and len(np.unique(a)) == 1:
-        return "the file finds the same value in each document: is the path right, and is the value a number there?"
+        return "the file finds the same value in each document: are path, conditions and value as documents have them?"
     if (missing != own_missing).any() or len(np.unique(a)) < _ENOUGH:
         return None
     if len(np.unique(b)) == 1:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from memberstream.models.export.causes import Hypothesis
-from memberstream.models.export.edits import edits_of, offsets
+from memberstream.models.export.edits import edits_of, offsets, rivals_of_time
 from memberstream.models.export.own import Inputs
 from memberstream.models.export.raw import Raw
 from memberstream.models.export.reading import Reading
@@ -54,9 +54,15 @@ def written_otherwise(reading: Reading, names: Container[str]) -> Iterator[Hypot
 
 
 def times_of_scoring(reading: Reading, shifts_ms: Sequence[int]) -> Iterator[Hypothesis]:
-    """Yield other times of scoring."""
+    """Yield other times of scoring. If nothing happened in between, a window that ends otherwise, or days counted
+    otherwise, give the same."""
     for shift in shifts_ms if reading.raw.moving else ():
-        yield Hypothesis(reading.shifted(shift), "another time of scoring: yours are as of {} than at", duration(shift))
+        yield Hypothesis(
+            reading.shifted(shift),
+            "another time of scoring: yours are as of {} than at",
+            duration(shift),
+            partial(rivals_of_time, reading, shift),
+        )
 
 
 def duration(shift_ms: int) -> str:

@@ -6,14 +6,17 @@ A notebook makes one mistake (core.export_mistakes), and gives its matrix, its p
 from __future__ import annotations
 
 import math
-from datetime import timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.formula.api as smf
 from core.export_mistakes import NOW, PREDICTORS, N, book, median_age, members, report
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from memberstream.models.export import ExportError, from_estimator, relations
 from memberstream.models.export.rereadings import duration
@@ -182,7 +185,7 @@ LISTED = [{"l": [{"v": float(j), "at": f"2025-12-{10 + j}"} for j in range(i % 4
         ({"aggregate": "sum", "value": "v"}, lambda v: float(len(v)), 'yours are the count, not the sum. Use: "aggre'),
         ({"aggregate": "sum", "value": "v"}, lambda v: sum(v) if v else 7.0, "yours are 7, the file's 0: nothing adds"),
         ({"aggregate": "count"}, lambda v: float(len(v)) or -1.0, "yours are -1, the file's 0: nothing counts there"),
-        ({"aggregate": "sum", "value": "v"}, lambda v: sum(v) if v else math.nan, "the file has the predictor's own"),
+        ({"aggregate": "sum", "value": "v"}, lambda v: sum(v) if v else math.nan, "the file has what its `miss"),
         ({"aggregate": "sum", "value": "v", "time": "at"}, lambda v: float(sum(v)), ""),
         ({"aggregate": "max", "value": "v", "missing": 0}, lambda v: sum(v), 'the sum, not the max. Use: "aggreg'),
         (
@@ -234,7 +237,7 @@ def test_texts_and_what_is_missing() -> None:
     )
     assert of(["de", None, None], ["de", "a", "b"]) == "the documents have no usable value there"
     assert of(["de", "fr"], ["de", None]) == "yours are missing there, though the documents have a value"
-    assert str(of(["de", "x"], ["de", None], empty=True)).startswith("yours are missing there: the file has the pre")
+    assert str(of(["de", "x"], ["de", None], empty=True)).startswith("yours are missing there, and the file has what")
     assert of(["De ", None], ["de", "none"]) is None
     assert of(["De ", "fr"], ["de", "FR"]) == "they differ in capitals or spaces only"
     assert of([" De", "fr"], ["de", "fr"]) == "yours are the file's without spaces around, in lower case"
@@ -258,7 +261,7 @@ def test_numbers_of_a_column() -> None:
         'the documents have no usable value there, and yours are all 2.5. Use: "missing": 2.5'
     )
     assert of([3.0] * 4, a) == (
-        "the file finds the same value in each document: is the path right, and is the value a number there?"
+        "the file finds the same value in each document: are path, conditions and value as documents have them?"
     )
     assert of([1.0, 1.0, 2.0, 2.0], a) is None
     assert of([0.0, 0.0, 0.5, 0.7], [1.0, 2.0, 0.0, 0.5]) is None
@@ -388,3 +391,97 @@ def test_what_has_nothing_to_be_written_otherwise() -> None:
     with pytest.raises(ExportError) as error:
         from_estimator(fitted, at="2026-01-01", x=own, **more)
     assert "x: n: no single cause found" in str(error.value)
+
+
+ORDERS = [
+    {
+        "orders": [
+            {
+                "at": (NOW - timedelta(hours=1 + (37 * i + 211 * j * j) % 4_800)).isoformat(),
+                "u": 1 + (i + 3 * j) % 5,
+                "s": f"s{i * j % 3}",
+            }
+            for j in range(i % 9)
+        ]
+    }
+    for i in range(300)
+]
+COUNT = {"name": "n", "path": "orders", "aggregate": "count", "time": "at", "window_days": 90}
+ALL = {"name": "all", "path": "orders", "aggregate": "count", "time": "at"}
+
+
+def told_of(predictors: list[dict[str, Any]], x: Any, given: str = "x", **more: Any) -> str:
+    """What an export of these predictors says to a notebook's own matrix, or to the probabilities of it."""
+    fitted = make_pipeline(SimpleImputer(), LogisticRegression()).fit(x, np.arange(len(x)) % 2)
+    own = {"x": x} if given == "x" else {given: fitted.predict_proba(x)}
+    with pytest.raises(ExportError) as raised:
+        from_estimator(fitted, name="m", version=1, predictors=predictors, **own, **{"documents": ORDERS, **more})
+    return str(raised.value)
+
+
+def counted_in(days: float) -> list[int]:
+    since = NOW - timedelta(days=days)
+    return [sum(datetime.fromisoformat(order["at"]) > since for order in d["orders"]) for d in ORDERS]
+
+
+def test_a_shorter_window_is_not_taken_for_another_time() -> None:
+    """Nothing happens after the time of scoring: a window that is two days shorter, and scoring two days later, are the
+    same of these documents. Both are told."""
+    found = told_of([COUNT], np.array([counted_in(88)]).T, at=NOW)
+    assert "Possible causes" in found
+    assert "as of 2 days later" in found
+    assert 'Use: "window_days": 88, not 90' in found
+
+
+def test_a_day_counted_more_is_not_taken_for_another_clock() -> None:
+    """From the first day to the last, both counted: another time of scoring or time zone gives the same at one time."""
+    documents = [{"joined": (NOW - timedelta(days=30 + i)).date().isoformat()} for i in range(300)]
+    days = {"name": "days", "path": "joined", "aggregate": "days_since", "missing": 0}
+    x = np.arange(31.0, 331)[:, None]
+    for at in (NOW, NOW.replace(hour=0, minute=0)):
+        found = told_of([days], x, documents=documents, at=at)
+        assert "Possible causes" in found
+        assert "days: yours are the file's plus 1" in found
+
+
+def test_a_time_that_explains_all_columns_is_found_beside_those_that_explain_one() -> None:
+    """Of a column without a window many times of scoring are right, of both together one is."""
+    x = np.array([counted_in(90), counted_in(9_999)]).T
+    found = told_of([COUNT, ALL], x, at=NOW - timedelta(days=3))
+    assert "n, all. Likely cause: another time of scoring: yours are as of 3 days later than at" in found
+
+
+def test_an_aggregate_is_found_though_the_pipeline_imputes() -> None:
+    """What is missing stays missing under the other aggregate, too."""
+    units = [[order["u"] for order in d["orders"]] for d in ORDERS]
+    most = np.array([[max(these, default=math.nan)] for these in units])
+    read = {"name": "u", "path": "orders", "aggregate": "min", "value": "u"}
+    assert 'u: yours are the max, not the min. Use: "aggregate": "max" (' in told_of([read], most)
+    kinds = {"name": "k", "path": "orders", "aggregate": "distinct", "value": "s"}
+    n = np.array([[len(these)] for these in units])
+    assert 'k: yours are the count, not the distinct. Use: "aggregate": "count" (' in told_of([kinds], n)
+
+
+def test_probabilities_that_are_all_0_or_1_have_no_cause_by_themselves() -> None:
+    """Log-odds of them are infinite, and nothing is near to that."""
+    years = np.arange(500, 800)[:, None] / 365.25
+    documents = [{"days": 500 + i} for i in range(300)]
+    found = told_of(
+        [{"name": "years", "path": "days", "missing": 0}], 1e4 * years, "probabilities", documents=documents
+    )
+    assert "log-odds" not in found
+    assert relations.of_probabilities(np.ones(9), np.full(9, 0.25)) is None
+
+
+def test_whatever_a_library_raises_while_a_cause_is_looked_for() -> None:
+    """patsy has an error of its own for a category that the fit doesn't know."""
+    documents = [{"n": i % 7, "c": ["de", "fr", None][i % 3]} for i in range(90)]
+    table = pd.DataFrame({"n": [d["n"] for d in documents], "c": [d["c"] or "none" for d in documents]})
+    result = smf.logit("y ~ n + C(c)", table.assign(y=[i * 7 % 11 > 4 for i in range(90)]).astype({"y": int})).fit(
+        disp=0
+    )
+    predictors = [{"name": "n", "path": "n", "missing": 0}]
+    predictors += [{"name": "c", "path": "c", "type": "text", "missing": "none"}]
+    more = {"predictors": predictors, "documents": documents}
+    with pytest.raises(ExportError, match="No single cause found"):
+        from_estimator(result, name="m", version=1, probabilities=result.predict(table.assign(n=table.n * 1.3)), **more)

@@ -110,7 +110,7 @@ def test_what_statsmodels_has_more_is_refused() -> None:
         assert expected in str(error.value), expected
     absent = [*MEMBERS[:2], {"spend": 1.0, "recency": 2.0}]
     results = smf.logit("bought ~ spend + country", FRAME).fit(disp=0)
-    with pytest.raises(ExportError, match=r"documents\[2\]: the fitted object says nothing of it. Use: one with all"):
+    with pytest.raises(ExportError, match=r"documents\[2\]: the fitted object says nothing of it. Use: `missing`"):
         from_estimator(results, name="m", version=1, predictors=NAMED, documents=absent)
 
 

@@ -557,7 +557,7 @@ def test_an_imputer_that_cannot_act() -> None:
     assert "Use: x=… or probabilities=…, which show whether it had; or allow=['spend']" in found
     assert "`missing` is 0. If training" in found
     assert "no `missing` in the predictor if the imputer's value is meant; or allow=['tenure']" in found
-    assert "spend: yours are missing there: the file has the predictor's own rule" in refused(fitted, x=gaps, **more)
+    assert "spend: yours are missing there, and the file has what its" in refused(fitted, x=gaps, **more)
     fitted.fit(full, np.arange(40) % 3 == 0)
     file = export(fitted, x=full, **more)
     assert file.definition["predictors"][0] == READS[0]
