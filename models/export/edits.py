@@ -55,8 +55,13 @@ def edits_of(reading: Reading, written: Written) -> Iterator[Hypothesis]:
         *_aggregates(written),
         *_gaps(reading, written),
     ):
-        if recompute := reading.edited({name: edit.written}, edit.then):
-            yield Hypothesis(recompute, f"{name}: {edit.sentence}", edit.variant)
+        yield from _hypotheses(reading, name, edit)
+
+
+def _hypotheses(reading: Reading, name: str, edit: Edit) -> Iterator[Hypothesis]:
+    """Yield that a predictor was meant so, if it can be written so."""
+    if recompute := reading.edited({name: edit.written}, edit.then):
+        yield Hypothesis(recompute, f"{name}: {edit.sentence}", edit.variant)
 
 
 def _windows(written: Written) -> Iterator[Edit]:
@@ -91,9 +96,7 @@ def rivals_of_time(reading: Reading, shift_ms: int) -> Iterator[Hypothesis]:
     for written in reading.raw.written if days * DAY_MS == shift_ms else ():
         name, window = written["name"], written.get("window_days")
         if window is not None and window > days:
-            edit = _window(written, window - days)
-            if recompute := reading.edited({name: edit.written}):
-                yield Hypothesis(recompute, f"{name}: {edit.sentence}", edit.variant)
+            yield from _hypotheses(reading, name, _window(written, window - days))
         if abs(days) == 1 and reading.counts_days(name):
             yield _more_days(reading, name, days)
 
