@@ -393,7 +393,7 @@ def test_what_has_nothing_to_be_written_otherwise() -> None:
     assert "x: n: no single cause found" in str(error.value)
 
 
-ORDERS = [
+ORDERS: list[dict[str, Any]] = [
     {
         "orders": [
             {
@@ -482,6 +482,6 @@ def test_whatever_a_library_raises_while_a_cause_is_looked_for() -> None:
     )
     predictors = [{"name": "n", "path": "n", "missing": 0}]
     predictors += [{"name": "c", "path": "c", "type": "text", "missing": "none"}]
-    more = {"predictors": predictors, "documents": documents}
+    more: dict[str, Any] = {"predictors": predictors, "documents": documents}
     with pytest.raises(ExportError, match="No single cause found"):
         from_estimator(result, name="m", version=1, probabilities=result.predict(table.assign(n=table.n * 1.3)), **more)
