@@ -13,7 +13,7 @@ Laws:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -69,17 +69,20 @@ class Snapshots:
         snapshot.write_manifest(directory, manifest)
         return manifest
 
-    async def restore(self, directory: Path, progress: Meter) -> Restored:
+    async def restore(self, directory: Path, progress: Meter, said: bool | None = None) -> Restored:
         """Write a snapshot to the changelog of an installation that has lost its own.
 
+        Args:
+            said: whether the topic of events is another one than the snapshot's; None: its id is to tell.
+
         Raises:
-            SnapshotError: the snapshot isn't whole, or something is there that it would overwrite.
+            SnapshotError: the snapshot isn't whole, something is there that it would overwrite, or see `is_another`.
             TopicsUnreadable, TopicUnreadable: Kafka can't be used.
         """
         settings, manifest = self._settings, snapshot.read_manifest(directory)
         for part in manifest.partitions:  # all are looked at before anything is written
             snapshot.read_partition(directory, part)
-        source = await self._admitted(manifest)
+        is_new = await self._admitted(manifest, said)
         changelog, total = settings.changelog_topic, sum(part.records for part in manifest.partitions)
         done = 0
         for number, part in enumerate(manifest.partitions):
@@ -95,14 +98,12 @@ class Snapshots:
                         f"partition {number} of {changelog} isn't what was written: somebody else writes there. Next: "
                         "stop all workers, delete the topic, and restore again"
                     )
-        ids = {part.topic_id for part in manifest.partitions if part.topic_id}
-        is_new = ids != {source.id.hex()}
         epoch = max((part.epoch for part in manifest.partitions), default=0)
         n_members = sum(part.members for part in manifest.partitions)
         return Restored(n_members, epoch + is_new, is_new)
 
-    async def _admitted(self, manifest: Manifest) -> Found:
-        """Return the topic of events, once nothing speaks against a restore. Makes the changelog."""
+    async def _admitted(self, manifest: Manifest, said: bool | None) -> bool:
+        """Return whether the topic is another one, once nothing speaks against a restore. Makes the changelog."""
         settings, n = self._settings, len(manifest.partitions)
         source = await look_up(settings.kafka, settings.topic)
         if source.n_partitions != n:
@@ -111,6 +112,7 @@ class Snapshots:
                 f"the snapshot has {counted(n, 'partition')}, the topic {settings.topic}: {found}. Next: create it "
                 f"with {counted(n, 'partition')}: members lie in the same ones again"
             )
+        is_new = is_another(source, manifest.partitions, said)
         if n_records := await self._records_there():
             raise SnapshotError(
                 f"{settings.changelog_topic} holds {counted(n_records, 'record')}: a state that may be newer than the "
@@ -125,7 +127,7 @@ class Snapshots:
         finally:
             await admin.close()
         await self._until_there(n)
-        return source
+        return is_new
 
     async def _until_there(self, n: int) -> None:
         """Return when the changelog has its partitions. Raises SnapshotError."""
@@ -173,6 +175,33 @@ class Snapshots:
             ) from None
         finally:
             await producer.stop()
+
+
+def is_another(source: Found, parts: Sequence[Part], said: bool | None) -> bool:
+    """Return whether a topic is another one than that of a snapshot's newest events.
+
+    Only the parts of the highest epoch say so: those of a lower one have had no event since an earlier re-creation.
+
+    Raises:
+        SnapshotError: nobody knows (the broker has no ids, or had none), or the ids say otherwise than `said`.
+    """
+    newest = max((part.epoch for part in parts), default=0)
+    ids = {part.topic_id for part in parts if part.topic_id and part.epoch == newest}
+    if source.id and len(ids) == 1:
+        found = source.id.hex() not in ids
+        if said in (None, found):
+            return found
+        raise SnapshotError(
+            f"by its id the topic {'is another one than' if found else 'is'} the snapshot's. Next: restore "
+            f"with {'--new-topic' if found else '--same-topic'}"
+        )
+    if said is None:
+        raise SnapshotError(
+            "no id tells whether the topic is the one of the snapshot. A wrong guess would apply its old events to "
+            "newer states, or skip new ones. Next: restore with --same-topic, or with --new-topic if it was created "
+            "again since the snapshot"
+        )
+    return said
 
 
 def _restorable(directory: Path, part: Part) -> dict[bytes, bytes]:

@@ -36,18 +36,36 @@ def snapshot(directory: Directory) -> None:
 
 @app.command()
 @reports_errors
-def restore(directory: Directory, yes: Annotated[bool, typer.Option("--yes", help="don't ask")] = False) -> None:
+def restore(
+    directory: Directory,
+    new_topic: Annotated[
+        bool | None,
+        typer.Option(
+            "--new-topic/--same-topic",
+            help="whether the topic of events was created again since the snapshot; needed where topics have no ids",
+            show_default=False,
+        ),
+    ] = None,
+    other_group: Annotated[bool, typer.Option("--other-group", help="also a snapshot of another group")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="don't ask")] = False,
+) -> None:
     """Write a snapshot to the changelog of an installation that has lost its own. A changelog with records is refused.
 
     No worker may run meanwhile, and their data directories have to be removed before they start.
     """
     manifest, found = read_manifest(directory), settings()
+    if manifest.group != found.group and not other_group:
+        raise CommandError(
+            f"the snapshot is of group {manifest.group}, topic {manifest.topic}; this is group {found.group}. Next: "
+            "set MEMBERSTREAM_GROUP, or restore with --other-group"
+        )
     if not yes and not typer.confirm(
-        f"The states of {manifest.taken_at} become those of group {found.group}. No worker runs?"
+        f"The states of group {manifest.group}, topic {manifest.topic}, of {manifest.taken_at} become those of group "
+        f"{found.group}, topic {found.topic}. No worker runs?"
     ):
         raise CommandError("nothing was changed")
     with bar("writing the changelog") as progress:
-        done = asyncio.run(Snapshots(found).restore(directory, progress))
+        done = asyncio.run(Snapshots(found).restore(directory, progress, new_topic))
     out.print(f"{counted(done.members, 'member')} restored, as of {manifest.taken_at}, and read back")
     out.print(
         f"The topic {found.topic} is {'another one' if done.is_topic_new else 'the same'}. Next: remove the workers' "

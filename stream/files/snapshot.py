@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from struct import Struct
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -53,6 +53,7 @@ def begin(directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(directory.iterdir()):
             raise SnapshotError(f"{directory} isn't empty. Next: name a new directory")
+        directory.chmod(0o700)  # it may have been there
     except OSError as error:
         raise _unwritable(directory, error) from None
 
@@ -61,7 +62,7 @@ def write_partition(directory: Path, number: int, values: Mapping[bytes, bytes])
     """Write one partition. Returns the file's name and its SHA-256. Raises SnapshotError."""
     path, digest = directory / f"partition-{number:04}.bin", hashlib.sha256()
     try:
-        with path.open("xb") as file:
+        with _new(path) as file:
             for key, value in values.items():
                 record = _SIZES.pack(len(key), len(value)) + key + value
                 digest.update(record)
@@ -77,7 +78,7 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Write the manifest: with it the snapshot is whole. Raises SnapshotError."""
     path = directory / _MANIFEST
     try:
-        with (directory / f".{_MANIFEST}").open("xb") as file:
+        with _new(directory / f".{_MANIFEST}") as file:
             file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -121,6 +122,11 @@ def read_partition(directory: Path, part: Part) -> dict[bytes, bytes]:
         at = begins + n_value
         values[data[begins - n_key : begins]] = data[begins:at]
     return values
+
+
+def _new(path: Path) -> BinaryIO:
+    """Open a file that isn't there yet, for this user alone."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
 def _unwritable(path: Path, error: OSError) -> SnapshotError:

@@ -126,7 +126,7 @@ async def test_the_page(
     await system.until(lambda: len(disaster.sent) > 3_000 and len(system.positions(members())) > 900, "members")
     environment = {k: v for k, v in system.environment().items() if k.startswith("MEMBERSTREAM_")}
     del environment["MEMBERSTREAM_TOPIC_EPOCH"]
-    assert await asyncio.to_thread(run, DOCUMENT, here, environment, disaster.terminal) == 8
+    assert await asyncio.to_thread(run, DOCUMENT, here, environment, disaster.terminal) == 11
 
     taken = taken_states(here / "snapshot-1")
     assert len(taken) > 900

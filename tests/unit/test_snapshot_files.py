@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -36,6 +37,19 @@ def test_what_was_written_comes_back(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "s") == manifest
     assert read_partition(tmp_path / "s", manifest.partitions[0]) == VALUES
     assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o700
+
+
+def test_nobody_else_reads_it(tmp_path: Path) -> None:
+    """Also if the directory was there, and the user's files are open to all."""
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s").chmod(0o755)
+    before = os.umask(0)
+    try:
+        taken(tmp_path / "s")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "s").iterdir()} == {0o600}
 
 
 def test_a_directory_that_holds_something_is_left_alone(tmp_path: Path) -> None:
