@@ -44,3 +44,6 @@ class StateTooLarge(ValueError):
 
 class NameTaken(KafkaError):  # type: ignore[misc]  # so aiokafka's own task of the group ends its joins with it
     """Another process has joined the group under this worker's name. The operator gives each process its own."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KafkaError's begins with the name of the class

@@ -119,11 +119,11 @@ class KafkaProbe:
 
     async def _check_group(self) -> None:
         try:
-            await check_group(self._client._client, self._group)
+            is_allowed = await check_group(self._client._client, self._group)
         except GroupAuthorizationFailedError:
             self._was_denied = True
             raise
-        if self._was_denied:
+        if self._was_denied and is_allowed:
             await self._stop(
                 Readmitted(f"this user may join the group {self._group} now. Next: start this worker again")
             )

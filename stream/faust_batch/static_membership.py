@@ -8,6 +8,7 @@ Laws:
    broker answers them with "unknown member", as after a session that has ended. aiokafka would then join again, and two
    processes would take the name from one another for ever.
 2. So a worker that was a member asks under its name before it joins again. Only that answer tells the two cases apart.
+   Without it there is no join.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from collections.abc import Callable
 from typing import Any
 
 from aiokafka.errors import (
+    CoordinatorNotAvailableError,
     IllegalGenerationError,
     KafkaError,
     NoError,
+    NotCoordinatorError,
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
@@ -32,6 +35,8 @@ from memberstream.stream.faust_batch.errors import NameTaken
 FENCED_INSTANCE_ID = 82
 #: Answers that say for sure that nobody else has the name.
 _OURS = {one.errno for one in (NoError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)}
+#: Answers of a broker that isn't the group's coordinator.
+_MOVED = (CoordinatorNotAvailableError.errno, NotCoordinatorError.errno)
 _UNKNOWN = ""
 
 
@@ -100,6 +105,10 @@ class KeptName:
                 )
                 self._on_taken(taken)
                 raise taken  # aiokafka waits until somebody has seen it
-            if code in _OURS:  # another one: the coordinator has moved, which the join meets, too
-                self._was = None  # from now on whoever has the name may be this process: the join's answer may get lost
+            if code not in _OURS:  # nobody knows whose the name is: most likely the coordinator is moving
+                if code in _MOVED:
+                    coordinator.coordinator_dead()  # aiokafka then looks where it is
+                await asyncio.sleep(coordinator._retry_backoff_ms / 1000)
+                return False
+            self._was = None  # from now on whoever has the name may be this process: the join's answer may get lost
         return bool(await self._join(subscription))

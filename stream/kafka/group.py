@@ -9,25 +9,36 @@ from __future__ import annotations
 from typing import Any
 
 from aiokafka.client import CoordinationType
-from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, for_code
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    IllegalGenerationError,
+    KafkaError,
+    NoError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+    for_code,
+)
 from aiokafka.protocol.group import HeartbeatRequest
 
+#: Answers that a broker gives only after it has checked the right.
+_ALLOWED = (NoError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
 _NOBODY = "memberstream-probe"  # no member has this id, so the heartbeat of it changes nothing
 
 
-async def check_group(client: Any, group: str) -> None:
-    """Raise GroupAuthorizationFailedError if this user may not join the group.
+async def check_group(client: Any, group: str) -> bool:
+    """Return whether this user may join the group for sure. Raises GroupAuthorizationFailedError: it may not.
 
-    A heartbeat needs the same right as joining (READ). Brokers check that before they look who the member is. Any other
-    answer, and an outage, says nothing here.
+    A heartbeat needs the same right as joining (READ). Brokers check that before they look who the member is. An outage
+    proves neither, nor does a broker that isn't, or isn't yet, the group's coordinator.
     """
     try:
         node = await client.coordinator_lookup(CoordinationType.GROUP, group)
         code = (await client.send(node, HeartbeatRequest(group, 0, _NOBODY))).error_code
-        denied = for_code(code) is GroupAuthorizationFailedError
+        answer = for_code(code)
     except GroupAuthorizationFailedError:
-        denied = True
+        answer = GroupAuthorizationFailedError
     except KafkaError:
-        return
-    if denied:
+        return False
+    if answer is GroupAuthorizationFailedError:
         raise GroupAuthorizationFailedError(f"READ on the consumer group {group}")
+    return answer in _ALLOWED

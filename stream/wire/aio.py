@@ -220,7 +220,7 @@ async def _primary(endpoint: Endpoint, client_name: str, timeout_s: float) -> En
             return endpoint.primary(reply)
         except WireError as error:
             problem = error
-        except ReplyError as error:  # of the log-in
+        except ReplyError as error:  # to the log-in
             problem = endpoint.refused(error)
         finally:
             await wire.close()

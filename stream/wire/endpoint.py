@@ -110,9 +110,10 @@ class Endpoint(NamedTuple):
         return found._replace(must_be_primary=True)
 
     def refused(self, error: ReplyError) -> ConnectionLost:
-        """Return what a sentinel's refusal of the log-in means."""
+        """Return what a sentinel's error means: of the log-in, or of its state."""
         return ConnectionLost(
-            f"a sentinel answered {error}", "correct sentinel_username and sentinel_password in the URL"
+            f"a sentinel answered {error}",
+            "correct sentinel_username and sentinel_password in the URL" if error.code in _NO_LOG_IN else error.advice,
         )
 
     def handshake(self, client_name: str) -> tuple[bytes, int]:

@@ -60,6 +60,11 @@ class ReplyError(Exception):
         """Whether the same command succeeds after waiting, or after an operator's action on the server."""
         return self.code in _ADVICE
 
+    @property
+    def advice(self) -> str:
+        """What to do next."""
+        return _ADVICE.get(self.code) or _CORRECT.get(self.code, _FAULT)
+
 
 class WireError(Exception):
     """No answer from the server. `advice`: what to do next; by default that of its kind."""
@@ -96,7 +101,6 @@ def new_reader() -> hiredis.Reader:
 def explain(error: Exception, where: object) -> str:
     """Return what happened at `where`, with the next action at the end."""
     if isinstance(error, ReplyError):
-        advice = _ADVICE.get(error.code) or _CORRECT.get(error.code, _FAULT)
-        return f"Redis at {where} answered {error}. Next: {advice}."
+        return f"Redis at {where} answered {error}. Next: {error.advice}."
     advice = error.advice if isinstance(error, WireError) else _UNCONNECTED
     return f"Redis at {where}: {error}. Next: {advice}."

@@ -109,7 +109,7 @@ def _primary(endpoint: Endpoint, client_name: str, timeout_s: float) -> Endpoint
     for sentinel in endpoint.sentinels():
         try:
             wire = SyncWire(sentinel, client_name, timeout_s)
-        except ReplyError as error:  # of the log-in
+        except ReplyError as error:  # to the log-in
             problem = endpoint.refused(error)
             continue
         except WireError as error:

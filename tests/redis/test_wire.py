@@ -24,6 +24,8 @@ from memberstream.stream.lookup import AsyncLookup, Lookup, LookupUnavailable
 from memberstream.stream.projection.projection import Projection
 from memberstream.stream.wire.aio import AsyncWire
 from memberstream.stream.wire.endpoint import parse_url
+from memberstream.stream.wire.replies import ConnectionLost, explain
+from memberstream.stream.wire.sync import SyncWire
 
 
 @pytest.mark.parametrize(
@@ -182,3 +184,35 @@ def _check_tls(server: RedisServer, tmp_path: Path) -> None:
                     await alookup.get("m")
 
         asyncio.run(refused())
+
+
+@pytest.mark.parametrize(
+    ("answer", "advice"),
+    [
+        ("ERR max number of clients reached", "raise its maxclients"),
+        ("LOADING Redis is loading the dataset in memory", "wait until it has"),
+        ("WRONGPASS invalid username-password pair", "correct sentinel_username and sentinel_password"),
+    ],
+)
+def test_what_a_sentinel_answers_is_told_as_what_it_is(answer: str, advice: str) -> None:
+    """Only a refused log-in is said to be one."""
+
+    async def answer_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1_000):
+            writer.write(f"-{answer}\r\n".encode())
+        writer.close()
+
+    async def told() -> list[str]:
+        async with await asyncio.start_server(answer_all, "127.0.0.1", 0) as sentinel:
+            endpoint = parse_url(f"redis+sentinel://127.0.0.1:{sentinel.sockets[0].getsockname()[1]}/main")
+            wire = AsyncWire(endpoint, "test", 20.0)
+            with pytest.raises(ConnectionLost) as by_async:
+                await wire.call(b"", 1)
+            await wire.close()
+            with pytest.raises(ConnectionLost) as by_sync:
+                await asyncio.to_thread(SyncWire, endpoint, "test", 20.0)
+            return [explain(error.value, endpoint) for error in (by_async, by_sync)]
+
+    for one in asyncio.run(told()):
+        assert f"a sentinel answered {answer}. Next: " in one
+        assert advice in one

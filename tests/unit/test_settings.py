@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import re
 import time
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from memberstream.stream.kafka import tokens as tokens_module
 from memberstream.stream.kafka.security import Security
-from memberstream.stream.kafka.tokens import TokenError, Tokens, lifetime_s
+from memberstream.stream.kafka.tokens import FAILED_S, TokenError, Tokens, lifetime_s
 from memberstream.stream.settings import (
     Settings,
     SettingsError,
@@ -170,9 +171,9 @@ def test_a_token_is_used_for_as_long_as_it_says() -> None:
     assert [lifetime_s(token, None) for token in ("opaque", "a.b.c", "a.e30.c")] == [60.0] * 3
 
 
-async def test_a_token_that_holds_is_used_while_none_can_be_had() -> None:
+async def test_a_token_that_holds_is_used_while_none_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     """And no longer; a refused one isn't shown again; a failure is told to all who wait, and forgotten soon."""
-    answers: list[tuple[str, float] | TokenError] = [("a", 0.2), TokenError("away", "wait"), ("b", 90.0), ("c", 90.0)]
+    answers: list[tuple[str, float] | TokenError] = [("a", 100.0), TokenError("away", "wait"), ("b", 90.0), ("c", 90.0)]
 
     class Some(Tokens):
         def _get(self) -> tuple[str, float]:
@@ -180,15 +181,17 @@ async def test_a_token_that_holds_is_used_while_none_can_be_had() -> None:
                 raise answer
             return answer
 
+    now_s = 0.0
+    monkeypatch.setattr(tokens_module, "time", SimpleNamespace(monotonic=lambda: now_s))
     tokens = Some()
     assert await tokens.token() == "a"
-    await asyncio.sleep(0.17)
+    now_s = 99.0
     assert await tokens.token() == "a"  # it is time for another one, which can't be had
-    await asyncio.sleep(0.05)
+    now_s = 100.5
     with pytest.raises(TokenError, match=r"away\. Next: wait"):  # remembered: nobody is asked again
         await tokens.token()
     assert len(answers) == 2
-    tokens._failure = None  # as after two seconds
+    now_s = 99.0 + FAILED_S
     assert [await tokens.token() for _ in range(2)] == ["b", "b"]
     tokens.forget("a")
     assert await tokens.token() == "b"

@@ -7,7 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaConnectionError, NoError, UnknownMemberIdError
+from aiokafka.errors import (
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    KafkaConnectionError,
+    NoError,
+    NotCoordinatorError,
+    UnknownMemberIdError,
+)
 
 from memberstream.stream.faust_batch.errors import NameTaken
 from memberstream.stream.faust_batch.static_membership import FENCED_INSTANCE_ID, KeptName
@@ -22,7 +29,7 @@ class Coordinator:
         self._answers: Iterator[int | None] = iter(answers)
         self.generation, self.member_id = -1, ""
         self.asked: list[tuple[Any, ...]] = []
-        self.joins = 0
+        self.joins = self.looks = 0
         self.is_joining_answered = True
 
     async def _send_req(self, request: Any) -> Any:
@@ -36,6 +43,9 @@ class Coordinator:
         if self.is_joining_answered:
             self.generation, self.member_id = self.joins, f"member-{self.joins}"
         return self.is_joining_answered
+
+    def coordinator_dead(self) -> None:
+        self.looks += 1
 
     def reset_generation(self) -> None:
         self.generation, self.member_id = -1, ""
@@ -64,6 +74,7 @@ async def test_a_name_that_another_process_has_ends_the_joins() -> None:
         await coordinator._do_rejoin_group(None)
     assert coordinator.asked == [("group", 1, "member-1", "memberstream-0")]
     assert (coordinator.joins, len(taken)) == (1, 1)
+    assert str(taken[0]).startswith("another process has joined group group as memberstream-0")
 
 
 @pytest.mark.parametrize("is_lost", [True, False])
@@ -96,3 +107,22 @@ async def test_without_a_connection_it_asks_again() -> None:
     assert not await coordinator._do_rejoin_group(None)
     assert await coordinator._do_rejoin_group(None)
     assert (len(coordinator.asked), coordinator.joins) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("error", "looks"),
+    [(NotCoordinatorError, 1), (CoordinatorNotAvailableError, 1), (CoordinatorLoadInProgressError, 0)],
+)
+async def test_while_the_coordinator_moves_it_joins_nothing(error: Any, looks: int) -> None:
+    """A join then could take the name from another process; and lost, it would make this process take it for another.
+
+    Once the coordinator is there it is asked as before.
+    """
+    coordinator, taken = kept(error.errno, UnknownMemberIdError.errno)
+    await coordinator._do_rejoin_group(None)
+    coordinator.reset_generation()
+    assert not await coordinator._do_rejoin_group(None)
+    assert (coordinator.joins, coordinator.looks) == (1, looks)
+    assert await coordinator._do_rejoin_group(None)
+    assert len(set(coordinator.asked)) == 1
+    assert (len(coordinator.asked), coordinator.joins, taken) == (2, 2, [])
