@@ -25,13 +25,18 @@ SECONDS = {
     "demo/test_training.py": 90,
     "e2e/test_heavy_candidate.py": 80,
     "chaos/test_stop.py": 70,
+    "chaos/test_rolling_restart.py": 80,
+    "e2e/test_disaster.py": 60,
     "chaos/test_standby.py::test_partitions_go_back_and_forth_between_workers_that_keep_their_disks": 70,
     "chaos/test_kafka_outage.py::test_a_broker_that_goes_while_state_is_recovered": 60,
     "e2e/test_interaction_takeover.py": 60,
     "e2e/test_stuck.py::test_what_is_named_can_be_done_also_when_topics_have_changed_meanwhile": 60,
     "e2e/test_health.py::test_a_stalled_worker_says_so_and_ends": 40,
+    "e2e/test_doctor.py": 45,
     "e2e/test_timers.py": 40,
     "e2e/test_tasks.py": 35,
+    "e2e/test_loading.py": 25,
+    "e2e/test_resending.py": 25,
 }
 
 
