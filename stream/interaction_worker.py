@@ -69,7 +69,7 @@ def run_interaction_worker(settings: Settings) -> int:
 
     def vitals() -> Vitals:
         finished = batches + interactions.pace.breaths
-        return vitals_of(app, tasks, follower.lost, patience.problem, surroundings.problems, finished)
+        return vitals_of(app, tasks, follower, patience.problem, surroundings.problems, finished)
 
     watchdog = Watchdog(vitals, lambda: app.event_loop, settings.stall_limit_s)
     metrics = InteractionMetrics(

@@ -102,7 +102,7 @@ class Pulse:
         return vitals_of(
             self._app,
             self._tasks,
-            self._follower.lost,
+            self._follower,
             self._writer.problem,
             self._surroundings.problems,
             self.batches + self._rebuild.written + self._backfill.scored + self._breaths(),

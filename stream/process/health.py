@@ -86,6 +86,13 @@ def _redis(vitals: Vitals) -> Check:
 
 
 def _models(vitals: Vitals) -> Check:
+    if vitals.models_problem is None and vitals.models_unreadable is not None:
+        return Check(
+            "models_log",
+            False,
+            problem=f"can't be read: {vitals.models_unreadable}",
+            next="see the brokers, and this user's rights; counting, deletes and new partitions wait until it can",
+        )
     if vitals.models_problem is None:
         return Check("models_log", True)
     return Check(

@@ -21,6 +21,7 @@ from memberstream.stream.process.vitals import Vitals
 from memberstream.stream.process.watchdog import Watchdog
 from memberstream.stream.projection.calls import NotOurs, RedisFault, RedisUnavailable
 from memberstream.stream.projection.installation import projection_of
+from memberstream.stream.registry.follower import Follower
 from memberstream.stream.settings import Settings, variable
 from memberstream.stream.tasks.supervisor import Supervisor
 
@@ -105,7 +106,7 @@ def new_supervisor(*more: str) -> Supervisor:
 def vitals_of(
     app: BatchApp,
     tasks: Supervisor,
-    models: tuple[float, str] | None,
+    models: Follower,
     redis: tuple[float, str] | None,
     surroundings: tuple[tuple[str, str, bool], ...],
     finished: int,
@@ -113,7 +114,7 @@ def vitals_of(
     rebuilt: int = 0,
     unscored: Mapping[int, int | None] = MappingProxyType({}),
 ) -> Vitals:
-    """Return a worker's vitals. `models`, `redis`: since when it waits, and why. `surroundings`: problems of Redis.
+    """Return a worker's vitals. `redis`: since when it waits, and why. `surroundings`: problems of Redis.
     `finished`: without recovery."""
     now, kafka, recovery = time.monotonic(), app.probe.problem, app.recovery
     return Vitals(
@@ -126,8 +127,9 @@ def vitals_of(
         rebuilt=rebuilt,
         unscored=unscored,
         held=app.owned.holds.now,
-        models_problem=models and models[1],
-        models_lost_s=now - models[0] if models else 0.0,
+        models_problem=models.lost and models.lost[1],
+        models_lost_s=now - models.lost[0] if models.lost else 0.0,
+        models_unreadable=models.unreadable and models.unreadable[1],
         topics=app.topic_watch.problems,
         is_topic_missing=bool(app.topic_watch.missing),
         lost_offsets=app.source.lost_offsets,

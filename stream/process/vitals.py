@@ -38,6 +38,7 @@ class Vitals:
         redis_problem, kafka_problem: why the dependency can't be used, and since when; None while it can.
         surroundings: what is wrong with Redis although it can be used, what to do, and whether it falsifies answers.
         models_problem: why the models' log isn't the one that is known, and since when; None while it is.
+        models_unreadable: why it can't be read; None while it can.
         is_busy: whether a batch is in flight or records wait to be fetched.
         rebuilt: members written to Redis from state since the start.
         finished: a count of all that gets finished: records, recovered records, members written, and each part of a
@@ -65,6 +66,7 @@ class Vitals:
     kafka_down_s: float = 0.0
     models_problem: str | None = None
     models_lost_s: float = 0.0
+    models_unreadable: str | None = None
     is_busy: bool = False
     finished: int = 0
     tasks_down: tuple[Down, ...] = ()
@@ -72,7 +74,7 @@ class Vitals:
     @property
     def is_waiting(self) -> bool:
         """Whether a dependency is to blame if nothing gets finished."""
-        problems = (self.redis_problem, self.kafka_problem, self.models_problem)
+        problems = (self.redis_problem, self.kafka_problem, self.models_problem, self.models_unreadable)
         return self.is_topic_missing or any(problem is not None for problem in problems)
 
     @property

@@ -37,6 +37,7 @@ class Follower:
     Attributes:
         registry: what the log says.
         lost: since when (monotonic clock) and why the log isn't the one that is known; None while it is.
+        unreadable: since when and why it can't be read; None while it can.
     """
 
     LOOK_EVERY_S: ClassVar[float] = 2.0  # like the questions to Kafka (faust_batch/probe.py)
@@ -49,10 +50,11 @@ class Follower:
         self._id = b""
         self._said_at = 0.0
         self._said = 0  # of the records set aside
-        self._consumer: Any = None  # while there is one
+        self._asker: Any = None  # while there is one
         self._taken_to = registry.offset + 1  # up to here the log is taken in; some offsets are no steps
         self._is_due = False  # whether there is something that wasn't handed on yet, or not completely
         self.lost: tuple[float, str] | None = None
+        self.unreadable: tuple[float, str] | None = None
         self._say_set_aside()
 
     @property
@@ -67,8 +69,8 @@ class Follower:
     async def until_known(self, offset: int) -> None:
         """Return when all is known that the log holds now, and a step that somebody else has read.
 
-        Usually that is at once: it takes one question to Kafka. While the log is lost, what is known has to do; while
-        Kafka is away, nobody can say, and this waits.
+        Usually that is at once: it takes one question to Kafka. While the log is lost, what is known has to do. While
+        it can't be read, nobody can say, and this waits.
         """
         self.expect(offset)
         end: int | None = None
@@ -81,12 +83,12 @@ class Follower:
 
     async def _end(self) -> int | None:
         """Return where the log ends; None: there is no answer now."""
-        if (consumer := self._consumer) is None:
+        if (asker := self._asker) is None:
             return None
         try:
             with closed_is_outage():
                 async with asyncio.timeout(self.PATIENCE_S):
-                    return int((await consumer.end_offsets([self._log.partition]))[self._log.partition])
+                    return int((await asker.end_offsets([self._log.partition]))[self._log.partition])
         except (KafkaError, TimeoutError):
             return None  # `run` says so
 
@@ -98,14 +100,13 @@ class Follower:
         while True:
             was_read = False
             try:
-                async with self._log.consumer() as consumer:
+                async with self._log.consumer() as consumer, self._log.asker() as self._asker:
                     consumer.seek(self._log.partition, self.registry.offset + 1)
-                    self._consumer = consumer
                     records: Sequence[Any] = []
                     while True:
                         with closed_is_outage():
                             is_new = await self._look(consumer, records)
-                        was_read = True
+                        was_read, self.unreadable = True, None
                         self._is_due = self._is_due or is_new
                         if self._is_due and self.lost is None:
                             await changed()
@@ -120,10 +121,11 @@ class Follower:
                     continue  # brokers close what is idle, or whose log-in ended; an outage shows at the next look
                 why = str(error) or "no answer in time"
                 more = "" if "Next: " in why else ". Next: nothing, it is tried again; if it lasts, see the brokers"
+                self.unreadable = (monotonic() if self.unreadable is None else self.unreadable[0], why)
                 log.warning("the models' log can't be read: %s%s", why, more)
                 await asyncio.sleep(self._log.patience_s)
             finally:
-                self._consumer = None
+                self._asker = None
 
     async def _look(self, consumer: Any, records: Sequence[Any]) -> bool:
         """Take in new steps, if the log is the one that is known. Returns whether there is something new to go by."""

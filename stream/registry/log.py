@@ -122,6 +122,17 @@ class ModelsLog:
         finally:
             await consumer.stop()
 
+    @asynccontextmanager
+    async def asker(self) -> AsyncIterator[AIOKafkaConsumer]:
+        """Give a client that reads nothing, to ask where the log ends. Brokers answer one question of a connection at a
+        time, and a reader's fetch waits half a second for records."""
+        consumer = self._kafka.consumer()
+        await self._start(consumer)
+        try:
+            yield consumer
+        finally:
+            await consumer.stop()
+
     async def _create(self) -> None:
         admin = self._kafka.admin()
         await self._start(admin, close=admin.close)

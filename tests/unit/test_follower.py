@@ -38,6 +38,8 @@ class Log:
     async def consumer(self) -> AsyncIterator[Log]:
         yield self
 
+    asker = consumer
+
     def seek(self, _: int, offset: int) -> None:
         self.at = offset
 
@@ -136,6 +138,10 @@ def test_a_connection_that_is_closed_is_opened_again_in_silence(
         while not caplog.records:  # noqa: ASYNC110
             await asyncio.sleep(0)
         assert "can't be read: KafkaConnectionError: closed. Next: " in caplog.text
+        assert one.unreadable is not None
+        is_away = False
+        while one.unreadable is not None:  # noqa: ASYNC110
+            await asyncio.sleep(0)
         following.cancel()
 
     async def never() -> None:
