@@ -65,6 +65,9 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
         partition_state: their state.
         producing: writes what isn't state.
         probe: whether Kafka is there; `topic_watch`: whether the topics are.
+        is_committed: after a stop, whether the broker has taken the offsets of all that was applied.
+        is_name_taken: whether another process has this worker's name in the group. `must_stay_away`: after the end,
+            that a restart would take it back at once, and nobody has asked for the end.
         event_loop: the loop in which it runs; None before the start. `turned_at`: when that loop turned last.
     """
 
@@ -110,6 +113,7 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
         self._is_producer_idempotent = not is_embedded_broker
         self._data_dir = DataDir(data_dir)
         self._background: list[Callable[[], Awaitable[None]]] = []
+        self.is_committed, self.is_name_taken, self.must_stay_away = True, False, False
         self.turned_at = monotonic()
         self.event_loop: asyncio.AbstractEventLoop | None = None
         self._topics = Topics(
@@ -220,9 +224,10 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
             try:
                 await self.consumer.park()
                 await self.tables.recovery.assigning.cancel()
-                await self.consumer.commit_range()
+                self.is_committed = await self.consumer.commit_range()
                 await self.owned.release()
             except Exception:
+                self.is_committed = False
                 log.exception("stopping: not everything could be committed; it will be replayed")
         await super().on_stop()
         await self.producing.close()

@@ -58,6 +58,7 @@ class BatchConsumer(DrainingConsumer):
 
     async def name_taken(self, error: NameTaken) -> None:
         """Another process has this worker's name in the group: stop."""
+        self.app.is_name_taken = True
         self.log.error("stopping: %s: %s", type(error).__name__, error)
         await self.app.crash(error)
 

@@ -15,7 +15,9 @@ from faust.types import TP
 log = logging.getLogger(__name__)
 
 #: After a pause of this share of the session timeout, membership is proved before anything is written. After a whole
-#: session timeout the broker may have given the partitions away, and its clock isn't ours.
+#: session timeout the broker may have given the partitions away, and its clock isn't ours. A worker with a name may
+#: lose its partitions at any time, to a process that joins under that name. Its next heartbeat tells. So after a pause
+#: that is longer than the time between two, it asks.
 PAUSE_SHARE = 0.4
 
 
@@ -24,10 +26,13 @@ class Membership:
 
     Args:
         session_timeout_s: after this time the broker gives the partitions of a silent member away.
+        named_heartbeat_s: time between two heartbeats, if this worker has a name in its group.
     """
 
-    def __init__(self, session_timeout_s: float) -> None:
+    def __init__(self, session_timeout_s: float, named_heartbeat_s: float | None = None) -> None:
         self._limit_s = PAUSE_SHARE * session_timeout_s
+        if named_heartbeat_s is not None:
+            self._limit_s = min(self._limit_s, named_heartbeat_s)
         self._alive_at = monotonic()
 
     @property

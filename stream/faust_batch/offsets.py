@@ -34,7 +34,10 @@ class RangeConsumer(driver.Consumer):  # type: ignore[misc]  # Faust's classes a
         self._source, self._owned = source, source.owned
         self._positions = Positions(source)
         super().__init__(*args, **kwargs)
-        self._membership = Membership(self.app.conf.broker_session_timeout)
+        self._refused = set[TP]()
+        conf = self.app.conf
+        is_named = conf.consumer_group_instance_id is not None
+        self._membership = Membership(conf.broker_session_timeout, conf.broker_heartbeat_interval if is_named else None)
 
     def _new_consumer_thread(self) -> BatchThread:
         return BatchThread(self, source_topic=self._source.name, loop=self.loop, beacon=self.beacon)
@@ -47,13 +50,26 @@ class RangeConsumer(driver.Consumer):  # type: ignore[misc]  # Faust's classes a
     def _new_offset(self, tp: TP) -> int | None:
         return self._positions.next.get(tp)
 
-    async def commit_range(self) -> None:
-        """Commit now. It is done twice, because Faust's commit does nothing if another one is under way."""
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        is_taken: bool = await super()._commit(offsets)
+        if is_taken:
+            self._refused -= offsets.keys()
+        else:  # Faust takes them for committed all the same, and doesn't commit them again
+            self._refused |= offsets.keys()
+        return is_taken
+
+    async def commit_range(self) -> bool:
+        """Commit now. Returns whether the broker has taken all offsets of the partitions that this worker has.
+
+        It is done twice, because Faust's commit does nothing if another one is under way.
+        """
         try:
             async with asyncio.timeout(BATCH_GRACE_S):
                 _ = await self.commit() or await self.commit()
         except TimeoutError:
             self.log.warning("the broker did not take the last offsets in time: these records will be replayed")
+            return False
+        return self._refused.isdisjoint(self._positions.next)
 
     # -- what the others ask: they may, at any time -------------------------------------------------------------------
 

@@ -72,10 +72,18 @@ def run(app: BatchApp) -> int:
         log.error("%s", error)
         loop.close()
         return 1
+    worker = _Worker(app, loop=loop, override_logging=False, redirect_stdouts=False)
     try:
-        _Worker(app, loop=loop, override_logging=False, redirect_stdouts=False).execute_from_commandline()
+        worker.execute_from_commandline()
     except SystemExit as status:  # how Faust's worker returns
-        if not status.code:
-            log.info("ended after a signal: what was applied is committed")
-        return 1 if status.code else 0
+        return _ended(app, is_crash=bool(status.code), is_asked=bool(worker._signal_stop_time))
     return 1
+
+
+def _ended(app: BatchApp, *, is_crash: bool, is_asked: bool) -> int:
+    """Say how a worker has ended. Returns the exit status. `is_asked`: by a signal."""
+    app.must_stay_away = app.is_name_taken and not is_asked
+    if not is_crash:
+        rest = "what was applied is committed" if app.is_committed else "what isn't committed will be replayed"
+        log.info("ended after a signal: %s", rest)
+    return int(is_crash)

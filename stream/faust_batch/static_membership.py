@@ -9,6 +9,8 @@ Laws:
    processes would take the name from one another for ever.
 2. So a worker that was a member asks under its name before it joins again. Only that answer tells the two cases apart.
    Without it there is no join.
+3. A process that starts takes the name, whoever has it: that is what a restart needs. So under two supervisors two
+   processes go on taking it from one another, until one supervisor is stopped. They do so slowly (process/service.py).
 """
 
 from __future__ import annotations
@@ -100,8 +102,8 @@ class KeptName:
             if code == FENCED_INSTANCE_ID:
                 taken = NameTaken(
                     f"another process has joined group {group} as {name}, this worker's group instance id, and has its "
-                    "partitions now. Next: if that process replaces this one, nothing; else give each process its own "
-                    "MEMBERSTREAM_KAFKA_GROUP_INSTANCE_ID, then start this one again"
+                    "partitions now. Next: stop the supervisor of one of the two, because a restart takes the name "
+                    "back; if both are wanted, give each process its own MEMBERSTREAM_KAFKA_GROUP_INSTANCE_ID"
                 )
                 self._on_taken(taken)
                 raise taken  # aiokafka waits until somebody has seen it

@@ -28,8 +28,18 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
+    InvalidReplicationFactorError,
     KafkaConnectionError,
     KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    NodeNotReadyError,
+    NotEnoughReplicasAfterAppendError,
+    NotEnoughReplicasError,
+    PolicyViolationError,
+    RecordListTooLargeError,
+    RecordTooLargeError,
+    RequestTimedOutError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
 )
@@ -115,6 +125,20 @@ def closed_is_outage() -> Iterator[None]:
 
 #: What an ACL that is missing looks like.
 DENIED = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError)
+#: What nobody's answer looks like.
+_AWAY = (OSError, KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError)
+_SMALLER = "raise max.message.bytes of the topic, or send less in one record"
+_REPLICAS = "bring the brokers back that are down: too few replicas are in sync (min.insync.replicas)"
+#: What to do about a refusal.
+_REFUSED: Mapping[type[KafkaError], str] = {
+    MessageSizeTooLargeError: _SMALLER,
+    RecordListTooLargeError: _SMALLER,
+    RecordTooLargeError: _SMALLER,
+    NotEnoughReplicasError: _REPLICAS,
+    NotEnoughReplicasAfterAppendError: _REPLICAS,
+    InvalidReplicationFactorError: "set MEMBERSTREAM_REPLICATION_FACTOR to at most the number of brokers",
+    PolicyViolationError: "create the topic by hand, as the broker's policy wants it",
+}
 
 
 def advice(error: BaseException) -> str:
@@ -160,8 +184,12 @@ class Kafka:
             return f"{where}Kafka at {self} doesn't allow that to this user ({error}). Next: {RIGHTS}"
         if isinstance(error, UnknownTopicOrPartitionError):
             return f"{where}Kafka at {self} has no such topic ({error}). Next: create it, or correct its name"
-        check = "check the broker, and MEMBERSTREAM_KAFKA_BOOTSTRAP"
-        return f"{where}Kafka at {self} can't be used ({error}). Next: {check}"
+        if (action := _REFUSED.get(type(error))) is not None:
+            return f"{where}Kafka at {self} refuses that ({error}). Next: {action}"
+        if isinstance(error, _AWAY):
+            check = "check the broker, and MEMBERSTREAM_KAFKA_BOOTSTRAP"
+            return f"{where}Kafka at {self} can't be used ({error}). Next: {check}"
+        return f"{where}Kafka at {self} has failed ({error}). Next: see the broker's log, and try again"
 
     @contextmanager
     def explained(self, as_error: Callable[[str], Exception], topic: str = "") -> Iterator[None]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from signal import SIGINT, SIGTERM
 from types import MappingProxyType
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -169,7 +171,26 @@ def run_service(
     log.info("metrics on %s/metrics, health on %s/healthz and %s/readyz", url, url, url)
     watchdog.start()
     try:
-        return run(app)
+        status = run(app)
     finally:
         watchdog.stop()
         server.close()
+    if app.must_stay_away:
+        stay_away(settings.session_timeout_s)
+    return status
+
+
+def stay_away(seconds: float) -> None:
+    """Return after so many seconds, or after a signal to stop.
+
+    A supervisor that starts this worker at once would have it take its name back from the other process.
+    """
+    log.warning("the name is taken: this process ends in %g s, so that a restart doesn't take it back at once", seconds)
+    give_up_at, signals = time.monotonic() + seconds, list[int]()
+    before = {one: signal.signal(one, lambda number, _: signals.append(number)) for one in (SIGTERM, SIGINT)}
+    try:
+        while not signals and (rest_s := give_up_at - time.monotonic()) > 0:
+            time.sleep(min(rest_s, 0.1))
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

@@ -70,7 +70,7 @@ async def test_a_name_that_another_process_has_ends_the_joins() -> None:
     await coordinator._do_rejoin_group(None)
     coordinator.reset_generation()
     coordinator.reset_generation()  # a commit and a heartbeat may both have been refused
-    with pytest.raises(NameTaken, match="Next: if that process replaces this one, nothing; else give each process"):
+    with pytest.raises(NameTaken, match="Next: stop the supervisor of one of the two, because a restart takes"):
         await coordinator._do_rejoin_group(None)
     assert coordinator.asked == [("group", 1, "member-1", "memberstream-0")]
     assert (coordinator.joins, len(taken)) == (1, 1)
