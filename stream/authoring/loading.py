@@ -101,12 +101,16 @@ class Loading:
         self._id = b""
         self.outcome = Loaded()
 
-    async def load(self, rate: float | None, progress: Meter = unwatched) -> Loaded:
+    async def load(
+        self, rate: float | None, progress: Meter = unwatched, looking: Meter = unwatched, *, is_anew: bool = False
+    ) -> Loaded:
         """Send the rows that aren't there yet.
 
         Args:
             rate: rows a second at most.
             progress: is told how far the files are.
+            looking: is told before how far the search for an earlier run is; a total of 0 isn't known.
+            is_anew: send all rows, and look for no earlier run.
 
         Raises:
             SendError: Kafka doesn't take them, or the partitioner is `any`.
@@ -123,8 +127,11 @@ class Loading:
             partitions,
         ):
             placement = Placement(self._settings.partitioner, len(partitions))
-            self._id = self._name(len(partitions))
-            done = {part.partition: await self._last_row(consumer, part) for part in partitions}  # 1
+            looking(0, 0)  # files are read once for this
+            self._id = await asyncio.to_thread(self._name, len(partitions))
+            done = dict.fromkeys((part.partition for part in partitions), 0)
+            if not is_anew:
+                done = await self._last_rows(consumer, partitions, looking)  # 1
         sender = _Sender(self._settings, rate)
         try:
             await sender.start()
@@ -203,26 +210,28 @@ class Loading:
             raise BadEvent(Reason.NOT_JSON, "document: expected one JSON object, found more")
         return value
 
-    async def _last_row(self, consumer: AIOKafkaConsumer, part: TopicPartition) -> int:
-        """Return the last row of this load that a partition holds; 0: none."""
-        end = (await consumer.end_offsets([part]))[part]
-        begin = (await consumer.beginning_offsets([part]))[part]
-        with suppress(UnsupportedVersionError):
-            since_ms = time.time_ns() // 1_000_000 - LOOK_BACK_MS
-            found = (await consumer.offsets_for_times({part: since_ms}))[part]
-            begin = end if found is None else max(begin, found.offset)
-        last, stop, size = 0, end, _TAIL
-        first = True
-        while not last and stop > begin:
-            start = max(begin, stop - size)
-            async for some in records(consumer, part, start):
-                for record in some:
-                    if (row := self._row_of(record)) > last:
-                        last, self.outcome.last[part.partition] = row, record.offset
-                if not first and some[-1].offset >= stop:
-                    break
-            stop, size, first = start, size * 4, False
-        return last
+    async def _last_rows(
+        self, consumer: AIOKafkaConsumer, parts: Sequence[TopicPartition], looking: Meter
+    ) -> dict[int, int]:
+        """Return partition → the last row of this load that it holds; 0: none."""
+        bounds = {part: await _bounds(consumer, part) for part in parts}
+        total, before, found = sum(end - begin for begin, end in bounds.values()), 0, {}
+        for part, (begin, end) in bounds.items():
+            last, stop, size = 0, end, _TAIL
+            while not last and stop > begin:
+                start = max(begin, stop - size)
+                async for some in records(consumer, part, start):
+                    for record in some:
+                        if (row := self._row_of(record)) > last:
+                            last, self.outcome.last[part.partition] = row, record.offset
+                    seen = min(some[-1].offset + 1, stop)
+                    looking(before + end - stop + seen - start, total)
+                    if stop < end and seen == stop:
+                        break
+                stop, size = start, size * 4
+            before += end - begin
+            found[part.partition] = last
+        return found
 
     def _row_of(self, record: Any) -> int:
         for name, value in record.headers:
@@ -230,6 +239,17 @@ class Loading:
                 with suppress(ValueError):
                     return int(value[len(self._id) + 1 :])
         return 0
+
+
+async def _bounds(consumer: AIOKafkaConsumer, part: TopicPartition) -> tuple[int, int]:
+    """Return between which offsets an earlier run is looked for."""
+    end = (await consumer.end_offsets([part]))[part]
+    begin = (await consumer.beginning_offsets([part]))[part]
+    with suppress(UnsupportedVersionError):
+        since_ms = time.time_ns() // 1_000_000 - LOOK_BACK_MS
+        found = (await consumer.offsets_for_times({part: since_ms}))[part]
+        begin = end if found is None else max(begin, found.offset)
+    return begin, end
 
 
 class _Sender:

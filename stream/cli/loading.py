@@ -45,6 +45,9 @@ def load(
         Path | None,
         typer.Option(help="write all rows that can't be taken to this file", show_default=False, callback=in_a_folder),
     ] = None,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="send all rows; don't look through the topic's last 24 h for an earlier run")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check all rows, send none")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="until workers have applied all of it")] = False,
     json: Json = False,
@@ -52,7 +55,7 @@ def load(
     """Load whole documents of members, a row each. Repeat it after a crash: it goes on where it ended.
 
     A row changes nothing of a member that has had a newer version. Exit status 1 if a row can't be taken; the others
-    are.
+    are. Synthetic members to try it with: memberstream load.
     """
     if (as_of is None) == (version_column is None):
         raise CommandError("expected --as-of TIME or --version-column NAME. Next: give the time of the snapshot")
@@ -74,7 +77,11 @@ def load(
 
         loading = Loading(settings(), files, Columns(id_column, version_column), as_of_ms, on_rejected)
         with bar("checking" if dry_run else "loading") as meter:
-            asyncio.run(loading.check(meter) if dry_run else loading.load(rate, meter))
+
+            def looking(done: int, total: int) -> None:
+                meter(done, total, "" if anew else "looking for an earlier run")
+
+            asyncio.run(loading.check(meter) if dry_run else loading.load(rate, meter, looking, is_anew=anew))
     _print(loading.outcome, bad, dry_run, json)
     if wait and not dry_run:
         with bar("the workers apply it") as meter:

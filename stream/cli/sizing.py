@@ -126,9 +126,13 @@ def load(
         bool, typer.Option("--documents/--no-documents", help="send each member's whole document first")
     ] = True,
     delete: Annotated[bool, typer.Option("--delete", help="send a delete of each member instead")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="don't ask")] = False,
     json: Json = False,
 ) -> None:
-    """Send synthetic change events to the topic at a steady rate, and say what was achieved. Ids begin with load-."""
+    """Send synthetic change events to the topic at a steady rate, and say what was achieved. Ids begin with load-.
+
+    Documents of real members, from files: memberstream events load.
+    """
     shape = Shape(members, document_bytes, list_length, read_share("--patches", patches))
     n_steady = 0 if delete else round(rate * seconds)
     total = n_steady + (members if delete or documents else 0)
@@ -138,11 +142,16 @@ def load(
             return deletes(shape)
         return chain(firsts(shape, seed) if documents else (), islice(steady(shape, seed), n_steady))
 
+    sending = events()
     try:
-        achieved: Achieved = asyncio.run(_send(events(), rate, total))
+        first = list(islice(sending, 1))  # so that a wrong shape is said before anybody is asked
     except ShapeError as error:
         raise CommandError(str(error)) from None
     topic = settings().topic
+    question = f"Send {counted(total, 'synthetic event')} to {topic} on {settings().kafka}, where workers apply them?"
+    if not yes and not typer.confirm(question, err=True):
+        raise CommandError("nothing was changed")
+    achieved: Achieved = asyncio.run(_send(chain(first, sending), rate, total))
     if json:
         told = dataclasses.asdict(achieved)
         print_json({"topic": topic, "asked_per_s": rate, "events_per_s": achieved.events_per_s, **told})
@@ -161,14 +170,12 @@ def load(
             "processes, each with its own --seed, or look at the broker"
         )
     if not delete:
-        err.print(f"Next: see /metrics of the workers; remove the members by load --members {members} --delete")
+        removal = f"memberstream load --members {members} --rate {rate:.15g} --delete"
+        err.print(f"Next: see /metrics of the workers; remove the members by {removal}", soft_wrap=True)
 
 
 async def _send(events: Iterator[Event], rate: float, total: int) -> Achieved:
-    first = next(events, None)  # so that a wrong shape is said before Kafka is reached for
     its = settings()
     with bar("sending") as meter:
         async with Producer(its.kafka, its.topic, partitioner=its.partitioner) as producer:
-            return await send(
-                producer, chain(() if first is None else (first,), events), rate, lambda n: meter(n, total)
-            )
+            return await send(producer, events, rate, lambda n: meter(n, total))

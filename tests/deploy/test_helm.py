@@ -173,10 +173,23 @@ def test_it_scales_down_slowly() -> None:
         "policies": [{"type": "Pods", "value": 1, "periodSeconds": 600}],
     }
     [trigger] = scaled["spec"]["triggers"]
+    assert trigger["metadata"]["lagThreshold"] == str(values("everything")["autoscaling"]["lagThreshold"]) == "1000000"
     assert trigger["metadata"]["consumerGroup"] == Settings().group
     assert trigger["metadata"]["topic"] == Settings().topic
     [worker, _] = sorted(of_kind("everything", "StatefulSet"), key=lambda one: len(one["metadata"]["name"]))
     assert "replicas" not in worker["spec"]  # each upgrade would undo what KEDA has done
+
+
+def test_jobs_have_the_names_that_alerts_know() -> None:
+    """By default the operator takes the Services' names, and those follow the release's."""
+    monitors = of_kind("everything", "ServiceMonitor")
+    relabelings = [rule for one in monitors for end in one["spec"]["endpoints"] for rule in end["relabelings"]]
+    assert {rule["targetLabel"] for rule in relabelings} == {"job"}
+    prometheus = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    jobs = sorted(job["job_name"] for job in prometheus["scrape_configs"])
+    assert sorted(rule["replacement"] for rule in relabelings) == jobs
+    alerts = (ROOT / "deploy/prometheus/alerts.yml").read_text()
+    assert set(re.findall(r'job="([^"]+)"', alerts)) == set(jobs)
 
 
 def merged(below: Any, above: Any) -> Any:
@@ -241,6 +254,29 @@ def test_helm_renders_what_is_committed(name: str) -> None:
     assert done.stdout == (EXAMPLES / f"{name}.yaml").read_text()
     linted = helm("lint", "--strict", str(CHART), "--kube-version", KUBERNETES, "--values", f"{name}.values.yaml")
     assert linted.returncode == 0, linted.stdout
+
+
+@pytest.mark.long
+def test_helm_renders_whole_numbers_as_such(tmp_path: Path) -> None:
+    """Helm reads them as floats: a million would become 1e+06. A release of another name keeps the names of jobs."""
+    given = merged(values("everything"), {"settings": {"MEMBERSTREAM_GROUP": 20_261_129, "MEMBERSTREAM_A": 1.5}})
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(given))
+    done = helm(
+        "template", "other", str(CHART), "--kube-version", KUBERNETES, "--values", str(tmp_path / "values.yaml")
+    )
+    assert done.returncode == 0, done.stderr
+    for text in (
+        '{name: MEMBERSTREAM_GROUP, value: "20261129"}',
+        'consumerGroup: "20261129"',
+        'MEMBERSTREAM_A, value: "1.5"',
+    ):
+        assert text in done.stdout
+    monitors = [one for one in yaml.safe_load_all(done.stdout) if one["kind"] == "ServiceMonitor"]
+    jobs = {one["metadata"]["name"]: one["spec"]["endpoints"][0]["relabelings"][0]["replacement"] for one in monitors}
+    assert jobs == {
+        "other-memberstream": "memberstream",
+        "other-memberstream-interactions": "memberstream-interactions",
+    }
 
 
 @pytest.mark.long

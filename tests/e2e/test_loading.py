@@ -13,6 +13,9 @@ from e2e.definitions import level
 from e2e.system import Install, Pair, Sent, event
 from prefork import PythonProcess
 
+from memberstream.stream.authoring.loading import Loading
+from memberstream.stream.files.documents import Columns
+
 N = 12_000
 AS_OF, AS_OF_MS = "2026-03-01T00:00:00Z", 1_772_323_200_000
 
@@ -60,6 +63,16 @@ async def test_a_load_that_was_killed_goes_on_and_nothing_newer_is_lost(pair: Pa
     assert loaded.pop(None) == 100
     assert set(loaded.values()) == {1}
     assert len(loaded) == N - 1
+    one = system.directory / "one.ndjson"
+    one.write_bytes(b'{"member_id": "m1"}\n')
+    for is_anew, there in ((False, 0), (False, 1), (True, 0)):
+        far: list[tuple[int, int]] = []
+        loading = Loading(system.settings, [one], Columns(), AS_OF_MS, lambda row: None)
+        outcome = await loading.load(None, looking=lambda *now: far.append(now), is_anew=is_anew)  # noqa: B023
+        assert (outcome.there, outcome.sent) == (there, 1 - there)
+        assert far.pop(0) == (0, 0)
+        assert bool(far) is not is_anew
+        assert all(0 < done <= total for done, total in far)
     states = await system.states()
     expected = {m: {"x": 1, "name": "n"} for m in ids[: half - 1]}
     expected |= {m: {"x": -1, "list": [1, {"a": None}]} for m in ids[half:]}

@@ -49,7 +49,7 @@ async def test_load_is_scored_and_goes_again(embedded_pair: Pair, install: Insta
     system = await install(embedded_pair, models(1, 10))
     system.start()
     members = [member_id(i).decode() for i in range(40)]
-    shape = ("--members", "40", "--rate", "400", "--json")
+    shape = ("--members", "40", "--rate", "400", "--yes", "--json")
     status, out, err = await memberstream(system, "load", *shape, "--seconds", "0.5", "--patches", "80%")
     assert status == 0, err
     told = orjson.loads(out)

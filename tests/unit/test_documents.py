@@ -115,8 +115,12 @@ async def test_rows_are_checked_as_a_worker_would(tmp_path: Path) -> None:
 
 
 def test_a_load_is_known_by_its_files(tmp_path: Path) -> None:
-    """The same bytes are the same file; another statistic, or another length, is another."""
+    """The same bytes are the same file; any other byte makes another one, also in the middle of a large file."""
     one, same = (parquet(tmp_path / f"{name}.parquet", member_id=["a"], x=[1]) for name in "ab")
     other = parquet(tmp_path / "c.parquet", member_id=["a"], x=[2])
     assert fingerprint(one) == fingerprint(same) != fingerprint(other)
+    edge = b"x" * 200_000
+    (tmp_path / "wrong.ndjson").write_bytes(edge + b"1" + edge)
+    (tmp_path / "right.ndjson").write_bytes(edge + b"2" + edge)
+    assert fingerprint(tmp_path / "wrong.ndjson") != fingerprint(tmp_path / "right.ndjson")
     assert count_rows(one) == 1

@@ -110,7 +110,7 @@ def test_arguments_of_the_wrong_kind(call: Any, problem: str) -> None:
 
 #: Modules whose refusals reach who calls `publish`, `compare`, `upload` or `change_history`.
 REACHED = re.compile(
-    r"stream/(files/(?!training)|lists/|registry/(?!renewal)|authoring/(?!campaigning|repairing|telling))"
+    r"stream/(files/(?!training)|lists/|registry/(?!renewal)|authoring/(?!campaigning|repairing|snapshots|telling))"
 )
 #: Something to run in a terminal has its own options.
 TO_RUN = re.compile(r"`memberstream [^`]*`|memberstream( [a-z]+)+ --[a-z-]+|\S+\.sh .*")

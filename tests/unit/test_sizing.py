@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -19,6 +20,7 @@ from bench import sizing as bench
 from bench.results_file import HERE
 from memberstream.models.event import DELETE, PATCH, REPLACE, decode
 from memberstream.models.model_file import parse
+from memberstream.stream.cli import sizing as cli
 from memberstream.stream.cli.main import app
 from memberstream.stream.kafka.producer import Producer
 from memberstream.stream.sizing.load import Achieved, send
@@ -194,3 +196,29 @@ def test_a_shape_that_cannot_be_is_said_before_kafka_is_reached_for() -> None:
     refused = memberstream("load", "--members", 5, "--rate", 10, "--document-bytes", 50)
     assert refused.exit_code == 1
     assert "Next: allow at least" in refused.stderr
+
+
+def test_a_load_asks_before_it_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says how much goes where; without an answer nothing does, and Kafka isn't reached for."""
+    monkeypatch.setenv("MEMBERSTREAM_TOPIC", "live-docs")
+    monkeypatch.setenv("MEMBERSTREAM_KAFKA_BOOTSTRAP", "kafka-1.invalid:9092,kafka-2.invalid:9092")
+    refused = memberstream("load", "--members", 5, "--rate", 10, "--seconds", 1, "--json")
+    assert (refused.exit_code, refused.stdout.strip()) == (1, "")
+    assert "Send 15 synthetic events to live-docs on kafka-1.invalid:9092, kafka-2.invalid:9092" in refused.stderr
+
+
+def test_a_load_says_the_command_that_removes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it has to be typed, rate included."""
+    commands: list[int] = []
+
+    async def sent(events: Iterator[Any], rate: float, total: int) -> Achieved:
+        commands.append(len(list(events)))
+        return Achieved(total, 1_000, 1.0, None, None)
+
+    monkeypatch.setattr(cli, "_send", sent)
+    done = memberstream("load", "--members", 5, "--rate", 2.5, "--seconds", 2, "--yes")
+    said = " ".join(done.stderr.split())
+    _, _, removal = said.partition("remove the members by memberstream ")
+    assert removal == "load --members 5 --rate 2.5 --delete"
+    assert memberstream(*removal.split(), "--yes").exit_code == 0
+    assert commands == [10, 5]

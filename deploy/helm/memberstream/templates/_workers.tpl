@@ -15,6 +15,11 @@ app.kubernetes.io/instance: {{ .top.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
+{{- /* A value as text. Helm reads whole numbers as floats, which would become 1e+06. */ -}}
+{{- define "memberstream.text" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . }}{{ else }}{{ . }}{{ end }}
+{{- end }}
+
 {{- /*
 The workers of one kind. `top`: the chart; `component`, `name`, `args`; `of`: their values; `isScaled`: by KEDA.
 */ -}}
@@ -97,7 +102,7 @@ spec:
             - {name: MEMBERSTREAM_METRICS_HOST, value: 0.0.0.0}
             - {name: MEMBERSTREAM_METRICS_PORT, value: "9464"}
             {{- range $name, $value := $values.settings }}
-            - {name: {{ $name }}, value: {{ $value | toString | quote }}}
+            - {name: {{ $name }}, value: {{ include "memberstream.text" $value | quote }}}
             {{- end }}
             {{- range $values.secrets }}
             - name: {{ .setting }}{{ if not (hasSuffix "_LOCATION" .setting) }}_FILE{{ end }}
@@ -167,7 +172,10 @@ spec:
   selector:
     matchLabels: {{- include "memberstream.selector" $ | nindent 6 }}
   endpoints:
-    - {port: metrics, interval: {{ .interval }}}
+    - port: metrics
+      interval: {{ .interval }}
+      # The operator would take the Service's name; alerts and dashboards know these.
+      relabelings: [{targetLabel: job, replacement: memberstream{{ if eq $.component "interactions" }}-interactions{{ end }}}]
 {{- end }}
 {{- end }}
 {{- with $values.networkPolicy }}
