@@ -4,7 +4,8 @@ Laws:
 - A replayed event changes nothing: at or below the member's position it is REPLAYED, whatever it says.
 - An older event changes nothing: if its version is at or below the member's, it is IGNORED.
 - A dead letter that is sent again changes no member that has had a later event: it is refused (SUPERSEDED). Two
-  versions say which event is later; positions say it where one has no version, or the member is deleted.
+  versions say which event is later, up to where the sender had seen the topic. Positions say it behind that, and where
+  one has no version, or the member is deleted.
 - A deleted member is forgotten whole. If it is created again, it starts from nothing.
 - FORGET drops all that is known of a member here, its version too. REWRITE changes nothing, like a replay.
 - An event that can't be applied raises `BadEvent` and leaves the member as it was.
@@ -24,6 +25,7 @@ from memberstream.models.event import (
     PATCH,
     REPLACE,
     REWRITE,
+    Again,
     BadEvent,
     ChangeEvent,
     Reason,
@@ -91,11 +93,13 @@ def apply_one(
     return _APPLIED
 
 
-def _refuse_superseded(member: Member, version: int | None, again: tuple[int, ...]) -> None:
+def _refuse_superseded(member: Member, version: int | None, again: Again) -> None:
     if member.document is None and member.version < 0:
         return  # unknown: of a delete without versions nothing is kept, so one in the same batch must not count either
     is_ordered_by_version = version is not None and member.version >= 0 and member.document is not None
-    if not is_ordered_by_version and member.position >= again[0] and member.position not in again[1:]:
+    # A member keeps its version through events without one: of the last event, only who has seen it knows which it was.
+    first_later = again.seen_to if is_ordered_by_version else again.origin
+    if member.position >= first_later and member.position not in again.before:
         raise BadEvent(Reason.SUPERSEDED, "expected no later event of the member, found one: nothing is changed")
 
 

@@ -13,7 +13,7 @@ give an event, it is the same.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
@@ -91,6 +91,20 @@ class BadEvent(ValueError):
         self.detail = detail
 
 
+class Again(NamedTuple):
+    """By what a dead letter that is sent again is judged (models/apply.py): positions (models/position.py).
+
+    Attributes:
+        origin: where the event first stood.
+        seen_to: what stands before it was known when the letter was sent.
+        before: where earlier letters of the same member were sent again.
+    """
+
+    origin: int
+    seen_to: int
+    before: tuple[int, ...] = ()
+
+
 class ChangeEvent(msgspec.Struct, frozen=True, gc=False):
     """One change of one member's document. (A struct: made in a fifth of the time of a frozen dataclass.)
 
@@ -100,8 +114,7 @@ class ChangeEvent(msgspec.Struct, frozen=True, gc=False):
         body: the document (replace), the merge patch (patch), the new element (append), None (delete).
         path: the list that an append adds to.
         create: whether a patch or append may start an unknown member from an empty document.
-        again: None but of a dead letter that is sent again (models/resend.py): positions. It holds only if the member's
-            is below the first, or is one of the others.
+        again: None but of a dead letter that is sent again.
     """
 
     op: Op | Order
@@ -110,7 +123,7 @@ class ChangeEvent(msgspec.Struct, frozen=True, gc=False):
     body: Any = None
     path: Path = ()
     create: bool = False
-    again: tuple[int, ...] | None = None
+    again: Again | None = None
 
 
 _COMMON = frozenset({"op", "member_id", "at", "version", "meta"})

@@ -1,10 +1,12 @@
 """A dead letter that is sent again: a record of the topic around the event, with what its partition's owner must know.
 
-    {"op": "resend", "partition": 1, "origin": 17, "before": [], "at": 1772357400000, "by": "alice",
+    {"op": "resend", "partition": 1, "origin": 17, "seen_to": 40, "before": [], "at": 1772357400000, "by": "alice",
      "event": {"op": "patch", "patch": {"country": "de"}}}
 
 - `event`: the record's value as it came, null too. `at`: that record's timestamp.
 - `origin`: the offset at which the event first stood in this partition; -1: it stood in another one.
+- `seen_to`: the sender had read this partition up to there, without this offset: of what comes behind it, it knew
+  nothing.
 - `before`: the offsets at which earlier events of the same member were sent again.
 
 Laws:
@@ -22,7 +24,7 @@ from typing import Literal
 
 import msgspec
 
-from memberstream.models.event import ChangeEvent, decode_value
+from memberstream.models.event import Again, ChangeEvent, decode_value
 from memberstream.models.position import NOWHERE, position_of
 
 _NULL = b"null"
@@ -33,6 +35,7 @@ class Resend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     partition: int
     origin: int
+    seen_to: int
     before: tuple[int, ...]
     at: int
     by: str
@@ -50,10 +53,11 @@ _decode = msgspec.json.Decoder(Resend).decode
 
 
 def encode_resend(
-    value: bytes | None, partition: int, origin: int, before: Sequence[int], at_ms: int, by: str
+    value: bytes | None, partition: int, origin: int, seen_to: int, before: Sequence[int], at_ms: int, by: str
 ) -> bytes:
     """Return the value of the record that sends an event again; its key is the member's id."""
-    return _encode(Resend(partition, origin, tuple(before), at_ms, by, msgspec.Raw(_NULL if value is None else value)))
+    event = msgspec.Raw(_NULL if value is None else value)
+    return _encode(Resend(partition, origin, seen_to, tuple(before), at_ms, by, event))
 
 
 def resent_in(value: bytes | None) -> Resend | None:
@@ -73,5 +77,8 @@ def decode_resend(value: bytes | None, partition: int) -> Resend | None:
 def resent_event(resend: Resend, member_id: str, epoch: int, now_ms: int) -> ChangeEvent:
     """Return the event, with the positions by which it is judged. Raises BadEvent: it still can't be read."""
     event = decode_value(member_id, resend.value, resend.at, now_ms)
-    again = tuple(NOWHERE if offset < 0 else position_of(epoch, offset) for offset in (resend.origin, *resend.before))
-    return msgspec.structs.replace(event, again=again)
+    origin, seen_to, *before = (
+        NOWHERE if offset < 0 else position_of(epoch, offset)
+        for offset in (resend.origin, resend.seen_to, *resend.before)
+    )
+    return msgspec.structs.replace(event, again=Again(origin, seen_to, tuple(before)))

@@ -23,7 +23,9 @@ from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
 from memberstream.stream.terminal.safe import escape, visible
 
-app = typer.Typer(no_args_is_help=True, help="Look at what could not be applied, and send it again (docs/events.md).")
+app = typer.Typer(
+    no_args_is_help=True, help="Look at what could not be applied, and send it again (docs/dead-letters.md)."
+)
 Interactions = Annotated[bool, typer.Option("--interactions", help="of the topic of interactions")]
 Reasons = Annotated[list[str] | None, typer.Option("--reason", help="only these; may be repeated", show_default=False)]
 Partition = Annotated[int | None, typer.Option(min=0, help="only records of this partition", show_default=False)]
@@ -147,10 +149,14 @@ async def _resend(
                 listed = ", ".join(f"{n:,} {escape(one)}" for one, n in sorted(would_be.items()))
                 out.print(f"{counted(len(letters), 'dead letter')} can be sent again" + (listed and f" ({listed})"))
             if letters and not dry_run:
-                if not yes and not typer.confirm(f"Send to {topic.name}?"):
-                    raise CommandError("nothing was changed")
-                with bar("sending") as sending:
-                    await run.send(letters, rate, sending)
+                try:
+                    if not yes and not typer.confirm(f"Send to {topic.name}?", err=True):
+                        raise CommandError("nothing was changed")
+                    with bar("sending") as sending:
+                        await run.send(letters, rate, sending)
+                except BaseException:
+                    _print_overtaken(run.outcome)
+                    raise
     _print_outcome(run.outcome, topic, dry_run, would_be, json)
 
 
@@ -171,13 +177,17 @@ def _print_outcome(outcome: Resent, topic: Topic, dry_run: bool, would_be: Count
         )
     elif not dry_run:
         out.print(f"[green]sent again[/] {counted(outcome.sent.total(), 'dead letter')} to {topic.name}")
+    _print_overtaken(outcome)
+    if outcome.overtaken:
+        raise typer.Exit(1)
+
+
+def _print_overtaken(outcome: Resent) -> None:
     for one in outcome.overtaken:
         err.print(
             f"partition {one.place[0]}, offset {one.place[1]}: its member was deleted while this was sent, and may be "
             "back. Next: send the delete again"
         )
-    if outcome.overtaken:
-        raise typer.Exit(1)
 
 
 def _print_refused(outcome: Resent) -> None:
@@ -239,6 +249,6 @@ def _place(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     partition, slash, offset = text.partition("/")
-    if not (slash and partition.isdigit() and offset.isdigit()):
+    if not (slash and partition.isdecimal() and offset.isdecimal()):
         raise CommandError(f"{text}: expected PARTITION/OFFSET, as in 3/1741. Next: memberstream dead-letters list")
     return int(partition), int(offset)

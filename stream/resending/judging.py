@@ -4,14 +4,16 @@ Laws, of change events:
 - Into a topic that may be compacted none is sent: it would stand for its member's last document, whatever the worker
   made of it.
 - What can't be read today would fail again. What was cut isn't the event.
-- An event without a version is sent again only if its member has had no event since. So its record must still be in the
-  topic: then all that came since is there, deletes too. What failed itself doesn't count as an event. Nor does what was
-  sent again and is older.
+- Its record must still be in the topic: then all that came since is there, deletes too.
+- An event without a version is sent again only if its member has had no event since. What failed itself doesn't count
+  as an event. Nor does what was sent again and is older.
 - An event with a version is judged by versions, as the worker judges it. But it isn't sent behind a delete, nor behind
   an event without a version: nothing says which of the two is newer.
 - What failed for its member's document (no such member, no list) fails again, unless that document has changed.
 - What failed in a foreign partition goes to its own, if it has a version. Offsets of two partitions can't be compared.
-- The worker judges once more, in order (models/apply.py): what comes between this look and the record changes nothing.
+  So its own must still be there from its beginning on.
+- The worker judges once more, in order (models/apply.py): if an event comes between this look and the record, the
+  record changes nothing.
 
 Laws, of interactions:
 - Their ids make it harmless to send one again. What was refused for where the member or the campaign stood then is
@@ -102,26 +104,27 @@ def judge_event(letter: Letter, since: Since, rules: Rules, *, is_behind: bool =
             "the topic may be compacted, and this would stand there for its member's last document. "
             "Next: send the whole document"
         )
-    if letter.reason == Reason.WRONG_PARTITION:
+    if letter.reason == Reason.WRONG_PARTITION or letter.first[1] < 0:  # it stood in one, or failed again in its own
         return _of_a_foreign_partition(letter, event, since, rules)
     partition, first = letter.first
     its = since.of(partition, letter.key)
-    older = tuple(sorted({one.offset for one in its if one.first is not None and one.first < first}))[-_BEFORE:]
+    older = tuple({one.offset for one in its if one.first is not None and one.first < first})
     newer = [one for one in its if _is_newer(one, first) and (partition, one.offset) not in rules.dead]
-    is_there = letter.first in since.there
-    if event.version is None and not is_there:
+    if letter.first not in since.there:
         return Verdict(
-            "has no version, and the topic no longer holds its record: what came since can't be told. "
+            "the topic no longer holds its record: what came since can't be told, nor whether its member was deleted. "
             "Next: send a replace of the whole document"
         )
     if why_not := _behind(event.version, newer, partition):
         return Verdict(why_not)
-    if letter.reason in _BY_DOCUMENT and is_there and not (newer or older or is_behind):
+    if letter.reason in _BY_DOCUMENT and not (newer or older or is_behind):
         return Verdict(
             f"would fail again ({letter.reason}): nothing of its member has changed. "
             "Next: send a replace of the whole document"
         )
-    return Verdict("", before=older)
+    if event.version is not None:  # those of foreign partitions have one, too: the worker compares
+        older += tuple(since.from_elsewhere(partition, letter.key))
+    return Verdict("", before=tuple(sorted(older))[-_BEFORE:])
 
 
 def judge_interaction(letter: Letter, since: Since, rules: Rules, *, is_behind: bool = False) -> Verdict:
@@ -194,7 +197,7 @@ def _of_any(letter: Letter, since: Since, rules: Rules) -> Verdict | None:
 
 def _check_size(letter: Letter) -> None:
     """Raise BadEvent if the record around the event isn't one that an owner can read: too large, or too deep."""
-    wrapped = encode_resend(letter.value, 0, letter.first[1], range(_BEFORE), letter.at_ms, "x" * 100)
+    wrapped = encode_resend(letter.value, 0, letter.first[1], letter.first[1], range(_BEFORE), letter.at_ms, "x" * 100)
     try:
         decode(b"m", wrapped, 0, 0)
     except BadEvent as error:
@@ -204,15 +207,20 @@ def _check_size(letter: Letter) -> None:
 
 def _of_a_foreign_partition(letter: Letter, event: ChangeEvent, since: Since, rules: Rules) -> Verdict:
     own = target(letter, rules)
-    if own == letter.place[0]:
+    if own == letter.place[0] and letter.reason == Reason.WRONG_PARTITION:
         return Verdict("its partition is its own today. Next: check MEMBERSTREAM_PARTITIONER")
     if event.version is None:
         return Verdict(
             "has no version and stood in a foreign partition: what came before and after it can't be told. "
             "Next: its producer sends it again, with the right partitioner"
         )
+    if own in since.gaps:
+        return Verdict(
+            f"partition {own}, its own, no longer begins at offset 0: whether its member was deleted can't be told. "
+            "Next: send a replace of the whole document"
+        )
     its = [one for one in since.of(own, letter.key) if (own, one.offset) not in rules.dead]
-    return Verdict(_behind(event.version, its, own))
+    return Verdict(_behind(event.version, its, own), before=tuple(since.from_elsewhere(own, letter.key))[-_BEFORE:])
 
 
 def target(letter: Letter, rules: Rules) -> int:

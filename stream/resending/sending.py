@@ -9,6 +9,9 @@
 Before each slice of letters the source topic is read on, and the slice is judged again: a slow run goes by what its
 topic holds now, not by what it held at first. Letters of one member go one after the other: each names where those
 before it went.
+
+A delete without a version that comes between a look and the letter is found by looking back: at the end, after a
+failure, and in the next run that chooses the letter.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import asyncio
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, NamedTuple
@@ -40,6 +43,7 @@ from memberstream.stream.settings import Settings
 from memberstream.stream.tasks.meter import Meter, unwatched
 
 SLICE = 500  # letters between two looks at the source topic
+_LAST_LOOK_S = 5.0  # after a failure; the next run looks back, too
 RATE = 1_000.0  # letters a second: a small part of what a worker handles, so that live events don't wait
 
 
@@ -64,7 +68,8 @@ class Resent:
     Attributes:
         refused: each letter that isn't sent, with its reason.
         done: how many were sent by an earlier run.
-        overtaken: letters sent although a delete of their member, which no state remembers, came just before.
+        overtaken: letters sent, by this run or an earlier one, although a delete of their member, which no state
+            remembers, came just before; and none came since.
     """
 
     chosen: int = 0
@@ -126,6 +131,7 @@ class Resending:
             )
             self._since = Since(consumer, self._topic.name, self._starts(), self._letters, self._understand)
             await self._since.read_on(self._progress)  # 2
+            self._look_back()
             yield list(self._judged(self._letters))  # 3
 
     def _starts(self) -> dict[int, int]:
@@ -162,8 +168,13 @@ class Resending:
                 yield letter
 
     async def send(self, letters: Sequence[Letter], rate: float, progress: Meter = unwatched) -> None:
-        """Send the letters of `planned`, at most `rate` a second. Raises SendError: Kafka doesn't take one."""
-        producer = self._settings.kafka.producer()
+        """Send the letters of `planned`, at most `rate` a second. `outcome` is true after an error, too.
+
+        Raises:
+            SendError: Kafka doesn't take one; TopicUnreadable: the topic can't be read on. The text says what to do.
+        """
+        kafka = self._settings.kafka
+        producer = kafka.producer()
         began_at, size = monotonic(), max(1, min(SLICE, int(rate)))
         try:
             await producer.start()
@@ -175,13 +186,18 @@ class Resending:
                     await self._send(producer, wave)
                 progress(min(start + size, len(letters)), len(letters))
             await self._since.read_on()
-        except KafkaError as error:
-            raise SendError(
-                f"topic {self._topic.name}: {error!r}. Next: check the broker and repeat: what was sent stays sent"
-            ) from None
+        except BaseException as error:
+            with suppress(KafkaError, OSError):
+                async with asyncio.timeout(_LAST_LOOK_S):
+                    await self._since.read_on()
+            if isinstance(error, KafkaError):
+                raise SendError(
+                    f"{kafka.said(error, self._topic.name)}; then repeat: what was sent stays sent"
+                ) from None
+            raise
         finally:
+            self._look_back()
             await producer.stop()
-        self._look_back(letters)
 
     async def _send(self, producer: AIOKafkaProducer, letters: Iterable[Letter]) -> None:  # 4
         by_partition: defaultdict[int, list[tuple[Letter, Outgoing]]] = defaultdict(list)
@@ -216,28 +232,34 @@ class Resending:
             return Outgoing(letter.key, letter.value, kept, marks, None if letter.at_ms < 0 else letter.at_ms)
         first = letter.first[1] if partition == letter.first[0] else -1
         before = self._judge(letter, is_behind=True).before
-        value = encode_resend(letter.value, partition, first, before, letter.at_ms, self._by)
+        seen_to = self._since.seen_to(partition)
+        value = encode_resend(letter.value, partition, first, seen_to, before, letter.at_ms, self._by)
         return Outgoing(letter.key, value, kept, marks)
 
-    def _look_back(self, letters: Iterable[Letter]) -> None:
-        """Find deletes that came between the look at the topic and the letter."""
-        for letter in letters:
-            if (sent := self._since.sent.get(letter.place)) is None:
-                continue
-            its = self._since.of(sent[0], letter.key)
-            first = letter.first[1] if sent[0] == letter.first[0] else -1
-            if any(one.is_delete and one.first is None and first < one.offset < sent[1] for one in its):
-                self.outcome.overtaken.append(letter)
+    def _look_back(self) -> None:
+        """Find deletes that came between the look at the topic and a letter, be it of an earlier run."""
+        self.outcome.overtaken = [letter for letter in self._letters if self._is_overtaken(letter)]
+
+    def _is_overtaken(self, letter: Letter) -> bool:
+        sent, dead = self._since.sent.get(letter.place), self._rules.dead
+        if sent is None or sent in dead:
+            return False
+        first = letter.first[1] if sent[0] == letter.first[0] else -1
+        deletes = [
+            one.offset
+            for one in self._since.of(sent[0], letter.key)
+            if one.is_delete and one.version is None and one.first is None and (sent[0], one.offset) not in dead
+        ]
+        return any(first < offset < sent[1] for offset in deletes) and not any(offset > sent[1] for offset in deletes)
 
 
 def _waves(letters: Iterable[Letter]) -> list[list[Letter]]:
     """Return letters in groups to be sent one after the other; in each a member has one letter at most."""
     waves: list[list[Letter]] = []
-    depth: Counter[tuple[int, bytes | None]] = Counter()
+    depth: Counter[bytes | None] = Counter()
     for letter in letters:
-        whose = letter.first[0], letter.key
-        if depth[whose] == len(waves):
+        if depth[letter.key] == len(waves):
             waves.append([])
-        waves[depth[whose]].append(letter)
-        depth[whose] += 1
+        waves[depth[letter.key]].append(letter)
+        depth[letter.key] += 1
     return waves

@@ -3,6 +3,7 @@
 Laws:
 - If a letter's own record is seen, all records of its member behind it are. If it isn't there any more, nothing is
   known, and nobody may say "nothing since".
+- What retention removes before it is read leaves a gap in its partition. Then nothing is known there, either.
 - What was sent again counts by where its event stood first, not by where it stands now.
 """
 
@@ -52,6 +53,7 @@ class Since:
     Attributes:
         sent: place of a failed record → where it was sent again.
         there: places of letters' events that the topic still holds, as they came.
+        gaps: partitions that didn't hold any more all that was to be read.
     """
 
     def __init__(
@@ -69,10 +71,20 @@ class Since:
         self._records: defaultdict[tuple[int, bytes | None], list[Later]] = defaultdict(list)
         self.sent: dict[Place, Place] = {}
         self.there: set[Place] = set()
+        self.gaps: set[int] = set()
+        self._from_elsewhere: defaultdict[tuple[int, bytes | None], list[int]] = defaultdict(list)
 
     def of(self, partition: int, key: bytes | None) -> list[Later]:
         """Return what a partition holds of a member, in order."""
         return self._records[partition, key]
+
+    def from_elsewhere(self, partition: int, key: bytes | None) -> list[int]:
+        """Return the offsets at which letters of a member, of foreign partitions, were noted in a partition."""
+        return self._from_elsewhere[partition, key]
+
+    def seen_to(self, partition: int) -> int:
+        """Return the offset up to which a partition is read; that one isn't."""
+        return self._next[partition]
 
     def note(self, letter: Letter, place: Place) -> None:
         """Note where a letter was sent, ahead of reading it."""
@@ -80,6 +92,8 @@ class Since:
         partition, first = letter.first
         if first >= 0 and partition == place[0]:
             self._records[place[0], letter.key].append(Later(place[1], first=first))
+        else:
+            self._from_elsewhere[place[0], letter.key].append(place[1])
 
     async def read_on(self, progress: Meter = unwatched) -> None:
         """Take in all that has come by now. Raises TopicUnreadable."""
@@ -90,6 +104,9 @@ class Since:
         done = 0
         for part, end in ends.items():
             start = max(parts[part], begins[part])
+            if start > parts[part]:
+                self.gaps.add(part.partition)
+                self.there = {place for place in self.there if place[0] != part.partition}
             if end <= start:
                 continue
             async for some in records(self._consumer, part, start):

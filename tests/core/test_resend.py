@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memberstream.models.apply import Outcome, apply_one
-from memberstream.models.event import BadEvent, ChangeEvent, Op, Reason, decode
+from memberstream.models.event import Again, BadEvent, ChangeEvent, Op, Reason, decode
 from memberstream.models.member import Member
 from memberstream.models.resend import decode_resend, encode_resend, resent_event, resent_in
 from memberstream.models.training import Record, from_history
@@ -16,22 +16,22 @@ from memberstream.models.training import Record, from_history
 PATCH = b'{"op": "patch", "patch": {"a": 1}, "create": true}'
 
 
-def again(origin: int, *before: int, version: int | None = None, op: Op = Op.REPLACE) -> ChangeEvent:
-    return ChangeEvent(op, 5, version, {"a": "again"}, again=(origin, *before))
+def again(origin: int, *before: int, version: int | None = None, op: Op = Op.REPLACE, seen_to: int = 60) -> ChangeEvent:
+    return ChangeEvent(op, 5, version, {"a": "again"}, again=Again(origin, seen_to, before))
 
 
 @pytest.mark.parametrize("value", [PATCH, None])
 def test_it_holds_in_its_partition_only(value: bytes | None) -> None:
     """The event inside is the very one, with its time; elsewhere, and to whoever decodes events, it is an unknown op;
     damaged it is nothing."""
-    wrapped = encode_resend(value, 1, 17, [20, 30], 1_000, "alice")
+    wrapped = encode_resend(value, 1, 17, 40, [20, 30], 1_000, "alice")
     resend = decode_resend(wrapped, 1)
     assert resend is not None
-    assert (resend.value, resend.origin, resend.before, resend.by) == (value, 17, (20, 30), "alice")
+    assert (resend.value, resend.origin, resend.seen_to, resend.by) == (value, 17, 40, "alice")
     assert (decode_resend(wrapped, 0), resent_in(wrapped)) == (None, resend)
     assert [resent_in(other) for other in (None, b"{}", b"\xff", wrapped[:-1], PATCH)] == [None] * 5
     event = resent_event(resend, "m", 0, 2_000)
-    assert event.again == (17, 20, 30)
+    assert event.again == Again(17, 40, (20, 30))
     assert (event.op, event.body, event.at_ms, event.create) == (
         (Op.PATCH, {"a": 1}, 1_000, True) if value else (Op.DELETE, None, 1_000, False)
     )
@@ -42,14 +42,14 @@ def test_it_holds_in_its_partition_only(value: bytes | None) -> None:
 
 def test_positions_are_of_the_epoch_and_a_foreign_partition_says_nothing() -> None:
     """Offset -1, as of an event from another partition, is before everything in any epoch."""
-    resend = decode_resend(encode_resend(PATCH, 0, -1, [3], 5, ""), 0)
+    resend = decode_resend(encode_resend(PATCH, 0, -1, 7, [3], 5, ""), 0)
     assert resend is not None
-    assert resent_event(resend, "m", 2, 9).again == (-1, (2 << 48) + 3)
+    assert resent_event(resend, "m", 2, 9).again == Again(-1, (2 << 48) + 7, ((2 << 48) + 3,))
 
 
 def test_what_still_cannot_be_read_is_refused_again() -> None:
     """Here: an event of the future whose time hasn't come."""
-    resend = decode_resend(encode_resend(b'{"op": "delete", "at": 400000}', 0, 1, [], 5, ""), 0)
+    resend = decode_resend(encode_resend(b'{"op": "delete", "at": 400000}', 0, 1, 2, [], 5, ""), 0)
     assert resend is not None
     with pytest.raises(BadEvent) as caught:
         resent_event(resend, "m", 0, 9)
@@ -83,6 +83,18 @@ def test_with_versions_they_decide_unless_there_is_nothing_to_compare_with() -> 
     assert refused(Member(50, -1, document={}), again(17, version=7))
     assert refused(Member(50, 6), again(17, version=7))
     assert not refused(Member(16, 6), again(17, version=7))
+
+
+def test_behind_what_the_sender_had_seen_a_version_proves_nothing() -> None:
+    """An event without a version leaves the member's version as it is. So whatever came there stays, unless it is an
+    earlier letter."""
+    member = Member()
+    apply_one(member, 10, ChangeEvent(Op.REPLACE, 5, 6, {"a": 1}))
+    apply_one(member, 60, ChangeEvent(Op.PATCH, 5, None, {"a": "newer"}))
+    assert (member.version, member.position) == (6, 60)
+    assert refused(member, again(17, version=7, seen_to=60))
+    assert not refused(Member(60, 6, document={}), again(17, 60, version=7, seen_to=60))
+    assert not refused(member, again(17, version=7, seen_to=61))
 
 
 EVENTS = st.lists(st.tuples(st.sampled_from(Op), st.none() | st.integers(0, 3)), max_size=8)
@@ -120,7 +132,7 @@ def test_training_data_reads_it_as_a_worker_does() -> None:
     replace = b'{"op": "replace", "at": 10, "document": {"a": 3}}'
 
     def value(origin: int) -> bytes:
-        return encode_resend(b'{"op": "patch", "at": 20, "patch": {"a": 1}}', 0, origin, [], 20, "")
+        return encode_resend(b'{"op": "patch", "at": 20, "patch": {"a": 1}}', 0, origin, 4, [], 20, "")
 
     def matrix(origin: int) -> tuple[float, list[str]]:
         records = [Record(b"m", replace, 10, 2), Record(b"m", value(origin), 30, 4)]

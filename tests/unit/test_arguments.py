@@ -121,7 +121,7 @@ WRONG = {
         "missing.parquet --as-of 2026-01-01",
     ],
     "dead-letters list": ["--reason bad", "--reason too_late", "--partition -1", "--since noon"],
-    "dead-letters show": ["3", "three/1", "--reason bad"],
+    "dead-letters show": ["3", "three/1", "²/1", "--reason bad"],
     "dead-letters resend": ["--reason bad", "--until noon", "--rate 0", "--most-times 0"],
     "state snapshot": [".", "good.json"],
     "state restore": ["missing --yes", ". --yes", "good.json --yes"],

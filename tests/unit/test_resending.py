@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
+from aiokafka.errors import TopicAuthorizationFailedError
+from typer.testing import CliRunner
 
 from memberstream.models.event import Reason
 from memberstream.models.interaction import Refusal
 from memberstream.models.placement import Placement
-from memberstream.models.resend import encode_resend
+from memberstream.models.resend import encode_resend, resent_in
+from memberstream.stream.cli import dead_letters
+from memberstream.stream.kafka.clients import RIGHTS, Kafka
+from memberstream.stream.kafka.producer import SendError
+from memberstream.stream.resending import sending as sending_module
 from memberstream.stream.resending.judging import (
     Rules,
     judge_event,
@@ -20,7 +30,7 @@ from memberstream.stream.resending.judging import (
     understand_interaction,
 )
 from memberstream.stream.resending.letter import Choice, Letter, to_letter
-from memberstream.stream.resending.sending import Resending, Topic, _waves
+from memberstream.stream.resending.sending import Resending, Resent, Topic, _waves
 from memberstream.stream.resending.since import Since
 from memberstream.stream.settings import Settings
 
@@ -117,11 +127,70 @@ def test_an_event_is_sent_again_if_nothing_newer_is_there(
     assert not found or "Next: " in found
 
 
-def test_without_its_record_only_versions_say_what_is_newer() -> None:
-    """Retention has removed it, and perhaps a delete behind it."""
-    assert "the topic no longer holds its record" in why(PATCH, "future_time", [], is_there=False)
-    assert why(VERSIONED, "future_time", [], is_there=False) == ""
-    assert why(VERSIONED, "unknown_member", [], is_there=False) == ""
+def test_without_its_record_nothing_is_sent() -> None:
+    """Retention has removed it, and perhaps a delete behind it, of which a version says nothing."""
+    for record, reason in [(PATCH, "future_time"), (VERSIONED, "future_time"), (VERSIONED, "unknown_member")]:
+        assert "the topic no longer holds its record" in why(record, reason, [], is_there=False)
+
+
+def test_a_letter_of_a_foreign_partition_needs_its_own_from_the_beginning_on() -> None:
+    """Also when it failed again there: where it stood first says nothing."""
+    letter = dead(replace(VERSIONED, partition=FOREIGN), "wrong_partition")
+    sent = Record(20, encode_resend(VERSIONED.value, 0, -1, 20, [], NOW_MS, "me"), (("resent", b"1"),))
+    for one, records in ((letter, []), (dead(sent, "superseded"), [sent])):
+        rules = replace(RULES, dead={one.place})
+        found = since([one], records)
+        assert judge_event(one, found, rules).why == ""
+        found.gaps.add(0)
+        assert "partition 0, its own, no longer begins at offset 0" in judge_event(one, found, rules).why
+
+
+class Retention:
+    """A consumer of partitions of which nothing is left; `begins` is where they begin and end."""
+
+    def __init__(self, begins: int) -> None:
+        self.begins = begins
+
+    async def beginning_offsets(self, parts: Any) -> Any:
+        return dict.fromkeys(parts, self.begins)
+
+    end_offsets = beginning_offsets
+
+
+async def test_what_retention_removed_unread_is_a_gap() -> None:
+    """Of a partition with one, no letter's record counts as there: a delete behind it may be gone."""
+    letter, consumer = dead(PATCH), Retention(6)
+    found: Any = Since(consumer, "docs", {0: 6}, [letter], lambda _: None)
+    found._take(0, PATCH)
+    await found.read_on()
+    assert (found.gaps, found.there) == (set(), {(0, 5)})
+    consumer.begins = 7
+    await found.read_on()
+    assert (found.gaps, found.there) == ({0}, set())
+
+
+def test_letters_sent_just_before_are_named_by_those_with_a_version() -> None:
+    """The owner refuses what stands behind the command's last look. Of letters from foreign partitions, sent behind
+    it, it must know; to one without a version nothing says whether they are older."""
+    foreign = [dead(Record(n, event(version=n), partition=FOREIGN), "wrong_partition") for n in (1, 2)]
+    rules = replace(RULES, dead={(0, 5), *(letter.place for letter in foreign)})
+    found = since([*foreign, dead(PATCH)], [PATCH])
+    found.note(foreign[0], (0, 20))
+    assert judge_event(foreign[1], found, rules) == ("", False, (20,))
+    assert judge_event(dead(PATCH), found, rules) == ("", False, ())
+    found = since([*foreign, dead(VERSIONED)], [VERSIONED])
+    found.note(foreign[0], (0, 20))
+    assert judge_event(dead(VERSIONED), found, rules) == ("", False, (20,))
+    found.note(dead(VERSIONED), (0, 21))
+    assert judge_event(foreign[1], found, rules).before == (20,)
+
+
+def test_a_record_says_how_far_the_topic_was_read() -> None:
+    run, letter = sending([dead(PATCH)], [PATCH])
+    run._since._next[0] = 9
+    inside = resent_in(run._record(letter[0], 0).value)
+    assert inside is not None
+    assert (inside.origin, inside.seen_to) == (5, 9)
 
 
 def test_what_failed_itself_is_nothing_newer() -> None:
@@ -152,7 +221,7 @@ def test_a_letter_is_sent_again_once_and_its_successor_no_more_than_twice() -> N
     """The topic says what was sent; the header, how often. The letter that came of it holds the event inside."""
     letter = dead(PATCH)
     mark = (("resent", b"1"), ("resent_origin", b"0/5"))
-    sent = Record(20, encode_resend(PATCH.value, 0, 5, [], NOW_MS, "me"), mark)
+    sent = Record(20, encode_resend(PATCH.value, 0, 5, 20, [], NOW_MS, "me"), mark)
     found = since([letter], [PATCH, sent])
     assert judge_event(letter, found, RULES) == ("was sent again, as partition 0, offset 20", True, ())
     successor = dead(sent, "not_a_list")
@@ -225,30 +294,153 @@ def test_a_choice_is_by_reason_partition_and_time() -> None:
 def test_letters_of_one_member_go_one_after_the_other() -> None:
     letters = [dead(Record(offset, event(), key=key)) for offset, key in enumerate([b"a", b"a", b"b", b"a", b"c"])]
     assert [[one.place[1] for one in wave] for wave in _waves(letters)] == [[0, 2, 4], [1], [3]]
+    letters[1] = letters[1]._replace(place=(FOREIGN, 1), first=(FOREIGN, 1))
+    assert len(_waves(letters)) == 3, "they meet in one partition"
+
+
+def sending(letters: list[Letter], records: list[Record], **rules: Any) -> tuple[Resending, list[Letter]]:
+    """Return a run that has read these letters, and these records of the topic."""
+    run = Resending(Settings(), Topic("docs", "docs.dead", is_of_interactions=False), Choice(), "me")
+    run._letters, run._rules = letters, replace(RULES, **rules)
+    run._since = since(letters, records)
+    return run, letters
+
+
+def overtaken(run: Resending) -> list[bytes | None]:
+    run._look_back()
+    return [letter.key for letter in run.outcome.overtaken]
 
 
 def test_a_delete_that_came_just_before_is_told() -> None:
     """Nothing of it is kept, so the worker can't see it: the topic shows it, between the letter's place and the new
-    one. A delete before the letter, or behind the new record, is none of them."""
-    letters = [dead(Record(5, event(), key=key)) for key in (b"before", b"between", b"behind", b"nothing")]
-    letters = [letter._replace(place=(0, i), first=(0, 5)) for i, letter in enumerate(letters)]
-    deletes = [Record(4, None, key=b"before"), Record(15, None, key=b"between"), Record(25, None, key=b"behind")]
+    one. A delete before the letter, or behind the new record, is none of them. Nor is one that failed or has a
+    version."""
+    keys = [b"before", b"between", b"behind", b"both", b"dead", b"versioned", b"failed", b"unsent"]
+    letters = [dead(Record(5, event(), key=key))._replace(place=(1, i)) for i, key in enumerate(keys)]
+    deletes = [Record(4, None, key=b"before"), Record(25, None, key=b"behind"), Record(26, None, key=b"both")]
+    deletes += [Record(15, None, key=key) for key in (b"between", b"both", b"failed", b"unsent")]
+    deletes += [Record(14, event("delete"), key=b"dead"), Record(15, event("delete", version=1), key=b"versioned")]
+    run, _ = sending(letters, deletes, dead={(0, 14), (0, 21)})
+    for letter in letters[:-1]:
+        run._since.note(letter, (0, 21 if letter.key == b"failed" else 20))
+    assert overtaken(run) == [b"between"]
+    run._since._take(0, Record(30, None, key=b"between"))
+    assert overtaken(run) == []
+
+
+async def test_a_look_back_is_not_lost_with_an_earlier_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was cut short looked back at nothing. The next one does for it, even if nothing is left to send."""
+    mark = (("resent", b"1"), ("resent_origin", b"0/5"))
+    sent = Record(20, encode_resend(PATCH.value, 0, 5, 6, [], NOW_MS, "me"), mark)
+
+    async def read_letters(*_: Any) -> AsyncIterator[Letter]:
+        yield dead(PATCH)
+
+    @asynccontextmanager
+    async def connected(*_: Any) -> AsyncIterator[Any]:
+        yield None, range(4)
+
+    async def read_on(its: Since, *_: Any) -> None:
+        for record in (PATCH, Record(15, None), sent):
+            its._take(0, record)
+
+    for name, made in {"read_letters": read_letters, "connected": connected}.items():
+        monkeypatch.setattr(sending_module, name, made)
+    monkeypatch.setattr(Since, "read_on", read_on)
     run = Resending(Settings(), Topic("docs", "docs.dead", is_of_interactions=False), Choice(), "me")
-    run._since = since(letters, deletes)
-    for letter in letters[:3]:
-        run._since.note(letter, (0, 20))
-    run._look_back(letters)
-    assert run.outcome.overtaken == [letters[1]]
+    async with run.planned() as letters:
+        assert (letters, run.outcome.done, [one.place for one in run.outcome.overtaken]) == ([], 1, [(0, 5)])
+
+
+class Denied:
+    """A producer that Kafka lets send one record, and no second one."""
+
+    def __init__(self, run: Resending) -> None:
+        self._run, self._n = run, 0
+
+    async def start(self) -> None:
+        """Nothing to do."""
+
+    stop = start
+
+    async def send_batch(self, *_: Any, **__: Any) -> Any:
+        self._n += 1
+        if self._n == 2:
+            raise TopicAuthorizationFailedError("docs")
+        acked: asyncio.Future[Any] = asyncio.Future()
+        acked.set_result(SimpleNamespace(offset=20))
+        return acked
+
+
+async def test_after_a_failure_the_run_looks_back_and_says_which_right_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was sent stays sent; a delete that came just before it is told all the same."""
+    records = [Record(5, event()), Record(6, event())]
+    run: Any
+    run, letters = sending([dead(record) for record in records], records, dead={(0, 5), (0, 6)})
+    looks = iter([[], [Record(15, None)]])
+
+    async def read_on(*_: Any) -> None:
+        for record in next(looks):
+            run._since._take(0, record)
+
+    run._since.read_on = read_on
+    run._since._next[0] = 7
+    monkeypatch.setattr(Kafka, "producer", lambda _: Denied(run))
+    with pytest.raises(SendError) as caught:
+        await run.send(letters, 1e6)
+    assert "topic docs: " in str(caught.value)
+    assert f"Next: {RIGHTS}; then repeat" in str(caught.value)
+    assert (run.outcome.sent.total(), run.outcome.overtaken) == (1, letters[:1])
+
+
+class Planned:
+    """A run with one letter to send. It ends in an outage, and has found a delete."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self.outcome = Resent(chosen=1, overtaken=[dead(PATCH)])
+
+    @asynccontextmanager
+    async def planned(self) -> AsyncIterator[list[Letter]]:
+        yield [dead(PATCH)]
+
+    async def send(self, *_: Any) -> None:
+        self.outcome.sent["future_time"] += 1
+
+
+class CutShort(Planned):
+    async def send(self, *_: Any) -> None:
+        raise SendError("no broker. Next: …")
+
+
+def test_the_question_is_not_in_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--json` without `--yes`: standard output is JSON alone. Deletes are told, whatever the end."""
+    monkeypatch.setattr(dead_letters, "Resending", Planned)
+    result = CliRunner().invoke(dead_letters.app, ["resend", "--json"], input="y\n")
+    echo, _, output = result.stdout.partition("\n")  # click's runner shows there what it types
+    assert (echo, orjson.loads(output)["sent"]) == (" y", {"future_time": 1})
+    assert "Send to member-docs?" in result.stderr
+    assert (result.exit_code, result.stderr.count("send the delete again")) == (1, 1)
+    for kind, answer in [(Planned, "n\n"), (CutShort, "y\n")]:
+        monkeypatch.setattr(dead_letters, "Resending", kind)
+        result = CliRunner().invoke(dead_letters.app, ["resend", "--json"], input=answer)
+        assert (result.exit_code, result.stdout) == (1, f" {answer}")
+        assert result.stderr.count("send the delete again") == 1
+
+
+def test_the_help_names_the_page() -> None:
+    assert "docs/dead-letters.md" in (dead_letters.app.info.help or "")
 
 
 def test_what_came_from_a_foreign_partition_is_an_event_like_any() -> None:
     """Its offset there says nothing here: one with a version stops none with a higher one, and all without."""
     records = [Record(offset, event(version=n), partition=FOREIGN) for offset, n in [(8, 1), (9, 2)]]
     letters, own = [dead(record, "wrong_partition") for record in records], dead(Record(20, event()))
-    sent = Record(30, encode_resend(event(version=1), 0, -1, [], NOW_MS, "me"), (("resent_origin", b"3/8"),))
+    sent = Record(30, encode_resend(event(version=1), 0, -1, 30, [], NOW_MS, "me"), (("resent_origin", b"3/8"),))
     found = since([*letters, own], [Record(20, event()), sent])
     found.note(letters[0], (0, 30))
     rules = replace(RULES, dead={own.place, *(letter.place for letter in letters)})
     assert judge_event(letters[0], found, rules).is_done
-    assert judge_event(letters[1], found, rules) == ("", False, ())
+    assert judge_event(letters[1], found, rules) == ("", False, (30,))
     assert "not both have versions" in judge_event(own, found, rules).why
