@@ -32,6 +32,7 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "faust.transport.consumer:Consumer._filter_tps_with_pending_acks": ("topics",),
     "faust.transport.consumer:Consumer._new_offset": ("tp",),
     "faust.transport.consumer:Consumer._should_commit": ("tp", "offset"),
+    "faust.transport.consumer:ThreadDelegateConsumer._commit": ("offsets",),
     "faust.transport.consumer:Consumer._get_active_partitions": (),
     "faust.transport.consumer:Consumer.commit": ("topics", "start_new_transaction"),
     "faust.transport.consumer:Consumer.stop_flow": (),

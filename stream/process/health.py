@@ -86,7 +86,7 @@ def _redis(vitals: Vitals) -> Check:
 
 
 def _models(vitals: Vitals) -> Check:
-    if vitals.models_problem is None and vitals.models_unreadable is not None:
+    if vitals.models_problem is None and vitals.models_unreadable is not None and vitals.kafka_problem is None:
         return Check(
             "models_log",
             False,

@@ -63,6 +63,8 @@ def test_a_worker_is_ready_when_nothing_is_wrong() -> None:
         ),
         (replace(WELL, redis_problem="OOM", redis_down_s=7.0), "redis", "7 s: OOM"),
         (replace(WELL, kafka_problem="no answer", kafka_down_s=61.0), "kafka", "61 s: no answer"),
+        (replace(WELL, models_unreadable="no right"), "models_log", "can't be read: no right"),
+        (replace(WELL, models_unreadable="no answer", kafka_problem="no answer"), "kafka", "no answer"),
         (replace(WELL, loop_silent_s=DEAD_AFTER_S + 1), "event_loop", "11 s (limit 10 s)"),
     ],
 )
@@ -93,6 +95,7 @@ BUSY = replace(WELL, is_busy=True)
         (replace(BUSY, finished=1), 0.0),
         (replace(BUSY, redis_problem="gone"), 0.0),
         (replace(BUSY, kafka_problem="gone"), 0.0),
+        (replace(BUSY, models_unreadable="gone"), 0.0),
         (replace(WELL, loop_silent_s=60.0, redis_problem="gone"), 60.0),  # what a hanging loop says is old
     ],
 )
