@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 from chaos.check import check, check_disk
 from chaos.load import Load, models
@@ -34,6 +35,8 @@ from servers import (
     missing,
 )
 
+from memberstream.stream.doctor.checks import copies
+from memberstream.stream.doctor.facts import gather
 from memberstream.stream.keyspace.formats import parse_beacon
 
 pytestmark = [pytest.mark.long, pytest.mark.kafka, pytest.mark.redis_server]
@@ -267,3 +270,22 @@ async def test_a_changelog_that_takes_no_writes_is_waited_for(cluster: Cluster, 
         await cluster.whole()
         await crew.until(worker.is_ready, "the worker to be ready again")
     await carried_on(crew, worker, pid, traffic)
+
+
+async def test_doctor_names_a_topic_that_is_content_with_one_copy(crew: Crew) -> None:
+    """Three copies, and a record counts as written when one has it. The topic's own setting makes it so."""
+    settings = crew.system.settings
+    row = copies(settings, await gather(settings))
+    assert row is not None
+    assert row.ok
+    assert "3 copies" in row.detail
+    admin = AIOKafkaAdminClient(bootstrap_servers=crew.system.pair.broker.bootstrap)
+    await admin.start()
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, settings.topic, {"min.insync.replicas": "1"})])
+    await admin.close()
+    give_up_at = time.monotonic() + PATIENCE_S
+    while row is not None and row.ok and time.monotonic() < give_up_at:  # each broker hears of it by and by
+        row = copies(settings, await gather(settings))
+    assert row is not None
+    assert not row.ok
+    assert f"--topic {settings.topic} --add-config min.insync.replicas=2" in row.next

@@ -98,8 +98,8 @@ async def wrong(system: System) -> dict[str, str]:
     return {check["name"]: check["next"] for check in checks if not check["ok"]}
 
 
-#: Rows that other tests of this module and of its neighbours break, and the one that needs several brokers: a unit
-#: (tests/unit/test_doctor.py) has facts of three.
+#: Rows that other tests of this module and of its neighbours break, and the one that needs several brokers
+#: (tests/chaos/test_cluster_of_brokers.py).
 ELSEWHERE = {"kafka", "topic", "redis", "workers", "copies"}
 
 
