@@ -76,12 +76,16 @@ STAGES = (
 
 @dataclass(slots=True)
 class Owned:
-    """A partition of this worker: its progress, how far Redis has its counts, the owner's term, its counts."""
+    """A partition of this worker.
+
+    Attributes:
+        told: up to where Redis has all counts, which readers may be told; None: not all are there yet.
+    """
 
     progress: Progress
-    told: Progress
     term: int
     counts: Changes = field(default_factory=dict)
+    told: Progress | None = None
 
 
 class Interactions:
@@ -241,7 +245,7 @@ class Interactions:
             await self._write(partition, items, term)
             if progress.epoch and not progress.next_offset:
                 await self._patience.until_available(partial(self._projection.counts.reset, partition))
-            self.owned[partition] = Owned(progress, progress, term, counts)
+            self.owned[partition] = Owned(progress, term, counts)
         await self._make_whole(partitions)
         await self._tell_counted()
         return {partition: self.owned[partition].progress.next_offset for partition in partitions}
@@ -275,6 +279,7 @@ class Interactions:
         beacons = {
             partition: Beacon(owned.told.next_offset, owned.told.clock_ms, self._holds.told_ms(partition, now_ms))
             for partition, owned in self.owned.items()
+            if owned.told is not None
         }
         await self._patience.until_available(self._projection.calls.ping)  # health must know, also without partitions
         if not beacons:
@@ -287,6 +292,7 @@ class Interactions:
             async with self._locks.of(partition):
                 if (owned := self.owned.get(partition)) is not None:
                     await self._tell(partition, owned, owned.counts)
+                    owned.told = owned.progress
         if partitions:
             counts, topic = self._projection.counts, self._topic
             await self._patience.until_available(lambda: counts.tell_partitions(topic.partition_count))

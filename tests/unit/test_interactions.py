@@ -322,21 +322,29 @@ async def test_what_redis_loses_is_written_again(monkeypatch: pytest.MonkeyPatch
 
 async def test_a_beacon_tells_of_no_counts_that_are_not_there_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told by another task, also between the state's write and Redis'. Found: readers were told that all was
-    counted, and the last batch's counts came a moment later."""
-    disk, told = Disk(), []
-    process = Process(disk, stands)
-    counts = process.interactions._projection.counts
-    write = counts.write
+    counted, and the last batch's counts came a moment later; or all counts, when a new owner filled an empty Redis."""
+    disk, told = Disk(), list[int | None]()
 
-    async def slow(partition: int, term: int, changed: Changes) -> bool:
-        await process.interactions._tell_counted()
-        told.append(disk.beacons[0].next_offset)
-        return await write(partition, term, changed)
+    def slowed() -> Process:
+        process = Process(disk, stands)
+        counts = process.interactions._projection.counts
+        write = counts.write
 
-    monkeypatch.setattr(counts, "write", slow)
+        async def slow(partition: int, term: int, changed: Changes) -> bool:
+            await process.interactions._tell_counted()
+            told.append(disk.beacons[0].next_offset if 0 in disk.beacons else None)
+            return await write(partition, term, changed)
+
+        monkeypatch.setattr(counts, "write", slow)
+        return process
+
+    process = slowed()
     await process.run([[record(i, Shown("a", "impression", f"u{i}", DAY_MS, "summer"))] for i in range(2)])
     await process.interactions._tell_counted()
     assert (told, disk.beacons[0].next_offset) == ([0, 1], 2)
+    disk.counts, disk.beacons = {}, {}
+    await slowed().run([])
+    assert (told[2:], disk.beacons[0].next_offset) == ([None], 2)
 
 
 async def test_a_later_owner_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
