@@ -64,11 +64,15 @@ async def create_topic(
     config: Mapping[str, str] | None = None,
     timeout_s: float = 20.0,
 ) -> str:
-    """Create a topic, wait until every partition has a leader, return the name. `COMPACTED` is one `config`."""
+    """Create a topic, wait until every partition has a leader, return the name. `COMPACTED` is one `config`.
+
+    It keeps records of any age. (A broker looks every five minutes for segments whose records are all older than a
+    week by their timestamps, which some tests make up.)
+    """
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
-        topic = NewTopic(name, partitions, copies, topic_configs=dict(config or {}))
+        topic = NewTopic(name, partitions, copies, topic_configs={"retention.ms": "-1", **(config or {})})
         response = await admin.create_topics([topic])
         for _, code, *_ in response.topic_errors:
             if code != 0:

@@ -9,6 +9,7 @@ Laws:
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -16,14 +17,13 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from http import HTTPStatus
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
 import redis
-from e2e.system import PATIENCE_S, System, pause_s
+from e2e.system import PATIENCE_S, System, pause_s, unready
 from prefork import PythonProcess
 from releases import NOW, Release
 
@@ -103,11 +103,16 @@ class Worker:
 
     def is_ready(self) -> bool:
         """Return what /readyz says; raises OSError before it listens."""
+        return self.ready_for() is not None
+
+    def ready_for(self) -> set[int] | None:
+        """Return the partitions that it has, None while /readyz says no; raises OSError before it listens."""
         try:
             with urlopen(f"http://127.0.0.1:{self.settings.metrics_port}/readyz", timeout=2) as response:
-                return bool(response.status == HTTPStatus.OK)
+                [assigned] = [check for check in json.load(response)["checks"] if check["name"] == "assigned"]
         except HTTPError:
-            return False
+            return None
+        return set(map(int, re.findall(r"\d+", assigned["detail"])))
 
     def n_due(self) -> float:
         """Return how many members it says are due; raises OSError before it listens."""
@@ -168,11 +173,20 @@ class Crew:
     def fail(self, why: str) -> None:
         """Fail the test with the ends of the workers' logs."""
         tails = "\n".join(f"-- {worker.name}\n{worker.says()[-3_000:]}" for worker in self.workers)
-        pytest.fail(f"{why}\n{tails}")
+        unwell = "".join(f"; {worker.name}{unready(worker.settings.metrics_port)}" for worker in self.running)
+        pytest.fail(f"{why}; {self.system.how_far()}{unwell}\n{tails}")
 
     async def ready(self) -> None:
-        """Return when every worker that ought to run says that it is ready."""
-        await self.until(lambda: all(w.is_ready() for w in self.workers if w.is_wanted), "all workers ready")
+        """Return when every worker that ought to run says that it is ready, and each partition is one's.
+
+        A worker is ready without partitions, too. It may have none because the group still counts a dead one.
+        """
+        await self.until(self._is_ready, "all workers ready, with all partitions")
+
+    def _is_ready(self) -> bool:
+        found = [worker.ready_for() for worker in self.workers if worker.is_wanted]
+        owned = [partition for its in found for partition in its or ()]
+        return None not in found and sorted(owned) == list(range(self.system.n_partitions))
 
     async def applied(self) -> None:
         """Return when all that was sent is applied, Redis is whole, nobody is due and the workers are at rest."""

@@ -124,9 +124,13 @@ class Counting(System):
         newest = {r.key: r.value for r in await self.read(f"{self.settings.interaction_group}-state-changelog")}
         return {key: value for key, value in newest.items() if value is not None and not key.startswith(b"\0")}
 
+    @property
+    def beacons_key(self) -> bytes:
+        return KEYS.counted
+
     def is_applied(self) -> bool:
         """Return whether the beacons say that all that was sent is counted."""
-        told = self.redis.hgetall(KEYS.counted)
+        told = self.redis.hgetall(self.beacons_key)
         counted = {int(p): parse_beacon(value).next_offset for p, value in told.items() if p != b"partitions"}
         return all(counted.get(p, 0) >= end for p, end in self.next_offset.items())
 
@@ -211,6 +215,15 @@ def load(n: int, part: int, n_parts: int) -> Load:
         if dice.random() < 0.01:
             records.append(Sent(member.encode(), b"no envelope"))
     return Load(records, shown)
+
+
+def check_counts(found: dict[Cell, Tally], expected: dict[Cell, Tally]) -> None:
+    """Raise AssertionError with the first cells that differ. (Two large dictionaries say nothing in one line.)"""
+    cells = sorted(cell for cell in found.keys() | expected.keys() if found.get(cell) != expected.get(cell))
+    if cells:
+        shown = "\n".join(f"{cell}: {found.get(cell)}, expected {expected.get(cell)}" for cell in cells[:8])
+        more = f"{len(found)} cells, expected {len(expected)}, {len(cells)} differ. "
+        raise AssertionError(more + shown)
 
 
 def envelope(one: Shown) -> bytes:

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import orjson
@@ -81,6 +82,18 @@ def pause_s(asked: float) -> float:
     """Return how long to wait before asking again what was asked at that time: whoever waits leaves the processor to
     those who are waited for."""
     return max(_POLL_S, 2 * (time.monotonic() - asked))
+
+
+def unready(port: int) -> str:
+    """Return what a worker's /readyz complains of, for the first line of a failure; "" if of nothing."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):
+            return ""
+    except HTTPError as error:
+        checks = orjson.loads(error.read())["checks"]
+        return "".join(f"; {check['name']}: {check['problem']}" for check in checks if not check["ok"])
+    except OSError as error:
+        return f"; readyz: {error}"
 
 
 class System:
@@ -180,8 +193,23 @@ class System:
                 pass
             if self._worker.pid is None or time.monotonic() > give_up_at:
                 why = "the worker has ended" if self._worker.pid is None else f"not within {timeout_s:g} s"
+                why += f"; {self.how_far()}{unready(self.settings.metrics_port)}"
                 pytest.fail(f"waited for {what}: {why}\n{self.says()[-4000:]}")
             await asyncio.sleep(pause_s(asked))
+
+    def how_far(self) -> str:
+        """Return how far Redis says the partitions are, for the first line of a failure."""
+        try:
+            told = {int(p): value.decode() for p, value in self.redis.hgetall(self.beacons_key).items() if p.isdigit()}
+            behind = [f"partition {p}: {told.get(p)} of {end}" for p, end in self.next_offset.items()]
+        except redis.RedisError as error:
+            behind = [f"Redis: {error}"]
+        return ", ".join(behind)
+
+    @property
+    def beacons_key(self) -> bytes:
+        """Where Redis says how far the partitions are."""
+        return self.keys.beacons
 
     # -- records ----------------------------------------------------------------------------------------------------
 
@@ -219,9 +247,7 @@ class System:
 
     def is_applied(self) -> bool:
         """Return whether the beacons say that all that was sent is applied, and Redis is whole."""
-        beacons = {
-            int(p): parse_beacon(value).next_offset for p, value in self.redis.hgetall(self.keys.beacons).items()
-        }
+        beacons = {int(p): parse_beacon(value).next_offset for p, value in self.redis.hgetall(self.beacons_key).items()}
         is_whole = self.redis.exists(self.keys.epoch) == 1
         return is_whole and all(beacons.get(p, 0) >= end for p, end in self.next_offset.items())
 
