@@ -21,6 +21,7 @@ from memberstream.stream.process.service import (
     new_app,
     new_supervisor,
     run_service,
+    tracer_of,
     vitals_of,
     wall_ms,
 )
@@ -54,6 +55,9 @@ def run_interaction_worker(settings: Settings) -> int:
     except ModelsLogError as error:
         raise StartError(str(error)) from None
     follower, owner = Follower(models_log, registry), installation_of(settings)
+    tracer = tracer_of(
+        settings, settings.interactions_topic, settings.interaction_group, "memberstream-interactions-worker"
+    )
     app = new_app(
         settings,
         settings.interaction_group,
@@ -93,7 +97,7 @@ def run_interaction_worker(settings: Settings) -> int:
     def on_batch(report: Report) -> None:
         nonlocal batches
         batches += 1
-        metrics.on_batch(report)
+        metrics.on_batch(report, tracer.batch(report))
 
     async def changed() -> None:
         """Nobody needs to be told: the campaigns are read from the registry."""
@@ -118,8 +122,8 @@ def run_interaction_worker(settings: Settings) -> int:
         look=surroundings.look,
         report=on_batch,
     )
-    app.serve(interactions, interactions.handle)
+    app.serve(interactions, interactions.handle, tracer.commit)
     tasks.keep(REDIS, interactions.watch_redis)
     tasks.keep(SURROUNDINGS, surroundings.run)
     tasks.keep(MODELS, lambda: follower.run(changed))
-    return run_service(app, settings, metrics.registry, watchdog, tasks)
+    return run_service(app, settings, metrics.registry, watchdog, tasks, tracer)

@@ -30,6 +30,7 @@ BrokerKind = Literal["kafka", "embedded"]
 CompactedSource = Literal["refuse", "whole_documents"]
 JsonKeys = Literal["refuse", "allow"]
 LogFormat = Literal["text", "json"]
+Traces = Literal["off", "otlp"]
 
 
 _PLAIN = Security()
@@ -196,6 +197,12 @@ class Settings:
         choice("text", "json"),
         "how a worker logs to standard error. `json`: one object a line with time, level, logger, message, and where "
         "there is one next and error",
+    )
+    traces: Traces = setting(
+        "off",
+        choice("off", "otlp"),
+        "`otlp` sends a trace of each batch to an OpenTelemetry collector; needs memberstream[traces]: "
+        '"Traces of batches"',
     )
     kafka_security: Security = field(default=_PLAIN)
 

@@ -43,6 +43,7 @@ from memberstream.stream.process.service import (
     new_app,
     new_supervisor,
     run_service,
+    tracer_of,
     vitals_of,
     wall_ms,
 )
@@ -121,6 +122,7 @@ def run_worker(settings: Settings) -> int:
     """
     follower, registrar = _models(settings)
     owner = installation_of(settings)
+    tracer = tracer_of(settings, settings.topic, settings.group, "memberstream-worker")
     current = registrar.current
     app = _app(settings, current)
     state, clock, locks, tasks = app.partition_state, settings.clock, Locks(), new_supervisor(*KINDS, SPOT_CHECKS)
@@ -265,14 +267,14 @@ def run_worker(settings: Settings) -> int:
 
     def on_batch(report: Report) -> None:
         pulse.batches += 1
-        metrics.on_batch(report)
+        metrics.on_batch(report, tracer.batch(report))
 
-    app.serve(ownership, pipeline.handle)
+    app.serve(ownership, pipeline.handle, tracer.commit)
     tasks.keep(REDIS, redis_watch.run)
     tasks.keep(SURROUNDINGS, surroundings.run)
     tasks.keep(SPOT_CHECKS, spot_checks.run)
     tasks.keep(MODELS, lambda: registrar.run(ownership.adopt))
-    return run_service(app, settings, metrics.registry, watchdog, tasks)
+    return run_service(app, settings, metrics.registry, watchdog, tasks, tracer)
 
 
 def _app(settings: Settings, current: Current) -> BatchApp:

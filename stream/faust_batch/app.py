@@ -29,7 +29,7 @@ from memberstream.stream.faust_batch.admin import prepare_topics
 from memberstream.stream.faust_batch.changelog import Changelog
 from memberstream.stream.faust_batch.data_dir import DataDir
 from memberstream.stream.faust_batch.faust_settings import credentials, faust_settings
-from memberstream.stream.faust_batch.owned import Handle, Owned, Owner
+from memberstream.stream.faust_batch.owned import Handle, OnCommit, Owned, Owner, unheard
 from memberstream.stream.faust_batch.probe import KafkaProbe
 from memberstream.stream.faust_batch.producing import Producing
 from memberstream.stream.faust_batch.progress import RecoveryProgress
@@ -133,9 +133,9 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
         self.topic_watch = TopicWatch(kafka, self._topics, self.source, self._stop_because)
         self.probe = KafkaProbe(kafka, group, self.source, changelog, self.topic_watch, acks, self._stop_because)
 
-    def serve(self, owner: Owner, handle: Handle) -> None:
-        """Name who is told of partitions and gets their batches. Called once, before the start."""
-        self.owned.serve(owner, handle)
+    def serve(self, owner: Owner, handle: Handle, on_commit: OnCommit = unheard) -> None:
+        """Name who is told of partitions and commits, and gets the batches. Called once, before the start."""
+        self.owned.serve(owner, handle, on_commit)
 
     def add_background(self, coroutine: Callable[[], Awaitable[None]]) -> None:
         """Run `coroutine()` beside the batches, from the start on. A stop cancels it; any other end stops all."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from time import perf_counter
 from typing import Any
 
 from aiokafka.errors import IllegalStateError
@@ -51,9 +52,11 @@ class RangeConsumer(driver.Consumer):  # type: ignore[misc]  # Faust's classes a
         return self._positions.next.get(tp)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        began = perf_counter()
         is_taken: bool = await super()._commit(offsets)
         if is_taken:
             self._refused -= offsets.keys()
+            self._owned.on_commit(frozenset(tp.partition for tp in offsets), began, perf_counter())
         else:  # Faust takes them for committed all the same, and doesn't commit them again
             self._refused |= offsets.keys()
         return is_taken

@@ -32,6 +32,12 @@ class Owner(Protocol):
 #: (stream/partition/source_topic.py). Without records only that is to be noted. It returns when all is durable; then
 #: the offset moves. A partition has never two calls at a time. A call may be cancelled; then its records are replayed.
 Handle = Callable[[int, Sequence[Record], int], Awaitable[None]]
+#: Called after the broker has taken offsets: of which partitions, and from when to when that took (`perf_counter`).
+OnCommit = Callable[[frozenset[int], float, float], None]
+
+
+def unheard(partitions: frozenset[int], began: float, ended: float) -> None:
+    """Nobody wants to know of commits."""
 
 
 class Owned:
@@ -42,9 +48,11 @@ class Owned:
         is_settled: whether the last rebalance is over: its partitions are recovered, and the owner was told.
         holds: the partitions that aren't read (stream/partition/holds.py).
         handle: who handles their batches.
+        on_commit: who is told of commits.
     """
 
     handle: Handle
+    on_commit: OnCommit
     _owner: Owner
 
     def __init__(self) -> None:
@@ -52,9 +60,9 @@ class Owned:
         self.is_settled = False
         self.holds = Holds()
 
-    def serve(self, owner: Owner, handle: Handle) -> None:
-        """Name who works on them. Called once, before the start."""
-        self._owner, self.handle = owner, handle
+    def serve(self, owner: Owner, handle: Handle, on_commit: OnCommit = unheard) -> None:
+        """Name who works on them, and who is told of commits. Called once, before the start."""
+        self._owner, self.handle, self.on_commit = owner, handle, on_commit
 
     async def take(self, committed: Mapping[int, int]) -> Mapping[int, int]:
         """Tell the owner about partitions and what is committed of them. Returns what Owner.assigned returns."""

@@ -145,7 +145,8 @@ class Interactions:
             if records:
                 reasons = [letter.error.reason for letter in batch.dead_letters]
                 done = batch.outcomes, reasons, batch.produced_ms, self._wall_ms(), watch.stages
-                self._report(Report(*done, n_resent=batch.n_resent))
+                of = partition, records, watch.whole()
+                self._report(Report(*done, {}, batch.n_resent, *of))
 
     async def _count(
         self, partition: int, owned: Owned, records: Sequence[Record], next_offset: int | None, watch: Stopwatch

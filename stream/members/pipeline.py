@@ -97,6 +97,9 @@ class Pipeline:
                         watch.stages,
                         batch.membership_changes,
                         batch.n_resent,
+                        partition,
+                        records,
+                        watch.whole(),
                     )
                 )
         self._on_written(partition)
@@ -111,8 +114,8 @@ class Pipeline:
             watch.lap("deletes")
         items, written_at = to_items(batch), batch.written_at
         changelog_offset, _ = await together(
-            self._state.publish(partition, items, written_at),  # 2a
-            self._writer.write(partition, batch.updates),  # 2b
+            watch.during("changelog", self._state.publish(partition, items, written_at)),  # 2a
+            watch.during("redis", self._writer.write(partition, batch.updates)),  # 2b
         )
         watch.lap("changelog_and_redis")
         self._state.write(partition, items, changelog_offset, written_at, batch.timers, batch.moves)  # 3

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from memberstream.stream.partition.source_topic import Record
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -18,6 +20,8 @@ class Report:
         stages: stage → seconds.
         changes: model → members that changed their cluster.
         n_resent: dead letters that came again, whatever became of them.
+        partition: whose records they are. records: themselves, for traces.
+        timeline: of the batch and of its parts (tasks/stopwatch.py), by `perf_counter`; of the whole under "".
     """
 
     outcomes: Mapping[str, int]
@@ -27,3 +31,6 @@ class Report:
     stages: Mapping[str, float]
     changes: Mapping[str, int] = field(default_factory=dict)
     n_resent: int = 0
+    partition: int = 0
+    records: Sequence[Record] = ()
+    timeline: Mapping[str, tuple[float, float]] = field(default_factory=dict)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from time import time
 
 import numpy as np
 import numpy.typing as npt
+from prometheus_client.samples import Exemplar
 
 # Seconds. From a fifth of a millisecond, which one event alone takes, to a minute: then freshness is an outage.
 BUCKETS = (
@@ -27,23 +29,30 @@ class Histogram:
         self._edges = np.array(buckets, dtype=np.float64)
         self._counts = np.zeros(len(buckets) + 1, dtype=np.int64)
         self._sum = 0.0
+        self._exemplars: list[Exemplar | None] = [None] * len(self._counts)
 
     def observe_one(self, value: float) -> None:
         """Add one observation, in a tenth of the time that NumPy takes for it."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
-    def observe_many(self, values: npt.ArrayLike) -> None:
-        """Add observations, (n,)."""
+    def observe_many(self, values: npt.ArrayLike, trace_id: str | None = None) -> None:
+        """Add observations, (n,), n ≥ 1. `trace_id`: the exemplar of the largest."""
         observed = np.asarray(values, dtype=np.float64)
         index = self._edges.searchsorted(observed, side="left")  # Prometheus: a bucket holds values ≤ its bound
         self._counts += np.bincount(index, minlength=len(self._counts))
         self._sum += float(observed.sum())
+        if trace_id is not None:
+            largest = float(observed.max())
+            self._exemplars[bisect_left(self._bounds, largest)] = Exemplar({"trace_id": trace_id}, largest, time())
 
-    def buckets(self) -> tuple[list[tuple[str, float]], float]:
-        """Return pairs of an upper bound and the observations up to it, and the sum of all observations."""
+    def buckets(self) -> tuple[list[tuple[str, float] | tuple[str, float, Exemplar]], float]:
+        """Return of each bucket its upper bound, the observations up to it, and its latest exemplar if there is one; and
+        the sum of all observations."""
         bounds = [*(f"{edge:g}" for edge in self._edges.tolist()), "+Inf"]
-        return list(zip(bounds, np.cumsum(self._counts).astype(float).tolist(), strict=True)), self._sum
+        counts = np.cumsum(self._counts).astype(float).tolist()
+        told = zip(bounds, counts, self._exemplars, strict=True)
+        return [(up_to, n) if one is None else (up_to, n, one) for up_to, n, one in told], self._sum
 
 
 class Youngest:

@@ -68,9 +68,9 @@ class MemberMetrics(Collector):
         self._lateness = Histogram(BUCKETS)
         self.registry.register(self)
 
-    def on_batch(self, report: Report) -> None:
-        """Count a finished batch."""
-        self._batches.on_batch(report)
+    def on_batch(self, report: Report, trace_id: str | None = None) -> None:
+        """Count a finished batch. `trace_id`: of its trace, if it has one."""
+        self._batches.on_batch(report, trace_id)
         self._changes.update(report.changes)
 
     def on_rescored(self, late_ms: Sequence[int]) -> None:

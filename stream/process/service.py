@@ -19,6 +19,7 @@ from memberstream.stream.partition.skip_log import SkipLog
 from memberstream.stream.partition.state import NotOwner, StateUnusable
 from memberstream.stream.process.http_server import HttpServer
 from memberstream.stream.process.memory import keep_freed_memory
+from memberstream.stream.process.tracing import Tracer, TracesMissing, Untraced
 from memberstream.stream.process.vitals import Vitals
 from memberstream.stream.process.watchdog import Watchdog
 from memberstream.stream.projection.calls import NotOurs, RedisFault, RedisUnavailable
@@ -96,6 +97,16 @@ def installation_of(settings: Settings) -> str:
         raise StartError(str(error)) from None
 
 
+def tracer_of(settings: Settings, topic: str, group: str, service: str) -> Untraced:
+    """Return who makes traces of a worker. Raises StartError: they are wanted, and the libraries aren't there."""
+    if settings.traces == "off":
+        return Untraced()
+    try:
+        return Tracer(topic, group, service)
+    except TracesMissing as error:
+        raise StartError(str(error)) from None
+
+
 def new_supervisor(*more: str) -> Supervisor:
     """Return the supervisor of a worker's tasks: those of every worker, and `more`."""
     return Supervisor(
@@ -148,7 +159,12 @@ def vitals_of(
 
 
 def run_service(
-    app: BatchApp, settings: Settings, metrics: CollectorRegistry, watchdog: Watchdog, tasks: Supervisor
+    app: BatchApp,
+    settings: Settings,
+    metrics: CollectorRegistry,
+    watchdog: Watchdog,
+    tasks: Supervisor,
+    tracer: Untraced,
 ) -> int:
     """Run a worker in the foreground, with its metrics and health. Returns the exit status of the process.
 
@@ -175,6 +191,7 @@ def run_service(
     finally:
         watchdog.stop()
         server.close()
+        tracer.close()
     if app.must_stay_away:
         stay_away(settings.session_timeout_s)
     return status

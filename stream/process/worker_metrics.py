@@ -55,14 +55,14 @@ class BatchMetrics:
         self._batch_records = Histogram(BATCH_SIZES)
         self._stages = {stage: Histogram(BUCKETS) for stage in stages}
 
-    def on_batch(self, report: Report) -> None:
-        """Count a finished batch."""
+    def on_batch(self, report: Report, trace_id: str | None = None) -> None:
+        """Count a finished batch. `trace_id`: of its trace, which stands beside its oldest record's freshness."""
         self.outcomes.update(report.outcomes)
         self.reasons.update(report.reasons)
         self.n_resent += report.n_resent
         if report.produced_ms:
             age_ms = report.finished_ms - np.array(report.produced_ms, dtype=np.int64)
-            self._freshness.observe_many(np.maximum(age_ms, 0) / 1000)
+            self._freshness.observe_many(np.maximum(age_ms, 0) / 1000, trace_id)
             self.youngest.see(report.finished_ms, int(age_ms.min()))
         self._batch_records.observe_one(sum(report.outcomes.values()))
         for stage, seconds in report.stages.items():

@@ -26,6 +26,7 @@ from memberstream.stream.faust_batch.errors import NameTaken
 from memberstream.stream.faust_batch.running import COLLECT_AGAIN_S, COLLECT_EVERY_S, _collect, _ended
 from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.process import service
+from memberstream.stream.process.tracing import Untraced
 
 
 class Loop:
@@ -153,7 +154,7 @@ def test_a_worker_stays_away_for_one_session(must_stay_away: bool, monkeypatch: 
     monkeypatch.setattr(service, "run", lambda _: 1)
     monkeypatch.setattr(service, "HttpServer", lambda *_: SimpleNamespace(port=0, close=lambda: None))
     monkeypatch.setattr(service, "stay_away", done.append)
-    assert service.run_service(nothing, nothing, CollectorRegistry(), nothing, nothing) == 1
+    assert service.run_service(nothing, nothing, CollectorRegistry(), nothing, nothing, Untraced()) == 1
     assert done == (["watchdog", 7.0] if must_stay_away else ["watchdog"])
 
 

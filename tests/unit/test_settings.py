@@ -59,6 +59,7 @@ def test_every_setting_survives_the_way_through_the_environment() -> None:
         metrics_host="0.0.0.0",
         metrics_port=0,
         log_format="json",
+        traces="otlp",
     )
     environment = to_environment(settings)
     assert environment.keys() == {variable(setting.name) for setting in fields(Settings) if setting.metadata}
