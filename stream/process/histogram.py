@@ -47,8 +47,10 @@ class Histogram:
             self._exemplars[bisect_left(self._bounds, largest)] = Exemplar({"trace_id": trace_id}, largest, time())
 
     def buckets(self) -> tuple[list[tuple[str, float] | tuple[str, float, Exemplar]], float]:
-        """Return of each bucket its upper bound, the observations up to it, and its latest exemplar if there is one; and
-        the sum of all observations."""
+        """Return the buckets, and the sum of all observations.
+
+        A bucket: its upper bound, the observations up to it, and its latest exemplar if there is one.
+        """
         bounds = [*(f"{edge:g}" for edge in self._edges.tolist()), "+Inf"]
         counts = np.cumsum(self._counts).astype(float).tolist()
         told = zip(bounds, counts, self._exemplars, strict=True)

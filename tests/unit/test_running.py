@@ -69,6 +69,8 @@ class Consumer(BatchConsumer):
     def __init__(self, *answers: bool | None) -> None:
         self._answers, self._refused = iter(answers), set[TP]()
         self._positions: Any = SimpleNamespace(next={HAD: 5})
+        self.commits: list[frozenset[int]] = []
+        self._owned: Any = SimpleNamespace(on_commit=lambda partitions, *_: self.commits.append(partitions))
         self._thread: Any = SimpleNamespace(commit=self._answer)
         self.log: Any = logging.getLogger(__name__)
 
@@ -87,13 +89,17 @@ class Consumer(BatchConsumer):
 
 
 async def test_a_commit_tells_whether_the_broker_has_taken_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refused, or not answered in time, it isn't; what was refused of partitions that others have now doesn't count."""
+    """Refused, or not answered in time, it isn't; what was refused of partitions that others have now doesn't count.
+    Who listens hears of what was taken only."""
     monkeypatch.setattr(offsets, "BATCH_GRACE_S", 0.05)
-    assert await Consumer(True).commit_range()
+    taken = Consumer(True)
+    assert await taken.commit_range()
+    assert taken.commits == [frozenset({HAD.partition})]
     assert not await Consumer(None).commit_range()
     refused = Consumer(False)
     assert not await refused.commit_range()
     assert not await refused.commit_range()
+    assert refused.commits == []
     refused._positions.next = {GIVEN_AWAY: 7}
     assert await refused.commit_range()
 
