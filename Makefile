@@ -101,8 +101,8 @@ $(DEV): $(RUN) requirements-dev.txt
 COMPILE := $(UV) pip compile --no-strip-extras --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock"
 lock:
-	printf 'hatchling>=1.27\neditables>=0.5\n' | $(COMPILE) --extra embedded --extra traces --output-file requirements.txt pyproject.toml -
-	$(COMPILE) --extra embedded --extra traces --extra export --extra parquet --extra pictures --extra readout --group dev \
+	printf 'hatchling>=1.27\neditables>=0.5\n' | $(COMPILE) --extra embedded --extra console --extra traces --output-file requirements.txt pyproject.toml -
+	$(COMPILE) --extra embedded --extra console --extra traces --extra export --extra parquet --extra pictures --extra readout --group dev \
 		--constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
 clean:

@@ -29,7 +29,12 @@ NAVIGATION: list[dict[str, Any]] = [
             "docs/cdnow-models.md",
         ]
     },
-    {"Campaigns": ["docs/campaigns.md", "docs/interactions.md", "docs/readout.md", "docs/member-rows.md"]},
+    {
+        "Campaigns": [
+            *("docs/campaigns.md", "docs/interactions.md", "docs/readout.md", "docs/member-rows.md"),
+            "docs/console.md",
+        ]
+    },
     {"Services and producers": ["docs/redis.md", "docs/events.md", "docs/loading.md", "docs/dead-letters.md"]},
     {
         "Workers": [

@@ -11,6 +11,7 @@ import typer
 
 from memberstream.stream.cli import (
     clusters,
+    console,
     dead_letters,
     doctor,
     events,
@@ -58,6 +59,7 @@ for command in (
     running.demo,
     running.local,
     running.worker,
+    console.console,
     doctor.doctor,
     rebuild.rebuild,
     reading.lookup,

@@ -14,8 +14,8 @@ from memberstream.models.model_file import parse
 from memberstream.models.timestamps import format_ms
 from memberstream.models.what_if import levers
 from memberstream.stream.cli.arguments import Json, a_label
-from memberstream.stream.keyspace.formats import BEACON_STALE_MS
 from memberstream.stream.lookup import Answer, Lookup
+from memberstream.stream.terminal.advice import ADVICE
 from memberstream.stream.terminal.output import CommandError, out, print_json, reports_errors, settings
 
 MemberId = Annotated[str, typer.Argument(metavar="MEMBER", help="a member id", show_default=False)]
@@ -49,10 +49,7 @@ def _print_answer(answer: Answer) -> None:
             f"  partition {answer.partition} offset {answer.offset}, as of {format_ms(answer.as_of_ms)}, until {until}"
         )
     if answer.status == "stale":
-        out.print(
-            f"  stale: no worker has written for {BEACON_STALE_MS // 1000} s, or time has moved on since. "
-            "Next: check the workers"
-        )
+        out.print(f"  stale: {ADVICE['stale']}")
 
 
 @reports_errors

@@ -143,9 +143,8 @@ def set_aside(settings: Settings, facts: Facts) -> Check | None:
 
 def redis(settings: Settings, facts: Facts) -> Check | None:
     if facts.redis_problem is not None:
-        return Check(
-            "redis", False, problem=facts.redis_problem, next=f"repair Redis, or correct {variable('redis_url')}"
-        )
+        problem, _, next_ = facts.redis_problem.partition(". Next: ")
+        return Check("redis", False, problem=problem, next=next_ or f"repair Redis, or correct {variable('redis_url')}")
     took = f"answers within {1000 * facts.round_trip_s:.2f} ms"
     if facts.round_trip_s >= SLOW_S:
         problem, _, next_ = advice(facts.round_trip_s, MEMBERS_PER_CALL).partition(" Next: ")

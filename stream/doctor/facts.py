@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ from memberstream.stream.kafka.cluster_id import UNTOLD
 from memberstream.stream.keyspace.formats import Beacon, Behind, KeyspaceError, Scored
 from memberstream.stream.projection.calls import NotPermitted, RedisFault, RedisUnavailable
 from memberstream.stream.projection.installation import owner_of
-from memberstream.stream.projection.projection import Projection
+from memberstream.stream.projection.projection import Glance
 from memberstream.stream.projection.surroundings import Said, ask
 from memberstream.stream.registry.log import ModelsLog, ModelsLogError
 from memberstream.stream.settings import Settings
@@ -169,24 +170,31 @@ async def _models(settings: Settings, found: Mapping[str, Any]) -> dict[str, Any
 async def _redis(settings: Settings, _: Mapping[str, Any]) -> dict[str, Any]:
     try:
         round_trip_s = await asyncio.to_thread(measure, settings.redis_url)
-        async with Projection(settings.redis_url, settings.keys) as projection:
-            look = await projection.partitions.look()
-            return {
-                "round_trip_s": round_trip_s,
-                "said": await _said(projection),
-                "owner": await owner_of(projection.calls),
-                "is_whole": look.epoch,
-                "beacons": look.beacons,
-                "scored": await projection.partitions.scored(),
-                "behind": await projection.partitions.behind(),
-                "known": await projection.readers.known(),
-            }
-    except (RedisUnavailable, RedisFault, WireError, ReplyError, KeyspaceError, ValueError, OSError) as error:
+        async with aclosing(Glance(settings.redis_url, settings.keys)) as glance:
+            return {"round_trip_s": round_trip_s, "said": await _said(glance)} | await told(glance)
+    except REDIS_FAULTS as error:
         return {"redis_problem": str(error) or type(error).__name__}
 
 
-async def _said(projection: Projection) -> Mapping[str, Said]:
+#: What `told` raises.
+REDIS_FAULTS = (RedisUnavailable, RedisFault, WireError, ReplyError, KeyspaceError, ValueError, OSError)
+
+
+async def told(glance: Glance) -> dict[str, Any]:
+    """Return what the small keys of an installation tell, as attributes of Facts. Raises REDIS_FAULTS."""
+    look = await glance.partitions.look()
+    return {
+        "owner": await owner_of(glance.calls),
+        "is_whole": look.epoch,
+        "beacons": look.beacons,
+        "scored": await glance.partitions.scored(),
+        "behind": await glance.partitions.behind(),
+        "known": await glance.readers.known(),
+    }
+
+
+async def _said(glance: Glance) -> Mapping[str, Said]:
     try:
-        return await ask(projection.calls, lambda: time.time_ns() // 1_000_000)
+        return await ask(glance.calls, lambda: time.time_ns() // 1_000_000)
     except (NotPermitted, RedisFault, ValueError):
         return {}

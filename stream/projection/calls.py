@@ -215,3 +215,11 @@ class Calls:
     async def close(self) -> None:
         """Close the connection. Safe to call twice."""
         await self._server.close()
+
+
+class ReadingCalls(Calls):
+    """Calls that only read. They load no script, so a user who may only read can connect."""
+
+    @cached_property
+    def loads(self) -> tuple[bytes, int]:
+        return b"", 0

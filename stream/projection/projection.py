@@ -5,7 +5,7 @@ from typing import Self
 
 from memberstream.stream.keyspace.keys import Keys
 from memberstream.stream.projection.build import Build
-from memberstream.stream.projection.calls import Calls
+from memberstream.stream.projection.calls import Calls, ReadingCalls
 from memberstream.stream.projection.counts import Counts
 from memberstream.stream.projection.members import Members
 from memberstream.stream.projection.partitions import Partitions
@@ -28,6 +28,18 @@ class Projection:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.calls.close()
+
+
+class Glance:
+    """What can be read of a projection, by a user who may only read."""
+
+    def __init__(self, url: str, keys: Keys) -> None:
+        self.calls = ReadingCalls(url, keys)
+        self.readers, self.partitions = Readers(self.calls), Partitions(self.calls)
+
+    async def aclose(self) -> None:
+        """Close the connection. Safe to call twice."""
         await self.calls.close()
 
 

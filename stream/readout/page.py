@@ -14,67 +14,47 @@ from memberstream.stream.readout.effect import Effect
 from memberstream.stream.readout.finding import Guard, Status
 from memberstream.stream.readout.judging import Part
 from memberstream.stream.readout.report import Report
+from memberstream.stream.readout.style import SHEET
 from memberstream.stream.readout.summary import WARNING, sentences
 from memberstream.stream.readout.tables import MARK, OBSERVED, TextTable, tables
 from memberstream.stream.readout.wording import count, days_of, joined, on_days, percent, points, pointses
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1f2328; --paper: #fff; --soft: #59636e; --line: #d9dde2; --panel: #f6f8fa;
-  --good: #00694c; --bad: #b00020; --open: #7a5200; --rate: #0072b2 }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --paper: #0d1117; --soft: #9aa4af; --line: #30363d;
-  --panel: #161b22; --good: #3fcf9f; --bad: #ff7b86; --open: #e3b341; --rate: #56b4e9 } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 72rem;
-  margin: 1.5rem auto; padding: 0 1rem }
-h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.1rem; margin: 2rem 0 .3rem }
-h1, .summary, .verdict { overflow-wrap: anywhere }
-.note { color: var(--soft); margin: .2rem 0 .6rem; font-size: .9rem }
-.verdict { background: var(--panel); border-left: 6px solid var(--open); padding: .8rem 1rem; margin: 1rem 0 }
-.verdict.good { border-color: var(--good) } .verdict.bad { border-color: var(--bad) }
-.verdict b { display: block; font-size: 1.6rem; line-height: 1.2; color: var(--open) }
-.good b { color: var(--good) } .bad b { color: var(--bad) }
-.verdict .effect { font-size: 1.15rem; margin: .4rem 0 }
-.facts { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; margin: .5rem 0 0; padding: 0; list-style: none;
-  color: var(--soft); font-size: .9rem }
-.summary p { margin: .4rem 0 }
-.alarm { color: var(--bad); font-weight: 600 }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 0 2rem }
-.wide { overflow-x: auto }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums }
-th { text-align: right; font-weight: 600; border-bottom: 1px solid var(--soft); vertical-align: bottom }
-td { text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
-th, td { padding: .3rem .7rem }
-th:first-child, td:first-child { text-align: left; padding-left: 0 }
-th:first-child, td:first-child { background: var(--paper); position: sticky; left: 0 }
-td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 7rem; max-width: 20rem }
-th.left, td.left { text-align: left }
-td.text { white-space: normal; text-align: left; min-width: 18rem }
-svg { width: 100%; height: auto; max-width: 36rem }
-details { margin-top: 1rem } summary { cursor: pointer; font-weight: 600 }
-"""
 _CLASSES = {Status.WORKED: "good", Status.LOWERED: "bad", Status.BROKEN: "bad"}
 _LONG = 60  # characters of a cell that is a sentence, and may wrap
 
 
 def to_html(report: Report, told: Sequence[Told] = ()) -> str:
     """Return the page; `told`: what was told before."""
-    name = ", ".join(report.names[campaign] for campaign in report.campaigns)
+    parts = [
+        "<!DOCTYPE html>",
+        f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title(report))}</title>',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<style>{SHEET}</style></head><body>",
+        body(report, told),
+        "</body></html>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def title(report: Report) -> str:
+    """Return how the reported campaigns are called."""
+    return ", ".join(report.names[campaign] for campaign in report.campaigns)
+
+
+def body(report: Report, told: Sequence[Told] = ()) -> str:
+    """Return what the page says, as HTML without scripts and styles of its own: it stands in other pages, too."""
     days = on_days(report.first_day, report.last_day)
     shown = tables(report, told, by_day=True)
     parts = [
-        "<!DOCTYPE html>",
-        f'<html lang="en"><head><meta charset="utf-8"><title>{escape(name)}</title>',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<style>{_STYLE}</style></head><body>",
-        f"<h1>{escape(name)}</h1>",
+        f"<h1>{escape(title(report))}</h1>",
         _note(f"members exposed {days} (UTC), clusters of {', '.join(report.versions)}"),
         *(_verdict(part, with_name=len(report.parts) > 1) for part in report.parts),
         f'<div class="summary">{"".join(_sentence(text) for text in sentences(report, told))}</div>',
         f'<div class="plots">{"".join(_plots(report))}</div>',
         *(_table(table) for table in shown if not table.is_aside),
         *(_folded(table) for table in shown if table.is_aside),
-        "</body></html>",
     ]
-    return "\n".join(parts) + "\n"
+    return "\n".join(parts)
 
 
 def _verdict(part: Part, *, with_name: bool) -> str:

@@ -4,11 +4,13 @@ Laws:
 - What isn't in a finding isn't drawn: a broken holdout leaves no effect, and no rate of those held out.
 - Ink and grid have the page's own colours, so a plot can be read in the dark, too.
 - A plot is as narrow as a phone; on a wide screen two stand side by side.
+- It has no styles of its own, only attributes: a page that forbids inline styles shows it as it is.
 """
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
@@ -158,4 +160,12 @@ def _svg(draw: Callable[[Any], None], height: float) -> str:
     svg = svg[svg.index("<svg") :]  # the text before it names a DTD on another machine
     for stand_in, colour in _PAGE.items():
         svg = svg.replace(stand_in, colour)
-    return svg
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)  # of lines' ends and joins, which are inherited
+    svg = svg.replace("<svg ", '<svg stroke-linejoin="round" stroke-linecap="butt" ', 1)
+    return re.sub(r' style="([^"]*)"', _attributes, svg)
+
+
+def _attributes(style: re.Match[str]) -> str:
+    """Return a style's declarations as attributes; the font is the page's."""
+    pairs = [one.split(":", 1) for one in style[1].split(";")]
+    return "".join(f' {name.strip()}="{value.strip()}"' for name, value in pairs if name.strip() != "font-family")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,13 @@ from believing import believing
 from keys import KEYS
 from servers import missing
 
+from memberstream.stream.doctor.facts import told
 from memberstream.stream.keyspace.formats import Beacon, PublishedModel
 from memberstream.stream.local.embedded import valkey_binary
 from memberstream.stream.local.server_process import ServerError, ServerProcess, free_port
 from memberstream.stream.lookup import Lookup
 from memberstream.stream.projection.members import Deletion, Update
-from memberstream.stream.projection.projection import Projection
+from memberstream.stream.projection.projection import Glance, Projection
 
 CONFIGURATION = Path(__file__).resolve().parents[2] / "deploy/valkey"
 USERS = dict(re.findall(r"^user (\w+) on >(\S+)", (CONFIGURATION / "users.acl").read_text(), re.MULTILINE))
@@ -72,6 +74,13 @@ async def test_the_worker_can_write_and_a_reader_can_read(port: int) -> None:
         a, b, c = lookup.get_many(["a", "b", "c"])
     assert (a.status, a.cluster("m")) == ("current", 2)
     assert [b.status, c.status] == ["unknown member", "unknown member"]
+
+
+@pytest.mark.parametrize("user", ["worker", "reader"])
+async def test_what_doctor_and_the_console_ask_needs_no_more_than_look_ups(port: int, user: str) -> None:
+    """A connection that only reads loads no scripts."""
+    async with aclosing(Glance(f"redis://{user}:{USERS[user]}@127.0.0.1:{port}/0", KEYS)) as glance:
+        assert set(await told(glance)) == {"owner", "is_whole", "beacons", "scored", "behind", "known"}
 
 
 @pytest.mark.parametrize("user", ["worker", "reader"])

@@ -30,6 +30,7 @@ from memberstream.stream.cli.campaign import report as report_command
 from memberstream.stream.cli.main import app
 from memberstream.stream.keyspace.keys import Keys
 from memberstream.stream.projection.count_reader import CountsUnavailable
+from memberstream.stream.readout import asked, before
 from memberstream.stream.readout.summary import sentences
 from memberstream.stream.readout.tables import OBSERVED
 
@@ -98,9 +99,10 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> dict[Cell, Tally]:
     def read(redis_url: str, keys: Keys, campaigns: Sequence[str]) -> dict[Cell, Tally]:
         return {cell: tally for cell, tally in counts.items() if cell.campaign in campaigns}
 
-    monkeypatch.setattr(report_command, "read_old", lambda *_: dict(OLD))
+    monkeypatch.setattr(before, "read_old", lambda *_: dict(OLD))
+    for reader in (asked, plan_command):
+        monkeypatch.setattr(reader, "read", read)
     for command in (report_command, plan_command):
-        monkeypatch.setattr(command, "read", read)
         monkeypatch.setattr(command, "campaigning_by_user", Log)
     return counts
 

@@ -8,15 +8,22 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from readout.worlds import World, counted, reported, setup
+from authored import BY, defined
+from readout.worlds import BEGIN_MS, World, counted, reported, setup
 
 from memberstream.models.counts import LATE, Tally
+from memberstream.models.log_steps import Authorship, Promote, Publish, SetCampaign
+from memberstream.models.registry import Registry
+from memberstream.models.terms import Terms
 from memberstream.models.told import Told
-from memberstream.stream.readout import plots
-from memberstream.stream.readout.page import to_html
+from memberstream.stream.authoring.telling import Findings, FindingsError
+from memberstream.stream.console import reporting
+from memberstream.stream.readout import asked, before, plots
+from memberstream.stream.readout.page import body, to_html
 from memberstream.stream.readout.report import Report
 from memberstream.stream.readout.summary import sentences
 from memberstream.stream.readout.tables import CAUSAL, OBSERVED, tables
+from memberstream.stream.settings import Settings
 
 BROKEN = {(1, False): (8_000, 800), (1, True): (2_000, 20), (2, False): (8_000, 800), (2, True): (2_000, 20)}
 TOLD = (Told("spring", "purchase", "worked", 1_728_000_000_000, "ann", 0.0123, 0.0045, 0.0201),)
@@ -171,3 +178,46 @@ def test_several_families_and_long_names() -> None:
     assert len(svgs) == 3
     assert all("a" * 23 not in svg for svg in svgs)
     assert f"1 {'a' * 200}" in page  # in the tables whole
+
+
+def test_it_needs_no_styles_of_its_own(found: Report) -> None:
+    """So it stands in a page that forbids inline styles and scripts: the console's."""
+    elements = Elements(body(found, TOLD)).elements
+    assert {tag for tag, _ in elements}.isdisjoint({"style", "script", "html", "body"})
+    assert not [attributes for _, attributes in elements if "style" in attributes]
+    assert [attributes for tag, attributes in elements if tag == "text" and "font-size" in attributes]
+    assert body(found, TOLD) in to_html(found, TOLD)
+
+
+async def test_the_consoles_page_of_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what `campaign report` says, of the same counts, and writes nothing down; or why there is no report."""
+    world = World()
+    registry, counts = Registry(), world.counts(np.random.default_rng(1))
+    definition = defined("activity", 1, {1: "low", 2: "medium", 3: "high"})
+    terms = Terms("activity", (1, 2, 3), holdout=2_000, primary="purchase")
+    done: Authorship = BY | {"at_ms": BEGIN_MS}
+    registry.add(0, Publish("activity", 1, definition, **done))
+    registry.add(1, Promote("activity", 1, None, **done))
+    registry.add(2, SetCampaign("spring", None, terms, **done))
+    monkeypatch.setattr(asked, "read", lambda *_: counts)
+    monkeypatch.setattr(before, "read_old", lambda *_: {})
+    told = list(TOLD)
+
+    async def read(_: Findings) -> list[Told]:
+        if not told:
+            raise FindingsError("no broker. Next: start one")
+        return told
+
+    monkeypatch.setattr(Findings, "read", read)
+    made = await reporting.report(Settings(), registry, "spring")
+    assert made.problem is None
+    assert made.body == body(reported(counts, world.setup()), TOLD)
+    told.clear()
+    assert (await reporting.report(Settings(), registry, "spring")).notes == [
+        "what was told before isn't known: no broker. Next: start one"
+    ]
+    counts.clear()
+    nothing = await reporting.report(Settings(), registry, "spring")
+    assert nothing.body is None
+    assert nothing.problem is not None
+    assert nothing.problem.next

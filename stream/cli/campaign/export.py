@@ -11,8 +11,8 @@ import typer
 from memberstream.models.wording import counted
 from memberstream.stream.authoring.exporting import FORMATS, exposed_members, write_rows
 from memberstream.stream.cli.arguments import Id, in_a_folder
-from memberstream.stream.cli.campaign.report import NEXT_AFTER_UPGRADE, counted_before
 from memberstream.stream.files.parquet import ParquetError, arrow
+from memberstream.stream.readout.before import NEXT_AFTER_UPGRADE, counted_before
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.output import CommandError, out, reports_errors, settings
 
@@ -37,7 +37,7 @@ def export(
     with bar("reading what members did") as meter:
         rows = asyncio.run(exposed_members(settings(), campaign, meter))
     if not rows:
-        if before := counted_before([campaign]):
+        if before := counted_before(settings(), [campaign]):
             raise CommandError(f"{' '.join(before)} Nobody is counted since. {NEXT_AFTER_UPGRADE}")
         raise CommandError(f"{campaign}: nobody was exposed yet. Next: do services send impressions?")
     path = to or Path(f"{campaign}.{format_}")

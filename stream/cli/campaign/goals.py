@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from memberstream.models.terms import WINDOW_MS, Terms
+from memberstream.models.terms import WINDOW_MS
 from memberstream.models.timestamps import DAY_MS
 from memberstream.stream.cli.arguments import ten_thousandths
 from memberstream.stream.terminal.output import CommandError
@@ -93,44 +93,11 @@ def changed(terms: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     return terms | given | both
 
 
-def as_texts(terms: Terms) -> list[str]:
-    """Return what was set, for people; what is as usual is left out."""
-    windows = [f"window {_length(terms.window_ms)}"] if terms.window_ms != WINDOW_MS else []
-    windows += [f"of {kind} {_length(window_ms)}" for kind, window_ms in terms.windows.items()]
-    rails = [f"{kind} up by at most {margin / 100:g} points" for kind, margin in terms.guardrails.items()]
-    judged = [f"judged by {terms.primary}"] if terms.primary else []
-    titled = [f'called "{terms.title}"'] if terms.title else []
-    return [
-        *titled,
-        *windows,
-        *judged,
-        *rails,
-        *([f"sums cut at {terms.winsorise / 100:g}%"] if terms.winsorise else []),
-    ]
-
-
-def as_json(terms: Terms) -> dict[str, Any]:
-    """Return all of it. Windows in ms, shares from 0 to 1."""
-    return {
-        "title": terms.title or None,
-        "window_ms": terms.window_ms,
-        "windows_ms": terms.windows,
-        "primary": terms.primary or None,
-        "guardrails": {kind: margin / 10_000 for kind, margin in terms.guardrails.items()},
-        "winsorise": terms.winsorise / 10_000 or None,
-    }
-
-
 def _window(text: str) -> int:
     match = _WINDOW.fullmatch(text)
     if match is None:
         raise typer.BadParameter(f"{text}: expected a time such as 7d, 12h or 30m", param_hint="--window")
     return int(match[1]) * _UNITS_MS[match[2]]
-
-
-def _length(window_ms: int) -> str:
-    unit = next(unit for unit in ("d", "h", "m") if not window_ms % _UNITS_MS[unit] or unit == "m")
-    return f"{window_ms // _UNITS_MS[unit]}{unit}"
 
 
 def _declared(kind: str, kinds: Sequence[str]) -> str:

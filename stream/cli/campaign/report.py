@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Sequence
 from datetime import date
 from io import StringIO
 from pathlib import Path
@@ -15,26 +14,21 @@ import msgspec
 import typer
 from rich.table import Table
 
-from memberstream.models.counts import EXPOSED
 from memberstream.models.interaction import is_kind
 from memberstream.models.told import Told
-from memberstream.models.wording import counted
 from memberstream.stream.authoring.steps import this_user
 from memberstream.stream.authoring.telling import Findings, FindingsError
 from memberstream.stream.cli.arguments import Json, an_id, in_a_folder
 from memberstream.stream.cli.campaign.terms import campaigning_by_user
-from memberstream.stream.projection.count_reader import read, read_old
+from memberstream.stream.readout.before import lacks
 from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
 from memberstream.stream.terminal.safe import SafeConsole, escape
 
 if TYPE_CHECKING:
     from memberstream.stream.readout.report import Report
-    from memberstream.stream.readout.setup import Setup
     from memberstream.stream.readout.tables import TextTable
 
-NEXT_AFTER_UPGRADE = "Next: wait for members who meet it for the first time, or begin a campaign with a new id"
 _SENTENCE = 60  # characters of a cell that is a sentence, and wraps
-_EXTRA = {"scipy", "statsmodels", "matplotlib", "pandas"}
 
 
 @reports_errors
@@ -76,30 +70,19 @@ def report(
         raise typer.BadParameter("either --csv or --json", param_hint="--csv")
     last_day = None if until is None else _day(until)
     try:
+        from memberstream.stream.readout.asked import ask
         from memberstream.stream.readout.courses import ReadoutError
         from memberstream.stream.readout.csv_rows import to_csv
         from memberstream.stream.readout.page import to_html
-        from memberstream.stream.readout.report import report as report_of
-        from memberstream.stream.readout.setup import family_of, setup_of
         from memberstream.stream.readout.summary import sentences
     except ImportError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRA:
+        if not (lacking := lacks(error)):
             raise
-        raise CommandError(f"a report needs {error.name}. Next: pip install 'memberstream[readout]'") from None
+        raise CommandError(lacking) from None
     options = settings()
     registry = asyncio.run(campaigning_by_user().registry())
-    setups: list[Setup] = []
-    for campaign in family_of(registry, list(dict.fromkeys(campaigns))):
-        setup = setup_of(registry, campaign, options.interaction_kinds)
-        if setup is None:
-            raise CommandError(f"there is no campaign {campaign}. Next: memberstream campaign list")
-        setups.append(setup)
-    counts = read(options.redis_url, options.keys, [setup.id for setup in setups])
-    before = counted_before([setup.id for setup in setups])
-    if before and not any(cell.kind == EXPOSED for cell in counts):
-        raise CommandError(f"{' '.join(before)} Nobody is counted since. {NEXT_AFTER_UPGRADE}")
     try:
-        found = report_of(counts, setups, options.interaction_kinds, kind, last_day, although_broken=although_broken)
+        found, before = ask(options, registry, campaigns, kind, last_day, although_broken=although_broken)
     except ReadoutError as error:
         raise CommandError(str(error)) from None
     for sentence in before:
@@ -116,19 +99,6 @@ def report(
         _print(found, told, by_day=by is not None)
         if html is not None:
             out.print(f"\npage: {html}", markup=False)
-
-
-def counted_before(campaigns: Sequence[str]) -> list[str]:
-    """Return a sentence for each campaign of which members were counted by the rules before."""
-    found: dict[str, int] = {}
-    for cell, tally in read_old(settings().redis_url, settings().keys, campaigns).items():
-        if cell.kind == EXPOSED:
-            found[cell.campaign] = found.get(cell.campaign, 0) + tally.members
-    return [
-        f"{campaign}: {counted(n, 'member was', 'members were')} exposed before the upgrade and counted by other "
-        "rules; they are in no report or export (docs/interactions.md)."
-        for campaign, n in found.items()
-    ]
 
 
 def _day(text: str) -> int:

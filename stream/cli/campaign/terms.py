@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
 from rich.table import Table
 
 from memberstream.models.campaigns import Campaign
-from memberstream.models.log_steps import CampaignStep, SetCampaign
 from memberstream.models.registry import Registry
 from memberstream.models.targeting import clusters_of, misfit
 from memberstream.models.terms import WHOLE, Terms
 from memberstream.models.timestamps import format_ms
 from memberstream.models.wording import counted
 from memberstream.stream.authoring.campaigning import Campaigning, Reach, cluster_ids
+from memberstream.stream.authoring.history import step_as_json, terms_of
 from memberstream.stream.authoring.steps import this_user
+from memberstream.stream.authoring.terms_told import as_json, as_text, campaign_as_json, clusters_text, percent
 from memberstream.stream.cli.arguments import Id, Json, Why, a_name, refuse_terms, shaped, terms_given
 from memberstream.stream.cli.campaign.goals import (
     Guardrails,
@@ -26,12 +27,10 @@ from memberstream.stream.cli.campaign.goals import (
     Title,
     Windows,
     Winsorise,
-    as_json,
-    as_texts,
     changed,
     goals_given,
 )
-from memberstream.stream.cli.history import step_as_json, table_of_steps
+from memberstream.stream.cli.history import table_of_steps
 from memberstream.stream.lookup import Lookup
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
@@ -103,10 +102,6 @@ def set_(
     err.print(f"Next: {hint}", markup=False)
 
 
-def _percent(ten_thousandths: int) -> str:
-    return f"{ten_thousandths / 100:g}%"
-
-
 @app.command("list")
 @reports_errors
 def list_(json: Json = False) -> None:
@@ -114,7 +109,7 @@ def list_(json: Json = False) -> None:
     registry = asyncio.run(campaigning_by_user().registry())
     campaigns = sorted(registry.campaigns.values(), key=lambda campaign: campaign.id)
     if json:
-        print_json([_as_json(registry, campaign) for campaign in campaigns])
+        print_json([campaign_as_json(registry, campaign, _now_ms()) for campaign in campaigns])
         return
     if not campaigns:
         out.print("none yet. Next: memberstream campaign set ID --model NAME --clusters 2,3")
@@ -128,10 +123,10 @@ def list_(json: Json = False) -> None:
             campaign.id,
             campaign.state_at(_now_ms()),
             terms.model,
-            escape(_clusters(registry, terms)),
+            escape(clusters_text(registry, terms)),
             "" if terms.from_ms is None else format_ms(terms.from_ms),
             "" if terms.until_ms is None else format_ms(terms.until_ms),
-            _percent(terms.holdout) if terms.holdout else "",
+            percent(terms.holdout) if terms.holdout else "",
         )
     out.print(table)
     _say_misfits(registry, campaigns)
@@ -147,14 +142,14 @@ def show(campaign: Id, json: Json = False) -> None:
     if not steps:
         raise _unknown(campaign)
     history = [
-        step_as_json(step, terms=None if (terms := _terms_of(step)) is None else _terms_as_json(terms))
-        for step in steps
+        step_as_json(step, terms=None if (terms := terms_of(step)) is None else as_json(terms)) for step in steps
     ]
     if json:
-        print_json({"campaign": None if found is None else _as_json(registry, found), "history": history})
+        standing = None if found is None else campaign_as_json(registry, found, _now_ms())
+        print_json({"campaign": standing, "history": history})
         return
     out.print(f"{campaign} is deleted" if found is None else _sentence(registry, found), markup=False)
-    told = [(step, "" if (terms := _terms_of(step)) is None else _of(registry, terms)) for step in steps]
+    told = [(step, "" if (terms := terms_of(step)) is None else as_text(registry, terms)) for step in steps]
     out.print(table_of_steps("terms", told))
     _say_misfits(registry, [found] if found is not None else [])
 
@@ -242,10 +237,6 @@ def visible(
         raise typer.Exit(1)
 
 
-def _terms_of(step: CampaignStep) -> Terms | None:
-    return step.terms if isinstance(step, SetCampaign) else None
-
-
 def _unknown(campaign: str) -> CommandError:
     return CommandError(f"there is no campaign {campaign}. Next: memberstream campaign list")
 
@@ -255,44 +246,7 @@ def _now_ms() -> int:
 
 
 def _sentence(registry: Registry, campaign: Campaign) -> str:
-    return f"{campaign.id}: {_of(registry, campaign.terms)}; {campaign.state_at(_now_ms())}"
-
-
-def _of(registry: Registry, terms: Terms) -> str:
-    parts = [f"{terms.model} {_clusters(registry, terms)}"]
-    if terms.from_ms is not None:
-        parts.append(f"from {format_ms(terms.from_ms)}")
-    if terms.until_ms is not None:
-        parts.append(f"until {format_ms(terms.until_ms)}")
-    if terms.holdout:
-        parts.append(f"{_percent(terms.holdout)} held out")
-    parts += as_texts(terms)
-    return ", ".join(parts)
-
-
-def _clusters(registry: Registry, terms: Terms) -> str:
-    names = clusters_of(registry, terms.model, registry.live.get(terms.model))
-    return " + ".join(f"{cluster} {names[cluster]}" if cluster in names else str(cluster) for cluster in terms.clusters)
-
-
-def _terms_as_json(terms: Terms) -> dict[str, Any]:
-    return {
-        "model": terms.model,
-        "clusters": terms.clusters,
-        "from": None if terms.from_ms is None else format_ms(terms.from_ms),
-        "until": None if terms.until_ms is None else format_ms(terms.until_ms),
-        "holdout": terms.holdout / WHOLE,
-        **as_json(terms),
-    }
-
-
-def _as_json(registry: Registry, campaign: Campaign) -> dict[str, Any]:
-    return {
-        "id": campaign.id,
-        **_terms_as_json(campaign.terms),
-        "state": campaign.state_at(_now_ms()),
-        "misfit": misfit(registry, campaign.id, campaign.terms) or None,
-    }
+    return f"{campaign.id}: {as_text(registry, campaign.terms)}; {campaign.state_at(_now_ms())}"
 
 
 def _say_misfits(registry: Registry, campaigns: list[Campaign]) -> None:

@@ -13,10 +13,11 @@ from memberstream.models.model import Model
 from memberstream.models.registry import Registry, Version
 from memberstream.models.wording import counted, named
 from memberstream.stream.authoring.coverage import Coverage, held_advice
+from memberstream.stream.authoring.history import step_as_json
 from memberstream.stream.authoring.publishing import MAX_FLIPS, Publishing
 from memberstream.stream.authoring.steps import find, this_user
 from memberstream.stream.cli.arguments import Json, Label, Name, Why, moment, share
-from memberstream.stream.cli.history import step_as_json, table_of_steps
+from memberstream.stream.cli.history import table_of_steps
 from memberstream.stream.cli.model.files import File, read
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.coverage import print_misfits

@@ -1,0 +1,55 @@
+"""`memberstream console`."""
+
+from __future__ import annotations
+
+import errno
+from typing import Annotated
+
+import typer
+
+from memberstream.stream.terminal.output import (
+    CommandError,
+    err,
+    out,
+    reports_errors,
+    set_up_logging,
+    settings,
+)
+
+PORT = 9470
+_EXTRA = {"jinja2", "markupsafe", "starlette", "uvicorn"}
+
+
+@reports_errors
+def console(
+    host: Annotated[str, typer.Option(help="an address of this machine alone: there is no log-in")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any free port")] = PORT,
+) -> None:
+    """Serve pages for the browser until Ctrl-C: overview, models, campaigns and reports, lists, members, history.
+
+    They only read. The environment variables are those of a worker; rights to read Redis are enough.
+    """
+    configuration = settings()
+    try:
+        from memberstream.stream.console.guard import NotLoopback
+        from memberstream.stream.console.server import serve
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        raise CommandError(f"the console needs {error.name}. Next: pip install 'memberstream[console]'") from None
+    set_up_logging(configuration.log_format)
+
+    def began(address: str) -> None:
+        out.print(address, markup=False)
+        err.print("it runs until Ctrl-C. Next: open this address in a browser", markup=False)
+
+    try:
+        serve(configuration, host, port, began)
+    except NotLoopback as error:
+        raise CommandError(str(error)) from None
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise CommandError(f"{host}:{port} is taken. Next: --port with another one, or 0 for any") from None
+    except KeyboardInterrupt:
+        err.print("stopped")

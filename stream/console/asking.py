@@ -1,0 +1,104 @@
+"""What Redis and Kafka tell now, as doctor's facts: asked while somebody looks, and not more often than it changes.
+
+Redis is asked once a second over one connection. Kafka's topics and Redis' surroundings cost connections of their own,
+so they are asked every ten seconds. The rules that judge them are those of `memberstream doctor`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from memberstream.stream.console.fresh import Fresh
+from memberstream.stream.doctor.checks import examine
+from memberstream.stream.doctor.facts import REDIS_FAULTS, Facts, gather, told
+from memberstream.stream.process.health import Check
+from memberstream.stream.projection.partitions import Partitions
+from memberstream.stream.projection.projection import Glance
+from memberstream.stream.settings import Settings
+
+QUICK_S, SLOW_S = 1.0, 10.0
+#: Looks over which the rate of records is told: with fewer it would jump.
+_LOOKS = 10
+
+
+class Now(NamedTuple):
+    """What is known at a moment.
+
+    Attributes:
+        facts: None: nothing is known yet.
+        checks: doctor's, judged by these facts.
+        per_s: records applied in a second, over the last looks; None: there were too few.
+    """
+
+    facts: Facts | None
+    checks: list[Check]
+    per_s: float | None
+
+    @property
+    def incidents(self) -> list[Check]:
+        """The checks that found something wrong, in the order in which to act."""
+        return [check for check in self.checks if not check.ok]
+
+
+class Asking:
+    """Asks for one installation."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._glance = Glance(settings.redis_url, settings.keys)
+        self._slow = Fresh(self._gather, SLOW_S)
+        self._quick = Fresh(self._told, QUICK_S)
+        self._looks: deque[tuple[float, Mapping[int, int]]] = deque(maxlen=_LOOKS)
+
+    @property
+    def partitions(self) -> Partitions:
+        """What Redis holds about partitions, asked at once."""
+        return self._glance.partitions
+
+    async def now(self, patience_s: float = 2.0) -> Now:
+        """Return what is known. Waits only if nothing is known yet, and not longer than the patience."""
+        quick = await self._quick.get(patience_s)
+        slow = await self._slow.get(patience_s if self._slow.last is None else 0)
+        if slow is None:
+            return Now(None, [], None)
+        if slow.redis_problem is not None and quick is not None and "redis_problem" not in quick:
+            self._slow.expire()  # it is back: what only the slow question tells is asked anew
+            quick = None
+        facts = replace(slow, **({"now_ms": _now_ms()} | quick)) if quick else slow
+        return Now(facts, examine(self._settings, facts), self._per_s())
+
+    async def _gather(self) -> Facts:
+        return await gather(self._settings)
+
+    async def _told(self) -> dict[str, Any]:
+        try:
+            found = await told(self._glance)
+        except REDIS_FAULTS as error:
+            self._looks.clear()
+            return {"redis_problem": str(error) or type(error).__name__}
+        ends = {partition: beacon.next_offset for partition, beacon in found["beacons"].items()}
+        self._looks.append((time.monotonic(), ends))
+        return found
+
+    def _per_s(self) -> float | None:
+        if len(self._looks) < 2:
+            return None
+        (began_at, before), (ended_at, after) = self._looks[0], self._looks[-1]
+        if ended_at - began_at > 2 * _LOOKS * QUICK_S:  # nobody looked in between
+            return None
+        applied = sum(max(0, end - before.get(partition, end)) for partition, end in after.items())
+        return applied / (ended_at - began_at)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._slow.close()
+        await self._quick.close()
+        await self._glance.aclose()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

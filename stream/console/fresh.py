@@ -1,0 +1,53 @@
+"""Something that takes a while to find out, asked for by many pages at once.
+
+Laws:
+- It is asked at most once in `every_s`, however many ask. Who isn't looked at asks nothing.
+- Nobody waits longer than the patience given: then the last answer has to do, or None.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Fresh(Generic[T]):
+    """The answers to one question. `find` raises nothing that is expected: a failure is an answer, too."""
+
+    def __init__(self, find: Callable[[], Awaitable[T]], every_s: float) -> None:
+        self._find, self._every_s = find, every_s
+        self._task: asyncio.Task[None] | None = None
+        self._asked_at = float("-inf")
+        self.last: T | None = None
+
+    async def get(self, patience_s: float) -> T | None:
+        """Return an answer of now, or the last one; None: there is none yet. Raises what `find` raised."""
+        if self._task is None and monotonic() - self._asked_at >= self._every_s:
+            self._asked_at = monotonic()
+            self._task = asyncio.create_task(self._ask())
+        if self._task is not None:
+            task = self._task
+            await asyncio.wait([task], timeout=patience_s)
+            if task.done() and not task.cancelled():
+                task.result()
+        return self.last
+
+    def expire(self) -> None:
+        """Ask anew when it is asked for next, however young the last answer is."""
+        self._asked_at = float("-inf")
+
+    async def _ask(self) -> None:
+        try:
+            self.last = await self._find()
+        finally:
+            self._task = None
+
+    async def close(self) -> None:
+        """End a question under way."""
+        if (task := self._task) is not None:
+            task.cancel()
+            await asyncio.wait([task])

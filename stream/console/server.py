@@ -1,0 +1,36 @@
+"""The console as a process: it listens on loopback, says where, and answers until it is stopped."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from memberstream.stream.console.app import console
+from memberstream.stream.console.guard import check_loopback
+from memberstream.stream.settings import Settings
+
+
+def serve(settings: Settings, host: str, port: int, began: Callable[[str], None]) -> None:
+    """Answer until SIGINT or SIGTERM. `port` 0: any free one. `began` is told the address as soon as it listens.
+
+    Raises:
+        NotLoopback: others could reach this address.
+        OSError: it can't listen there.
+    """
+    check_loopback(host, port)
+    family, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.create_server((host, port), family=family) as listening:
+        shown = f"[{host}]" if ":" in host else host
+        config = uvicorn.Config(
+            console(settings),
+            access_log=False,  # addresses hold member ids
+            log_config=None,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=1,  # overviews that are open would hold it up for ever
+            ws="none",
+        )
+        began(f"http://{shown}:{listening.getsockname()[1]}")
+        uvicorn.Server(config).run(sockets=[listening])

@@ -1,0 +1,97 @@
+"""What all pages of one installation share: whom they ask, and how a template becomes an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from importlib.metadata import version
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from memberstream.models.registry import Registry
+from memberstream.stream.console.asking import Asking, Now
+from memberstream.stream.console.following import Following, Problem
+from memberstream.stream.console.pages import environment
+from memberstream.stream.lookup import Lookup
+from memberstream.stream.settings import Settings
+
+log = logging.getLogger(__name__)
+#: Seconds that a page waits for what isn't known yet. After that it says so.
+PATIENCE_S = 3.0
+_UNKNOWN = Problem("what Kafka holds isn't known yet", "wait some seconds and reload; if it lasts, see the brokers")
+
+
+class Site:
+    """See above. `begin` and `end` are called in the event loop that answers."""
+
+    def __init__(self, settings: Settings, following: Following, asking: Asking, lookup: Lookup) -> None:
+        self.settings, self.following, self.asking, self.lookup = settings, following, asking, lookup
+        self.one_report = asyncio.Lock()  # a report keeps a core busy for a second
+        self._templates = environment()
+        self._task: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        """Follow the models' log from now on."""
+        self._task = asyncio.create_task(self.following.run())
+        self._task.add_done_callback(_say_why)
+
+    async def end(self) -> None:
+        """Close everything."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        await self.asking.close()
+        self.lookup.close()
+
+    async def registry(self) -> Registry:
+        """Return what the models' log says, as far as it is known."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                await self.following.is_told.wait()
+        return self.following.registry
+
+    @property
+    def problem(self) -> Problem | None:
+        """Why what the models' log says isn't known, or may be older than now."""
+        return self.following.problem or (None if self.following.was_read else _UNKNOWN)
+
+    async def foreign(self) -> Problem | None:
+        """Return why Redis' answers aren't about this installation; None: they are, as far as is known."""
+        return foreign(await self.asking.now(PATIENCE_S))
+
+    async def page(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+        """Return a page."""
+        now = await self.asking.now(0)
+        shown = self.render(
+            template, path=request.url.path, n_incidents=len(now.incidents), problem=self.problem, **values
+        )
+        return HTMLResponse(shown, status)
+
+    def render(self, template: str, **values: Any) -> str:
+        """Return a template with these values, and those that all have."""
+        return self._templates.get_template(template).render(
+            now_ms=now_ms(), group=self.settings.group, version=version("memberstream"), **values
+        )
+
+
+def foreign(now: Now) -> Problem | None:
+    """Return why what Redis holds isn't about this installation; None: it is, as far as is known."""
+    for check in now.incidents:
+        if check.name == "installation":
+            return Problem(check.problem, check.next)
+    return None
+
+
+def now_ms() -> int:
+    """Return the wall clock."""
+    return time.time_ns() // 1_000_000
+
+
+def _say_why(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("the models' log isn't followed any more. Next: restart the console and report this", exc_info=error)

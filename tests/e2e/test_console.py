@@ -1,0 +1,180 @@
+"""The console on a running installation, in a real browser: each page at two widths, light and dark; by keyboard."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Literal
+from urllib.request import urlopen
+
+import orjson
+import pytest
+from e2e.counting import IDS, Counting, by, counting, load
+from e2e.system import PATIENCE_S, Install, Pair, pause_s
+from playwright.async_api import Browser, Page, async_playwright
+from prefork import PythonProcess
+from servers import missing
+
+from memberstream.models.log_steps import SetCampaign
+from memberstream.models.terms import Terms
+from memberstream.stream.authoring.uploading import Options, Uploading
+from memberstream.stream.files.lists import read_rows
+from memberstream.stream.local.server_process import free_port
+
+PAGES = {
+    "/": "Overview",
+    "/models": "Models",
+    "/models/level": "level",
+    "/campaigns": "Campaigns",
+    "/campaigns/for-all": "For everybody",
+    "/campaigns/for-all/report": "For everybody (for-all)",
+    "/lists": "Lists",
+    "/models/buyers": "buyers",
+    "/members": "Members",
+    "/members?id=m1": "Members",
+    "/members?id=nobody": "Members",
+    "/history": "History",
+    "/history?kind=campaign&text=for": "History",
+}
+LOOKS: list[tuple[int, Literal["light", "dark"]]] = [(390, "light"), (390, "dark"), (1280, "light"), (1280, "dark")]
+
+
+@pytest.fixture
+async def system(embedded_pair: Pair, install: Install) -> AsyncIterator[Counting]:
+    """Members in two clusters, two versions of a model, a list, campaigns, and counts of interactions."""
+    made = await counting(embedded_pair, install)
+    seen = await made.seen("for-all")
+    terms = Terms("level", (1, 2), holdout=3_000, title="For everybody")
+    await made.author.take(SetCampaign("for-all", seen, terms, **by(1_700_000_000_000) | {"reason": "a first try"}))
+    rows = read_rows({member: i % 2 + 1 for i, member in enumerate(IDS[:50])})
+    await Uploading(made.members.settings, "ann@shop").upload(rows, Options("buyers", names={1: "no", 2: "yes"}))
+    made.start()
+    await made.send(load(1_000, 0, 1).records)
+    await made.applied()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def address(system: Counting, tmp_path: Path) -> AsyncIterator[str]:
+    """Where the console of this installation answers: the real command, in a process of its own."""
+    port, log = free_port(), tmp_path / "console.log"
+    process = PythonProcess("the console", log)
+    command = [sys.executable, "-m", "memberstream", "console", "--port", str(port)]
+    process.spawn(command, cwd=tmp_path, env=system.members.environment())
+    found = f"http://127.0.0.1:{port}"
+    give_up_at = asyncio.get_running_loop().time() + PATIENCE_S
+    while True:
+        asked = asyncio.get_running_loop().time()
+        try:
+            await asyncio.to_thread(fetch, f"{found}/style.css")
+            break
+        except OSError:
+            assert asked < give_up_at, log.read_text()
+            await asyncio.sleep(pause_s(asked))
+    yield found
+    process.stop(grace_s=20.0)
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Debian's Chromium: the downloads of Playwright's own aren't used."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        missing("Chromium is missing. Install it (Debian: chromium)")
+    async with async_playwright() as playwright:
+        made = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield made
+        await made.close()
+
+
+def fetch(address: str) -> bytes:
+    with urlopen(address, timeout=PATIENCE_S) as reply:
+        found: bytes = reply.read()
+        return found
+
+
+async def test_the_console(system: Counting, address: str, browser: Browser, tmp_path: Path) -> None:
+    """One installation serves for all, because it takes longest to set up."""
+    await each_page(address, browser, Path(os.environ.get("CONSOLE_PICTURES", tmp_path)))
+    page = await (await browser.new_context(viewport={"width": 1280, "height": 900})).new_page()
+    await by_keyboard(address, page)
+    await files_of_the_history(system, address)
+    await live(system, address, page)
+
+
+async def each_page(address: str, browser: Browser, pictures: Path) -> None:
+    """No page is wider than the window, says anything to the console, breaks its own policy, or asks another host."""
+    for width, scheme in LOOKS:
+        context = await browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        page, said, asked = await context.new_page(), list[str](), list[str]()
+        page.on("console", lambda message, said=said: said.append(message.text))
+        page.on("pageerror", lambda error, said=said: said.append(str(error)))
+        page.on("request", lambda request, asked=asked: asked.append(request.url))
+        for number, (path, heading) in enumerate(PAGES.items()):
+            await page.goto(address + path)
+            where = f"{path} at {width} px, {scheme}"
+            assert (await page.locator("h1").all_inner_texts())[0].startswith(heading), where
+            assert await page.locator(".alert, .incidents").all_inner_texts() == [], where
+            assert await page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0, where
+            assert said == [], where
+            name = path.strip("/").translate(str.maketrans("/?&=", "----")) or "overview"
+            await page.screenshot(path=pictures / f"{number:02}-{name}-{width}-{scheme}.png", full_page=True)
+        assert [url for url in asked if not url.startswith(f"{address}/")] == []
+        await context.close()
+
+
+async def by_keyboard(address: str, page: Page) -> None:
+    """Each link and field is reached by Tab, and the focus is seen; a member is looked up by typing alone."""
+    for path in PAGES:
+        await page.goto(address + path)
+        await page.evaluate("document.activeElement.blur()")
+        wanted = await page.locator("a, button, input, select, summary, [tabindex='0']").count()
+        reached = await focused_in_turn(page, wanted + 5)
+        assert len(reached) == wanted, path
+        assert all(reached.values()), path
+    await page.goto(f"{address}/members")
+    await page.keyboard.type("m1")
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/members?id=m1")
+    assert "for-all" in await page.locator("main").inner_text()
+
+
+async def focused_in_turn(page: Page, n: int) -> dict[str, bool]:
+    """Press Tab so many times; return what had the focus, and whether an outline showed it."""
+    found: dict[str, bool] = {}
+    for _ in range(n):
+        await page.keyboard.press("Tab")
+        one = await page.evaluate("""() => {
+            const at = document.activeElement;
+            if (!at || at === document.body) return null;
+            const all = [...document.querySelectorAll("*")];
+            return [`${all.indexOf(at)} ${at.tagName}`, getComputedStyle(at).outlineStyle !== "none"];
+        }""")
+        if one is not None:
+            found[one[0]] = one[1]
+    return found
+
+
+async def files_of_the_history(system: Counting, address: str) -> None:
+    """JSON and CSV hold each step that the log holds."""
+    registry = await system.author.registry()
+    n = len(registry.history) + len(registry.campaign_history)
+    assert len(orjson.loads(await asyncio.to_thread(fetch, f"{address}/history.json"))) == n
+    assert len((await asyncio.to_thread(fetch, f"{address}/history.csv")).splitlines()) == n + 1
+
+
+async def live(system: Counting, address: str, page: Page) -> None:
+    """A step taken elsewhere shows on the open overview by itself."""
+    await page.goto(address)
+    await page.locator("#connection", has_text="Live").wait_for()
+    figures = page.locator(".figures dd")
+    assert await figures.nth(0).inner_text() == f"{len(IDS):,}"
+    assert await figures.nth(4).inner_text() == "3"
+    await system.author.take(SetCampaign("new", None, Terms("level", (1,)), **by(1_700_000_000_000)))
+    await figures.nth(4).get_by_text("4", exact=True).wait_for()

@@ -1,0 +1,276 @@
+"""The console's pages over fakes: what they say, also when something is away, and what they let nobody do."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html import unescape
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from authored import defined
+from typer.testing import CliRunner
+from unit.consoles import NOON_MS, SETTINGS, a_shop, answer, by, fetch, pages, published
+from unit.test_doctor import WELL
+
+from memberstream.models.log_steps import Publish, SetCampaign
+from memberstream.models.terms import Terms
+from memberstream.stream.cli.main import app as command_line
+from memberstream.stream.console import guard, views
+from memberstream.stream.console.asking import Now
+from memberstream.stream.console.following import Problem
+from memberstream.stream.doctor.checks import examine
+from memberstream.stream.keyspace.formats import Beacon, Behind, Scored
+from memberstream.stream.lookup import LookupUnavailable
+
+PAGES = ("/", "/models", "/models/level", "/campaigns", "/campaigns/open", "/lists", "/models/buyers", "/members",
+         "/members?id=m", "/history")  # fmt: skip
+AWAY = Problem("no Kafka broker at k:1 (connection refused)", "start one")
+ROW = b"0:0:9:5:|level@1=2:5"
+
+
+def at(facts: Any) -> Now:
+    return Now(facts, examine(SETTINGS, facts), 12.0)
+
+
+class Tags(HTMLParser):
+    """Elements with their attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def text_of(page: str) -> str:
+    main = page[page.index("<main") : page.index("</main>")]
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", main)))
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_a_page_is_whole_and_brings_nothing_of_its_own(path: str) -> None:
+    """One heading of the first rank, landmarks, the page marked in the navigation; no script or style in it, no
+    address of another host."""
+    reply = await fetch(pages(a_shop(), now=at(WELL), found=answer(ROW)), path)
+    assert reply.status == 200
+    assert reply.headers.items() >= {k.lower(): v for k, v in guard.HEADERS.items()}.items()
+    tags = Tags(reply.text).found
+    names = [name for name, _ in tags]
+    for once in ("html", "title", "h1", "main", "header", "footer"):
+        assert names.count(once) == 1, once
+    assert [attributes["lang"] for name, attributes in tags if name == "html"] == ["en"]
+    assert sum(attributes.get("aria-current") == "page" for _, attributes in tags) == 1
+    assert "style" not in names
+    for name, attributes in tags:
+        assert not {one for one in attributes if one.startswith("on") or one == "style"}
+        assert (name != "script") or attributes["src"] == "/console.js"
+        for where in ("href", "src", "action"):
+            assert re.match("[/#]", attributes.get(where) or "/"), (name, attributes)
+    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+async def test_texts_of_others_are_only_texts() -> None:
+    """Markup is escaped, and a character that turns a line around is shown, wherever somebody's text stands."""
+    evil = "<img src=x onerror=alert(1)>\u202e{{ 7 * 7 }}"
+    registry = published(
+        Publish("level", 1, defined("level", 1, {1: evil}, description=evil), **by(evil, evil)),
+        SetCampaign("open", None, Terms("level", (1,), title=evil[:28]), **by(evil, evil)),
+    )
+    app = pages(registry, now=at(WELL), problem=Problem(evil, evil), found=answer(None))
+    for path in (*PAGES[:5], "/history", "/members?id=%3Cimg%20src=x%3E", "/history?text=%3Cimg"):
+        page = (await fetch(app, path)).text
+        assert "<img" not in page, path
+        assert "\u202e" not in page, path
+        assert "&lt;img" in page, path
+
+
+async def test_before_anything_was_done_each_page_says_what_to_do() -> None:
+    """With the command."""
+    app = pages()
+    for path, command in (
+        ("/", "memberstream model publish FILE --promote"),
+        ("/models", "memberstream model publish FILE --promote"),
+        ("/lists", "memberstream clusters upload NAME FILE"),
+        ("/campaigns", "memberstream campaign set ID"),
+        ("/members?id=m", "memberstream campaign set ID"),
+        ("/history", "memberstream model publish FILE"),
+    ):
+        assert command in text_of((await fetch(app, path)).text), path
+
+
+async def test_without_kafka_nothing_is_said_to_be_missing() -> None:
+    """The error with its next action stands on each page. What isn't known is no "none yet", and no file is given."""
+    app = pages(problem=AWAY, was_read=False, found=answer(ROW))
+    for path in ("/", "/models", "/lists", "/campaigns", "/members?id=m", "/history"):
+        text = text_of((await fetch(app, path)).text)
+        assert "no Kafka broker at k:1 (connection refused)" in text, path
+        assert "Next: start one" in text, path
+        assert not re.search("yet|nobody has done", text, re.IGNORECASE), path
+    assert (await fetch(app, "/history.csv")).status == 503
+    assert "level@1 live 2" in text_of((await fetch(app, "/members?id=m")).text)  # Redis tells it all the same
+    known = pages(a_shop(), problem=AWAY)
+    assert "level@2" in text_of((await fetch(known, "/models")).text)  # as it was read last
+
+
+async def test_without_redis_pages_say_so() -> None:
+    """The overview tells no figures of members, a look-up says what to do, and models are shown all the same."""
+    gone = replace(WELL, redis_problem="Redis at r: no connection. Next: check that it runs")
+    app = pages(a_shop(), now=at(gone), found=LookupUnavailable("Redis at r: no connection. Next: check that it runs"))
+    overview = text_of((await fetch(app, "/")).text)
+    assert "redis : Redis at r: no connection Next: check that it runs" in overview
+    assert "members –" in overview
+    assert "Nothing is known of partitions now" in overview
+    assert "Redis at r: no connection Next: check that it runs" in text_of((await fetch(app, "/members?id=m")).text)
+    assert "1 incident" in (await fetch(app, "/models")).text
+
+
+async def test_another_installations_redis_is_not_shown_as_ours() -> None:
+    """Neither its members nor its counts."""
+    app = pages(a_shop(), now=at(replace(WELL, owner="other@k")), found=answer(ROW))
+    for path in ("/members?id=m", "/models/level", "/campaigns/open/report"):
+        text = text_of((await fetch(app, path)).text)
+        assert "the keys ms:* are those of the installation other@k, this is g@k" in text, path
+        assert "MEMBERSTREAM_REDIS_PREFIX" in text, path
+    assert "members –" in text_of((await fetch(app, "/")).text)
+
+
+async def test_the_overview_tells_figures_and_incidents() -> None:
+    """Each with its unit; a partition without a worker is named."""
+    now = replace(
+        WELL,
+        beacons={0: Beacon(10, WELL.now_ms, WELL.now_ms), 1: Beacon(10, 1, WELL.now_ms - 60_000)},
+        behind={0: Behind(7, 4_000, 0, WELL.now_ms), 1: Behind(1, 1, 0, WELL.now_ms - 60_000)},
+    )
+    text = text_of((await fetch(pages(a_shop(), now=at(now)), "/")).text)
+    for said in (
+        "workers : no worker has told of partition 1 for 30 s Next: start workers",
+        "members 4,000", "records applied 12 /s", "records waiting 7", "oldest sign of a worker 60 s ago",
+        "campaigns 5", "are without partition 1, which says nothing", "level@1 live", "level@2 candidate",
+        "0 current 0 s ago 4,000 7 10", "1 no worker tells 60 s ago – – 10",
+    ):  # fmt: skip
+        assert said in text, said
+    well = text_of((await fetch(pages(a_shop(), now=at(WELL)), "/")).text)
+    assert "None: 14 checks of Kafka, Redis, models and workers found nothing wrong" in well
+
+
+async def test_versions_lists_and_campaigns_are_told() -> None:
+    """Who did what when and why; what nobody named isn't there."""
+    app = pages(a_shop(), now=at(WELL))
+    models = text_of((await fetch(app, "/models")).text)
+    assert "level@1 live logistic 1 low 2 high 2026-11-30 12:00 UTC by ann the first" in models.replace("“", "")
+    assert "buyers" not in models
+    lists = text_of((await fetch(app, "/lists")).text)
+    assert "buyers@1 candidate 40 1 no" in lists
+    assert "buyers@2 uploading" in lists
+    campaigns = text_of((await fetch(app, "/campaigns")).text)
+    for state in ("Open to all open enabled", "paused paused", "early not begun", "over over", "held enabled"):
+        assert state in campaigns
+    assert "100%" in campaigns
+    one = text_of((await fetch(app, "/campaigns/paused")).text)
+    assert "pause zoe" in one
+    assert "nobody: what it causes can't be told" in one
+
+
+@pytest.mark.parametrize("path", ["/models/nothing", "/campaigns/nothing", "/campaigns/nothing/report", "/x"])
+async def test_what_isnt_there_says_where_to_look(path: str) -> None:
+    """Status 404, and a page like the others."""
+    reply = await fetch(pages(a_shop(), now=at(WELL)), path)
+    assert reply.status == 404
+    assert "Next: see" in text_of(reply.text)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+async def test_nothing_can_be_changed(method: str) -> None:
+    """There is no page that takes anything."""
+    for path in PAGES:
+        reply = await fetch(pages(a_shop()), path.partition("?")[0], method=method)
+        assert reply.status == 405
+        assert "the console only reads" in text_of(reply.text)
+
+
+async def test_a_fault_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a traceback, and with the headers of every answer."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a secret of the code")
+
+    monkeypatch.setattr(views.versions, "versions", broken)
+    reply = await fetch(pages(a_shop()), "/models")
+    assert reply.status == 500
+    assert "this is a fault of memberstream Next: report it" in text_of(reply.text)
+    assert "secret" not in reply.text
+    assert reply.headers.items() >= {k.lower(): v for k, v in guard.HEADERS.items()}.items()
+
+
+@pytest.mark.parametrize(
+    ("host", "is_own"),
+    [("127.0.0.1:9470", True), ("localhost:8080", True), ("LOCALHOST", True), ("[::1]:9470", True), ("127.9.9.9", True),
+     ("evil.example:9470", False), ("localhost.evil.example", False), ("127.0.0.1.evil.example", False),
+     ("10.0.0.1:9470", False), ("", False), ("[::1", True), ("[fe80::1]", False)],
+)  # fmt: skip
+async def test_only_names_of_this_machine_are_answered(host: str, is_own: bool) -> None:
+    """So a page of another site whose name points here gets nothing; a tunnel's port may be another one."""
+    reply = await fetch(pages(a_shop()), "/models", host=host)
+    assert reply.status == (200 if is_own else 421)
+    assert ("level" in reply.text) is is_own
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1"])
+def test_it_listens_on_loopback_only(host: str) -> None:
+    """Refused before anything is opened, with what to do."""
+    result = CliRunner().invoke(command_line, ["console", "--host", host, "--port", "9470"])
+    assert result.exit_code == 1
+    assert f"error: {host}: the console has no log-in" in result.stderr
+    assert "ssh -L 9470:127.0.0.1:9470" in result.stderr
+
+
+def test_loopback_in_each_form() -> None:
+    """By address and by name."""
+    for host in ("127.0.0.1", "127.0.0.2", "::1", "localhost"):
+        guard.check_loopback(host, 0)
+
+
+def test_without_its_libraries_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are an extra."""
+    import builtins
+
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any) -> Any:
+        if name.startswith("memberstream.stream.console"):
+            raise ModuleNotFoundError("no", name="starlette.types")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    result = CliRunner().invoke(command_line, ["console"])
+    assert result.exit_code == 1
+    assert "error: the console needs starlette.types. Next: pip install 'memberstream[console]'" in result.stderr
+
+
+async def test_how_far_a_version_is_scored() -> None:
+    """As `model wait` tells it: complete, on its way, or refused by a worker."""
+    now = WELL.now_ms * 2_000  # coverage goes by the wall clock
+    for scored, said in (
+        ({0: Scored(9, 0), 1: Scored(9, 0)}, "scored for all members"),
+        ({0: Scored(9, 0), 1: Scored(1, 70)}, "scored 1 of 2 partitions , about 70 members left"),
+        ({0: Scored(9, 0, (2,)), 1: Scored(9, 0)}, "level@2 can't be used by the workers of 1 of 2 partitions"),
+    ):
+        facts = replace(WELL, scored=scored, now_ms=now)
+        text = text_of((await fetch(pages(a_shop(), now=at(facts)), "/models/level")).text)
+        assert said in text.replace("partitions,", "partitions ,"), said
+
+
+async def test_a_long_history_comes_in_pages() -> None:
+    """Each step on one of them; a page that isn't there is the nearest one."""
+    steps = [Publish("level", n, defined("level", n), **by("ann", at_ms=NOON_MS + n)) for n in range(1, 251)]
+    app = pages(published(*steps))
+    shown = [text_of((await fetch(app, f"/history?page={n}")).text) for n in (1, 2, 3, 99, "x")]
+    assert [len(re.findall(r"level@\d+", text)) for text in shown] == [100, 100, 50, 50, 100]
+    assert "250 steps , page 3 of 3" in shown[2].replace("steps,", "steps ,")
+    assert "1 step." in text_of((await fetch(app, "/history?text=LEVEL@250")).text)
+    assert "No step fits" in text_of((await fetch(app, "/history?text=nobody")).text)
