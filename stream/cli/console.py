@@ -34,12 +34,12 @@ def console(
         from memberstream.stream.console.guard import NotLoopback
         from memberstream.stream.console.server import serve
     except ImportError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRA:
+        if (name := (error.name or "").partition(".")[0]) not in _EXTRA:
             raise
-        raise CommandError(f"the console needs {error.name}. Next: pip install 'memberstream[console]'") from None
-    set_up_logging(configuration.log_format)
+        raise CommandError(f"the console needs {name}. Next: pip install 'memberstream[console]'") from None
 
     def began(address: str) -> None:
+        set_up_logging(configuration.log_format)
         out.print(address, markup=False)
         err.print("it runs until Ctrl-C. Next: open this address in a browser", markup=False)
 

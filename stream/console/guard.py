@@ -36,12 +36,18 @@ class NotLoopback(ValueError):
 
 def check_loopback(host: str, port: int) -> None:
     """Raise NotLoopback if somebody on another machine could reach this address, OSError if it isn't known."""
-    found = {str(address[4][0]) for address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
-    if not all(is_loopback(address) for address in found):
+    if not is_loopback(host) and not all(is_loopback(address) for address in _addresses(host, port)):
         raise NotLoopback(
             f"{host}: the console has no log-in, so it listens on this machine only. Next: leave --host out; from "
             f"another machine: ssh -L {port}:127.0.0.1:{port} THIS-HOST, then open http://127.0.0.1:{port}"
         )
+
+
+def _addresses(host: str, port: int) -> set[str]:
+    try:
+        return {str(ip_address(host))}
+    except ValueError:
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
 
 
 def is_loopback(address: str) -> bool:

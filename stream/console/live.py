@@ -8,7 +8,7 @@ Laws:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 
 import orjson
 from starlette.requests import Request
@@ -38,7 +38,7 @@ class Live:
             return PlainTextResponse(f"{STREAMS} overviews are open. Next: close some of them\n", 503)
         return StreamingResponse(self._events(), media_type="text/event-stream")
 
-    async def _events(self) -> AsyncIterator[bytes]:
+    async def _events(self) -> AsyncGenerator[bytes]:
         self._n_streams += 1
         try:
             sent: Mapping[str, str] | None = None

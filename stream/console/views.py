@@ -137,7 +137,9 @@ async def members_page(site: Site, request: Request) -> Response:
     member_id = request.query_params.get("id", "").strip()
     values: dict[str, Any] = {"member_id": member_id, "answer": None, "why": None, "standings": [], "seen": []}
     if len(member_id) > LONGEST_ID:
-        problem = Problem(f"a member id of {len(member_id):,} characters", f"one of at most {LONGEST_ID:,}")
+        problem = Problem(
+            f"a member id of {len(member_id):,} characters isn't looked up here", f"one of at most {LONGEST_ID:,}"
+        )
         return await site.page(request, "members.html", 400, **(values | {"member_id": "", "why": problem}))
     if member_id and (other := await site.foreign()) is not None:
         values["why"] = other

@@ -15,7 +15,7 @@ import orjson
 import pytest
 from e2e.counting import IDS, Counting, by, counting, load
 from e2e.system import PATIENCE_S, Install, Pair, pause_s
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Error, Page, Request, async_playwright
 from prefork import PythonProcess
 from servers import missing
 
@@ -33,7 +33,6 @@ PAGES = {
     "/campaigns/for-all": "For everybody",
     "/campaigns/for-all/report": "For everybody (for-all)",
     "/lists": "Lists",
-    "/models/buyers": "buyers",
     "/members": "Members",
     "/members?id=m1": "Members",
     "/members?id=nobody": "Members",
@@ -112,10 +111,8 @@ async def each_page(address: str, browser: Browser, pictures: Path) -> None:
     """No page is wider than the window, says anything to the console, breaks its own policy, or asks another host."""
     for width, scheme in LOOKS:
         context = await browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        page, said, asked = await context.new_page(), list[str](), list[str]()
-        page.on("console", lambda message, said=said: said.append(message.text))
-        page.on("pageerror", lambda error, said=said: said.append(str(error)))
-        page.on("request", lambda request, asked=asked: asked.append(request.url))
+        page = await context.new_page()
+        said, asked = heard(page)
         for number, (path, heading) in enumerate(PAGES.items()):
             await page.goto(address + path)
             where = f"{path} at {width} px, {scheme}"
@@ -127,6 +124,25 @@ async def each_page(address: str, browser: Browser, pictures: Path) -> None:
             await page.screenshot(path=pictures / f"{number:02}-{name}-{width}-{scheme}.png", full_page=True)
         assert [url for url in asked if not url.startswith(f"{address}/")] == []
         await context.close()
+
+
+def heard(page: Page) -> tuple[list[str], list[str]]:
+    """Return what a page will say to the browser's console, errors included, and the addresses that it will ask."""
+    said, asked = list[str](), list[str]()
+
+    def to_console(message: ConsoleMessage) -> None:
+        said.append(message.text)
+
+    def error(found: Error) -> None:
+        said.append(str(found))
+
+    def request(made: Request) -> None:
+        asked.append(made.url)
+
+    page.on("console", to_console)
+    page.on("pageerror", error)
+    page.on("request", request)
+    return said, asked
 
 
 async def by_keyboard(address: str, page: Page) -> None:

@@ -17,6 +17,7 @@ from memberstream.stream.cli.main import app
 #: Of each command its wrong arguments. `good.json` is a model file; there is no `missing`.
 WRONG = {
     "local": ["--kafka-port 65536", "--redis-port -1"],
+    "console": ["--port 65536", "--host 0.0.0.0"],
     "rebuild": ["--timeout-s -1"],
     "explain": ["m Level", "m level@0", "m level@x"],
     "model check": ["missing", "bad.json", "good.json --documents missing"],

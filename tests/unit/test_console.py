@@ -249,7 +249,7 @@ def test_without_its_libraries_the_command_says_what_to_install(monkeypatch: pyt
     monkeypatch.setattr(builtins, "__import__", without)
     result = CliRunner().invoke(command_line, ["console"])
     assert result.exit_code == 1
-    assert "error: the console needs starlette.types. Next: pip install 'memberstream[console]'" in result.stderr
+    assert "error: the console needs starlette. Next: pip install 'memberstream[console]'" in result.stderr
 
 
 async def test_how_far_a_version_is_scored() -> None:

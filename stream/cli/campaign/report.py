@@ -76,9 +76,9 @@ def report(
         from memberstream.stream.readout.page import to_html
         from memberstream.stream.readout.summary import sentences
     except ImportError as error:
-        if not (lacking := lacks(error)):
+        if not (what_is_wrong := lacks(error)):
             raise
-        raise CommandError(lacking) from None
+        raise CommandError(what_is_wrong) from None
     options = settings()
     registry = asyncio.run(campaigning_by_user().registry())
     try:
