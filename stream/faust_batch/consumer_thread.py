@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -20,12 +21,9 @@ from faust.types import TP
 
 from memberstream.stream.faust_batch.errors import NameTaken
 from memberstream.stream.faust_batch.static_membership import KeptName
+from memberstream.stream.faust_batch.waiting import BESIDE_OTHERS_MS, FetchWait
 from memberstream.stream.kafka.any_record import read_any_record
 from memberstream.stream.kafka.clients import READ_COMMITTED
-
-#: While an idle broker waits, the records of other partitions wait, too. This short wait costs 100 fetches a second.
-#: Faust hard-codes 1,500 ms: that would be the p99 latency.
-FETCH_MAX_WAIT_MS = 10
 
 
 class BatchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust's classes are Any to mypy
@@ -42,10 +40,12 @@ class BatchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust
         super().__init__(*args, **kwargs)
         self.positions: dict[TP, int] = {}
         self.out_of_range: dict[TP, int] = {}
+        self._waiter: asyncio.Future[None] | None = None
 
     async def on_start(self) -> None:
         """Start aiokafka's consumer, which joins the group as soon as Faust subscribes."""
         await super().on_start()
+        self._wait = FetchWait(self._ensure_consumer()._fetcher)
         if self._ensure_consumer()._group_instance_id is not None:
             KeptName(self._ensure_consumer()._coordinator, self._name_taken)
 
@@ -68,7 +68,7 @@ class BatchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust
         read_any_record()
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_bytes = consumer._max_partition_fetch_bytes  # a partition with a backlog gets all of it
-        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        consumer._fetch_max_wait_ms = BESIDE_OTHERS_MS
         consumer._isolation_level = READ_COMMITTED  # Faust does this in its own exactly-once mode only
         consumer._auto_offset_reset = "none"
         return consumer
@@ -86,8 +86,10 @@ class BatchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust
         that starts rebalances, so nothing comes between the check and the call.
         """
         fetcher, self.positions = consumer._fetcher, {}
+        self._wait.reads(self.consumer._active_partitions or ())
         for is_last in (False, True):
             if not self.consumer.flow_active or consumer._subscription.reassignment_in_progress:
+                self._wait.unsettle()
                 return {}
             if consumer._closed or fetcher._closed:
                 raise driver.ConsumerStoppedError()
@@ -105,12 +107,28 @@ class BatchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust
             self.positions = _positions(consumer, active_partitions)
             if records or is_last:
                 return records
-            waiter = fetcher._create_fetch_waiter()
+            waiter = self._waiter = fetcher._create_fetch_waiter()
+            if not self.consumer.flow_active:
+                timeout = 0.0  # it was stopped since the look above
             done, _ = await asyncio.wait([waiter], timeout=timeout)
             if done:
                 waiter.result()  # raises what aiokafka tells its users in this way, such as a missing authorisation
             else:
                 waiter.cancel()
+
+    @property
+    def wait_s(self) -> float:
+        """How long to wait for records."""
+        return self._wait.seconds
+
+    def wake(self) -> None:
+        """End the wait for records. For any thread."""
+        with suppress(RuntimeError):  # its loop is closed
+            self.thread_loop.call_soon_threadsafe(self._end_wait)
+
+    def _end_wait(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _leave_range(self, consumer: Any, tp: Any, offset: int | None) -> None:
         if tp.topic == self._source_topic and offset is not None:

@@ -26,7 +26,7 @@ from faust.types import TP
 
 from memberstream.models.wording import counted
 from memberstream.stream.faust_batch.errors import Fenced
-from memberstream.stream.faust_batch.fetching import fetch
+from memberstream.stream.faust_batch.fetching import BESIDE_S, fetch
 from memberstream.stream.faust_batch.heads import Heads
 from memberstream.stream.faust_batch.in_flight import InFlight
 from memberstream.stream.faust_batch.isolating import BadRecord, handle_isolating
@@ -134,7 +134,13 @@ class DrainingConsumer(RangeConsumer):
         return tp.partition in self._held and tp.topic == self._source.name
 
     async def _fetch(self, active: frozenset[TP]) -> dict[Any, list[Any]]:
-        return await fetch(self._getmany, active, lambda: self.flow_active)
+        wait_s = BESIDE_S if self._in_flight else self._thread.wait_s
+        return await fetch(self._getmany, active, lambda: self.flow_active, wait_s)
+
+    def stop_flow(self) -> None:
+        """Stop fetching. Whoever waits for records is woken: a rebalance or a stop waits for that."""
+        super().stop_flow()
+        self._thread.wake()
 
     async def _begin(self, work: list[tuple[TP, list[Any]]]) -> None:
         """Begin batches of several partitions side by side, a call for each."""

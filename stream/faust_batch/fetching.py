@@ -14,9 +14,8 @@ from faust.types import TP
 
 from memberstream.stream.faust_batch.in_flight import FEW_RECORDS
 
-#: How long one fetch call waits for records. It is short, because a rebalance, a stop and the end of a recovery wait
-#: for it. Twenty empty calls a second cost half a percent of a core.
-FETCH_TIMEOUT_S = 0.05
+#: How long one fetch call waits for records beside a batch, which may end meanwhile.
+BESIDE_S = 0.05
 #: Records that come sooner than this lay ready: they were fetched while the last batch was in flight. The hop to
 #: aiokafka's thread and back takes half of this time.
 LAY_READY_S = 0.002
@@ -25,18 +24,22 @@ NEWER_TIMEOUT_S = 0.002
 
 
 async def fetch(
-    getmany: Callable[..., Awaitable[dict[Any, list[Any]]]], active: frozenset[TP], goes_on: Callable[[], bool]
+    getmany: Callable[..., Awaitable[dict[Any, list[Any]]]],
+    active: frozenset[TP],
+    goes_on: Callable[[], bool],
+    wait_s: float = BESIDE_S,
 ) -> dict[Any, list[Any]]:
     """Return what has arrived, by partition.
 
     Args:
         getmany: Faust's, of its consumer thread.
         goes_on: whether no rebalance and no stop waits for this.
+        wait_s: how long to wait for the first records.
     """
     if not active:
         return {}
     asked_at = monotonic()
-    fetched = await getmany(active_partitions=active, timeout=FETCH_TIMEOUT_S)
+    fetched = await getmany(active_partitions=active, timeout=wait_s)
     lay_ready = monotonic() - asked_at < LAY_READY_S
     if fetched and lay_ready and sum(map(len, fetched.values())) < FEW_RECORDS and goes_on():
         newer = await getmany(active_partitions=active, timeout=NEWER_TIMEOUT_S)

@@ -77,7 +77,7 @@ class Consumer(BatchConsumer):
         self.flow_active, self.can_resume_flow, self.suspend_flow = True, asyncio.Event(), asyncio.Event()
         self._in_flight, self._read_offset = InFlight(self._handle), dict[TP, int | None]()
         self._heads, self._held = Heads(), self._owned.holds.now
-        self._thread: Any = SimpleNamespace(positions={}, out_of_range={})
+        self._thread: Any = SimpleNamespace(positions={}, out_of_range={}, wait_s=0.01, wake=lambda: None)
         self._parked, self._revoking = asyncio.Event(), False
         self._n_records, self._n_at_once = n_records, n_at_once
         self._offset = 0

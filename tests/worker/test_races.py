@@ -53,6 +53,10 @@ class Thread:
         self.sought: dict[TP, int] = {}
         self.positions: dict[TP, int] = {}
         self.out_of_range: dict[TP, int] = {}
+        self.wait_s = 0.01
+
+    def wake(self) -> None:
+        """Nobody waits."""
 
     async def seek_wait(self, offsets: dict[TP, int]) -> None:
         self.sought |= offsets
