@@ -64,10 +64,11 @@ def outstanding(record: Engagement, counted_to: int) -> Changes:
 
 def owe(record: Engagement, changes: Changes) -> None:
     """Note in a record what its batch adds to the counts."""
-    record.added = [
-        (cell.campaign, field_of(cell), cast(OldTally, changes[cell])) for cell in changes if type(cell) is OldCell
-    ]
-    owed = [item for item in changes.items() if type(item[0]) is Cell] if record.added else list(changes.items())
+    owed = list(changes.items())
+    record.added = []
+    if OldCell in map(type, changes):  # of a batch that the version before began
+        record.added = [(its.campaign, field_of(its), cast(OldTally, n)) for its, n in owed if type(its) is OldCell]
+        owed = [item for item in owed if type(item[0]) is Cell]
     try:
         record.owed = pack(owed)
     except OverflowError:  # a sum, or its square, that MessagePack doesn't take as a number

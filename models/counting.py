@@ -53,6 +53,10 @@ class Verdict(StrEnum):
     FORGOTTEN = "forgotten"
 
 
+#: Those of nearly all interactions: to find a member of an enum takes a tenth of a microsecond in Python 3.11.
+COUNTED, DUPLICATE, NOT_EXPOSED = Verdict.COUNTED, Verdict.DUPLICATE, Verdict.NOT_EXPOSED
+
+
 def apply(
     record: Engagement,
     member_id: str,
@@ -83,7 +87,7 @@ def apply(
                 Refusal.TOO_LATE, f"at: expected a time within {rules.horizon_ms} ms of the latest, found older"
             )
         if record.has_id(interaction.id, since_ms):
-            return Verdict.DUPLICATE
+            return DUPLICATE
         if not record.has_room(MAX_IDS):
             record.forget_old(since_ms)
             if not record.has_room(MAX_IDS):
@@ -101,7 +105,7 @@ def apply(
         if name is not None:
             add(changes, one.cell_of_health(HEALTH + error.reason), ONE_EVENT)
         raise
-    return Verdict.COUNTED if counts else Verdict.NOT_EXPOSED
+    return COUNTED if counts else NOT_EXPOSED
 
 
 class _One(NamedTuple):
@@ -195,7 +199,7 @@ class _One(NamedTuple):
                 add(self.changes, act.filed, minus(ONE_EVENT))
                 act.filed, is_refiled = None, True
             if self._is_in_window(campaign, met, act):
-                met.done[act.kind] = more(met.done.get(act.kind), act)
+                more(met.done, act)
         if is_refiled:
             record.keep_acts(acts)
         course = self.stood(met.version)

@@ -15,7 +15,8 @@ that moves be incremental.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from operator import add as _add
 from typing import NamedTuple, TypeVar
 
@@ -69,13 +70,16 @@ class Tally(NamedTuple):
 
 
 NOTHING, ONE_EVENT = Tally(), Tally(events=1)
+#: Make them of a tuple of all of their attributes, in less than half the time of their constructors.
+new_cell: Callable[[tuple[str, int, str, int, bool, str, int, int]], Cell] = partial(tuple.__new__, Cell)
+new_tally: Callable[[tuple[int, int, int, int]], Tally] = partial(tuple.__new__, Tally)
 #: Cells of both kinds: as they are counted now, and as they were before.
 AnyCell = Cell | OldCell
 AnyTally = Tally | OldTally
 T = TypeVar("T", Tally, OldTally, AnyTally)
 Changes = dict[AnyCell, AnyTally]
-#: The numbers of tallies, to be added to in place.
-Sums = dict[AnyCell, list[float]]
+#: Tallies of a batch, to be added up at its end: all at once takes a quarter of the time.
+Gathered = dict[AnyCell, list[AnyTally]]
 
 
 def is_health(kind: str) -> bool:
@@ -127,14 +131,19 @@ def add(changes: Changes, cell: AnyCell, tally: AnyTally) -> None:
         changes[cell] = plus(before, tally)
 
 
-def add_up(sums: Sums, changes: Changes) -> None:
-    """Add changes to sums, in place."""
+def gather(gathered: Gathered, changes: Changes) -> None:
+    """Put changes beside those that are there."""
     for cell, tally in changes.items():
-        numbers = sums.get(cell)
-        if numbers is None:
-            sums[cell] = list(tally)
+        tallies = gathered.get(cell)
+        if tallies is None:
+            gathered[cell] = [tally]
         else:
-            numbers[:] = map(_add, numbers, tally)
+            tallies.append(tally)
+
+
+def total(tallies: Sequence[AnyTally]) -> Sequence[float]:
+    """Return the numbers of all, which are of one kind."""
+    return tuple(map(sum, zip(*tallies, strict=True)))
 
 
 def plus(a: T, b: Sequence[float]) -> T:

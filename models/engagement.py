@@ -123,7 +123,7 @@ class Engagement(msgspec.Struct, array_like=True, gc=False):
 
     def has_room(self, n: int) -> bool:
         """Return whether there are less than n ids."""
-        return len(bytes(self.ids)) < n or length(self.ids) < n  # each takes some bytes
+        return len(self.ids) < n or length(self.ids) < n  # each takes some bytes
 
     def note_id(self, name: str, at_ms: int) -> None:
         """Add an id that isn't there."""

@@ -112,6 +112,8 @@ class Lives(NamedTuple):
 
     def at(self, at_ms: int) -> str:
         """Return the label of the version that was live at a time."""
+        if len(self.labels) == 1:
+            return self.labels[0]
         return self.labels[max(0, bisect_right(self.from_ms, at_ms) - 1)]
 
 

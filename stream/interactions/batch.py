@@ -23,8 +23,8 @@ from memberstream.models.count_state import (
     outstanding,
     owe,
 )
-from memberstream.models.counting import Verdict, apply
-from memberstream.models.counts import AnyCell, AnyTally, Changes, Sums, add_up, plus
+from memberstream.models.counting import COUNTED, DUPLICATE, Verdict, apply
+from memberstream.models.counts import AnyCell, AnyTally, Changes, Gathered, gather, plus, total
 from memberstream.models.engagement import Engagement
 from memberstream.models.event import BadEvent, decode_key
 from memberstream.models.interaction import Interaction, Refusal
@@ -64,7 +64,7 @@ class Batch:
     members: dict[bytes, list[tuple[int, Record, Interaction | None, int]]] = field(default_factory=dict)
     forgotten: set[bytes] = field(default_factory=set)
     items: list[tuple[bytes, bytes]] = field(default_factory=list)
-    sums: Sums = field(default_factory=dict)
+    sums: Gathered = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     produced_ms: list[int] = field(default_factory=list)
     n_resent: int = 0
@@ -136,11 +136,11 @@ def counting(
     written_at: int,
 ) -> Steps[None]:
     """Count the interactions of some of the batch's members. States and `stood` are in the order of `keys`."""
-    n = 0
+    n, outcomes, horizon_ms, end = 0, [], rules.horizon_ms, batch.progress.position
     for key, state, its_stood in zip(keys, states, stood, strict=True):
         record = Engagement() if state is None else decode(state)
         member_id, changes = key.decode(), outstanding(record, batch.counted_to)
-        is_changed = bool(changes)
+        is_changed, clock_ms = bool(changes), 0
         for position, source, interaction, clock_ms in batch.members[key]:
             n += 1
             if not n % AT_ONCE:
@@ -163,18 +163,21 @@ def counting(
             except BadEvent as error:
                 _refuse(batch, source, error)
                 continue
-            batch.outcomes[outcome] += 1
-            is_changed = is_changed or (outcome is not Verdict.DUPLICATE and not record.is_empty)
-            if outcome is Verdict.COUNTED:
+            outcomes.append(outcome)
+            if outcome is COUNTED:
+                is_changed = True
                 batch.produced_ms.append(source.timestamp)
+            elif outcome is not DUPLICATE and not record.is_empty:
+                is_changed = True
         if is_changed or changes:  # what is refused is counted, too
-            record.forget_old(batch.members[key][-1][3] - rules.horizon_ms)
-            record.counted_at = batch.progress.position
+            record.forget_old(clock_ms - horizon_ms)
+            record.counted_at = end
             owe(record, changes)
             batch.items.append((key, encode(record, written_at)))
             if record.is_empty:  # only something refused, of which nothing is remembered
                 batch.forgotten.add(key)
-            add_up(batch.sums, changes)
+            gather(batch.sums, changes)
+    batch.outcomes.update(outcomes)
 
 
 def to_removals(
@@ -193,8 +196,9 @@ def to_items(
     batch: Batch, counts: Mapping[AnyCell, AnyTally], written_at: int
 ) -> tuple[list[tuple[bytes, bytes | None]], Changes]:
     """Return all changes of the state, and the counts that changed. The progress is last: it makes the others valid."""
-    before = {cell: counts.get(cell) or nothing_of(cell) for cell, sums in batch.sums.items() if any(sums)}
-    changed = {cell: plus(tally, batch.sums[cell]) for cell, tally in before.items()}
+    sums = {cell: total(tallies) for cell, tallies in batch.sums.items()}
+    before = {cell: counts.get(cell) or nothing_of(cell) for cell, its in sums.items() if any(its)}
+    changed = {cell: plus(tally, sums[cell]) for cell, tally in before.items()}
     end = batch.progress.position
     cells = [
         (cell_key(cell), encode_count(Count(tally, end, before[cell]), written_at)) for cell, tally in changed.items()
