@@ -29,26 +29,23 @@ class Standing:
     async def _look(self, member_ids: Sequence[str]) -> list[Stood | None]:
         found: list[Stood | None] = []
         for answer in await self._lookup.get_many(member_ids):
-            if answer.status == "rebuilding":
+            if (doubt := answer.doubt) == "rebuilding":
                 raise LookupUnavailable(
                     "members are still being written there. Next: wait; if it lasts, see whether `memberstream worker` "
                     "runs and what its /readyz says"
                 )
-            found.append(None if answer.status == "unknown member" else _Courses(answer))
+            found.append(None if doubt else _Courses(answer).__getitem__)
         return found
 
 
-class _Courses:
-    """A member's clusters under a version, read from its row once (a models.rules.Stood)."""
+class _Courses(dict[str, Sequence[tuple[int, int]]]):
+    """Label of a version → where a member stood under it, read from its row when it is first asked."""
 
-    __slots__ = ("_answer", "_found")
+    __slots__ = ("_answer",)
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
-        self._found: dict[str, Sequence[tuple[int, int]]] = {}
 
-    def __call__(self, label: str) -> Sequence[tuple[int, int]]:
-        course = self._found.get(label)
-        if course is None:
-            course = self._found[label] = self._answer.course(label)
+    def __missing__(self, label: str) -> Sequence[tuple[int, int]]:
+        course = self[label] = self._answer.course(label)
         return course

@@ -166,13 +166,12 @@ def course_in(row: bytes, field: bytes) -> tuple[tuple[int, int], ...]:
     Raises KeyspaceError.
     """
     its, before = _markers(field)
-    if (at := row.find(its)) < 0:
+    _, found, rest = row.partition(its)
+    if not found:
         return ()
-    now = row[at + len(its) :].partition(b"|")[0]
-    past = b"" if (at := row.find(before)) < 0 else row[at + len(before) :].partition(b"|")[0]
-    if not past:
-        return (parse_membership(now),)
-    return (parse_membership(now), *map(parse_membership, past.split(b",")))
+    now = parse_membership(rest.partition(b"|")[0])
+    past = b"" if (at := row.rfind(before)) < 0 else row[at + len(before) :].partition(b"|")[0]
+    return (now, *map(parse_membership, past.split(b","))) if past else (now,)
 
 
 def cluster_in(row: bytes, after: bytes) -> bytes:

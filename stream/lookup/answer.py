@@ -78,6 +78,12 @@ class Reading(msgspec.Struct, frozen=True, eq=False):
         return "current" if is_current else "stale"
 
 
+# Status, and on which partition's clock it depends: on none.
+_Found = tuple[Status, bytes, float]
+_REBUILDING: _Found = ("rebuilding", b"", 0)
+_UNKNOWN: _Found = ("unknown member", b"", 0)
+_LISTED: _Found = ("current", b"", 0)
+
 # Nobody has described this live version: it is treated as computed, without names.
 _UNDESCRIBED = b'{"type":"","clusters":{}}'
 
@@ -190,29 +196,44 @@ class Answer(msgspec.Struct, frozen=True, eq=False, gc=False):
         """See the rules at the top of this file."""
         return self._standing()[0]
 
+    @property
+    def doubt(self) -> Status | None:
+        """Why the clusters aren't those of a member that exists: `rebuilding` or `unknown member`. None: they are.
+
+        The status without its last two rules, for whoever doesn't ask how old the clusters are.
+        """
+        doubt = self._found()[0]
+        return None if doubt == "current" else doubt
+
     def _standing(self) -> tuple[Status, bytes, float]:
         """The status; if it is `current` or `stale`, also the partition on whose clock it depends, and until when."""
+        found = self._found()
+        _, partition, until_ms = found
+        return (self._reading.by_clock(partition, until_ms), partition, until_ms) if partition else found
+
+    def _found(self) -> tuple[Status, bytes, float]:
+        """The status by the first three rules. If it depends on a clock: `current`, whose clock, and until when."""
         reading, row = self._reading, self._row
         if not reading.complete:
-            return "rebuilding", b"", 0
-        missing: Status = "unknown member" if reading.vouched else "rebuilding"
+            return _REBUILDING
+        missing = _UNKNOWN if reading.vouched else _REBUILDING
         if row is None:
-            return missing, b"", 0
+            return missing
         pos = row.partition(b"|")[0]
         if not pos:
-            return ("current" if any(marker in row for marker in reading.meta.listed) else missing), b"", 0
+            return _LISTED if any(marker in row for marker in reading.meta.listed) else missing
         try:
             _, partition, _, _, until = pos.split(b":")
             if until == b"gone":
-                return missing, b"", 0
+                return missing
             for marker in reading.meta.scored:
                 if row.find(marker) < 0:  # `in` takes twice as long: it tries bytes as a number first
-                    return "rebuilding", b"", 0
+                    return _REBUILDING
             until_ms = int(until) if until else _EVER
         except ValueError:
             keyspace.parse_position(pos)  # says what is wrong
             raise
-        return reading.by_clock(partition, until_ms), partition, until_ms
+        return "current", partition, until_ms
 
     @property
     def _position(self) -> Position | None:
