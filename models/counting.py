@@ -24,7 +24,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import NamedTuple
+
+import msgspec
 
 from memberstream.models.contribution import cell_of, contribution, more, take_act, take_impression
 from memberstream.models.counts import HEALTH, ONE_EVENT, SWITCHED, UNATTRIBUTED, UNIT, Cell, Changes, Tally, add, minus
@@ -80,7 +81,7 @@ def apply(
     since_ms, at_ms, name = clock_ms - rules.horizon_ms, interaction.at_ms, interaction.campaign
     if name is not None and name not in rules.campaigns:
         raise BadEvent(Refusal.UNKNOWN_CAMPAIGN, "campaign: expected a known campaign's id, found another id")
-    one = tuple.__new__(_One, (record, member_id, stood or _nowhere, interaction, rules, changes))  # half the time
+    one = _One(record, member_id, stood or _nowhere, interaction, rules, changes)
     try:
         if at_ms < since_ms:
             raise BadEvent(
@@ -108,7 +109,7 @@ def apply(
     return COUNTED if counts else NOT_EXPOSED
 
 
-class _One(NamedTuple):
+class _One(msgspec.Struct, gc=False):
     """One interaction on its way into a record and the counts."""
 
     record: Engagement
@@ -175,16 +176,12 @@ class _One(NamedTuple):
 
     def note_switches(self) -> None:
         """Count for which campaigns the member was now active in another cluster."""
-        course: Sequence[tuple[int, int]] = ()
-        at_ms, version, only = self.its.at_ms, "", None
+        at_ms, stood = self.its.at_ms, self.stood
         for campaign, met in self.record.met.items():
-            if met.version != version:
-                version = met.version
-                course = self.stood(version)
-                only = course[0][0] if len(course) == 1 else None
-            if met.cluster == only or met.has_switched or met.at_ms > at_ms:  # the first is the usual case
+            course = stood(met.version)
+            if len(course) == 1 and course[0][0] == met.cluster:  # the usual case
                 continue
-            if was_elsewhere(course, met.cluster, at_ms):
+            if not met.has_switched and met.at_ms <= at_ms and was_elsewhere(course, met.cluster, at_ms):
                 met.has_switched = True
                 add(self.changes, cell_of(campaign, met, SWITCHED), Tally(members=1))
 

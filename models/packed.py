@@ -33,11 +33,6 @@ def plus(packed: msgspec.Raw, entry: bytes) -> msgspec.Raw:
     return msgspec.Raw(begin % ((n + 1).to_bytes(2), data[skip:], entry))
 
 
-def may_hold(packed: msgspec.Raw, text: str) -> bool:
-    """Return whether a text may be in it: False, surely not. True: read it, these bytes may mean something else."""
-    return bytes(packed).rfind(pack(text)) >= 0  # half the time of `find`, and `in` tries bytes as a number first
-
-
 def _begin(data: bytes) -> tuple[int, int]:
     """Return the number of entries, and where the first one begins: the first byte says both, or two more do."""
     return (data[0] & 0x0F, 1) if data[0] < 0xA0 else (int.from_bytes(data[1:3]), 3)
