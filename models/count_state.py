@@ -41,6 +41,7 @@ from memberstream.models.old_counts import OldCell, OldTally, old_cell_of, old_t
 from memberstream.models.packed import pack
 
 _PREFIX = struct.Struct("<cq")
+_PREFIX_SIZE = _PREFIX.size
 _CELL_PREFIX = struct.Struct("<cqq")
 _RECORD, _TALLY = b"E", b"T"
 #: Begin the keys of counts: by the rules before, and by those of now. No member id begins so (it is printable), and the
@@ -87,9 +88,9 @@ def decode(data: bytes) -> Engagement:
         StateError: other or damaged bytes.
     """
     try:
-        if data[:1] != _RECORD:
+        if not data.startswith(_RECORD):
             raise StateError(f"a member's interactions: expected a record of kind {_RECORD!r}, found {data[:1]!r}")
-        return _unpack(data[_PREFIX.size :])
+        return _unpack(data[_PREFIX_SIZE:])
     except msgspec.MsgspecError as error:
         raise StateError(f"a member's interactions: damaged bytes ({error})") from None
 

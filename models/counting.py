@@ -87,17 +87,15 @@ def apply(
             raise BadEvent(
                 Refusal.TOO_LATE, f"at: expected a time within {rules.horizon_ms} ms of the latest, found older"
             )
-        if record.has_id(interaction.id, since_ms):
-            return DUPLICATE
-        if not record.has_room(MAX_IDS):
+        if not record.has_room(MAX_IDS) and not record.has_id(interaction.id, since_ms):
             record.forget_old(since_ms)
             if not record.has_room(MAX_IDS):
                 raise BadEvent(
                     Refusal.TOO_MANY, f"expected at most {MAX_IDS} interactions of a member within the horizon"
                 )
         is_nobody = stood is None and record.is_empty
-        if not is_nobody:
-            record.note_id(interaction.id, at_ms)
+        if not is_nobody and not record.note_id(interaction.id, at_ms, since_ms):
+            return DUPLICATE
         try:
             counts = one.met(is_nobody) if interaction.kind == IMPRESSION else one.done(is_nobody)
         finally:  # also what is refused was done by somebody who stood somewhere

@@ -114,23 +114,28 @@ class Engagement(msgspec.Struct, array_like=True, gc=False):
             self.keep_acts([act for act in self.read_acts() if act.at_ms >= since_ms])
 
     def has_id(self, name: str, since_ms: int) -> bool:
-        """Return whether an id is of an interaction from a time on. One of an earlier time is dropped."""
-        # Its bytes are looked for from the end: that takes half the time.
-        if bytes(self.ids).rfind(pack(name)) < 0 or (at_ms := self.read_ids().get(name)) is None:
-            return False
-        if at_ms < since_ms:
-            self.forget_old(since_ms)
-        return at_ms >= since_ms
+        """Return whether an id is of an interaction from a time on."""
+        return self.read_ids().get(name, since_ms - 1) >= since_ms
 
     def has_room(self, n: int) -> bool:
         """Return whether there are less than n ids."""
         return len(self.ids) < n or length(self.ids) < n  # each takes some bytes
 
-    def note_id(self, name: str, at_ms: int) -> None:
-        """Add an id that isn't there."""
-        if at_ms < self.oldest_ms or len(self.ids) == 1:  # empty
+    def note_id(self, name: str, at_ms: int, since_ms: int) -> bool:
+        """Add the id of an interaction; one of an earlier time than `since_ms` is dropped for it.
+
+        Returns False if it is there: nothing is added.
+        """
+        packed = pack(name)
+        # If its bytes aren't there, it isn't. They are looked for from the end: that takes half the time.
+        if bytes(self.ids).rfind(packed) >= 0 and name in (ids := self.read_ids()):
+            if ids[name] >= since_ms:
+                return False
+            self.forget_old(since_ms)
+        if at_ms < self.oldest_ms or len(self.ids) == 1:  # the first one
             self.oldest_ms = at_ms
-        self.ids = plus(self.ids, pack(name) + pack(at_ms))
+        self.ids = plus(self.ids, packed + pack(at_ms))
+        return True
 
     def note_act(self, act: Act) -> None:
         """Add something that was done."""

@@ -103,11 +103,11 @@ def decode_many(
         now_ms: wall clock, by which interactions from the future are recognised.
         json_keys: a key that is JSON itself is a member id.
     """
-    progress = batch.progress
+    progress, members, counted_to = batch.progress, batch.members, batch.counted_to
     base, clock_ms = position_of(progress.epoch, 0), progress.clock_ms
     for record in records:
         position = base + record.offset
-        if position <= batch.counted_to:  # the committed offset was below what is counted already
+        if position <= counted_to:  # the committed offset was below what is counted already
             batch.outcomes[Verdict.REPLAYED] += 1
             with suppress(BadEvent):  # a crash may have come before the removal of an empty record
                 batch.forgotten.add(decode_key(record.key).encode())
@@ -123,7 +123,11 @@ def decode_many(
             continue
         if interaction is not None and interaction.at_ms > clock_ms:
             clock_ms = interaction.at_ms
-        batch.members.setdefault(record.key or b"", []).append((position, record, interaction, clock_ms))
+        its = position, record, interaction, clock_ms
+        if (those := members.get(key := record.key or b"")) is None:
+            members[key] = [its]
+        else:
+            those.append(its)
     batch.progress = Progress(progress.position, clock_ms, progress.topic_id)
 
 

@@ -20,14 +20,15 @@ from memberstream.models.counts import (
     AnyCell,
     Cell,
     Changes,
-    Sums,
+    Gathered,
     Tally,
     add,
-    add_up,
     field_of,
+    gather,
     is_health,
     size_of,
     size_top,
+    total,
 )
 from memberstream.models.engagement import Act, Engagement
 from memberstream.models.event import BadEvent
@@ -263,7 +264,7 @@ def test_sizes(value_sum: int) -> None:
     assert value_sum <= size_top(size) <= max(value_sum * 5 // 4, value_sum)
 
 
-def test_changes_are_added_up_in_place() -> None:
+def test_changes_are_added_up_at_once() -> None:
     """Cells that come again and new ones, whole numbers of any size, tallies of both kinds: as if each were added."""
     cell = Cell("summer", 0, "activity@1", 1, False, "purchase", 9)
     old = OldCell("summer", "activity@1", 1, False, "click", 9)
@@ -272,13 +273,13 @@ def test_changes_are_added_up_in_place() -> None:
         {cell: Tally(0, 1, -5, 1), cell._replace(size=3): Tally(events=1)},
         {old: OldTally(0, 1, 0.2)},
     ]
-    sums: Sums = {}
+    gathered: Gathered = {}
     one_by_one: Changes = {}
     for changes in all_changes:
-        add_up(sums, changes)
+        gather(gathered, changes)
         for its, tally in changes.items():
             add(one_by_one, its, tally)
-    assert {its: tuple(numbers) for its, numbers in sums.items()} == one_by_one
+    assert {its: total(tallies) for its, tallies in gathered.items()} == one_by_one
     assert one_by_one[cell] == Tally(1, 2, 10**30 - 5, 10**60 + 1)
 
 
@@ -332,7 +333,8 @@ def test_what_stays_packed_has_the_bytes_of_what_it_is(n: int) -> None:
     record = Engagement()
     acts = [Act(T0 + i, "click", None, "") for i in range(n)]
     for i, act in enumerate(acts):
-        record.note_id(str(i), act.at_ms)
+        assert record.note_id(str(i), act.at_ms, T0)
+        assert not record.note_id(str(i), act.at_ms, T0)
         record.note_act(act)
     assert bytes(record.ids) == msgspec.msgpack.encode({str(i): T0 + i for i in range(n)})
     assert bytes(record.acts) == msgspec.msgpack.encode(acts)
