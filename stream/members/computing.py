@@ -23,17 +23,10 @@ from typing import Any
 
 from memberstream.models.placement import Partitioner, Placement
 from memberstream.models.steps import Steps, T
-from memberstream.stream.members.batch import (
-    Batch,
-    Rules,
-    Touched,
-    applying,
-    begin,
-    decoding,
-    encoding,
-    scoring,
-    turn_away,
-)
+from memberstream.stream.members.applying import Touched, applying, scoring
+from memberstream.stream.members.batch import Batch, begin
+from memberstream.stream.members.decoding import Rules, decoding, turn_away
+from memberstream.stream.members.encoding import encoding
 from memberstream.stream.partition.bookkeeping import SCORED
 from memberstream.stream.partition.source_topic import Record, SourceTopic, check_end
 from memberstream.stream.partition.state import State

@@ -26,8 +26,9 @@ from collections.abc import Callable, Sequence
 
 from memberstream.stream.interactions.forgetting import Forgetting
 from memberstream.stream.lists.enlisting import Enlisting
-from memberstream.stream.members.batch import Batch, to_items
+from memberstream.stream.members.batch import Batch
 from memberstream.stream.members.computing import Computing
+from memberstream.stream.members.encoding import to_items
 from memberstream.stream.partition.dead_letters import DeadLetters
 from memberstream.stream.partition.locks import Locks
 from memberstream.stream.partition.report import Report

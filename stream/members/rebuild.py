@@ -25,7 +25,7 @@ from time import perf_counter
 
 from memberstream.models.wording import counted
 from memberstream.stream.lists.enlisting import Enlisting
-from memberstream.stream.members.batch import to_deletion, to_update
+from memberstream.stream.members.encoding import to_deletion, to_update
 from memberstream.stream.members.level import Level
 from memberstream.stream.members.rescoring import Rescoring
 from memberstream.stream.members.sweep import Sweep

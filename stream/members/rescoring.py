@@ -17,7 +17,7 @@ from memberstream.models.member import Member, Memberships, Move, decode, encode
 from memberstream.models.rescore import looking_ahead, rescoring
 from memberstream.models.steps import Steps
 from memberstream.models.timestamps import FOREVER
-from memberstream.stream.members.batch import to_update
+from memberstream.stream.members.encoding import to_update
 from memberstream.stream.partition.bookkeeping import (
     LEVEL,
     SCORED,

@@ -22,7 +22,10 @@ from memberstream.models.steps import finish
 from memberstream.models.timestamps import DAY_MS
 from memberstream.models.training import Record, from_history, training_matrix
 from memberstream.stream.demo import history
-from memberstream.stream.members.batch import applying, begin, decoding, encoding, scoring, to_items
+from memberstream.stream.members.applying import applying, scoring
+from memberstream.stream.members.batch import begin
+from memberstream.stream.members.decoding import decoding
+from memberstream.stream.members.encoding import encoding, to_items
 from memberstream.stream.partition.bookkeeping import Progress
 from memberstream.stream.registry.publication import Publication, compile_models
 

@@ -24,8 +24,8 @@ from memberstream.stream.lists.rows import Chunk
 from memberstream.stream.members.admission import Admission
 from memberstream.stream.members.backfill import Backfill
 from memberstream.stream.members.background import BACKFILL, KINDS, Background
-from memberstream.stream.members.batch import Rules
 from memberstream.stream.members.computing import Computing
+from memberstream.stream.members.decoding import Rules
 from memberstream.stream.members.level import Level
 from memberstream.stream.members.ownership import Ownership
 from memberstream.stream.members.pipeline import Pipeline

@@ -17,7 +17,7 @@ from memberstream.models.member import decode
 from memberstream.models.model_file import parse
 from memberstream.stream.keyspace.formats import Announcement
 from memberstream.stream.members.background import REBUILD
-from memberstream.stream.members.batch import Rules
+from memberstream.stream.members.decoding import Rules
 from memberstream.stream.projection.writer import Writer
 from memberstream.stream.settings import Clock
 
