@@ -12,27 +12,24 @@ import msgspec
 #: A map, or a list, of nothing.
 NO_MAP, NO_LIST = msgspec.Raw(b"\x80"), msgspec.Raw(b"\x90")
 
-_BYTES = [bytes((n,)) for n in range(256)]
-_MAPS = (0x8F, 0xDE, 0xDF)  # first bytes of those that are long, or become it
 pack = msgspec.msgpack.Encoder().encode
 
 
 def length(packed: msgspec.Raw) -> int:
-    """Return the number of entries."""
-    return _begin(bytes(packed))[0]
+    """Return the number of entries: the first byte says it, or two more do."""
+    data = bytes(packed)
+    return data[0] & 0x0F if data[0] < 0xA0 else data[1] << 8 | data[2]
 
 
 def plus(packed: msgspec.Raw, entry: bytes) -> msgspec.Raw:
     """Return a list, or a map, with one more: a packed value, or a packed key and its value. At most 65,535."""
-    data = bytes(packed)
+    data = bytearray(packed)
     first = data[0]
-    if first < 0xA0 and first & 0x0F < 15:
-        return msgspec.Raw(_BYTES[first + 1] + data[1:] + entry)
-    n, skip = _begin(data)
-    begin = b"\xde%b%b%b" if first in _MAPS else b"\xdc%b%b%b"
-    return msgspec.Raw(begin % ((n + 1).to_bytes(2), data[skip:], entry))
-
-
-def _begin(data: bytes) -> tuple[int, int]:
-    """Return the number of entries, and where the first one begins: the first byte says both, or two more do."""
-    return (data[0] & 0x0F, 1) if data[0] < 0xA0 else (int.from_bytes(data[1:3]), 3)
+    if first >= 0xA0:
+        data[1], data[2] = divmod((data[1] << 8 | data[2]) + 1, 256)
+    elif first & 0x0F < 15:
+        data[0] = first + 1
+    else:
+        data[:1] = b"\xde\x00\x10" if first == 0x8F else b"\xdc\x00\x10"
+    data += entry
+    return msgspec.Raw(data)
