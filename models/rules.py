@@ -9,7 +9,8 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from memberstream.models.counts import NO_CLUSTER, NO_VERSION, Cell
 from memberstream.models.event import BadEvent
@@ -24,7 +25,7 @@ from memberstream.models.token import Token, read_token
 Stood = Callable[[str], Sequence[tuple[int, int]]]
 
 
-class Rules(NamedTuple):
+class Rules(msgspec.Struct, frozen=True):
     """What interactions are judged by.
 
     Attributes:
@@ -85,7 +86,10 @@ class Rules(NamedTuple):
         """Return when the window of a member's exposure ends; 0 for a campaign of which the models' log says nothing
         any more."""
         timeline = self.campaigns.get(campaign)
-        return 0 if timeline is None else met_ms + timeline.at(period_ms).terms.window_of(kind)
+        if timeline is None:
+            return 0
+        terms = timeline.at(period_ms).terms
+        return met_ms + terms.windows.get(kind, terms.window_ms)
 
 
 def cluster_at(course: Sequence[tuple[int, int]], at_ms: int) -> int | None:

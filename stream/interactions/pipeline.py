@@ -30,6 +30,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 
+from msgspec.structs import replace
+
 from memberstream.models.count_state import CELL_PREFIXES, Count, counts_at, decode_count
 from memberstream.models.counts import AnyCell, AnyTally, Changes
 from memberstream.models.registry import Registry
@@ -182,7 +184,7 @@ class Interactions:
         registry = self._registry
         known = registry.offset, len(registry.history), len(registry.campaign_history)
         if known != self._rules_of:
-            self._rules = self._rules._replace(campaigns=timelines(registry), lives=lives(registry))
+            self._rules = replace(self._rules, campaigns=timelines(registry), lives=lives(registry))
             self._rules_of = known
         return self._rules
 

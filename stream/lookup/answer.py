@@ -227,7 +227,7 @@ class Answer(msgspec.Struct, frozen=True, eq=False, gc=False):
             if until == b"gone":
                 return missing
             for marker in reading.meta.scored:
-                if row.find(marker) < 0:  # `in` takes twice as long: it tries bytes as a number first
+                if row.rfind(marker) < 0:  # `find` takes longer; so does `in`, which tries bytes as a number first
                     return _REBUILDING
             until_ms = int(until) if until else _EVER
         except ValueError:

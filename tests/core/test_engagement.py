@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from recount import DAY_MS, HOUR_MS, Counts, Shown, Stretch, World, recount
 
 from memberstream.models import count_state, counting
@@ -466,7 +467,7 @@ def test_a_campaign_whose_log_was_lost_counts_nothing_more() -> None:
     """Its members may have met others."""
     member = Member()
     member.does("impression")
-    lost = RULES._replace(campaigns={}, lives={})
+    lost = replace(RULES, campaigns={}, lives={})
     one = Interaction("purchase", "p", T0 + 1)
     assert apply(member.record, "m1", lambda _: (), one, lost, T0 + 1, {}) is Verdict.NOT_EXPOSED
 
@@ -474,7 +475,7 @@ def test_a_campaign_whose_log_was_lost_counts_nothing_more() -> None:
 def test_nobody_knows_where_members_of_an_unknown_model_stand() -> None:
     """A campaign of a model that was never live: forced, or set ahead of it. Its clicks are counted all the same."""
     steps = SetCampaign("early", None, Terms("unborn", (1,)), **by(0))
-    rules = RULES._replace(campaigns={"early": Timeline.of([steps], [0])})
+    rules = replace(RULES, campaigns={"early": Timeline.of([steps], [0])})
     member, changes = Member(), Changes()
     for kind, at_ms in (("impression", T0), ("click", T0 + 1)):
         with suppress(BadEvent):
