@@ -7,7 +7,9 @@ stops or kills a server starts its own (`own_kafka`, `own_redis`). All are stopp
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The laws aren't measured by coverage. What takes longest starts first."""
     leave_uncovered(items)
     items[:] = longest_first(items)
+
+
+def pytest_collection_finish() -> None:
+    """Typer's runner makes all commands anew for each call, which takes 45 ms of CPU: here it makes them once."""
+    if (testing := sys.modules.get("typer.testing")) is not None:
+        testing._get_command = cache(testing._get_command)  # type: ignore[attr-defined]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

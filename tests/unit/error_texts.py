@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,12 @@ _AN_ERROR = ("Error", "Exception")
 def sources() -> list[Path]:
     """The product's modules."""
     return [path for folder in ("models", "stream") for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+@cache
+def parsed() -> list[tuple[str, ast.Module]]:
+    """Their paths, from the repository on, and what they say."""
+    return [(path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))) for path in sources()]
 
 
 def exceptions(trees: list[ast.Module]) -> set[str]:
@@ -89,17 +96,23 @@ def _within(node: ast.AST, counts: bool, errors: set[str]) -> Iterator[str]:
 def _tells(node: ast.AST, errors: set[str]) -> bool:
     if not isinstance(node, ast.Call):
         return False
-    called = ast.unparse(node.func)
-    name = called.rpartition(".")[2]
-    return name in _TELLING or name in errors or name.endswith(_AN_ERROR) or called.endswith("problems.append")
+    name = called(node)
+    is_noted = name == "append" and ast.unparse(node.func).endswith("problems.append")
+    return name in _TELLING or name in errors or name.endswith(_AN_ERROR) or is_noted
 
 
+def called(node: ast.Call) -> str:
+    """The last name of what is called; "" if it has none."""
+    function = node.func
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+@cache
 def listed() -> str:
     """All texts, each on a line behind its module; with control characters escaped."""
-    parsed = [(path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))) for path in sources()]
-    errors = exceptions([tree for _, tree in parsed])
+    errors = exceptions([tree for _, tree in parsed()])
     lines = []
-    for where, tree in parsed:
+    for where, tree in parsed():
         if found := list(texts(tree, where, errors)):
             lines.append(f"{where}\n")
             lines += ["    " + text.replace("\n", "\\n") + "\n" for text in found]

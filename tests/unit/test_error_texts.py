@@ -65,10 +65,10 @@ def call():
 
 def raised() -> Iterator[tuple[str, str]]:
     """Yield place and source of each error that reaches a person."""
-    for path in error_texts.sources():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in FINAL:
-                yield f"{path.relative_to(error_texts.ROOT)}:{node.lineno}", ast.unparse(node)
+    for where, tree in error_texts.parsed():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and error_texts.called(node) in FINAL:
+                yield f"{where}:{node.lineno}", ast.unparse(node)
 
 
 def test_what_reaches_a_person_says_what_to_do_next() -> None:

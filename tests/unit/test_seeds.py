@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,9 +40,12 @@ print(digest.hexdigest())
 def test_states_and_fingerprints_do_not_hang_on_hashes() -> None:
     """The old owner of a partition and the new one write the same states, and name the same models alike."""
     told = set()
-    for seed in ("0", "1", "2"):
+    for seed in ("0", "1"):
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-c", PROGRAM]
         told.add(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
+    with redirect_stdout(StringIO()) as here:  # this process has its own hashes, and has imported nearly all of it
+        exec(PROGRAM, {})
+    told.add(here.getvalue())
     assert len(told) == 1
     assert len(told.pop().strip()) == 64
