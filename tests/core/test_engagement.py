@@ -31,7 +31,7 @@ from memberstream.models.counts import (
     size_top,
     total,
 )
-from memberstream.models.engagement import Act, Engagement
+from memberstream.models.engagement import Act, Done, Engagement
 from memberstream.models.event import BadEvent
 from memberstream.models.interaction import Interaction
 from memberstream.models.log_steps import (
@@ -595,6 +595,16 @@ def test_a_token_from_before_the_campaign() -> None:
     assert member.does("impression", "stylish", T0 + 4 * DAY_MS, token=token) is Verdict.COUNTED
 
 
+def test_first_and_last_are_by_their_own_times() -> None:
+    """In whatever order they arrive; and values add up, also with those that have none."""
+    member = Member()
+    member.does("impression")
+    for hours, value in ((2, 1.5), (1, None), (3, 0.25), (2, -4.0)):
+        member.does("purchase", None, T0 + hours * HOUR_MS, id=str(value), value=value)
+    done = member.record.met["summer"].done["purchase"]
+    assert done == Done(4, T0 + HOUR_MS, T0 + 3 * HOUR_MS, "-2250000")
+
+
 def test_late_is_what_was_sent_late() -> None:
     """By the record's own timestamp, not by what came before it."""
     member = Member()
@@ -613,6 +623,8 @@ def test_what_a_crash_has_kept_from_the_counts() -> None:
     assert count_state.outstanding(record, 8) == {cell: tally, old_cell: old_tally}
     assert count_state.outstanding(record, 9) == {}
     assert (record.added, record.owed) == ([], b"")
+    count_state.owe(record, {cell: tally})  # as nearly always: nothing of the version before
+    assert count_state.outstanding(count_state.decode(count_state.encode(record, 5)), 8) == {cell: tally}
 
 
 def test_counts_of_a_batch_that_was_cut_short() -> None:
