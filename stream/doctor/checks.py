@@ -12,10 +12,11 @@ from memberstream.stream.doctor.facts import EXPIRING, Facts, Topic
 from memberstream.stream.keyspace.formats import BEACON_STALE_MS, Behind
 from memberstream.stream.partition.holds import held_by_now
 from memberstream.stream.process.health import Check
-from memberstream.stream.projection.calls import MEMBERS_PER_CALL, next_of_another
+from memberstream.stream.projection.calls import members_per_second, next_of_another
 from memberstream.stream.projection.installation import id_of
 from memberstream.stream.projection.surroundings import judge
 from memberstream.stream.settings import Settings, variable
+from memberstream.stream.wire.endpoint import parse_url
 from memberstream.stream.wire.round_trip import SLOW_S, advice
 
 #: Records that a partition may be behind without being mentioned: some seconds of a worker's work.
@@ -147,7 +148,8 @@ def redis(settings: Settings, facts: Facts) -> Check | None:
         return Check("redis", False, problem=problem, next=next_ or f"repair Redis, or correct {variable('redis_url')}")
     took = f"answers within {1000 * facts.round_trip_s:.2f} ms"
     if facts.round_trip_s >= SLOW_S:
-        problem, _, next_ = advice(facts.round_trip_s, MEMBERS_PER_CALL).partition(" Next: ")
+        most = members_per_second(parse_url(settings.redis_url), facts.round_trip_s)
+        problem, _, next_ = advice(facts.round_trip_s, most).partition(" Next: ")
         return Check("redis", False, problem=problem, next=next_)
     return Check("redis", True, took)
 

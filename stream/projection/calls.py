@@ -12,7 +12,7 @@ Laws:
 """
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from time import perf_counter
 from typing import Any
 
@@ -21,9 +21,10 @@ from hiredis import pack_command
 from memberstream.stream.keyspace.keys import Keys
 from memberstream.stream.wire.aio import AsyncWire
 from memberstream.stream.wire.cluster import Address, Piece
-from memberstream.stream.wire.cluster_aio import AsyncCluster
-from memberstream.stream.wire.endpoint import parse_url
+from memberstream.stream.wire.cluster_aio import PIPELINE, AsyncCluster
+from memberstream.stream.wire.endpoint import Endpoint, parse_url
 from memberstream.stream.wire.one_server import OneServer
+from memberstream.stream.wire.paced import most_per_second
 from memberstream.stream.wire.replies import ReplyError, WireError, explain
 from memberstream.stream.wire.round_trip import PING, RoundTrip
 from memberstream.stream.wire.script import Script
@@ -64,6 +65,11 @@ def meta(command: bytes, key: bytes, *args: bytes | int) -> Piece:
     return Piece(key, pack_command((command, key, *args)))
 
 
+def members_per_second(endpoint: Endpoint, round_trip_s: float) -> float:
+    """Return how many members a worker can write in a second at most; in a cluster, those of one node."""
+    return PIPELINE / round_trip_s if endpoint.is_cluster else MEMBERS_PER_CALL * most_per_second(round_trip_s)
+
+
 def next_of_another(owner: str) -> str:
     """Return what to do when another installation has these keys."""
     return (
@@ -91,7 +97,7 @@ class Calls:
         self._timeout_s = timeout_s
         self._scripts: list[Script] = []
         self._connections = 0
-        self.round_trip = RoundTrip(MEMBERS_PER_CALL)
+        self.round_trip = RoundTrip(partial(members_per_second, self.endpoint))
         self._own, self._command = self.script("owner"), self.script("owner", "command")
         self._is_admitted = not owner
 
@@ -113,7 +119,7 @@ class Calls:
     def _server(self) -> OneServer | AsyncCluster:
         if self.endpoint.is_cluster:
             return AsyncCluster(self.endpoint, _NAME, self._timeout_s, self.loads)
-        return OneServer(AsyncWire(self.endpoint, _NAME, self._timeout_s, self.loads))
+        return OneServer(AsyncWire(self.endpoint, _NAME, self._timeout_s, self.loads), lambda: self.round_trip.seconds)
 
     def keys_per_call(self, most: int) -> int:
         """How many keys one call may have: in a cluster they must share a slot."""

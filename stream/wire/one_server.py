@@ -5,7 +5,7 @@ Calls go one at a time (stream/wire/paced.py). Beside a worker at saturation, th
 worker's events/s and CPU stayed what they were (`python -m bench.latency`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .aio import AsyncWire
@@ -14,11 +14,11 @@ from .paced import Paced
 
 
 class OneServer:
-    """The same methods as AsyncCluster, and `drop`."""
+    """The same methods as AsyncCluster, and `drop`. `round_trip_s`: tells how far away it is."""
 
-    def __init__(self, wire: AsyncWire) -> None:
+    def __init__(self, wire: AsyncWire, round_trip_s: Callable[[], float]) -> None:
         self._wire = wire
-        self._paced = Paced(wire)
+        self._paced = Paced(wire, round_trip_s)
 
     async def call(self, pieces: Sequence[Piece]) -> list[list[Any]]:
         """The replies of each piece. Raises as AsyncWire.call."""

@@ -1,4 +1,4 @@
-"""How long Redis takes to answer. A worker sends one call at a time, so this bounds what it can write.
+"""How long Redis takes to answer. Few calls of a worker are under way at a time, so this bounds what it can write.
 
 Law: the shortest round trip of the last minute is what counts. A busy event loop, somebody else's long call or a lost
 packet make one answer late, but never all sixty.
@@ -6,6 +6,7 @@ packet make one answer late, but never all sixty.
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from time import perf_counter
 
 from hiredis import pack_command
@@ -17,17 +18,17 @@ from .sync import SyncWire
 
 log = logging.getLogger(__name__)
 PING = pack_command((b"PING",))
-#: Seconds. In one data centre it is under a millisecond. Above this a worker writes less than 1,400 members a second.
+#: Seconds. In one data centre it is under a millisecond. A live event waits for some round trips.
 SLOW_S = 0.01
 _SAMPLES = 60  # one a second
 _ENOUGH = 10
 
 
 class RoundTrip:
-    """The round trips of one worker's connection. `per_call`: members that one call takes."""
+    """The round trips of one worker's connection. `most`: round trip → members that can be written in a second."""
 
-    def __init__(self, per_call: int) -> None:
-        self._per_call = per_call
+    def __init__(self, most: Callable[[float], float]) -> None:
+        self._most = most
         self._samples: deque[float] = deque(maxlen=_SAMPLES)
         self._is_slow = False
 
@@ -42,16 +43,16 @@ class RoundTrip:
         best = self.seconds
         if not self._is_slow and best >= SLOW_S and len(self._samples) >= _ENOUGH:
             self._is_slow = True
-            log.warning("%s", advice(best, self._per_call))
+            log.warning("%s", advice(best, self._most(best)))
         elif self._is_slow and best < SLOW_S:
             self._is_slow = False
             log.info("Redis answers within %.1f ms again", 1000 * best)
 
 
-def advice(seconds: float, per_call: int) -> str:
+def advice(seconds: float, members_per_second: float) -> str:
     """Return what a slow Redis means, and what to do about it."""
     return (
-        f"Redis answers after {1000 * seconds:.0f} ms at best: a worker writes at most {per_call / seconds:.0f} "
+        f"Redis answers after {1000 * seconds:.0f} ms at best: a worker writes at most {members_per_second:,.0f} "
         'members a second. Next: run workers in the network of Redis (docs/operations.md, "Redis far away")'
     )
 
