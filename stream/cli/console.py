@@ -7,36 +7,30 @@ from typing import Annotated
 
 import typer
 
-from memberstream.stream.terminal.output import (
-    CommandError,
-    err,
-    out,
-    reports_errors,
-    set_up_logging,
-    settings,
-)
+from memberstream.stream.settings import Settings
+from memberstream.stream.terminal.output import CommandError, err, out, reports_errors, set_up_logging, settings
 
-PORT = 9470
+HOST, PORT = "127.0.0.1", 9470
 _EXTRA = {"jinja2", "markupsafe", "starlette", "uvicorn"}
 
 
 @reports_errors
 def console(
-    host: Annotated[str, typer.Option(help="an address of this machine alone: there is no log-in")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="an address of this machine alone: there is no log-in")] = HOST,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any free port")] = PORT,
 ) -> None:
     """Serve pages for the browser until Ctrl-C: overview, models, campaigns and reports, lists, members, history.
 
     They only read. The environment variables are those of a worker; rights to read Redis are enough.
     """
-    configuration = settings()
-    try:
-        from memberstream.stream.console.guard import NotLoopback
-        from memberstream.stream.console.server import serve
-    except ImportError as error:
-        if (name := (error.name or "").partition(".")[0]) not in _EXTRA:
-            raise
-        raise CommandError(f"the console needs {name}. Next: pip install 'memberstream[console]'") from None
+    serve_console(settings(), host, port)
+
+
+def serve_console(configuration: Settings, host: str = HOST, port: int = PORT) -> None:
+    """Serve the console of an installation until Ctrl-C, and say where. Raises CommandError: it can't."""
+    check_libraries()
+    from memberstream.stream.console.guard import NotLoopback
+    from memberstream.stream.console.server import serve
 
     def began(address: str) -> None:
         set_up_logging(configuration.log_format)
@@ -53,3 +47,13 @@ def console(
         raise CommandError(f"{host}:{port} is taken. Next: --port with another one, or 0 for any") from None
     except KeyboardInterrupt:
         err.print("stopped")
+
+
+def check_libraries() -> None:
+    """Raise CommandError if a library of the console isn't installed."""
+    try:
+        import memberstream.stream.console.server  # noqa: F401
+    except ImportError as error:
+        if (name := (error.name or "").partition(".")[0]) not in _EXTRA:
+            raise
+        raise CommandError(f"the console needs {name}. Next: pip install 'memberstream[console]'") from None

@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from memberstream.stream.cli.console import check_libraries, serve_console
 from memberstream.stream.settings import Settings, variable
 from memberstream.stream.terminal.output import (
     CommandError,
@@ -101,14 +102,21 @@ def local(
 
 
 @reports_errors
-def demo(json: Annotated[bool, typer.Option("--json", help="end with one JSON object on a line")] = False) -> None:
+def demo(
+    json: Annotated[bool, typer.Option("--json", help="end with one JSON object on a line")] = False,
+    console: Annotated[
+        bool, typer.Option("--console", help="then serve the console on what is there, until Ctrl-C")
+    ] = False,
+) -> None:
     """Score 23,570 real customers from 69,659 purchases, with everything started here and stopped at the end."""
     from memberstream.stream.demo.run import run_demo
     from memberstream.stream.local.server_process import ServerError
 
+    if console:
+        check_libraries()  # a minute later it would be too late
     _stop_on_sigterm()
     try:
-        run_demo(json=json)
+        run_demo(json=json, then=(lambda settings: serve_console(settings, port=0)) if console else None)
     except ServerError as error:
         raise CommandError(str(error)) from None
     except KeyboardInterrupt:

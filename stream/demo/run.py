@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from importlib.resources import files
@@ -50,8 +50,9 @@ SETTLE_TIMEOUT_S = 60.0
 _POLL_S = 0.05  # how exactly the catching-up is timed; each look costs the worker a millisecond
 
 
-def run_demo(*, json: bool) -> None:
-    """Run the demo. Prints progress and results; with `json`, one line of JSON at the end.
+def run_demo(*, json: bool, then: Callable[[Settings], None] | None = None) -> None:
+    """Run the demo. Prints progress and results; with `json`, one line of JSON at the end. `then` is called while all
+    still runs.
 
     Raises:
         ServerError: a server or the worker didn't start or died; the text shows the end of its log.
@@ -71,11 +72,15 @@ def run_demo(*, json: bool) -> None:
             metrics_port=free_port(),
         )
         err.print(f"[dim]broker on {kafka.bootstrap}, Valkey on {valkey.url}, both in memory[/]")
+        # The worker is started by a thread of the runner, and ends with it.
+        runner = stack.enter_context(asyncio.Runner())
         worker = stack.enter_context(WorkerProcess(settings, folder / "worker.log"))
-        result = asyncio.run(_replay(settings, worker))
-    show_result(result)
-    if json:
-        print_json(result.summary())
+        result = runner.run(_replay(settings, worker))
+        show_result(result)
+        if json:
+            print_json(result.summary())
+        if then is not None:
+            then(settings)
 
 
 class WorkerProcess:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from asyncio import create_subprocess_exec, subprocess, timeout
+from asyncio import create_subprocess_exec, subprocess, timeout, to_thread
 from collections import Counter
 from pathlib import Path
+from signal import SIGINT
+from urllib.request import urlopen
 
 import orjson
 import pytest
@@ -17,19 +19,30 @@ from memberstream.stream.demo.oracle import MODELS, recompute_all
 
 @pytest.mark.long
 async def test_the_demo_shows_everybody_as_of_the_last_day(tmp_path: Path) -> None:
-    """Also those who bought nothing for a year: time alone has moved them, and the demo waits for that."""
+    """Also those who bought nothing for a year: time alone has moved them, and the demo waits for that. Then it stays
+    open with the console, its worker still at work, and ends without an error."""
     environment = {name: text for name, text in os.environ.items() if not name.startswith("MEMBERSTREAM_")}
-    command = [sys.executable, "-m", "memberstream", "demo", "--json"]
+    command = [sys.executable, "-m", "memberstream", "demo", "--json", "--console"]
     process = await create_subprocess_exec(*command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
+    shown: list[str] = []
     try:
         async with timeout(240):
-            shown, _ = await process.communicate()
+            assert process.stdout is not None
+            async for line in process.stdout:
+                shown.append(line.decode().rstrip("\n"))
+                if shown[-1].startswith("http://127.0.0.1:"):
+                    break
+            assert [words for words in children_of(process.pid) if "worker" in words]
+            page = await to_thread(urlopen, f"{shown[-1]}/members?id=c00004")
+            assert "repeat_buyer@1" in page.read().decode()
+            process.send_signal(SIGINT)
+            await process.wait()
     finally:
         if process.returncode is None:
             process.terminate()
             await process.wait()
     assert process.returncode == 0
-    *screen, last = shown.decode().splitlines()
+    *screen, last, _ = shown
     result = orjson.loads(last)
     assert (result["events"], result["members"]) == (N_PURCHASES, N_MEMBERS)
     assert (result["wrong"], result["dead_letters"]) == (0, 0)
@@ -40,3 +53,9 @@ async def test_the_demo_shows_everybody_as_of_the_last_day(tmp_path: Path) -> No
         sizes = Counter(str(clusters[model]) for clusters in expected)
         assert result["clusters"][model] == sizes, model
     assert sum("as of 1998-06-30T00:00:00Z: cluster" in line for line in screen) == 3
+
+
+def children_of(pid: int) -> list[list[str]]:
+    """Return the command lines of a process' children, whichever of its threads started them (Linux)."""
+    listed = [one.read_text() for one in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [Path(f"/proc/{child}/cmdline").read_text().split("\0") for child in " ".join(listed).split()]

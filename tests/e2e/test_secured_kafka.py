@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,9 @@ from rights import grant, rights_of
 from secure import MECHANISMS, PASSWORD, Issuer, SecureKafka, TokenEndpoint
 from servers import Broker, KafkaMissing, RedisServer, create_topic, missing, unique
 
+from memberstream.stream.authoring.telling import Findings
+from memberstream.stream.console.following import Following
+from memberstream.stream.doctor.facts import gather
 from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.kafka.refusal import Unreachable
 from memberstream.stream.kafka.security import Security
@@ -296,6 +299,28 @@ async def test_each_missing_right_is_named(
         system.start()
         await system.applied()
     finally:
+        await system.close()
+
+
+@pytest.mark.long
+async def test_the_rights_of_a_console(secured: SecureKafka, redis_server: RedisServer, tmp_path: Path) -> None:
+    """With those of the page it follows the models' log, and knows topics and what reports have told."""
+    system = await secured_system(secured, redis_server, tmp_path)
+    settings, own_way = system.settings, secured.bootstrap["PLAINTEXT"]
+    grant(own_way, "worker", rights_of("console", settings))
+    following = Following(settings)
+    task = asyncio.create_task(following.run())
+    try:
+        await until(lambda: following.was_read and bool(following.registry.live), "the models' log read")
+        assert following.problem is None
+        facts = await gather(settings)
+        assert facts.kafka_problem is None
+        assert {settings.topic, settings.models_topic} <= facts.topics.keys()
+        assert await Findings(settings).read() == []
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
         await system.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
@@ -16,13 +17,16 @@ from unit.test_doctor import WELL
 
 from memberstream.models.log_steps import Publish, SetCampaign
 from memberstream.models.terms import Terms
+from memberstream.stream.cli import running
 from memberstream.stream.cli.main import app as command_line
 from memberstream.stream.console import guard, views
 from memberstream.stream.console.asking import Now
 from memberstream.stream.console.following import Problem
+from memberstream.stream.demo import run
 from memberstream.stream.doctor.checks import examine
 from memberstream.stream.keyspace.formats import Beacon, Behind, Scored
 from memberstream.stream.lookup import LookupUnavailable
+from memberstream.stream.settings import Settings
 
 PAGES = ("/", "/models", "/models/level", "/campaigns", "/campaigns/open", "/lists", "/models/buyers", "/members",
          "/members?id=m", "/history")  # fmt: skip
@@ -250,6 +254,22 @@ def test_without_its_libraries_the_command_says_what_to_install(monkeypatch: pyt
     result = CliRunner().invoke(command_line, ["console"])
     assert result.exit_code == 1
     assert "error: the console needs starlette. Next: pip install 'memberstream[console]'" in result.stderr
+
+
+def test_the_demo_stays_open_if_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the console on its own servers, while they still run; else it ends."""
+    served: list[tuple[Settings, int]] = []
+
+    def run_demo(*, json: bool, then: Callable[[Settings], None] | None) -> None:
+        if then is not None:
+            then(SETTINGS)
+
+    monkeypatch.setattr(run, "run_demo", run_demo)
+    monkeypatch.setattr(running, "serve_console", lambda settings, port: served.append((settings, port)))
+    assert CliRunner().invoke(command_line, ["demo"]).exit_code == 0
+    assert served == []
+    assert CliRunner().invoke(command_line, ["demo", "--console"]).exit_code == 0
+    assert served == [(SETTINGS, 0)]
 
 
 async def test_how_far_a_version_is_scored() -> None:
