@@ -21,6 +21,10 @@ from memberstream.stream.projection.projection import Glance
 from memberstream.stream.settings import Settings
 
 QUICK_S, SLOW_S = 1.0, 10.0
+#: Brokers that are well answer all of the slow question in a second or two.
+LATE_S = 8.0
+#: Older answers aren't shown before a newer one was waited for: nobody has looked for a while.
+OLD_S = 3 * SLOW_S
 #: Looks over which the rate of records is told: with fewer it would jump.
 _LOOKS = 10
 
@@ -62,14 +66,22 @@ class Asking:
     async def now(self, patience_s: float = 2.0) -> Now:
         """Return what is known. Waits only if nothing is known yet, and not longer than the patience."""
         quick = await self._quick.get(patience_s)
-        slow = await self._slow.get(patience_s if self._slow.last is None else 0)
+        slow = await self._slow.get(patience_s if self._slow.age_s > OLD_S else 0)
+        late = self._late() if quick is not None and "redis_problem" not in quick else []
         if slow is None:
-            return Now(None, [], None)
+            return Now(None, late, None)
         if slow.redis_problem is not None and quick is not None and "redis_problem" not in quick:
             self._slow.expire()  # it is back: what only the slow question tells is asked anew
             quick = None
         facts = replace(slow, **({"now_ms": _now_ms()} | quick)) if quick else slow
-        return Now(facts, examine(self._settings, facts), self._per_s())
+        return Now(facts, [*late, *examine(self._settings, facts)], self._per_s())
+
+    def _late(self) -> list[Check]:
+        """Return what is wrong if the slow question isn't answered, though Redis answers."""
+        if (s := self._slow.waiting_s) < LATE_S:
+            return []
+        problem = f"Kafka at {self._settings.kafka} hasn't answered for {s:.0f} s; what is told of it is older"
+        return [Check("kafka", False, problem=problem, next="check the brokers")]
 
     async def _gather(self) -> Facts:
         return await gather(self._settings)

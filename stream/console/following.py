@@ -18,6 +18,7 @@ from memberstream.stream.registry.log import ModelsLog
 from memberstream.stream.settings import Settings
 
 _AGAIN_S = 2.0
+_WAIT = "see the brokers; it is tried again all the time"
 _ONCE_WAIT_MS = 20  # of the first reading, as of commands (registry/log.py)
 
 
@@ -71,8 +72,9 @@ class Following:
         follower = self._follower
         if follower is not None and follower.lost is not None:
             return Problem(follower.lost[1], 'docs/operations.md, "The models\' log is lost"')
-        why = follower.unreadable[1] if follower is not None and follower.unreadable is not None else self._unread
-        return Problem.of(why, "see the brokers; it is tried again all the time") if why else None
+        if follower is not None and follower.unreadable is not None:
+            return Problem.of(f"the models' log can't be read: {follower.unreadable[1]}", _WAIT)
+        return Problem.of(self._unread, _WAIT) if self._unread else None
 
     async def run(self) -> None:
         """Follow the log. Never returns. Outages are waited out."""

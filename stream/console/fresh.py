@@ -21,8 +21,18 @@ class Fresh(Generic[T]):
     def __init__(self, find: Callable[[], Awaitable[T]], every_s: float) -> None:
         self._find, self._every_s = find, every_s
         self._task: asyncio.Task[None] | None = None
-        self._asked_at = float("-inf")
+        self._asked_at = self._answered_at = float("-inf")
         self.last: T | None = None
+
+    @property
+    def waiting_s(self) -> float:
+        """For how long an answer has been waited for; 0: none is."""
+        return 0.0 if self._task is None else monotonic() - self._asked_at
+
+    @property
+    def age_s(self) -> float:
+        """How old the last answer is."""
+        return monotonic() - self._answered_at
 
     async def get(self, patience_s: float) -> T | None:
         """Return an answer of now, or the last one; None: there is none yet. Raises what `find` raised."""
@@ -43,6 +53,7 @@ class Fresh(Generic[T]):
     async def _ask(self) -> None:
         try:
             self.last = await self._find()
+            self._answered_at = monotonic()
         finally:
             self._task = None
 

@@ -59,7 +59,7 @@ async def model_page(site: Site, request: Request) -> Response:
     name, registry = request.path_params["name"], await site.registry()
     shown = versions.versions(registry, name=name)
     if not shown:
-        raise HTTPException(404, f"nothing called {name} was ever published. Next: see Models and Lists for what was")
+        raise _missing(site, f"nothing called {name} was ever published. Next: see Models and Lists for what was")
     scored = [one.entry for one in shown if one.entry in registry.scored()]
     coverages, away = await _coverages(site, scored)
     steps = [one for one in history.done(registry) if one.kind != "campaign" and one.step.label.startswith(f"{name}@")]
@@ -103,7 +103,7 @@ async def campaigns_page(site: Site, request: Request) -> Response:
 async def campaign_page(site: Site, request: Request) -> Response:
     """One campaign: its terms, and what was done with it."""
     registry = await site.registry()
-    campaign, steps = _campaign(registry, request.path_params["campaign"])
+    campaign, steps = _campaign(site, request, registry)
     found = registry.campaigns.get(campaign)
     why = "" if found is None else misfit(registry, campaign, found.terms)
     return await site.page(
@@ -112,17 +112,25 @@ async def campaign_page(site: Site, request: Request) -> Response:
     )  # fmt: skip
 
 
-def _campaign(registry: Registry, campaign: str) -> tuple[str, list[history.Done]]:
+def _campaign(site: Site, request: Request, registry: Registry) -> tuple[str, list[history.Done]]:
+    campaign = request.path_params["campaign"]
     steps = [one for one in history.done(registry, "campaign") if one.step.label == campaign]
     if not steps:
-        raise HTTPException(404, f"there is no campaign {campaign}. Next: see Campaigns for those that there are")
+        raise _missing(site, f"there is no campaign {campaign}. Next: see Campaigns for those that there are")
     return campaign, steps
+
+
+def _missing(site: Site, why: str) -> HTTPException:
+    """Return the answer about what the models' log doesn't hold, as far as is known."""
+    if site.problem is None:
+        return HTTPException(404, why)
+    return HTTPException(503, "whether that exists isn't known now. Next: reload when the models' log is read again")
 
 
 async def report_page(site: Site, request: Request) -> Response:
     """What a campaign caused."""
     registry = await site.registry()
-    campaign, _ = _campaign(registry, request.path_params["campaign"])
+    campaign, _ = _campaign(site, request, registry)
     if (other := await site.foreign()) is not None:
         return await site.page(request, "report.html", campaign=campaign, body=None, why=other, notes=[])
     async with site.one_report:

@@ -116,6 +116,10 @@ async def test_without_kafka_nothing_is_said_to_be_missing() -> None:
         assert "Next: start one" in text, path
         assert not re.search("yet|nobody has done", text, re.IGNORECASE), path
     assert (await fetch(app, "/history.csv")).status == 503
+    for path in ("/campaigns/open", "/campaigns/open/report", "/models/level"):
+        reply = await fetch(app, path)
+        assert reply.status == 503
+        assert "whether that exists isn't known now" in text_of(reply.text)
     assert "level@1 live 2" in text_of((await fetch(app, "/members?id=m")).text)  # Redis tells it all the same
     known = pages(a_shop(), problem=AWAY)
     assert "level@2" in text_of((await fetch(known, "/models")).text)  # as it was read last

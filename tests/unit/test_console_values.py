@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import subprocess
+import sys
 from io import StringIO
+from typing import Any
 
 import pytest
 from authored import defined
-from unit.consoles import NOON_MS, a_shop, answer, by, published
+from unit.consoles import NOON_MS, SETTINGS, a_shop, answer, by, published
+from unit.test_doctor import WELL
 
 from memberstream.models.log_steps import Publish, SetCampaign
 from memberstream.models.registry import Registry
 from memberstream.models.terms import Terms
-from memberstream.stream.console import history, standing
+from memberstream.stream.console import asking, history, standing
 from memberstream.stream.console.fresh import Fresh
 from memberstream.stream.console.pages import ago, number, when
+from memberstream.stream.doctor.facts import Facts
 from memberstream.stream.lookup import Answer
 
 
@@ -104,11 +109,39 @@ async def test_a_question_is_asked_once_for_all() -> None:
     assert await asyncio.gather(*[fresh.get(5) for _ in range(50)]) == [1] * 50
     await asyncio.sleep(0.06)
     assert await fresh.get(5) == 2
+    assert (fresh.waiting_s, fresh.age_s < 5) == (0, True)
     fresh.expire()
     may_go.clear()
-    assert await fresh.get(0) == 2
+    assert await fresh.get(0.02) == 2
+    assert fresh.waiting_s > 0.01
     await fresh.close()
     assert len(asked) == 3
+
+
+async def test_brokers_that_hang_are_an_incident(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is said to be well while Kafka is waited for; that Redis is away is said by its own check."""
+    hangs = asyncio.Event()
+    redis: dict[str, Any] = {"beacons": {}, "behind": {}, "is_whole": True}
+
+    async def gather(_: object) -> Facts:
+        await hangs.wait()
+        return WELL
+
+    async def told(_: object) -> dict[str, Any]:
+        return redis
+
+    monkeypatch.setattr(asking, "gather", gather)
+    monkeypatch.setattr(asking, "told", told)
+    monkeypatch.setattr(asking, "LATE_S", 0.02)
+    made = asking.Asking(SETTINGS)
+    assert (await made.now(0.0)).incidents == []
+    await asyncio.sleep(0.03)
+    now = await made.now(0.0)
+    assert (now.facts, [check.name for check in now.incidents]) == (None, ["kafka"])
+    assert "Kafka at 127.0.0.1:9092 hasn't answered for 0 s" in now.incidents[0].problem
+    hangs.set()
+    assert [check.ok for check in (await made.now(5)).checks if check.name == "kafka"] == [True]
+    await made.close()
 
 
 async def test_a_question_that_fails_is_asked_again() -> None:
@@ -121,6 +154,13 @@ async def test_a_question_that_fails_is_asked_again() -> None:
     for _ in range(2):
         with pytest.raises(RuntimeError, match="once"):
             await fresh.get(5)
+
+
+def test_pages_need_no_library_of_reports() -> None:
+    """Without the extra `readout` all pages but the reports are there."""
+    lacking = "import sys; sys.modules |= dict.fromkeys(('scipy', 'statsmodels', 'matplotlib', 'pandas')); "
+    code = lacking + "import memberstream.stream.console.server"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_numbers_and_times_have_their_units() -> None:
