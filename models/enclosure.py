@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memberstream.models.predictor import LIMIT, Combination, Predictor
-from memberstream.models.scorer import Floats, GaussianMixture, KMeans, Logistic, Multinomial, Scorer
+from memberstream.models.scorer import Floats, GaussianMixture, KMeans, Logistic, Multinomial, Scorer, Trees
 from memberstream.models.transform import Bins, Clip, Log, Log1p, Scale, Sqrt
 
 Interval = tuple[float, float]
@@ -142,6 +142,8 @@ def margins(scorer: Scorer, low: Floats, high: Floats, here: int) -> Margins:
         return _linear(coef, ahead, low, high, sizes, constant)
     if isinstance(scorer, KMeans):
         return _of_centroids(scorer, low, high, here)
+    if isinstance(scorer, Trees):
+        return _of_trees(scorer, low, high, here)
     return _of_components(scorer, low, high, here)
 
 
@@ -178,6 +180,23 @@ def _of_centroids(scorer: KMeans, low: Floats, high: Floats, here: int) -> Margi
     sizes = [np.maximum((x - rivals) ** 2, (x - own) ** 2) for x in (low, high)]
     lowest, highest = np.minimum(*ends).sum(axis=1), np.maximum(*ends).sum(axis=1)
     return Margins(lowest, highest, _slack(np.maximum(*sizes).sum(axis=1), len(low)))
+
+
+def _of_trees(scorer: Trees, low: Floats, high: Floats, here: int) -> Margins:
+    """Bounds of raw scores have the engine's own bits, so there is no slack. Where a margin of nothing is enough, it
+    counts as the smallest number."""
+    least, most = scorer.forest.bounds(low, high)
+    if scorer.thresholds is None:
+        rank = np.argsort(scorer.ties)
+        rivals = np.delete(np.arange(len(least)), here)
+        low, high, is_enough = least[here] - most[rivals], most[here] - least[rivals], rank[here] < rank[rivals]
+    else:
+        below, above = scorer.thresholds[:here][-1:], scorer.thresholds[here : here + 1]
+        low, high = np.concatenate([least - below, above - most]), np.concatenate([most - below, above - least])
+        is_passed = scorer.threshold_rule == ">="
+        is_enough = np.array([is_passed] * len(below) + [not is_passed] * len(above), dtype=bool)
+    low, high = (np.where((margin == 0) & is_enough, _LEAST, margin) for margin in (low, high))
+    return Margins(low, high, np.zeros(len(low)))
 
 
 def _of_components(scorer: GaussianMixture, low: Floats, high: Floats, here: int) -> Margins:

@@ -31,7 +31,7 @@ def parse_examples(
     examples = []
     elements = node.array("a list of examples", most=most) if node.value != [] else ()
     for element in elements:
-        if not element.object({"document", "at", "cluster"}, {"predictors", "probability"}):
+        if not element.object({"document", "at", "cluster"}, {"predictors", "probability", "raw"}):
             continue
         document, at, cluster = element.get("document"), element.get("at"), element.get("cluster")
         if document and not isinstance(document.value, dict):
@@ -42,9 +42,10 @@ def parse_examples(
         if cluster and (type(cluster.value) is not int or cluster.value not in (cluster_ids or [cluster.value])):
             cluster.problem("the id of a cluster of this file")
         predictors = _predictors(element.get("predictors"), columns)
-        probability = _probability(element.get("probability"))
+        probability = _one_or_many(element.get("probability"))
+        raw = _one_or_many(element.get("raw"))
         if document and cluster and at_ms is not None:
-            examples.append(Example(document.value, at_ms, cluster.value, predictors, probability))
+            examples.append(Example(document.value, at_ms, cluster.value, predictors, probability, raw))
     return tuple(examples)
 
 
@@ -57,7 +58,7 @@ def _predictors(node: Node | None, columns: set[str] | None) -> dict[str, float]
     return {name: value for name in node.value if (value := node.child(name).number()) is not None}
 
 
-def _probability(node: Node | None) -> float | tuple[float, ...] | None:
+def _one_or_many(node: Node | None) -> float | tuple[float, ...] | None:
     if node is None:
         return None
     if isinstance(node.value, list):
@@ -89,18 +90,21 @@ def _verify(problems: list[Problem], plan: Plan, model: Model, start: int) -> No
         if example.probability is not None:
             computed: Any = None if scores.probability is None else scores.probability[i].tolist()
             _compare(problems, f"{path}.probability", computed, example.probability)
+        if example.raw is not None:
+            computed = None if scores.raw is None else scores.raw[i].tolist()
+            _compare(problems, f"{path}.raw", computed, example.raw, 0.0)
         cluster = model.clusters[int(scores.index[i])].id
         if cluster != example.cluster:
             problems.append(Problem(f"{path}.cluster", f"cluster {cluster}, as computed here", str(example.cluster)))
 
 
-def _compare(problems: list[Problem], path: str, computed: Any, stated: Any) -> None:
+def _compare(problems: list[Problem], path: str, computed: Any, stated: Any, tolerance: float = TOLERANCE) -> None:
     ours = computed if isinstance(computed, list) else [computed]
     theirs = list(stated) if isinstance(stated, tuple) else [stated]
     same = len(ours) == len(theirs) and all(
-        a is not None and math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+        a is not None and math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
         for a, b in zip(ours, theirs, strict=True)
     )
     if not same:
-        shown = "no probability (k-means)" if computed is None else f"{computed}, as computed here"
+        shown = "nothing: this type of model has none" if computed is None else f"{computed}, as computed here"
         problems.append(Problem(path, shown, str(stated if not isinstance(stated, tuple) else theirs)))

@@ -17,8 +17,9 @@ from memberstream.models.origins import Raw, origins, roots
 from memberstream.models.plan import Plan
 from memberstream.models.predictor import Predictor, Source
 from memberstream.models.raw_words import words
-from memberstream.models.scorer import GaussianMixture, KMeans, Logistic, Multinomial, Scores
+from memberstream.models.scorer import GaussianMixture, KMeans, Logistic, Multinomial, Scorer, Scores, Trees
 from memberstream.models.timestamps import FOREVER
+from memberstream.models.tree_paths import contributions as of_trees
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +52,17 @@ class Explanation:
             squared distance minus the cluster's. Gaussian mixture: the log density of the column given the columns
             before it, the cluster's minus the runner-up's (chain rule, Bishop 2006, sections 1.2 and 2.3.1). With the
             weights' log ratio these add up to the difference in eta. If covariances are diagonal, the columns' order
-            doesn't matter.
+            doesn't matter. Trees: Shapley values of the raw score (models.tree_paths), or of the cluster's raw score
+            minus the runner-up's. With the baseline these add up to it.
         parts: the same, summed over the columns that come from the same origins.
         eta: logit-scale linear predictor. Multinomial: a list per cluster. Gaussian mixture: log(weight × density), a
             list per cluster. k-means: None.
         probability: of the positive class, or a list per cluster; None for k-means.
         distances: to each centroid, k-means only.
+        raw: trees: the raw score, or a list per cluster. baseline: trees: what contributions begin with.
         next_cluster: the cluster that the member would get next; None if there is one cluster only.
         distance_to_next: what separates the two. Logistic: in eta, to the nearest threshold. Multinomial and Gaussian
-            mixture: in eta. k-means: the difference of the two distances.
+            mixture: in eta. k-means: the difference of the two distances. Trees: in the raw score.
         valid_until_ms: until when nothing changes by itself; None: for ever.
         misfits: places that predictors read, at which something is there that doesn't fit.
     """
@@ -76,6 +79,8 @@ class Explanation:
     distance_to_next: float | None
     valid_until_ms: int | None
     misfits: tuple[Coverage, ...] = ()
+    raw: float | list[float] | None = None
+    baseline: float | None = None
 
 
 def explain_one(model: Model, document: dict[str, Any], now_ms: int, *, against: int | None = None) -> Explanation:
@@ -92,7 +97,8 @@ def explain_one(model: Model, document: dict[str, Any], now_ms: int, *, against:
     other, distance = _next(model, scores, here)
     rivals = [i for i, cluster in enumerate(model.clusters) if cluster.id == against and i != here]
     rival = rivals[0] if rivals else other
-    contributions = dict(zip(model.inputs, _contributions(model, x[0], here, rival), strict=True))
+    found, baseline = _contributions(model, x[0], here, rival)
+    contributions = dict(zip(model.inputs, found, strict=True))
     valid_until_ms = int(until.min(initial=FOREVER))
     return Explanation(
         model=model.label,
@@ -107,11 +113,14 @@ def explain_one(model: Model, document: dict[str, Any], now_ms: int, *, against:
         distance_to_next=distance,
         valid_until_ms=None if valid_until_ms == FOREVER else valid_until_ms,
         misfits=tuple(misfits(coverage(model.predictors, [document]))),
+        raw=None if scores.raw is None else scores.raw[0].tolist(),
+        baseline=baseline,
     )
 
 
 def score_many(model: Model, documents: Sequence[dict[str, Any]], now_ms: int) -> list[dict[str, Any]]:
-    """Return a JSON-ready row per document: member_id, predictors, eta and probability (or distances), cluster."""
+    """Return a JSON-ready row per document: member_id, predictors, eta and probability (or raw and probability, or
+    distances), cluster."""
     plan = Plan([model])
     x, _ = plan.evaluate_many(documents, [now_ms] * len(documents))
     x = x.take(plan.inputs(model), axis=1)
@@ -119,10 +128,9 @@ def score_many(model: Model, documents: Sequence[dict[str, Any]], now_ms: int) -
     rows: list[dict[str, Any]] = []
     for i, (document, values) in enumerate(zip(documents, x.tolist(), strict=True)):
         row = {"member_id": document.get("member_id"), "predictors": dict(zip(model.inputs, values, strict=True))}
-        if scores.eta is not None and scores.probability is not None:
-            row |= {"eta": scores.eta[i].tolist(), "probability": scores.probability[i].tolist()}
-        if scores.distances is not None:
-            row |= {"distances": scores.distances[i].tolist()}
+        for name in ("eta", "raw", "probability", "distances"):
+            if (of_all := getattr(scores, name)) is not None:
+                row[name] = of_all[i].tolist()
         rows.append(row | {"cluster": model.clusters[int(scores.index[i])].id})
     return rows
 
@@ -131,34 +139,50 @@ def _next(model: Model, scores: Scores, here: int) -> tuple[int | None, float | 
     if len(model.clusters) == 1:
         return None, None
     scorer = model.scorer
-    if isinstance(scorer, Logistic):
-        assert scores.eta is not None  # noqa: S101 (a logistic always has it; narrows the type)
-        eta = float(scores.eta[0])
-        bounds = [(i, i + 1 if i >= here else i) for i in (here - 1, here) if 0 <= i < len(scorer.thresholds)]
-        gaps = [(abs(eta - _logit(float(scorer.thresholds[i]))), other) for i, other in bounds]
-        gap, other = min(gaps)
-        return other, gap
     if isinstance(scorer, KMeans):
-        assert scores.distances is not None  # noqa: S101
+        assert scores.distances is not None  # noqa: S101 (k-means always has them; narrows the type)
         ranked = sorted((d, i) for i, d in enumerate(scores.distances[0].tolist()) if i != here)
         return ranked[0][1], ranked[0][0] - float(scores.distances[0, here])
-    assert scores.eta is not None  # noqa: S101
-    ranked = sorted((-e, i) for i, e in enumerate(scores.eta[0].tolist()) if i != here)
-    return ranked[0][1], float(scores.eta[0, here]) + ranked[0][0]
+    merit = scores.raw if isinstance(scorer, Trees) else scores.eta
+    assert merit is not None  # noqa: S101 (all others have one of them)
+    thresholds = _thresholds(scorer)
+    if thresholds is not None:
+        bounds = [(i, i + 1 if i >= here else i) for i in (here - 1, here) if 0 <= i < len(thresholds)]
+        gap, other = min((abs(float(merit[0]) - thresholds[i]), other) for i, other in bounds)
+        return other, gap
+    ranked = sorted((-e, i) for i, e in enumerate(merit[0].tolist()) if i != here)
+    return ranked[0][1], float(merit[0, here]) + ranked[0][0]
 
 
-def _contributions(model: Model, x: Any, here: int, other: int | None) -> list[float]:
+def _thresholds(scorer: Scorer) -> list[float] | None:
+    """Return the thresholds of eta or of the raw score; None: clusters aren't bands."""
+    if isinstance(scorer, Logistic):
+        return [_logit(threshold) for threshold in scorer.thresholds.tolist()]
+    if isinstance(scorer, Trees) and scorer.thresholds is not None:
+        return list(map(float, scorer.thresholds))
+    return None
+
+
+def _contributions(model: Model, x: Any, here: int, other: int | None) -> tuple[list[float], float | None]:
+    """Return what each column contributes, and the baseline of trees."""
     scorer = model.scorer
     if isinstance(scorer, Logistic):
-        return (scorer.coef * x).tolist()  # type: ignore[no-any-return]
+        return (scorer.coef * x).tolist(), None
+    if isinstance(scorer, Trees):
+        found, baselines = of_trees(scorer.forest, x)
+        if scorer.thresholds is not None:
+            return found[:, 0].tolist(), float(baselines[0])
+        if other is not None:
+            return (found[:, here] - found[:, other]).tolist(), float(baselines[here] - baselines[other])
     if other is None:
-        return [0.0] * len(x)
+        return [0.0] * len(x), None
     if isinstance(scorer, Multinomial):
-        return ((scorer.coef[here] - scorer.coef[other]) * x).tolist()  # type: ignore[no-any-return]
+        return ((scorer.coef[here] - scorer.coef[other]) * x).tolist(), None
     if isinstance(scorer, GaussianMixture):
         row = x[None, :]
-        return (scorer.log_densities(row, here)[0] - scorer.log_densities(row, other)[0]).tolist()  # type: ignore[no-any-return]
-    return ((x - scorer.centroids[other]) ** 2 - (x - scorer.centroids[here]) ** 2).tolist()  # type: ignore[no-any-return]
+        return (scorer.log_densities(row, here)[0] - scorer.log_densities(row, other)[0]).tolist(), None
+    assert isinstance(scorer, KMeans)  # noqa: S101 (the others were above; narrows the type)
+    return ((x - scorer.centroids[other]) ** 2 - (x - scorer.centroids[here]) ** 2).tolist(), None
 
 
 def _parts(model: Model, contributions: dict[str, float], document: Any, now_ms: int) -> tuple[Part, ...]:

@@ -29,6 +29,7 @@ class Example:
     Attributes:
         predictors: column name → value.
         probability: logistic: of the positive class; multinomial: per cluster, in file order.
+        raw: trees: the raw score, or one per cluster in file order.
     """
 
     document: dict[str, Any]
@@ -36,6 +37,7 @@ class Example:
     cluster: int
     predictors: dict[str, float] | None = None
     probability: float | tuple[float, ...] | None = None
+    raw: float | tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)

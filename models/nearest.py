@@ -21,7 +21,7 @@ from memberstream.models.plan import Documents, Plan
 from memberstream.models.possible import Line
 from memberstream.models.predictor import Combination
 from memberstream.models.raw_words import words
-from memberstream.models.scorer import Floats, GaussianMixture, Scorer
+from memberstream.models.scorer import Floats, GaussianMixture, Scorer, Trees
 
 MAX_INTERVALS = 2_000  # looked at in one direction; a usual model takes a hundred or two
 MAX_WORK_US = 5_000_000  # about microseconds, for all origins together: people wait for it
@@ -121,12 +121,14 @@ class Work:
     """
 
     def __init__(self, scorer: Scorer, n_searches: int) -> None:
-        parameters = (getattr(scorer, field.name) for field in fields(scorer))
-        n_parameters = sum(np.size(v) for v in parameters)
-        interval_us = 150 + 0.005 * n_parameters
-        n_sums = scorer.means.size if isinstance(scorer, GaussianMixture) and scorer.factors.ndim == 3 else 0
+        if isinstance(scorer, Trees):
+            interval_us, call_us = 150 + 0.1 * scorer.forest.size, 300.0 + 10 * len(scorer.forest.roots)
+        else:
+            parameters = (getattr(scorer, field.name) for field in fields(scorer))
+            n_sums = scorer.means.size if isinstance(scorer, GaussianMixture) and scorer.factors.ndim == 3 else 0
+            interval_us, call_us = 150 + 0.005 * sum(np.size(v) for v in parameters), 150.0 + 15 * n_sums
         self.left = MAX_WORK_US / interval_us
-        self.call = (150 + 15 * n_sums) / interval_us
+        self.call = call_us / interval_us
         self._n_searches = n_searches
 
     def share(self) -> float:

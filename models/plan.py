@@ -26,7 +26,7 @@ from memberstream.models.elements import Scratch, Shared
 from memberstream.models.model import Model
 from memberstream.models.path import Path
 from memberstream.models.predictor import Combination, Predictor, compile_combination, moves
-from memberstream.models.scorer import Floats
+from memberstream.models.scorer import Floats, Trees
 from memberstream.models.source import Reading
 from memberstream.models.steps import Steps, finish
 from memberstream.models.timestamps import FOREVER
@@ -123,6 +123,11 @@ class Plan:
             together = [earlier for _, models in akin for earlier in models]
             groups.append((columns.union(*[taken for taken, _ in akin]), [*together, model]))
         return (self,) if len(groups) == 1 else tuple([Plan(together) for _, together in groups])
+
+    @cached_property
+    def has_trees(self) -> bool:
+        """Whether there are trees among the models."""
+        return any(isinstance(model.scorer, Trees) for model in self.models)
 
     @cached_property
     def moving(self) -> tuple[Plan, ...]:

@@ -7,6 +7,9 @@ Laws:
 - Until `valid_until_ms` the clusters hold if no event comes. That is the moment at which the first predictor changes.
   If the worker has looked ahead, it is later.
 
+- A predictor that crosses no threshold of its column changes nothing that trees say. So they aren't asked then, neither
+  after an event nor when looking ahead.
+
 Cost: a part of the plan that no change touches and no time moves isn't looked at. With many models its row isn't even
 kept, because each byte of a member's state goes to changelog and disk with every write.
 """
@@ -26,7 +29,7 @@ from memberstream.models.member import Member
 from memberstream.models.model import Model
 from memberstream.models.path import Path
 from memberstream.models.plan import EVERYTHING, Plan, Times
-from memberstream.models.scorer import Floats, Indices
+from memberstream.models.scorer import Floats, Indices, Trees
 from memberstream.models.steps import Steps, finish
 from memberstream.models.timestamps import FOREVER
 
@@ -86,6 +89,7 @@ def _is_scored(part: Plan, member: Member) -> bool:
 def _rescoring_part(part: Plan, members: Sequence[Member]) -> Steps[Counter[str]]:
     rows = [member.rows.pop(part.id, b"") for member in members]  # it comes back as the last
     table = _Table.of(part, rows)
+    before, is_new = table.x.copy() if part.has_trees else table.x, np.array([not row for row in rows])
     touched = [member.touched if row else EVERYTHING for member, row in zip(members, rows, strict=True)]
     yield from table.advancing(
         [member.document for member in members], [member.as_of_ms for member in members], touched
@@ -97,8 +101,13 @@ def _rescoring_part(part: Plan, members: Sequence[Member]) -> Steps[Counter[str]
             member.valid_until_ms = min(member.valid_until_ms, end_ms)
     changes: Counter[str] = Counter()
     for model in part.models:
-        key, clusters = model.key, model.cluster_ids[table.index(model)]
+        key = model.key
         held = np.array([member.memberships.get(key, _NONE)[0] for member in members])
+        if isinstance(model.scorer, Trees):
+            clusters, asked = held.copy(), np.flatnonzero(is_new | (held < 0) | ~table.are_alike(model, before))
+            clusters[asked] = model.cluster_ids[table.take(asked).index(model)]
+        else:
+            clusters = model.cluster_ids[table.index(model)]
         changed = np.flatnonzero(held != clusters)
         for i, cluster in zip(changed.tolist(), clusters[changed].tolist(), strict=True):
             member = members[i]
@@ -148,7 +157,7 @@ def looking_ahead(plan: Plan, members: Sequence[Member], n_moments: Sequence[int
         later = [table.take(places) for table in tables]
         for table in later:
             yield from table.advancing([ahead[i].document for i in places], times, [()] * len(places))
-        stays = ((yield from _clusters(later, len(places))) == held[places]).all(axis=1)
+        stays = yield from _staying(tables, later, places, held[places])
         for k in np.flatnonzero(~stays).tolist():
             ahead[places[k]].valid_until_ms = times[k]
         places = places[stays]
@@ -165,6 +174,28 @@ def _clusters(tables: Sequence[_Table], n: int) -> Steps[Indices]:
             found.append(table.index(model))
             yield
     return np.stack(found, axis=1) if found else np.zeros((n, 0), dtype=np.intp)
+
+
+def _staying(
+    tables: Sequence[_Table], later: Sequence[_Table], places: npt.NDArray[np.intp], held: Indices
+) -> Steps[npt.NDArray[np.bool_]]:
+    """Return for each row, (n,), whether it has the held clusters, (n, n_models), at a later moment, too.
+
+    Args:
+        tables: the rows now; `later`: some of them, `places`, at that moment.
+    """
+    stays, column = np.ones(len(places), dtype=bool), 0
+    for table, moved in zip(tables, later, strict=True):
+        before = table.x[places] if table.part.has_trees else table.x
+        for model in table.part.models:
+            if isinstance(model.scorer, Trees):
+                asked = np.flatnonzero(stays & ~moved.are_alike(model, before))
+                stays[asked] = moved.take(asked).index(model) == held[asked, column]
+            else:
+                stays &= moved.index(model) == held[:, column]
+            column += 1
+            yield
+    return stays
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +234,13 @@ class _Table:
         """Return the rows as they are stored."""
         data, width = self.cells.tobytes(), self.part.row_bytes
         return [data[i * width : (i + 1) * width] for i in range(len(self.cells))]
+
+    def are_alike(self, model: Model, before: Floats) -> npt.NDArray[np.bool_]:
+        """Return for each row, (n,), whether it surely has the cluster under trees that `before`, (n, n_columns), has:
+        between the two it crosses none of their thresholds."""
+        assert isinstance(model.scorer, Trees)  # noqa: S101 (others cost no more than to ask; narrows the type)
+        inputs = self.part.inputs(model)
+        return model.scorer.forest.are_alike(before.take(inputs, axis=1), self.x.take(inputs, axis=1))
 
     def index(self, model: Model) -> Indices:
         """Return each row's cluster under a model of the part, (n,), as an index into the model's list."""

@@ -7,6 +7,7 @@ Laws:
 - Nothing overflows. Columns and parameters lie within ±1e100 (models.predictor.LIMIT, models.problems). The Cholesky
   factors of a mixture lie within ±1e40 (models.scorer_file), because they are squared after a product.
 - Formulas and parameter shapes are scikit-learn's: LogisticRegression (binary, multinomial), KMeans, GaussianMixture.
+  Trees have laws of their own (models.forest).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from memberstream.models.forest import Forest
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
@@ -35,12 +38,14 @@ class Scores:
             (n, n_clusters): log(weight × density).
         probability: logistic (n,): of the positive class; multinomial, Gaussian mixture (n, n_clusters).
         distances: k-means (n, n_clusters): Euclidean distance to each centroid.
+        raw: trees (n,), or (n, n_clusters): the raw score. Their probability has the same shape, or is None.
     """
 
     index: Indices
     eta: Floats | None = None
     probability: Floats | None = None
     distances: Floats | None = None
+    raw: Floats | None = None
 
 
 def linear(x: Floats, coef: Floats, intercept: float) -> Floats:
@@ -143,4 +148,38 @@ class GaussianMixture:
         return densities
 
 
-Scorer = Logistic | Multinomial | KMeans | GaussianMixture
+Scale = Literal["logit", "probability", "value"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trees:
+    """Boosted trees or a forest: bands of one raw score, or a raw score for each cluster, of which the largest wins.
+
+    Attributes:
+        scale: what a raw score is: "logit" (probability = expit, or softmax of several), "probability", or "value".
+        thresholds: (n_clusters - 1,) of the only raw score, ascending; None: there is a raw score for each cluster.
+        ties: (n_clusters,) without thresholds: the clusters in the order in which equal raw scores win.
+    """
+
+    type: ClassVar[str] = "trees"
+    forest: Forest
+    scale: Scale
+    thresholds: Floats | None
+    threshold_rule: ThresholdRule
+    ties: Indices
+
+    def score_many(self, x: Floats) -> Scores:
+        """Return the scores of x (n, n_columns)."""
+        raw = self.forest.raw_many(x)
+        if self.thresholds is None:
+            index = self.ties[raw[:, self.ties].argmax(axis=1)]
+        else:
+            raw = raw[:, 0]
+            index = self.thresholds.searchsorted(raw, side=_SIDES[self.threshold_rule])
+        probability = None if self.scale == "value" else raw
+        if self.scale == "logit":
+            probability = expit(raw) if raw.ndim == 1 else softmax(raw)
+        return Scores(index, probability=probability, raw=raw)
+
+
+Scorer = Logistic | Multinomial | KMeans | GaussianMixture | Trees

@@ -9,6 +9,7 @@ import numpy as np
 
 from memberstream.models.problems import Node, some_of
 from memberstream.models.scorer import GaussianMixture, KMeans, Logistic, Multinomial, Scorer, ThresholdRule
+from memberstream.models.trees_file import parse_trees
 
 MAX_PRODUCTS = 20_000_000  # multiplications a member: some 20 ms; ten classes over 4,096 columns take 40,960
 MAX_FACTOR = 1e40  # (2e100 × 1e40 × 4,096 columns)² × 4,096 columns is far from overflowing
@@ -31,6 +32,7 @@ def parse_scorer(
         "multinomial": _multinomial,
         "kmeans": _kmeans,
         "gaussian_mixture": _gaussian_mixture,
+        "trees": parse_trees,
     }
     if not isinstance(kind, str) or kind not in readers:
         (kind_node or node).problem(f"a type, one of {', '.join(readers)}", None if kind_node else "none")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import joblib
 import numpy as np
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
@@ -12,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from memberstream.models.export.bands import Asked, Bands, Thresholds
 from memberstream.models.export.columns import Column
+from memberstream.models.export.ensembles import reader_of
 from memberstream.models.export.file import ModelFile, Request, Times, as_json, build
 from memberstream.models.export.from_statsmodels import from_statsmodels
 from memberstream.models.export.naming import Clusters
@@ -20,6 +22,7 @@ from memberstream.models.export.proof import Judge, Subject
 from memberstream.models.export.raw import Raw, read
 from memberstream.models.export.scorers import Fitted, of_estimator
 from memberstream.models.export.steps import through
+from memberstream.models.export.trees import of_trees
 from memberstream.models.export.wrappers import unwrap
 from memberstream.models.scorer import ThresholdRule
 from memberstream.models.training.given import listed
@@ -86,7 +89,8 @@ def from_estimator(
     left = _walk(fitted, [raw.columns[i] for i in chosen], asked, problems) if raw and chosen else None
     subject = None
     if raw and chosen and left:
-        subject = Subject(raw, Inputs([*chosen], names), _judge(fitted, raw, chosen, names, left), left)
+        judge, own_raw = _judge(fitted, raw, chosen, names, left), _raw(fitted, raw, chosen, names, left)
+        subject = Subject(raw, Inputs([*chosen], names), judge, left, raw_scores=own_raw)
     return build(request, subject, raw, problems)
 
 
@@ -127,12 +131,41 @@ def _judge(fitted: Any, raw: Raw, inputs: list[str], names: list[str] | None, le
 
     def judge(x: Any) -> tuple[Any, Any]:
         x = raw.matrix(x, inputs, names)
-        probabilities = None if left.model["type"] == "kmeans" else np.asarray(fitted.predict_proba(x))
-        if probabilities is not None and left.model["type"] == "logistic":
+        with joblib.parallel_config(backend="sequential"):  # the order in which threads add trees is chance
+            probabilities = np.asarray(fitted.predict_proba(x)) if left.has_probabilities else None
+            predicted = np.asarray(fitted.predict(x)).tolist()
+        if probabilities is not None and left.is_banded:
             probabilities = probabilities[:, fitted.classes_.tolist().index(left.classes[1])]
-        return probabilities, np.asarray(fitted.predict(x)).tolist()
+        return probabilities, predicted
 
     return judge
+
+
+def _raw(
+    fitted: Any, raw: Raw, inputs: list[str], names: list[str] | None, left: Fitted
+) -> Callable[[Any], Any] | None:
+    """Return the function that asks fitted trees for their raw scores, behind the steps in front of them."""
+    say = left.raw
+
+    def ask(x: Any) -> Any:
+        assert say is not None  # noqa: S101 (checked below; narrows the type)
+        with joblib.parallel_config(backend="sequential"):
+            return np.asarray(say(_before_last(fitted, raw.matrix(x, inputs, names))))
+
+    return None if say is None else ask
+
+
+def _before_last(fitted: Any, x: Any) -> Any:
+    """Return the matrix in front of the final estimator."""
+    problems: list[str] = []
+    while True:
+        if isinstance(fitted, Pipeline):
+            x = fitted[:-1].transform(x) if len(fitted.steps) > 1 else x
+            fitted = fitted.steps[-1][1]
+        elif inside := unwrap(fitted, Asked(), problems):
+            fitted = inside[0]
+        else:
+            return x
 
 
 def _walk(fitted: Any, columns: list[Column], asked: Asked, problems: list[str]) -> Fitted | None:
@@ -159,4 +192,9 @@ def _walk(fitted: Any, columns: list[Column], asked: Asked, problems: list[str])
         if column.definition is not None and column.definition.is_text
     ]
     # After a step that can't be represented there are too many or too few columns for the estimator.
-    return None if problems else of_estimator(fitted, columns, cut, problems)
+    if problems:
+        return None
+    reader = reader_of(fitted)
+    if reader is not None:
+        return of_trees(fitted, reader, columns, cut, problems)
+    return of_estimator(fitted, columns, cut, problems)

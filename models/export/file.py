@@ -37,6 +37,7 @@ from memberstream.models.export.proof import (
     ask,
     check_fitted,
     in_file_order,
+    raw_in_file_order,
 )
 from memberstream.models.export.raw import Raw
 from memberstream.models.export.scorers import Fitted
@@ -199,15 +200,19 @@ def build(request: Request, subject: Subject | None, raw: Raw | None, problems: 
     notes = _move_thresholds(definition, subject.fitted, said, order, numbers.is_single)
     model = parse(definition)
     scores = model.scorer.score_many(inputs_x)
-    _raise_if(check_fitted(model, scores, said, order), unfilled)
+    _raise_if(check_fitted(model, scores, said, order, subject.fitted.tolerance), unfilled)
     _raise_if(numbers.check_clusters(model, scores.index, scores.probability), unfilled)
     _raise_if(unfilled)
     notes += numbers.notes(model)
     clusters_of = [model.clusters[i].id for i in scores.index.tolist()]
-    p = in_file_order(said.probabilities, order)
+    # What the fitted object says in single precision is no example of what a worker computes.
+    is_exact = scores.probability is not None and subject.fitted.tolerance <= TOLERANCE
+    p = in_file_order(said.probabilities, order) if is_exact else None
+    raw = None if said.raw is None else raw_in_file_order(said.raw, order)
     definition["examples"] = [
         {"document": documents[i], "at": format_ms(at_ms[i])}
         | ({} if p is None else {"probability": p[i].tolist()})
+        | ({} if raw is None else {"raw": raw[i].tolist()})
         | {"cluster": clusters_of[i]}
         for i in _chosen(clusters_of)
     ]
@@ -266,8 +271,9 @@ def _became(model: Model, fitted: Fitted, order: Sequence[int], n_of: Mapping[in
     else:
         inside = [f"{t:.4g}" for t in model.definition["model"]["thresholds"]]
         below, above = ("≤", "<") if fitted.rule == ">" else ("<", "≤")
-        edges = [f"p {below} {t}" for t in inside]
-        labels = [f"{t} {above} {edge}" if t else edge for t, edge in zip(["", *inside], [*edges, "p"], strict=True)]
+        what = "raw" if fitted.model["type"] == "trees" else "p"
+        edges = [f"{what} {below} {t}" for t in inside]
+        labels = [f"{t} {above} {edge}" if t else edge for t, edge in zip(["", *inside], [*edges, what], strict=True)]
     return tuple(
         Became(label, cluster.id, cluster.name, n_of.get(cluster.id, 0))
         for label, cluster in zip(labels, model.clusters, strict=True)

@@ -6,15 +6,18 @@ from __future__ import annotations
 LIST = "its predictions as a list: memberstream clusters upload (docs/lists.md)"
 _SOFTMAX = "LogisticRegression, which tells more than two classes apart by itself"
 _OTHER = "a model file has no such scorer"
-_NO_TREES = ("a model file has no trees", f"LogisticRegression; or {LIST}")
+_BOOSTED = "HistGradientBoostingClassifier"
+_NO_TREES = ("its trees aren't read", f"{_BOOSTED}; or {LIST}")
 _TREES = (
-    "DecisionTreeClassifier", "RandomForestClassifier", "ExtraTreesClassifier", "GradientBoostingClassifier",
-    "HistGradientBoostingClassifier", "AdaBoostClassifier", "BaggingClassifier", "XGBClassifier", "XGBRFClassifier",
-    "LGBMClassifier", "CatBoostClassifier", "IsolationForest",
+    "XGBClassifier", "XGBRegressor", "XGBRFClassifier", "XGBRFRegressor", "LGBMClassifier", "LGBMRegressor",
+    "CatBoostClassifier", "CatBoostRegressor",
 )  # fmt: skip
 
 #: estimator → (why, what to use)
 ESTIMATORS: dict[str, tuple[str, str]] = dict.fromkeys(_TREES, _NO_TREES) | {
+    "AdaBoostClassifier": ("its trees vote with weights", f"{_BOOSTED}; or {LIST}"),
+    "BaggingClassifier": ("several models vote", f"RandomForestClassifier; or {LIST}"),
+    "IsolationForest": ("it says how soon a member is alone, not where it belongs", f"GaussianMixture; or {LIST}"),
     "OneVsRestClassifier": ("its probabilities are no softmax", _SOFTMAX),
     "OneVsOneClassifier": ("it votes, which gives no probability", _SOFTMAX),
     "CalibratedClassifierCV": (
@@ -27,7 +30,7 @@ ESTIMATORS: dict[str, tuple[str, str]] = dict.fromkeys(_TREES, _NO_TREES) | {
     "VotingClassifier": ("several models vote", f"one of them; or {LIST}"),
     "StackingClassifier": ("one model reads others", f"one of them; or {LIST}"),
 }
-DEFAULT_ESTIMATOR = (_OTHER, f"LogisticRegression, KMeans, MiniBatchKMeans or GaussianMixture; or {LIST}")
+DEFAULT_ESTIMATOR = (_OTHER, f"LogisticRegression, {_BOOSTED}, KMeans or GaussianMixture; or {LIST}")
 
 #: step → (why, what to use)
 STEPS: dict[str, tuple[str, str]] = {

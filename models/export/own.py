@@ -124,9 +124,10 @@ def own_probabilities(given: Any, fitted: Fitted, n: int, problems: list[str]) -
     """Return the author's probabilities in the shape of the fitted object's: (n,) of the second class, or (n,
     n_clusters). None, and the problem is noted, if they don't fit."""
     labels = (fitted.classes[::-1] if fitted.is_turned else fitted.classes) or fitted.labels or []
-    is_binary = fitted.model["type"] == "logistic"
-    if fitted.model["type"] == "kmeans":
-        problems.append("probabilities: k-means has none. Use: clusters_of, what predict says")
+    is_binary = fitted.is_banded
+    if not fitted.has_probabilities:
+        what = "k-means" if fitted.model["type"] == "kmeans" else "a regressor"
+        problems.append(f"probabilities: {what} has none. Use: clusters_of, what predict says")
         return None
     names = list(given.columns if hasattr(given, "columns") else given if isinstance(given, Mapping) else [])
     is_named = bool(names) and (isinstance(given, Mapping) or names != list(range(len(names))))  # pandas' own numbers
@@ -148,6 +149,8 @@ def own_probabilities(given: Any, fitted: Fitted, n: int, problems: list[str]) -
         values = values[:, np.argsort(np.array(places, dtype=np.intp))]
     if values.ndim == 2 and is_binary and values.shape[1] in (1, 2):
         values = values[:, -1]
+    if values.shape == (n,) and not is_binary and fitted.n_clusters == 2:  # of a forest: the second class's
+        values = np.stack([1.0 - values, values], axis=1)
     shape = (n,) if is_binary else (n, fitted.n_clusters)
     if values.shape != shape:
         problems.append(f"probabilities: expected an array of shape {shape}, found {values.shape}")

@@ -29,6 +29,7 @@ SINGLE_TOLERANCE = 1e-5  # of what the author computes in single precision
 _MOST_SHOWN = 5
 _IF_IT_DIFFERS = {
     "gaussian_mixture": "a larger reg_covar; where variances almost vanish scikit-learn's own rounding exceeds 1e-12",
+    "trees": "scikit-learn's own rounding, in one thread: documents without numbers beyond single precision",
     "kmeans": "scikit-learn's own classes; and other documents, if these lie exactly between two centroids",
 }
 
@@ -43,6 +44,7 @@ class Subject:
     Attributes:
         judge: asks the fitted object itself.
         is_here: whether it can be asked about another matrix, too. R's can't: only its probabilities are here.
+        raw_scores: asks for the raw scores of trees.
     """
 
     raw: Raw
@@ -50,25 +52,33 @@ class Subject:
     judge: Judge
     fitted: Fitted
     is_here: bool = True
+    raw_scores: Callable[[Any], Any] | None = None
 
 
 @dataclass(frozen=True)
 class Said:
     """What the fitted object says: probabilities in its own order, or None; the place of each document's cluster in
-    that order."""
+    that order; raw scores of trees in that order."""
 
     probabilities: Any
     index: Indices
+    raw: Any = None
 
 
-def check_fitted(model: Model, scores: Scores, said: Said, order: Sequence[int]) -> list[str]:
-    """Return how the file differs from the fitted object."""
+def check_fitted(
+    model: Model, scores: Scores, said: Said, order: Sequence[int], tolerance: float = TOLERANCE
+) -> list[str]:
+    """Return how the file differs from the fitted object. `tolerance`: of probabilities; raw scores have none."""
     rank = np.argsort(np.array(order, dtype=np.intp))
     wanted, computed, p = rank[said.index], scores.index, in_file_order(said.probabilities, order)
     wrong = wanted != computed
     if p is not None and scores.probability is not None:
-        far = np.abs(p - scores.probability) > TOLERANCE
+        far = np.abs(p - scores.probability) > tolerance
         wrong |= far if far.ndim == 1 else far.any(axis=1)
+    raw = None if said.raw is None else raw_in_file_order(said.raw, order)
+    if raw is not None:
+        differs = raw != scores.raw
+        wrong |= differs if differs.ndim == 1 else differs.any(axis=1)
     if not wrong.any():
         return []
     cause = None if p is None or scores.probability is None else of_probabilities(scores.probability, p)
@@ -78,10 +88,12 @@ def check_fitted(model: Model, scores: Scores, said: Said, order: Sequence[int])
         f"object. {f'Likely cause: {cause}' if cause else f'Use: {advice}'}"
     ]
     for i in np.flatnonzero(wrong)[:_MOST_SHOWN].tolist():
-        if (
+        if raw is not None and scores.raw is not None and not np.array_equal(raw[i], scores.raw[i]):
+            problems.append(f"documents[{i}].raw: {scores.raw[i]} in the file, {raw[i]} by the object")
+        elif (
             p is not None
             and scores.probability is not None
-            and not np.allclose(p[i], scores.probability[i], 0, TOLERANCE)
+            and not np.allclose(p[i], scores.probability[i], 0, tolerance)
         ):
             problems.append(f"documents[{i}].probability: {scores.probability[i]} in the file, {p[i]} by the object")
         else:
@@ -97,6 +109,13 @@ def in_file_order(probabilities: Any, order: Sequence[int]) -> Any:
     return 1.0 - probabilities if probabilities.ndim == 1 else probabilities[:, list(order)]
 
 
+def raw_in_file_order(raw: Any, order: Sequence[int]) -> Any:
+    """Return the fitted object's raw scores as the file has them."""
+    if list(order) == sorted(order):
+        return raw
+    return -raw if raw.ndim == 1 else raw[:, list(order)]
+
+
 def ask(subject: Subject, x: Any) -> Said:
     """Return what the fitted object says of these rows.
 
@@ -105,8 +124,16 @@ def ask(subject: Subject, x: Any) -> Said:
     """
     with np.errstate(all="ignore"):  # what isn't a number in the end is refused
         probabilities, predicted = subject.judge(x)
+        raw = None if subject.raw_scores is None else subject.raw_scores(x)
     fitted = subject.fitted
     if predicted is not None and fitted.labels is not None and fitted.by_predict:
         places = {label: i for i, label in enumerate(fitted.labels)}
-        return Said(probabilities, np.array([places[label] for label in predicted], dtype=np.intp))
+        return Said(probabilities, np.array([places[label] for label in predicted], dtype=np.intp), raw)
+    if fitted.cuts is not None:
+        thresholds, rule = fitted.cuts
+        return Said(
+            probabilities,
+            passed(probabilities if fitted.has_probabilities else np.asarray(raw), thresholds, rule, 0.0),
+            raw,
+        )
     return Said(probabilities, passed(probabilities, fitted.model["thresholds"], fitted.rule))

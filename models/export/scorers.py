@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.mixture import GaussianMixture
 
+from memberstream.models.examples import TOLERANCE
 from memberstream.models.export.bands import Asked, Bands, read_bands, turned
 from memberstream.models.export.columns import Column
 from memberstream.models.export.instead import DEFAULT_ESTIMATOR, ESTIMATORS
@@ -34,6 +35,10 @@ class Fitted:
         is_turned: whether these classes stand in another order than the fitted object's own.
         by_predict: whether the fitted object's own predict gives the clusters.
         is_single: whether it was fitted in single precision.
+        cuts: of trees whose clusters are bands, thresholds and rule as the author means them: of the probability, or of
+            what a regressor predicts.
+        raw: of trees, what the fitted object says: the matrix in front of it → raw scores.
+        tolerance: how far its probabilities may be from the file's.
     """
 
     model: dict[str, Any]
@@ -45,6 +50,19 @@ class Fitted:
     is_turned: bool = False
     by_predict: bool = True
     is_single: bool = False
+    cuts: tuple[list[float], str] | None = None
+    raw: Callable[[Any], Any] | None = None
+    tolerance: float = TOLERANCE
+
+    @property
+    def is_banded(self) -> bool:
+        """Whether its clusters are bands: of a probability, or of the only raw score of trees."""
+        return "thresholds" in self.model
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether the fitted object has any."""
+        return self.model["type"] != "kmeans" and self.model.get("scale") != "value"
 
     @property
     def rule(self) -> str:
@@ -55,6 +73,8 @@ class Fitted:
         """Return `model` with its clusters in another order: the one that stood at order[0] comes first."""
         if self.model["type"] == "logistic":
             return self.model if list(order) == sorted(order) else _turned(self.model)
+        if self.model["type"] == "trees":
+            return trees_in_order(self.model, order)
         per_cluster = set(_PER_CLUSTER)
         if self.model.get("covariance_type") == "tied":
             per_cluster.remove("precisions_cholesky")
@@ -74,6 +94,34 @@ def _logistic_model(
     model = {"type": "logistic", "coef": coef, "intercept": float(intercept), "thresholds": thresholds}
     # Workers older than the field refuse it, so it isn't written where it says what they do anyway.
     return model if rule == ">" else model | {"threshold_rule": rule}
+
+
+def trees_in_order(model: dict[str, Any], order: Sequence[int]) -> dict[str, Any]:
+    """Return trees with their clusters in another order. Two bands of one raw score are those of its negative, the
+    other way round: a sum of negatives is the negative of the sum, bit for bit."""
+    if list(order) == sorted(order):
+        return model
+    if "thresholds" in model:
+        thresholds = [-t for t in reversed(model["thresholds"])]
+        scale = "value" if model["scale"] == "probability" else model["scale"]
+        rule = ">" if model["threshold_rule"] == ">=" else ">="
+        return negated(model) | {"scale": scale, "threshold_rule": rule, "thresholds": thresholds}
+    rank = [list(order).index(place) for place in range(len(order))]
+    trees = [
+        tree | ({"output": rank[tree["output"]]} if "output" in tree else {"values": _permuted(tree["values"], order)})
+        for tree in model["trees"]
+    ]
+    return model | {"base": [model["base"][i] for i in order], "ties": rank, "trees": trees}
+
+
+def negated(model: dict[str, Any]) -> dict[str, Any]:
+    """Return trees of one raw score with its negative."""
+    trees = [tree | {"values": [-v for v in tree["values"]]} for tree in model["trees"]]
+    return model | {"base": [-b for b in model["base"]], "trees": trees}
+
+
+def _permuted(rows: Sequence[Sequence[float]], order: Sequence[int]) -> list[list[float]]:
+    return [[row[i] for i in order] for row in rows]
 
 
 def of_estimator(estimator: Any, columns: Sequence[Column], asked: Asked | Bands, problems: list[str]) -> Fitted | None:

@@ -46,20 +46,29 @@ def print_explanation(member_id: str, at_ms: int, explanation: Explanation) -> N
         out.print(table)
     for one in {one.place: one for one in explanation.misfits}.values():
         out.print(f"[yellow]doesn't fit:[/] {escape(f'{one.trouble}. Next: {one.remedy}')}")
-    if isinstance(explanation.probability, float):
-        out.print(f"eta {explanation.eta:+.4f} → probability {explanation.probability:.4f}")
-    elif explanation.probability is not None:
+    name, merit = ("eta", explanation.eta) if explanation.raw is None else ("raw score", explanation.raw)
+    if isinstance(merit, float):
+        arrow = "" if explanation.probability is None else f" → probability {explanation.probability:.4f}"
+        out.print(f"{name} {merit:+.4f}{arrow}{_baseline(explanation)}")
+    elif isinstance(explanation.probability, list):
         out.print("probabilities " + " ".join(f"{p:.4f}" for p in explanation.probability))
+    elif merit is not None:
+        out.print("raw scores " + " ".join(f"{each:.4f}" for each in merit))
     elif explanation.distances is not None:
         out.print("distances to centroids " + " ".join(f"{d:.4f}" for d in explanation.distances))
     if following is not None:
-        name, by = escape(_named(following)), f"{explanation.distance_to_next:.4f}"
-        if isinstance(explanation.eta, float):
-            out.print(f"would become {name} if eta {'rose' if following.id > cluster.id else 'fell'} by {by}")
+        other, by = escape(_named(following)), f"{explanation.distance_to_next:.4f}"
+        if isinstance(merit, float):
+            out.print(f"would become {other} if {name} {'rose' if following.id > cluster.id else 'fell'} by {by}")
         elif explanation.distances is not None:
-            out.print(f"next is {name}: its centroid is {by} farther away")
+            out.print(f"next is {other}: its centroid is {by} farther away")
         else:
-            out.print(f"next is {name}: its eta is {by} lower")
+            out.print(f"next is {other}: its {name} is {by} lower")
+
+
+def _baseline(explanation: Explanation) -> str:
+    """Return what the contributions of trees add up from."""
+    return "" if explanation.baseline is None else f", of which {explanation.baseline:+.4f} is the mean of training"
 
 
 def print_levers(levers: Sequence[Lever]) -> None:

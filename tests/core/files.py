@@ -67,6 +67,21 @@ _PLAIN = [{"name": f"x{i}", "path": f"x{i}", "missing": 0} for i in range(2)]
 _MIXTURE = {"type": "gaussian_mixture", "weights": [0.25, 0.75], "means": [[1, 2], [3, 4]]}
 
 
+_TREE = {"columns": [0, -1, 1, -1, -1], "thresholds": [0.5, 2], "values": [1, 2, 4]}
+_LEAF = {"columns": [-1], "thresholds": [], "values": [3]}
+
+
+def _trees(*trees: Any) -> dict[str, Any]:
+    """Return the model of a file of these trees."""
+    return {"type": "trees", "scale": "logit", "trees": list(trees)}
+
+
+def _bad_trees(*trees: Any, **changes: Any) -> dict[str, Any]:
+    """Return changes to the base file that make trees over two inputs, with something wrong."""
+    model = {"type": "trees", "scale": "logit", "thresholds": [1, 3], "trees": list(trees) or [_TREE]}
+    return {"predictors": _PLAIN, "model": {k: v for k, v in (model | changes).items() if v is not GONE}}
+
+
 def _bad_mixture(**changes: Any) -> dict[str, Any]:
     """Return changes to the base file that make a mixture of three components over two inputs, with something wrong."""
     good = {"weights": [0.2, 0.3, 0.5], "means": [[1, 2], [3, 4], [5, 6]]}
@@ -105,6 +120,38 @@ GOOD: dict[str, dict[str, Any]] = {
             "spherical": [1, 0.5],
         }.items()
     },
+    "trees in bands": changed(
+        {
+            "predictors": _PLAIN,
+            "model": _trees(_TREE | {"missing_left": [0, 1], "covers": [10, 4, 6]})
+            | {"thresholds": [1, 3], "threshold_rule": ">=", "base": [0.5], "missing": [None, 9]},
+            "examples": [
+                {"document": {"x0": 1, "x1": 9}, "at": 0, "cluster": 2, "raw": 2.5},
+                {"document": {"x0": 1, "x1": 3}, "at": 0, "cluster": 3, "probability": 0.9890130573694068},
+            ],
+        }
+    ),
+    "boosted trees": changed(
+        {
+            "predictors": _PLAIN,
+            "clusters": _TWO,
+            "model": _trees(_TREE | {"output": 1}, _LEAF | {"output": 0}) | {"base": [1, -1], "ties": [1, 0]},
+        }
+        | {"examples": [{"document": {"x0": 1, "x1": 3}, "at": 0, "cluster": 0, "raw": [4, 3]}]}
+    ),
+    "a forest": changed(
+        {
+            "predictors": _PLAIN,
+            "clusters": _TWO,
+            "model": _trees(_TREE | {"values": [[1, 0], [0.5, 0.5], [0, 1]]})
+            | {"scale": "probability", "divisor": 1, "input_precision": "single"},
+            "examples": [{"document": {"x0": 0.5}, "at": 0, "cluster": 0, "raw": [1, 0], "probability": [1, 0]}],
+        }
+    ),
+    "single trees": changed(
+        {"predictors": _PLAIN, "clusters": [{"id": 0, "name": "all"}], "examples": []}
+        | {"model": _trees(_LEAF) | {"scale": "value", "thresholds": [], "sum_precision": "single"}}
+    ),
     "aggregates": changed(
         {"predictors": _LISTS, "model.coef": [0.1] * len(_LISTS), "clusters": _TWO, "model.thresholds": [0.5]}
         | {"examples": GONE}
@@ -339,6 +386,66 @@ BAD: dict[str, dict[str, Any]] = {
         covariance_type="full", precisions_cholesky=[[[1]], [[1]], [[1]]], means=[[1]] * 3
     )
     | {"predictors": [{"name": "x0", "path": "x0"}]},
+    "trees": _bad_trees(
+        scale="log",
+        thresholds=[3, 3],
+        threshold_rule="<",
+        ties=[0, 1, 2],
+        base=[1, 2],
+        divisor=0,
+        input_precision="half",
+        sum_precision=1,
+        extra=1,
+    ),
+    "trees missing": {"predictors": _PLAIN, "model": {"type": "trees"}},
+    "trees no list": _bad_trees(trees={}, missing=[1]),
+    "trees empty": _bad_trees(trees=[]),
+    "trees ties": _bad_trees(thresholds=GONE, ties=[0, 1, 1], trees=[_TREE | {"output": 3}, _TREE]),
+    "trees without clusters": _bad_trees(thresholds=GONE) | {"clusters": []},
+    "trees over unknown inputs": _bad_trees() | {"predictors": [{"name": "x0", "path": "x0"}]},
+    "trees that are none": _bad_trees(
+        5,
+        {},
+        _TREE | {"columns": []},
+        _TREE | {"columns": [0, -1]},
+        _TREE | {"columns": [-1, -1]},
+        _TREE | {"columns": [0, True, -2, 2, "x"]},
+        _TREE | {"columns": [0] * 300 + [-1] * 301},
+        _TREE | {"columns": 5},
+        _TREE | {"left": [1]},
+    ),
+    "trees of other lengths": _bad_trees(
+        _TREE | {"thresholds": [1]},
+        _TREE | {"values": [1, 2]},
+        _TREE | {"missing_left": [1, 2]},
+        _TREE | {"covers": [1, -1, 1e16]},
+        _TREE | {"output": 1},
+        _TREE | {"thresholds": [math.nan, math.inf]},
+        _TREE | {"missing_left": 0},
+        _TREE | {"columns": [-1]},
+    ),
+    "trees with rows": _bad_trees(
+        _TREE | {"values": [[1, 2, 3], [1], "x"]},
+        _TREE | {"values": [[1, 2, 3]] * 3, "output": 1},
+        _TREE | {"output": 0},
+        _TREE | {"values": [[1, 2, 3]] * 3},
+        thresholds=GONE,
+        missing=[1, "x"],
+    ),
+    "trees of both kinds": _bad_trees(_TREE, _TREE | {"values": [[1], [2], [3]]}),
+    "trees beyond single precision": _bad_trees(
+        _TREE | {"values": [1, -1e35, 1]}, _TREE | {"values": [[1], [1e35], [3]]}, sum_precision="single", base=[1e38]
+    ),
+    "trees of which there are too many": _bad_trees(trees=[_TREE] * 10_001),
+    "trees with too many nodes": _bad_trees(_TREE, {"columns": [0] * 500_000}),
+    "trees without raw": _bad_trees()
+    | {
+        "examples": [
+            {"document": {"x0": 1, "x1": 3}, "at": 0, "cluster": 3, "raw": 4.000000000000001},
+            {"document": {}, "at": 0, "cluster": 1, "raw": [1, 2]},
+        ]
+    },
+    "example of no trees": {"examples.0.raw": 0.5},
     "clusters no list": {"clusters": {}},
     "clusters empty": {"clusters": []},
     "clusters": {"clusters": [{"id": 2, "name": "a"}, {"id": 2, "name": "a"}, 5]},

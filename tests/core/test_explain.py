@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from memberstream.models.explain import explain_one, score_many
 from memberstream.models.model import Model
 from memberstream.models.model_file import parse
-from memberstream.models.scorer import GaussianMixture
+from memberstream.models.scorer import GaussianMixture, Trees
 
 NOW = worlds.BASE_MS
 
@@ -50,11 +50,12 @@ def test_explanations_agree_with_scores(model: Model, document: dict[str, Any]) 
     (row,) = score_many(model, [document], NOW)
     assert row["cluster"] == told.cluster.id
     assert row["predictors"] == told.predictors
-    assert (row.get("eta"), row.get("probability"), row.get("distances")) == (
+    assert [row.get(name) for name in ("eta", "raw", "probability", "distances")] == [
         told.eta,
+        told.raw,
         told.probability,
         told.distances,
-    )
+    ]
     orjson.dumps(row, option=orjson.OPT_NON_STR_KEYS)
     total = math.fsum(told.contributions.values())
     if len(model.clusters) == 1:
@@ -76,7 +77,15 @@ def test_explanations_agree_with_scores(model: Model, document: dict[str, Any]) 
         assert isinstance(told.eta, list)
         assert told.distance_to_next == told.eta[here] - told.eta[there]
         weights = math.log(model.scorer.weights[here] / model.scorer.weights[there])
+        scale = max(scale, abs(told.eta[here]))
         assert total + weights == pytest.approx(told.distance_to_next, rel=1e-9, abs=1e-9 * scale)
+    elif isinstance(model.scorer, Trees):
+        assert told.baseline is not None
+        raw = told.raw if isinstance(told.raw, float) else told.raw[here] - told.raw[there]  # type: ignore[index]
+        is_single = model.definition["model"].get("sum_precision") == "single"
+        assert total + told.baseline == pytest.approx(raw, rel=1e-12, abs=1e-4 if is_single else 1e-12 * scale)
+        if model.scorer.thresholds is None:
+            assert told.distance_to_next == raw
     else:
         assert told.distances is not None
         assert told.distance_to_next == told.distances[there] - told.distances[here]

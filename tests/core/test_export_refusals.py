@@ -14,6 +14,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
+from sklearn.ensemble import AdaBoostClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.kernel_approximation import RBFSampler
@@ -33,7 +34,6 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 from sklearn.svm import SVC
-from sklearn.tree import DecisionTreeClassifier
 
 X = np.abs(np.random.default_rng(1).normal(size=(40, 3)))
 Y = np.arange(40) % 2
@@ -53,14 +53,14 @@ def test_what_cannot_be_exact_is_refused() -> None:
     weighted = ColumnTransformer([("a", "passthrough", [0])], transformer_weights={"a": 2.0})
     cases: list[tuple[Any, Any, str]] = [
         (
-            DecisionTreeClassifier(),
+            AdaBoostClassifier(),
             X,
-            "DecisionTreeClassifier can't be represented: a model file has no trees. Use: LogisticR",
+            "AdaBoostClassifier can't be represented: its trees vote with weights. Use: HistGrad",
         ),
         (
             SVC(),
             X,
-            "Use: LogisticRegression, KMeans, MiniBatchKMeans or GaussianMixture; or its predictions as a list: mem",
+            "Use: LogisticRegression, HistGradientBoostingClassifier, KMeans or GaussianMixture; or its predictions as",
         ),
         (
             OneVsRestClassifier(logistic),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from memberstream.models.document import MAX_DEPTH
 from memberstream.models.model_file import load, parse
 from memberstream.models.problems import ModelFileError, describe
-from memberstream.models.scorer import GaussianMixture, KMeans, Logistic, Multinomial
+from memberstream.models.scorer import GaussianMixture, KMeans, Logistic, Multinomial, Trees
 
 GOLDEN = Path(__file__).with_name("bad_files.txt")
 
@@ -40,7 +40,7 @@ def test_good_files_load(name: str) -> None:
     assert model.definition == GOOD[name]
     assert model.label == f"activity@{GOOD[name]['version']}"
     assert [c.id for c in model.clusters] == model.cluster_ids.tolist()
-    assert isinstance(model.scorer, Logistic | Multinomial | KMeans | GaussianMixture)
+    assert isinstance(model.scorer, Logistic | Multinomial | KMeans | GaussianMixture | Trees)
 
 
 @pytest.mark.parametrize("name", BAD)

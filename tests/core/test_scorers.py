@@ -18,12 +18,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from memberstream.models.explain import score_many
+from memberstream.models.forest import Forest, Sums, Tree, shape
 from memberstream.models.member import Member
 from memberstream.models.model import Model
 from memberstream.models.model_file import parse
 from memberstream.models.plan import Plan
 from memberstream.models.rescore import rescore_many
-from memberstream.models.scorer import GaussianMixture, KMeans, Logistic, Multinomial, Scorer, expit
+from memberstream.models.scorer import GaussianMixture, KMeans, Logistic, Multinomial, Scorer, Trees, expit
 from memberstream.models.scorer_file import MAX_FACTOR
 
 DATA = {"iris": load_iris, "wine": load_wine, "breast_cancer": load_breast_cancer, "digits": load_digits}
@@ -39,7 +40,28 @@ def scorers(rng: np.random.Generator, width: int, n_clusters: int) -> list[Score
         KMeans(rows),
         GaussianMixture(rng.dirichlet(np.ones(n_clusters)), rows, rng.uniform(0.1, 3, (n_clusters, width))),
         GaussianMixture(rng.dirichlet(np.ones(n_clusters)), rows, factors(rng, n_clusters, width)),
+        Trees(forest(rng, width, n_clusters), "logit", None, ">", np.arange(n_clusters)),
+        Trees(forest(rng, width, 1), "probability", thresholds, ">=", np.arange(n_clusters)),
     ]
+
+
+def forest(rng: np.random.Generator, width: int, n_outputs: int) -> Forest:
+    """Return a hundred random trees, with values that no sum keeps exactly."""
+    trees = []
+    for i in range(100):
+        columns = _grown(rng, width, 6)
+        n_leaves = columns.count(-1)
+        thresholds, values = rng.normal(size=len(columns) - n_leaves).tolist(), rng.normal(size=n_leaves).tolist()
+        right, depths = shape(columns)
+        trees.append(Tree(columns, right, depths, thresholds, values, output=i % n_outputs))
+    is_single = bool(rng.integers(2))
+    return Forest(trees, [None] * width, Sums([0.1] * n_outputs, 7, is_single), is_single=is_single)
+
+
+def _grown(rng: np.random.Generator, width: int, depth: int) -> list[int]:
+    if depth == 0 or rng.random() < 0.2:
+        return [-1]
+    return [int(rng.integers(width)), *_grown(rng, width, depth - 1), *_grown(rng, width, depth - 1)]
 
 
 def factors(rng: np.random.Generator, n_clusters: int, width: int) -> npt.NDArray[np.float64]:
@@ -66,12 +88,14 @@ def test_single_equals_batch_bit_for_bit(n: int, width: int, n_clusters: int, se
                 (many.eta, one.eta),
                 (many.probability, one.probability),
                 (many.distances, one.distances),
+                (many.raw, one.raw),
                 (many.index, one.index),
             ]:
                 assert (whole is None) == (single is None)
                 assert bits(whole) is None or bits(whole)[i] == bits(single)[0]  # type: ignore[index]
         fortran = scorer.score_many(np.asfortranarray(x))
         assert bits(fortran.eta) == bits(many.eta)
+        assert bits(fortran.raw) == bits(many.raw)
         assert bits(fortran.distances) == bits(many.distances)
 
 

@@ -193,7 +193,7 @@ def models(draw: st.DrawFn, version: int = 1) -> Model:
     inputs = file["model"]["inputs"]
     weights = st.lists(_finite, min_size=len(inputs), max_size=len(inputs))
     n = draw(st.integers(1, 4))
-    kind = draw(st.sampled_from(["logistic", "multinomial", "kmeans", "gaussian_mixture"]))
+    kind = draw(st.sampled_from(["logistic", "multinomial", "kmeans", "gaussian_mixture", "trees"]))
     model: dict[str, Any] = {"type": kind, "inputs": inputs}
     if kind == "logistic":
         cuts = draw(st.lists(st.floats(0.01, 0.99), min_size=n - 1, max_size=n - 1, unique=True))
@@ -203,10 +203,69 @@ def models(draw: st.DrawFn, version: int = 1) -> Model:
         model |= {"coef": [draw(weights) for _ in range(n)], "intercept": [draw(_finite) for _ in range(n)]}
     elif kind == "kmeans":
         model |= {"centroids": [draw(weights) for _ in range(n)]}
+    elif kind == "trees":
+        model |= draw(trees(len(inputs), n))
     else:
         model |= {"weights": [1 / n] * n, "means": [draw(weights) for _ in range(n)]} | draw(_factors(n, len(inputs)))
     clusters = [{"id": 2 * i, "name": f"c{i}"} for i in range(n)]
     return parse(file | {"name": kind, "version": version, "model": model, "clusters": clusters})
+
+
+@st.composite
+def trees(draw: st.DrawFn, n_inputs: int, n_clusters: int) -> dict[str, Any]:
+    """Return the fields of trees of any kind: bands or classes, numbers or rows in leaves, single or double."""
+    is_banded = n_clusters == 1 or draw(st.booleans())
+    n_outputs = 1 if is_banded else n_clusters
+    has_rows = draw(st.booleans())
+    numbers = st.one_of(_finite, st.sampled_from([0.0, 1.0, 0.1, -0.5]))
+    more: dict[str, Any] = {}
+    if is_banded:
+        cuts = st.lists(numbers, min_size=n_clusters - 1, max_size=n_clusters - 1, unique=True)
+        more |= {"thresholds": sorted(draw(cuts)), "threshold_rule": draw(st.sampled_from([">", ">="]))}
+    elif draw(st.booleans()):
+        more["ties"] = draw(st.permutations(range(n_clusters)))
+    if draw(st.booleans()):
+        more["missing"] = [draw(st.sampled_from([None, None, 0, 1, 2.5, -0.5])) for _ in range(n_inputs)]
+    if draw(st.booleans()):
+        more["base"] = [draw(numbers) for _ in range(n_outputs)]
+    optional = {
+        "input_precision": st.sampled_from(["single", "double"]),
+        "sum_precision": st.sampled_from(["single", "double"]),
+        "divisor": st.sampled_from([1, 3]),
+    }
+    more |= draw(st.fixed_dictionaries({}, optional=optional))
+
+    def tree() -> dict[str, Any]:
+        columns = preorder(draw, n_inputs, 3)
+        n_leaves = columns.count(-1)
+        n_asking = len(columns) - n_leaves
+        leaf = st.lists(numbers, min_size=n_outputs, max_size=n_outputs) if has_rows else numbers
+        made: dict[str, Any] = {
+            "columns": columns,
+            "thresholds": [draw(st.one_of(numbers, st.integers(0, 30))) for _ in range(n_asking)],
+            "values": [draw(leaf) for _ in range(n_leaves)],
+        }
+        if draw(st.booleans()):
+            made["missing_left"] = [draw(st.integers(0, 1)) for _ in range(n_asking)]
+        if draw(st.booleans()):
+            made["covers"] = [draw(st.integers(0, 9)) for _ in range(n_leaves)]
+        if not has_rows and n_outputs > 1:
+            made["output"] = draw(st.integers(0, n_outputs - 1))
+        return made
+
+    scale = draw(st.sampled_from(["logit", "probability", "value"]))
+    return {"scale": scale, "trees": [tree() for _ in range(draw(st.integers(1, 4)))]} | more
+
+
+def preorder(draw: st.DrawFn, n_inputs: int, depth: int) -> list[int]:
+    """Return the nodes of a random tree of at most this depth."""
+    if depth == 0 or draw(st.integers(0, 3)) == 0:
+        return [-1]
+    return [
+        draw(st.integers(0, n_inputs - 1)),
+        *preorder(draw, n_inputs, depth - 1),
+        *preorder(draw, n_inputs, depth - 1),
+    ]
 
 
 @st.composite

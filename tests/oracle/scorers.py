@@ -25,9 +25,42 @@ def clusters(file: Mapping[str, Any], document: Any, now_ms: int) -> frozenset[i
         p = probability(math.fsum(c * v for c, v in zip(scorer["coef"], x, strict=True)) + scorer["intercept"])
         places = {sum(t < p + shift for t in scorer["thresholds"]) for shift in (-BORDER, 0, BORDER)}
         return frozenset(ids[place] for place in places)
+    if scorer["type"] == "trees":
+        return _of_trees(scorer, x, ids)
     merits = _merits(scorer, x)
     best = max(merits)
     return frozenset(i for i, merit in zip(ids, merits, strict=True) if merit >= best - BORDER * max(1, abs(best)))
+
+
+def _of_trees(scorer: Mapping[str, Any], x: Sequence[float], ids: Sequence[int]) -> frozenset[int]:
+    """Bands of the raw score, or the largest of several. In double precision only."""
+    n = 1 if "thresholds" in scorer else len(ids)
+    raw = list(scorer.get("base", [0.0] * n))
+    for tree in scorer["trees"]:
+        leaf = _leaf(tree, x, scorer.get("missing", [None] * len(x)))
+        for i, value in enumerate(leaf if isinstance(leaf, list) else [leaf]):
+            raw[i if isinstance(leaf, list) else tree.get("output", 0)] += value
+    raw = [r / scorer.get("divisor", 1) for r in raw]
+    if "thresholds" not in scorer:
+        return frozenset([ids[max(scorer.get("ties", range(n)), key=raw.__getitem__)]])
+    is_above = scorer.get("threshold_rule", ">") == ">="
+    return frozenset([ids[sum(raw[0] >= t if is_above else raw[0] > t for t in scorer["thresholds"])]])
+
+
+def _leaf(tree: Mapping[str, Any], x: Sequence[float], missing: Sequence[float | None]) -> Any:
+    """The value of the leaf that x falls into. Nodes in preorder: the right child stands behind all of the left one."""
+    columns = tree["columns"]
+
+    def behind(i: int) -> int:
+        return i + 1 if columns[i] == -1 else behind(behind(i + 1))
+
+    at = 0
+    while columns[at] != -1:
+        column, asked = columns[at], sum(c != -1 for c in columns[:at])
+        is_missing = missing[column] is not None and x[column] == missing[column]
+        left = tree["missing_left"][asked] if is_missing else x[column] <= tree["thresholds"][asked]
+        at = at + 1 if left else behind(at + 1)
+    return tree["values"][sum(c == -1 for c in columns[:at])]
 
 
 def probability(eta: float) -> float:

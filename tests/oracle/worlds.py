@@ -188,7 +188,7 @@ def scorer(chance: random.Random, inputs: list[str], n: int) -> dict[str, Any]:
     def row(spread: float) -> list[float]:
         return [round(chance.gauss(0, spread), 3) for _ in range(d)]
 
-    kind = chance.choice(["logistic", "multinomial", "kmeans", "gaussian_mixture"])
+    kind = chance.choice(["logistic", "multinomial", "kmeans", "gaussian_mixture", "trees"])
     made: dict[str, Any] = {"type": kind, "inputs": inputs}
     if kind == "logistic":
         thresholds = sorted(chance.sample([0.1, 0.2, 0.35, 0.5, 0.65, 0.8], n - 1))
@@ -200,6 +200,8 @@ def scorer(chance: random.Random, inputs: list[str], n: int) -> dict[str, Any]:
         }
     if kind == "kmeans":
         return made | {"centroids": [row(4) for _ in range(n)]}
+    if kind == "trees":
+        return made | trees(chance, d, n)
     shape = chance.choice(["full", "tied", "diag", "spherical"])
 
     def diagonal() -> list[float]:
@@ -218,6 +220,33 @@ def scorer(chance: random.Random, inputs: list[str], n: int) -> dict[str, Any]:
     weights = [1 / n] * n
     means = [row(4) for _ in range(n)]
     return made | {"weights": weights, "means": means, "covariance_type": shape, "precisions_cholesky": precisions}
+
+
+def trees(chance: random.Random, n_inputs: int, n: int) -> dict[str, Any]:
+    """Twelve trees: boosted bands, boosted classes or a forest, with values that can be missing."""
+    kind = chance.choice(["bands", "classes", "forest"])
+
+    def grown(depth: int) -> list[int]:
+        if depth == 0 or chance.random() < 0.2:
+            return [-1]
+        return [chance.randrange(n_inputs), *grown(depth - 1), *grown(depth - 1)]
+
+    def tree(output: int) -> dict[str, Any]:
+        columns = grown(4)
+        n_leaves = columns.count(-1)
+        n_asking = len(columns) - n_leaves
+        leaf = [[round(chance.random(), 3) for _ in range(n)] if kind == "forest" else chance.gauss(0, 1)
+                for _ in range(n_leaves)]  # fmt: skip
+        made = {"columns": columns, "values": leaf, "missing_left": [chance.randrange(2) for _ in range(n_asking)]}
+        made["thresholds"] = [chance.choice([0, 0.5, 1, 2, 5, 10, 20, 40, 100]) for _ in range(n_asking)]
+        return made | ({"output": output} if kind == "classes" else {})
+
+    made: dict[str, Any] = {"scale": "value", "trees": [tree(i % n) for i in range(12)]}
+    made["missing"] = [chance.choice([None, 0, 1]) for _ in range(n_inputs)]
+    if kind == "bands":
+        cuts = sorted(chance.sample([-3.0, -1.5, -0.5, 0.0, 0.5, 1.5, 3.0], n - 1))
+        return made | {"base": [0.25], "thresholds": cuts, "threshold_rule": chance.choice([">", ">="])}
+    return made | ({"divisor": 12, "scale": "probability"} if kind == "forest" else {"ties": [*range(n)][::-1]})
 
 
 def _where(chance: random.Random) -> dict[str, Any]:

@@ -1,0 +1,297 @@
+"""Exported trees: raw scores have the trainer's bits and clusters are equal, also on thresholds and for what is
+missing; what can't be exact is refused."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pytest
+from core.exporting import documents_of, exported, refused
+from sklearn.compose import ColumnTransformer
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.decomposition import PCA
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, PolynomialFeatures, StandardScaler
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from memberstream.models.export import ModelFile
+from memberstream.models.plan import Plan
+from memberstream.models.scorer import Scores, Trees
+
+CLASSIFIERS: dict[str, Any] = {
+    "forest": RandomForestClassifier(15, n_jobs=2, random_state=0),
+    "extra trees": ExtraTreesClassifier(15, random_state=0),
+    "boosted": GradientBoostingClassifier(n_estimators=12, random_state=0),
+    "from zero": GradientBoostingClassifier(n_estimators=3, init="zero", random_state=0),
+    "histograms": HistGradientBoostingClassifier(max_iter=12, min_samples_leaf=5, random_state=0),
+    "a tree": DecisionTreeClassifier(random_state=0),
+    "a leaf": HistGradientBoostingClassifier(max_iter=1, min_samples_leaf=500),
+}
+REGRESSORS: dict[str, Any] = {
+    "forest": RandomForestRegressor(15, random_state=0),
+    "extra trees": ExtraTreesRegressor(15, random_state=0),
+    "boosted": GradientBoostingRegressor(n_estimators=12, random_state=0),
+    "histograms": HistGradientBoostingRegressor(max_iter=12, random_state=0),
+    "a tree": DecisionTreeRegressor(random_state=0),
+}
+SIDES: list[tuple[str, Literal["left", "right"]]] = [(">=", "right"), (">", "left")]  # numpy.searchsorted's
+DATA = {"iris": load_iris, "breast cancer": load_breast_cancer}
+
+
+def anywhere(n: int) -> list[dict[str, Any]]:
+    """Return predictors whose missing values are left to the trees."""
+    return [{"name": f"x{i}", "path": f"x{i}"} for i in range(n)]
+
+
+def scored(file: ModelFile, x: Any) -> Scores:
+    """Return what the file says of documents of these rows."""
+    plan = Plan([file.model])
+    columns, _ = plan.evaluate_many(documents_of(x), [0] * len(x))
+    return file.model.scorer.score_many(columns.take(plan.inputs(file.model), axis=1))
+
+
+def with_gaps(x: Any, share: float = 0.05) -> Any:
+    """Return a copy of x in which some values are missing."""
+    return np.where(np.random.default_rng(0).random(x.shape) < share, math.nan, x)
+
+
+def hard_rows(file: ModelFile, x: Any, has_gaps: bool) -> Any:
+    """Return rows of x with values exactly on thresholds and beside them, with zeros of both signs, denormal numbers
+    and, if they can have any, gaps."""
+    assert isinstance(file.model.scorer, Trees)
+    forest, rng = file.model.scorer.forest, np.random.default_rng(1)
+    columns = [int(name[1:]) for name in file.model.inputs]
+    asking = np.flatnonzero(~forest.is_leaf & (np.abs(forest.split) < 1e30))
+    rows = x[rng.integers(0, len(x), 400)].copy()
+    for nearby in (math.inf, -math.inf, None) if len(asking) else ():
+        node, row = rng.choice(asking, 400), rng.integers(0, len(rows), 400)
+        split = forest.split[node]
+        column = [columns[c] for c in forest.column[node]]
+        rows[row, column] = split if nearby is None else np.nextafter(split, nearby)
+    for value in (0.0, -0.0, 5e-324, -5e-324, 1e30, *([math.nan] if has_gaps else [])):
+        rows[rng.integers(0, len(rows), 20), rng.integers(0, x.shape[1], 20)] = value
+    return rows
+
+
+def said(fitted: Any, x: Any) -> Any:
+    """Return a fitted object's raw scores."""
+    for method in ("decision_function", "predict_proba", "predict"):
+        if hasattr(fitted, method):
+            return getattr(fitted.set_params(n_jobs=1) if hasattr(fitted, "n_jobs") else fitted, method)(x)
+    raise AssertionError
+
+
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+def test_classifiers_have_the_trainers_bits(kind: str, data: str) -> None:
+    """Raw scores bit for bit, clusters equal, probabilities within 1e-12; and the examples say all of it."""
+    x, y = DATA[data](return_X_y=True)
+    has_gaps = kind not in ("boosted", "from zero")
+    x = with_gaps(x) if has_gaps else x
+    fitted = CLASSIFIERS[kind].fit(x, y)
+    file = exported(
+        fitted, x, anywhere(x.shape[1]) if has_gaps else None, probabilities=fitted.predict_proba(x),
+        clusters_of=fitted.predict(x), allow=[f"x{i}" for i in range(x.shape[1])],
+    )  # fmt: skip
+    assert file.proven_by == ("x", "probabilities", "clusters_of")
+    assert all({"raw", "probability"} <= example.keys() for example in file.definition["examples"])
+    rows = hard_rows(file, x, has_gaps)
+    scores = scored(file, rows)
+    np.testing.assert_array_equal(scores.raw, said(fitted, rows))
+    np.testing.assert_array_equal(scores.index, fitted.predict(rows))
+    assert scores.probability is not None
+    p = fitted.predict_proba(rows)
+    np.testing.assert_allclose(scores.probability, p[:, 1] if scores.probability.ndim == 1 else p, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", REGRESSORS)
+def test_regressors_are_cut_where_their_author_cuts(kind: str) -> None:
+    """What a regressor predicts, bit for bit; thresholds are of that number, also where it equals one."""
+    x, y = load_diabetes(return_X_y=True)
+    x = x if kind == "boosted" else with_gaps(x)
+    fitted = REGRESSORS[kind].fit(x, y)
+    at = float(np.median(fitted.predict(x)))
+    for rule, side in SIDES:
+        file = exported(
+            fitted, x, None if kind == "boosted" else anywhere(10), thresholds=[at, 200], threshold_rule=rule,
+            clusters=["low", "medium", "high"], clusters_of=np.searchsorted([at, 200], fitted.predict(x), side=side),
+        )  # fmt: skip
+        assert "probability" not in file.definition["examples"][0]
+        assert "raw ≤" in str(file) if rule == ">" else "raw <" in str(file)
+        rows = hard_rows(file, x, kind != "boosted")
+        scores, expected = scored(file, rows), said(fitted, rows)
+        np.testing.assert_array_equal(scores.raw, expected)
+        np.testing.assert_array_equal(scores.index, np.searchsorted([at, 200], expected, side=side))
+        assert scores.probability is None
+
+
+@pytest.mark.parametrize("kind", ["forest", "boosted", "histograms"])
+@pytest.mark.parametrize("of", [0, 1])
+@pytest.mark.parametrize("n", [1, 2])
+def test_thresholds_of_a_probability(kind: str, of: int, n: int) -> None:
+    """Of either class, one or two of them, one of which is a document's own probability: clusters are those that the
+    trainer's probabilities give, for rows on thresholds, too."""
+    x, y = load_breast_cancer(return_X_y=True)
+    fitted = CLASSIFIERS[kind].fit(x, y)
+    p = fitted.predict_proba(x)[:, of]
+    thresholds = [float(np.median(p[(p > 0.2) & (p < 0.6)])), 0.9][:n]
+    for rule, side in SIDES:
+        index = np.searchsorted(thresholds, p, side=side)
+        names = ["low", "medium", "high"] if n == 2 else ["low", "high"]
+        clusters: Any = names if n == 2 else {1 - of: "low", of: "high"}
+        file = exported(
+            fitted, x, thresholds={of: thresholds}, threshold_rule=rule, clusters=clusters,
+            clusters_of=[names[i] for i in index], probabilities={of: p},
+        )  # fmt: skip
+        rows = hard_rows(file, x, False)
+        expected = np.searchsorted(thresholds, fitted.predict_proba(rows)[:, of], side=side)
+        found = [file.model.clusters[i].name for i in scored(file, rows).index]
+        assert found == [names[i] for i in expected]
+
+
+@pytest.mark.parametrize("kind", ["forest", "boosted", "histograms"])
+@pytest.mark.parametrize("data", DATA)
+def test_clusters_in_another_order(kind: str, data: str) -> None:
+    """Names and ids in the author's order; equal raw scores still go where the trainer has them."""
+    x, y = DATA[data](return_X_y=True)
+    names = np.array(["b", "a", "c"])[y]
+    x = np.round(x)  # many ties
+    fitted = CLASSIFIERS[kind].set_params(**({"n_estimators": 4} if kind == "forest" else {})).fit(x, names)
+    classes = sorted(set(names))
+    file = exported(
+        fitted,
+        x,
+        clusters=[*classes[1:], classes[0]],
+        clusters_of=fitted.predict(x),
+        allow=[f"x{i}" for i in range(30)][: x.shape[1]],
+    )
+    assert [cluster.name for cluster in file.model.clusters] == [*classes[1:], classes[0]]
+    rows = hard_rows(file, x, False)
+    scores = scored(file, rows)
+    assert [file.model.clusters[i].name for i in scores.index] == fitted.predict(rows).tolist()
+    raw, order = said(fitted, rows), [*range(1, len(classes)), 0]
+    np.testing.assert_array_equal(scores.raw, raw[:, order] if raw.ndim == 2 else -raw)
+    if kind == "forest":
+        CLASSIFIERS[kind].set_params(n_estimators=15)
+
+
+def test_thresholds_of_a_forest_in_another_order() -> None:
+    """A forest's own threshold, with the class above it first: two bands of the negative, without a probability."""
+    x, y = load_breast_cancer(return_X_y=True)
+    fitted = FixedThresholdClassifier(RandomForestClassifier(4, random_state=0), threshold=0.75, pos_label="good")
+    fitted.fit(x, np.where(y == 1, "good", "bad"))
+    file = exported(fitted, x, clusters=["good", "bad"], clusters_of=fitted.predict(x))
+    rows = hard_rows(file, x, False)
+    scores = scored(file, rows)
+    assert [file.model.clusters[i].name for i in scores.index] == fitted.predict(rows).tolist()
+    np.testing.assert_array_equal(scores.raw, -fitted.predict_proba(rows)[:, 1])
+    assert scores.probability is None
+
+
+def test_steps_before_trees() -> None:
+    """Categories, logarithms and scales in front, inside a search; a column that comes twice is one input; what is
+    missing stays so behind a logarithm."""
+    rng, n = np.random.default_rng(0), 300
+    gaps = rng.random(n) < 0.2
+    x = pd.DataFrame({
+        "x0": np.where(gaps, math.nan, rng.lognormal(size=n)),
+        "x1": np.array(["de", "fr", "it", "at"])[rng.integers(0, 4, n)],
+        "x2": rng.normal(size=n),
+    })  # fmt: skip
+    y = (rng.random(n) < np.where(gaps, 0.8, 0.3)).astype(int)
+    encode = ColumnTransformer(
+        [
+            ("log", make_pipeline(FunctionTransformer(np.log1p), StandardScaler()), ["x0"]),
+            ("plain", "passthrough", ["x0", "x2"]),
+            ("again", "passthrough", ["x2"]),
+            ("category", OneHotEncoder(handle_unknown="ignore", sparse_output=False), ["x1"]),
+        ]
+    )
+    trees = HistGradientBoostingClassifier(max_iter=5)
+    grid = {"histgradientboostingclassifier__max_depth": [2, 3]}
+    search = GridSearchCV(make_pipeline(encode, trees), grid, cv=2).fit(x, y)
+    predictors: list[dict[str, Any]] = [
+        {"name": "x0", "path": "x0"},
+        {"name": "x1", "path": "x1", "type": "text"},
+        {"name": "x2", "path": "x2", "missing": 0},
+    ]
+    file = exported(search, x, predictors, clusters_of=search.predict(x), probabilities=search.predict_proba(x)[:, 1])
+    assert len(file.model.inputs) == 3 + 4
+    missing = file.definition["model"]["missing"]
+    assert [number is not None for number in missing] == [True, True, *[False] * 5]
+    rows = x.iloc[rng.integers(0, n, 200)].copy()
+    rows.iloc[::3, 0] = math.nan
+    np.testing.assert_array_equal(scored(file, rows).index, search.predict(rows))
+
+
+X = np.column_stack([np.arange(60.0), np.arange(60) % 7])
+Y = (np.arange(60) % 7 > 3).astype(int)
+
+
+@pytest.mark.parametrize(
+    ("fitted", "more", "reason"),
+    [
+        (GradientBoostingClassifier(loss="exponential"), {}, 'loss="exponential" has another probability. Use: loss='),
+        (GradientBoostingClassifier(init=DummyClassifier()), {}, "begins with another model. Use: init=None"),
+        (HistGradientBoostingClassifier(categorical_features=[1]), {}, "splits by categories. Use: categorical"),
+        (HistGradientBoostingRegressor(loss="poisson"), {"thresholds": [1]}, "predicts an exponential. Use: loss"),
+        (HistGradientBoostingRegressor(), {}, "thresholds: expected numbers that ascend, of what it predicts"),
+        (HistGradientBoostingRegressor(), {"thresholds": [2, 1]}, "expected numbers that ascend"),
+        (HistGradientBoostingRegressor(), {"thresholds": ["x"]}, "expected numbers that ascend"),
+        (HistGradientBoostingRegressor(), {"thresholds": [1], "threshold_rule": "<"}, 'expected ">" or ">="'),
+        (HistGradientBoostingClassifier(), {"thresholds": [2]}, "thresholds: expected probabilities above 0"),
+        (make_pipeline(PCA(2), RandomForestClassifier(2)), {}, "a component reaches it. Use: trees over columns"),
+        (make_pipeline(PolynomialFeatures(2), RandomForestClassifier(2)), {}, "a constant reaches it. Use: trees"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_exact_is_refused(fitted: Any, more: dict[str, Any], reason: str) -> None:
+    """With the part's name, and what to use instead."""
+    assert reason in refused(fitted.fit(X, Y), X, **more)
+
+
+def test_more_refusals() -> None:
+    """Several outputs, thresholds of many classes, a missing value that a step has made a number like others, a scaled
+    category, and probabilities of a regressor."""
+    assert "2 outputs. Use: one model for each" in refused(RandomForestRegressor(2).fit(X, X), X, thresholds=[1])
+    three = HistGradientBoostingClassifier(max_iter=2).fit(X, np.arange(60) % 3)
+    assert "thresholds cut one probability, this model has 3" in refused(three, X, thresholds={0: 0.5})
+    clipped = make_pipeline(MinMaxScaler(clip=True), HistGradientBoostingClassifier(max_iter=2)).fit(X, Y)
+    assert "x0: a missing value behind its transforms is a number like others" in refused(clipped, X, anywhere(2))
+    tiny = make_pipeline(StandardScaler(), HistGradientBoostingClassifier(max_iter=2)).fit(X * 1e-20, Y)
+    assert "x0: a missing value behind its transforms" in refused(tiny, X * 1e-20, anywhere(2))
+    steps = make_pipeline(
+        ColumnTransformer([("c", OneHotEncoder(handle_unknown="ignore", sparse_output=False), [0])]),
+        StandardScaler(), RandomForestClassifier(2, random_state=0),
+    )  # fmt: skip
+    assert "a scaled category reaches it" in refused(steps.fit(X, Y), X)
+    regressor = RandomForestRegressor(2).fit(X, Y)
+    text = refused(regressor, X, thresholds=[0.5], clusters=["a", "b"], probabilities=np.zeros(60))
+    assert "probabilities: a regressor has none" in text
+
+
+def test_a_file_that_differs_in_the_last_bit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bits are compared, not numbers: a base that is off by one bit is found."""
+    fitted = HistGradientBoostingClassifier(max_iter=3).fit(X, Y)
+    fitted._baseline_prediction = fitted._baseline_prediction.copy()
+    real = HistGradientBoostingClassifier.decision_function
+    monkeypatch.setattr(
+        HistGradientBoostingClassifier, "decision_function", lambda self, x: np.nextafter(real(self, x), math.inf)
+    )
+    text = refused(fitted, X)
+    assert "60 of 60 documents: the file computes other numbers" in text
+    assert "documents[0].raw: " in text
