@@ -81,6 +81,22 @@ def test_a_member_explained(
     assert "\n".join(printed) + "\n" == expected
 
 
+def test_trees_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    """What contributions add up from is said; without probabilities, raw scores are."""
+    tree = {"columns": [0, -1, -1], "thresholds": [50], "values": [1.5, -0.5], "covers": [25, 75]}
+    one = {"type": "trees", "inputs": ["recency"], "scale": "logit", "thresholds": [0], "trees": [tree]}
+    several = one | {"scale": "value", "trees": [tree | {"values": [[0, 1], [2, 0.5]]}]}
+    del several["thresholds"]
+    for model in (one, several):
+        file = parse(FILE | {"predictors": FILE["predictors"][:1], "model": model})
+        explanation.print_explanation("ann", NOW, explain_one(file, DOCUMENT, NOW))
+    printed = capsys.readouterr().out
+    assert "raw score -0.5000 → probability 0.3775, of which +0.0000 is the mean of training\n" in printed
+    assert "would become 1 [high] if raw score rose by 0.5000\n" in printed
+    assert "raw scores 2.0000 0.5000\n" in printed
+    assert "next is 1 [high]: its raw score is 1.5000 lower\n" in printed
+
+
 def test_what_a_search_could_not_settle(capsys: pytest.CaptureFixture[str]) -> None:
     """Of many categories a few are shown and the rest counted; what isn't proven isn't said."""
     change = Change(1.0, 1.0, "1", Cluster(1, "high"), is_smallest=False)
