@@ -15,6 +15,17 @@ def counted(n: int, one: str, many: str = "") -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
+def percent_of(n: int, of: int) -> str:
+    """Return a share with one decimal, and with as many more as it takes: what isn't none or all isn't 0.0% or 100.0%.
+
+    1 of 23,570 is 0.004%, all but one 99.996%. Of nothing it is 0.0%.
+    """
+    share, decimals = n / of if of else 0.0, 1
+    while 0 < n < of and float(f"{share:.{decimals}%}"[:-1]) in (0.0, 100.0):
+        decimals += 1
+    return f"{share:.{decimals}%}"
+
+
 def named(noun: str, numbers: Sequence[int]) -> str:
     """Return which of a kind: partition 3; partitions 3, 4; of many the first."""
     shown = ", ".join(map(str, numbers[:_NAMED]))

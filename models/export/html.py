@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from memberstream.models.html import notes, table, title
-from memberstream.models.wording import counted
+from memberstream.models.wording import counted, percent_of
 
 
 def html_of(file: Any) -> str:
@@ -21,6 +21,6 @@ def html_of(file: Any) -> str:
         f"{counted(len(model.examples), 'example')}; {proof}"
     )
     rows = [
-        (b.label, f"{b.cluster_id} {b.name}", f"{b.n_documents:,}", f"{b.n_documents / n:.1%}") for b in file.classes
+        (b.label, f"{b.cluster_id} {b.name}", f"{b.n_documents:,}", percent_of(b.n_documents, n)) for b in file.classes
     ]
     return title(model.label, what) + table(("class", "cluster", "documents", "share"), rows) + notes(file.notes)

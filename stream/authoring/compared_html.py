@@ -6,7 +6,7 @@ from typing import Any
 
 from memberstream.models.html import notes, table, title
 from memberstream.models.timestamps import format_ms
-from memberstream.models.wording import counted
+from memberstream.models.wording import counted, percent_of
 
 
 def html_of(found: Any) -> str:
@@ -17,7 +17,7 @@ def html_of(found: Any) -> str:
     head = title(f"{found.new} against {found.old}", f": {counted(n, 'member')} under both{at}")
     if not n:
         return head
-    said = f"{agree:,} agree ({agree / n:.1%}), {n - agree:,} would move ({(n - agree) / n:.1%})"
+    said = f"{agree:,} agree ({percent_of(agree, n)}), {n - agree:,} would move ({percent_of(n - agree, n)})"
     heads = [f"{found.old} ↓  {found.new} →", *(f"{cluster.id} {cluster.name}" for cluster in comparison.new)]
     rows = [
         [f"{cluster.id} {cluster.name}", *(f"{count:,}" for count in row[:-1])]

@@ -20,7 +20,7 @@ from memberstream.models.model import Model, label
 from memberstream.models.model_file import parse
 from memberstream.models.registry import Registry, Version
 from memberstream.models.targeting import stranded
-from memberstream.models.wording import counted
+from memberstream.models.wording import counted, percent_of
 from memberstream.stream.authoring import coverage, memberships
 from memberstream.stream.authoring.coverage import Coverage
 from memberstream.stream.authoring.steps import Steps, refuse_if
@@ -153,7 +153,7 @@ class Publishing:
             flips += sum(old != new for old, new in held)
         if n and flips / n > max_flips:
             raise PublishError(
-                f"{flips:,} of {counted(n, 'member')} ({flips / n:.1%}) would change their cluster, more than "
+                f"{flips:,} of {counted(n, 'member')} ({percent_of(flips, n)}) would change their cluster, more than "
                 f"{max_flips:.0%}. Next: memberstream model compare {entry.label} {live.label}; then --max-flips, or "
                 "--force"
             )

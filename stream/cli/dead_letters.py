@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from memberstream.models.event import Reason
 from memberstream.models.interaction import Refusal
@@ -22,6 +21,7 @@ from memberstream.stream.resending.sending import RATE, Resending, Resent, Topic
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
 from memberstream.stream.terminal.safe import escape, visible
+from memberstream.stream.terminal.table import print_table
 
 app = typer.Typer(
     no_args_is_help=True, help="Look at what could not be applied, and send it again (docs/dead-letters.md)."
@@ -57,14 +57,12 @@ def list_(
     if not rows:
         out.print(f"no dead letters in {topic.dead}, or this user may not see it")
         return
-    table = Table(
-        *("reason", "partition", "letters", "sent again", "first", "last", "newest"),
-        box=None, pad_edge=False, header_style="dim",
-    )  # fmt: skip
+    heads = "reason", "partition", "letters", "sent again", "first", "last", "newest"
+    shown = []
     for row in rows:
         numbers = str(row["partition"]), f"{row['letters']:,}", f"{row['resent']:,}"
-        table.add_row(escape(row["reason"]), *numbers, row["first"], row["last"], row["newest"])
-    out.print(table)
+        shown.append((escape(row["reason"]), *numbers, row["first"], row["last"], row["newest"]))
+    print_table(heads, shown)
     out.print(f"{counted(sum(row['letters'] for row in rows), 'dead letter')} in {topic.dead}")
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from memberstream.models.plan import Plan as Predictors
 from memberstream.models.wording import counted
@@ -26,6 +25,7 @@ from memberstream.stream.sizing.shape import Event, Shape, ShapeError, deletes, 
 from memberstream.stream.sizing.yardstick import yardstick_us
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
+from memberstream.stream.terminal.table import print_table
 
 
 @reports_errors
@@ -77,8 +77,7 @@ def plan(
     if json:
         print_json(dataclasses.asdict(job) | dataclasses.asdict(found))
         return
-    table = Table("what", "how much", box=None, pad_edge=False)
-    for what, how_much in (
+    rows = (
         (
             "workers",
             f"{found.workers:,}, each a process and a core; a backlog takes {found.cores:.2g} cores",
@@ -92,10 +91,9 @@ def plan(
         ("Redis", f"{_size(found.redis_mb)} of memory for members' rows"),
         ("changelog", f"{_size(found.changelog_mb)} once compacted, for each replica"),
         ("", f"{found.changelog_mb_per_s:,.2f} MB/s written at most, for each replica"),
-    ):
-        table.add_row(what, how_much)
+    )
     whose = "this machine" if here else by.machine
-    out.print(table)
+    print_table(("what", "how much"), rows, sentences=(1,))
     out.print(f"{found.cpu_us:,.0f} µs of processor time for an event of a backlog, on {whose}")
     err.print("Next: try it with memberstream load. docs/sizing.md says where these figures come from")
 

@@ -8,7 +8,6 @@ import time
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from memberstream.models.position import MAX_OFFSET
 from memberstream.models.timestamps import format_ms
@@ -26,6 +25,7 @@ from memberstream.stream.terminal.output import (
     settings,
 )
 from memberstream.stream.terminal.safe import SafeConsole, escape
+from memberstream.stream.terminal.table import print_table
 
 Interactions = Annotated[bool, typer.Option("--interactions", help="of the topic of interactions")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON array")]
@@ -98,14 +98,12 @@ def skipped(interactions: Interactions = False, json: Json = False) -> None:
     if not steps:
         out.print(f"no record of {topic} was set aside")
         return
-    table = Table("step", "when", "partition", "offset", "who", "why", box=None, pad_edge=False, header_style="dim")
+    rows = []
     for number, step in steps:
         who = plain(step.actor) + (" (forced)" if step.forced else "")
-        table.add_row(
-            *(str(number), format_ms(step.at_ms), str(step.partition), str(step.offset)),
-            *(escape(who), escape(plain(step.reason))),
-        )
-    out.print(table)
+        place = str(number), format_ms(step.at_ms), str(step.partition), str(step.offset)
+        rows.append((*place, escape(who), escape(plain(step.reason))))
+    print_table(("step", "when", "partition", "offset", "who", "why"), rows, sentences=(5,))
 
 
 def _setting_aside(interactions: bool) -> SettingAside:

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.table import Table
-
 from memberstream.models.explain import Explanation, explain_one
 from memberstream.models.model import Model
 from memberstream.models.wording import counted
@@ -17,6 +15,7 @@ from memberstream.stream.demo.verify import Verification
 from memberstream.stream.settings import Settings
 from memberstream.stream.terminal.explanation import print_explanation
 from memberstream.stream.terminal.output import out
+from memberstream.stream.terminal.table import print_table
 
 EXPLAINED = "repeat_buyer"  # the model whose clusters are explained, by one member of each
 NEXT = (
@@ -74,33 +73,30 @@ def show_result(result: Result) -> None:
     summary = result.summary()
     out.print()
     out.print("[bold]Members per cluster, in Redis now[/] [dim](as of the history's last day)[/]")
-    table = Table(box=None, pad_edge=False, show_header=False)
+    rows = []
     most = max(n for clusters in result.verification.clusters.values() for n in clusters.values())
     for model, clusters in result.verification.clusters.items():
         for cluster, n in clusters.items():
             bar = "█" * max(1, round(30 * n / most))
-            table.add_row(model, f"{cluster} {result.names[model][cluster]}", f"{n:>7,}", f"[cyan]{bar}[/]")
-        table.add_section()
-    out.print(table)
+            rows.append((model, f"{cluster} {result.names[model][cluster]}", f"{n:>7,}", f"[cyan]{bar}[/]"))
+    print_table((), rows)
     out.print()
     for member_id, at_ms, explanation in result.explained:
         print_explanation(member_id, at_ms, explanation)
         out.print()
-    figures = Table(box=None, pad_edge=False, show_header=False)
-    figures.add_row("events", f"{result.events:,} purchases of {summary['members']:,} members")
-    figures.add_row("catching up", f"{summary['events_per_s']:,} events/s in one worker process")
-    figures.add_row(
-        "freshness",
-        f"p50 {summary['freshness_p50_ms']} ms, p99 {summary['freshness_p99_ms']} ms: sent → readable in Redis",
-    )
-    figures.add_row(
-        "look-up", f"p50 {summary['lookup_p50_us']} µs, p99 {summary['lookup_p99_us']} µs, one member, Python"
-    )
-    figures.add_row("dead letters", str(result.dead_letters))
     wrong = result.verification.wrong
     differ = counted(wrong, "member differs", "members differ")
-    figures.add_row("wrong", f"[{'red' if wrong else 'green'}]{differ}[/] from a from-scratch recomputation")
-    out.print(figures)
+    freshness = f"p50 {summary['freshness_p50_ms']} ms, p99 {summary['freshness_p99_ms']} ms"
+    lookup = f"p50 {summary['lookup_p50_us']} µs, p99 {summary['lookup_p99_us']} µs"
+    figures = (
+        ("events", f"{result.events:,} purchases of {summary['members']:,} members"),
+        ("catching up", f"{summary['events_per_s']:,} events/s in one worker process"),
+        ("freshness", f"{freshness}: sent → readable in Redis"),
+        ("look-up", f"{lookup}, one member, Python"),
+        ("dead letters", str(result.dead_letters)),
+        ("wrong", f"[{'red' if wrong else 'green'}]{differ}[/] from a from-scratch recomputation"),
+    )
+    print_table((), figures, sentences=(1,))
     out.print()
     out.print("[bold]Next[/]")
     for command, what in NEXT:

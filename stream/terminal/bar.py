@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from memberstream.stream.terminal.output import err
 
@@ -29,6 +30,10 @@ class Bar:
 @contextmanager
 def bar(what: str) -> Iterator[Bar]:
     """Show a bar for as long as `what` takes."""
-    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}")
+    says, notes = (
+        TextColumn(text, markup=False, table_column=Column(overflow="fold"))  # a narrow terminal cuts nothing
+        for text in ("{task.description}", "{task.fields[note]}")
+    )
+    columns = says, BarColumn(), TaskProgressColumn(), notes
     with Progress(*columns, TimeElapsedColumn(), console=err, disable=not err.file.isatty()) as bars:
         yield Bar(bars, what)

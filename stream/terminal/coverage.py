@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
-from rich.table import Table
 
 from memberstream.models.coverage import Coverage, misfits
 from memberstream.models.wording import counted
 from memberstream.stream.terminal.output import out
 from memberstream.stream.terminal.safe import escape
+from memberstream.stream.terminal.table import print_table
 
 _MOST_ROWS = 40  # of a table; --json has all
 
@@ -21,14 +21,13 @@ def print_coverage(found: Sequence[Coverage], *, is_refused: bool) -> None:
     `is_refused`: whether an error is to follow, which names the places where it is often so.
     """
     rows = found if len(found) <= _MOST_ROWS else [*misfits(found), *(one for one in found if not one.n_misfits)]
-    table = Table("predictor", "place", box=None, pad_edge=False, header_style="dim")
-    for head in ("usable", "absent", "null", "wrong type", "no time meant"):
-        table.add_column(head, justify="right")
+    heads = "predictor", "place", "usable", "absent", "null", "wrong type", "no time meant"
+    table = []
     for one in rows[:_MOST_ROWS]:
         counts = (one.n_usable, one.n_absent, one.n_null)
         bad = (f"[red]{n:,}[/]" if n else "0" for n in (one.n_wrong_type, one.n_implausible))
-        table.add_row(escape(one.predictor), escape(one.place), *(f"{n:,}" for n in counts), *bad)
-    out.print(table)
+        table.append([escape(one.predictor), escape(one.place), *(f"{n:,}" for n in counts), *bad])
+    print_table(heads, table, right=range(2, len(heads)))
     if len(found) > _MOST_ROWS:
         out.print(f"{counted(len(found) - _MOST_ROWS, 'more place')}, with --json")
     print_misfits(one for one in found if not (is_refused and one.misfits_often))

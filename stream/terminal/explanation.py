@@ -1,10 +1,8 @@
-"""Why a member is in its cluster, and what would move it, as tables; on a narrow terminal as lines."""
+"""Why a member is in its cluster, and what would move it, as tables."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-
-from rich.table import Table
 
 from memberstream.models.explain import Explanation, Part
 from memberstream.models.model import Cluster
@@ -13,8 +11,8 @@ from memberstream.models.what_if import Change, Lever
 from memberstream.models.wording import counted
 from memberstream.stream.terminal.output import out
 from memberstream.stream.terminal.safe import escape
+from memberstream.stream.terminal.table import print_table
 
-_NARROW = 60  # columns: below it a table would be cut
 _MOST_NAMES = 3
 _MOST_CHANGES = 4  # of one origin: a category may have hundreds of others
 
@@ -27,23 +25,12 @@ def print_explanation(member_id: str, at_ms: int, explanation: Explanation) -> N
         f"cluster [bold]{escape(_named(cluster))}[/]"
     )
     largest = max((abs(part.contribution) for part in explanation.parts), default=0.0) or 1.0
-    rows = [
-        (_names(part.predictors), _value(part), _x(part, explanation), part.contribution) for part in explanation.parts
-    ]
-    if out.width < _NARROW:
-        for name, value, x, contribution in rows:
-            out.print(f"{escape(name)}: {escape(value)}")
-            out.print(f"  x: {x}, contribution {contribution:+.4f}")
-    else:
-        table = _table("predictor", "value")
-        for head in ("x", "contribution"):
-            table.add_column(head, justify="right")
-        table.add_column("")
-        for name, value, x, contribution in rows:
-            bar = "█" * round(12 * abs(contribution) / largest)
-            coloured = f"[{'green' if contribution > 0 else 'red'}]{bar}[/]"
-            table.add_row(escape(name), escape(value), x, f"{contribution:+.4f}", coloured)
-        out.print(table)
+    rows = []
+    for part in explanation.parts:
+        bar = f"[{'green' if part.contribution > 0 else 'red'}]{'█' * round(12 * abs(part.contribution) / largest)}[/]"
+        told = escape(_names(part.predictors)), escape(_value(part)), _x(part, explanation)
+        rows.append((*told, f"{part.contribution:+.4f}", bar))
+    print_table(("predictor", "value", "x", "contribution", ""), rows, right=(2, 3), sentences=(1,))
     for one in {one.place: one for one in explanation.misfits}.values():
         out.print(f"[yellow]doesn't fit:[/] {escape(f'{one.trouble}. Next: {one.remedy}')}")
     name, merit = ("eta", explanation.eta) if explanation.raw is None else ("raw score", explanation.raw)
@@ -75,26 +62,17 @@ def print_levers(levers: Sequence[Lever]) -> None:
     """Print the changes that move a member, each alone; then what moves it in no way."""
     rows = [
         (
-            _names(lever.predictors) if i == 0 else "",
-            lever.words if i == 0 else "",
-            _target(change),
-            _named(change.cluster),
+            escape(_names(lever.predictors)) if i == 0 else "",
+            escape(lever.words) if i == 0 else "",
+            escape(_target(change)),
+            escape(_named(change.cluster)),
         )
         for lever in levers
         for i, change in enumerate(lever.changes[:_MOST_CHANGES])
     ]
     if rows:
         out.print("\n[bold]one change alone that gives another cluster[/]")
-    if out.width < _NARROW:
-        for name, value, target, cluster in rows:
-            if name:
-                out.print(f"{escape(name)}: {escape(value)}")
-            out.print(f"  → {escape(target)}: {escape(cluster)}")
-    elif rows:
-        table = _table("predictor", "now", "changed to", "cluster")
-        for row in rows:
-            table.add_row(*map(escape, row))
-        out.print(table)
+        print_table(("predictor", "now", "changed to", "cluster"), rows, sentences=(1, 2))
     more = [
         f"{_names(lever.predictors)} ({len(lever.changes) - _MOST_CHANGES:,})"
         for lever in levers
@@ -112,10 +90,6 @@ def _idle(levers: Iterable[Lever], *, is_settled: bool) -> list[str]:
 def _print_names(what: str, names: Sequence[str]) -> None:
     if names:
         out.print(f"{what}: {escape(', '.join(names))}")
-
-
-def _table(*heads: str) -> Table:
-    return Table(*heads, box=None, pad_edge=False, header_style="dim")
 
 
 def _target(change: Change) -> str:

@@ -17,7 +17,7 @@ from memberstream.models.placement import Placement
 from memberstream.models.position import position_of, split_position
 from memberstream.models.training import Record, from_history
 from memberstream.models.training import history as training_history
-from memberstream.models.wording import named
+from memberstream.models.wording import named, percent_of
 
 MODEL = {
     "format": 1,
@@ -78,3 +78,21 @@ def test_which_of_many() -> None:
     assert named("partition", [3]) == "partition 3"
     assert named("partition", [3, 4]) == "partitions 3, 4"
     assert named("partition", range(22)).endswith("18, 19 and 2 more")
+
+
+@pytest.mark.parametrize(
+    ("n", "of", "expected"),
+    [
+        (0, 23_570, "0.0%"),
+        (1, 23_570, "0.004%"),
+        (12, 23_570, "0.1%"),
+        (23_569, 23_570, "99.996%"),
+        (23_570, 23_570, "100.0%"),
+        (1, 3, "33.3%"),
+        (1, 10**9, "0.0000001%"),
+        (0, 0, "0.0%"),
+    ],
+)
+def test_a_share_says_whether_it_is_none_or_all(n: int, of: int, expected: str) -> None:
+    """One of many isn't 0.0%, and all but one isn't 100.0%."""
+    assert percent_of(n, of) == expected

@@ -48,32 +48,46 @@ changes nothing alone: country
 """
 NARROW = """\
 ann under shop@3, as of 2026-01-01T00:00:00Z: cluster 0 low
-recency: 84 days ago
-  x: 84.0000, contribution -0.8400
-spend, spend_squared: 20.5
-  x: 2 columns, contribution +3.0681
-both: from recency and spend
-  x: 27.3789, contribution +0.0000
-country: fr
-  x: 2 columns, contribution +0.0000
+recency
+  value: 84 days ago
+  x: 84.0000
+  contribution: -0.8400
+spend, spend_squared
+  value: 20.5
+  x: 2 columns
+  contribution: +3.0681
+both
+  value: from recency and spend
+  x: 27.3789
+  contribution: +0.0000
+country
+  value: fr
+  x: 2 columns
+  contribution: +0.0000
 eta -0.7719 → probability 0.3161
 would become 1 [high] if eta rose by 0.7719
 
 one change alone that gives another cluster
-recency: 84 days ago
-  → 6 days ago: 1 [high]
-spend: 20.5
-  → 46: 1 [high]
+recency
+  now: 84 days ago
+  changed to: 6 days ago
+  cluster: 1 [high]
+spend
+  now: 20.5
+  changed to: 46
+  cluster: 1 [high]
 changes nothing alone: country
 """
 
 
-@pytest.mark.parametrize(("width", "expected"), [(100, WIDE), (40, NARROW)])
+@pytest.mark.parametrize(("width", "expected"), [(100, WIDE), (30, NARROW)])
 def test_a_member_explained(
     width: int, expected: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Raw values stand beside columns, columns of one origin are one line, and what would move the member follows."""
-    monkeypatch.setattr(out, "width", width)
+    monkeypatch.setattr(out, "_force_terminal", True)
+    monkeypatch.setattr(out, "_color_system", None)
+    monkeypatch.setattr(out, "_width", width)
     model = parse(FILE)
     explanation.print_explanation("ann", NOW, explain_one(model, DOCUMENT, NOW))
     explanation.print_levers(levers(model, DOCUMENT, NOW))

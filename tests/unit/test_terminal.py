@@ -22,6 +22,7 @@ from memberstream.stream.terminal import output
 from memberstream.stream.terminal.json_log import JsonFormatter
 from memberstream.stream.terminal.output import to_json
 from memberstream.stream.terminal.safe import SafeConsole, SafeFormatter, escape, escape_json, one_line, visible
+from memberstream.stream.terminal.table import print_table
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Moves the cursor, sets the title, C1's own CSI, turns the line around, begins another line, rings.
@@ -63,6 +64,39 @@ def test_whatever_is_printed(*, text: str, is_terminal: bool) -> None:
     console.print(table)
     assert not CONTROL.search(OURS.sub("", printed.getvalue()))
     assert is_terminal or not text.isprintable() or text in printed.getvalue()
+
+
+def printed_table(width: int | None) -> list[str]:
+    """A table as a terminal of that width shows it; None: as a pipe gets it."""
+    printed = io.StringIO()
+    console = SafeConsole(
+        file=printed, soft_wrap=True, force_terminal=width is not None, width=width, color_system=None
+    )
+    rows = [
+        ("2026-01-01T00:00:00Z", "[red]1,234[/]", "a name, 你好 and more " + "x" * 30),
+        ("", "5", escape("[pictures]")),
+    ]
+    print_table(("when", "n", "why"), rows, right=(1,), sentences=(2,), to=console)
+    return printed.getvalue().splitlines()
+
+
+def test_a_table_is_never_cut() -> None:
+    """Whole in a pipe; on a terminal sentences are folded, numbers and dates aren't; where that doesn't fit, lines."""
+    date = "2026-01-01T00:00:00Z"
+    assert printed_table(None) == [
+        "when                      n  why",
+        f"{date}  1,234  a name, 你好 and more {'x' * 30}",
+        "                          5  [pictures]",
+    ]
+    assert printed_table(53) == [
+        "when                      n  why",
+        f"{date}  1,234  a name, 你好 and more",
+        f"{'':29}{'x' * 24}",
+        f"{'':29}{'x' * 6}",
+        "                          5  [pictures]",
+    ]
+    lines = [date, "  n: 1,234", f"  why: a name, 你好 and more {'x' * 30}", "  n: 5", "  why: [pictures]"]
+    assert printed_table(40) == lines
 
 
 def test_markup_of_others_is_shown_as_it_stands() -> None:

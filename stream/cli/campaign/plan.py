@@ -7,7 +7,6 @@ import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from memberstream.models.campaigns import Campaign
 from memberstream.models.interaction import is_kind
@@ -20,6 +19,7 @@ from memberstream.stream.cli.campaign.terms import campaigning_by_user
 from memberstream.stream.projection.count_reader import CountsUnavailable, read
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.output import CommandError, out, print_json, reports_errors, settings
+from memberstream.stream.terminal.table import print_table
 
 if TYPE_CHECKING:
     from memberstream.stream.readout.plan import Seen
@@ -92,18 +92,18 @@ def plan(
         f"To be seen, four times in five, by a report that may be looked at daily: {100 * size:+.2f} points.",
         markup=False,
     )
-    table = Table("held out", box=None, pad_edge=False, header_style="dim")
-    for column in ("members needed", "days", "seen of all who are reached"):
-        table.add_column(column, justify="right")
+    rows = []
     for one in found_plans:
         few = " (too few)" if one.members is not None and one.members > reach else ""
-        table.add_row(
-            f"{100 * one.holdout:g}%",
-            "–" if one.members is None else f"{one.members:,}{few}",
-            "–" if one.days is None else f"{one.days:,}",
-            "–" if one.detectable is None else f"{100 * one.detectable:+.2f} points",
+        rows.append(
+            (
+                f"{100 * one.holdout:g}%",
+                "–" if one.members is None else f"{one.members:,}{few}",
+                "–" if one.days is None else f"{one.days:,}",
+                "–" if one.detectable is None else f"{100 * one.detectable:+.2f} points",
+            )
         )
-    out.print(table)
+    print_table(("held out", "members needed", "days", "seen of all who are reached"), rows, right=(1, 2, 3))
 
 
 def _seen(registry: Registry, campaign: Campaign, kind: str) -> Seen | None:

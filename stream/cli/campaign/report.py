@@ -6,13 +6,11 @@ import asyncio
 import dataclasses
 import time
 from datetime import date
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
-from rich.table import Table
 
 from memberstream.models.interaction import is_kind
 from memberstream.models.told import Told
@@ -22,7 +20,8 @@ from memberstream.stream.cli.arguments import Json, an_id, in_a_folder
 from memberstream.stream.cli.campaign.terms import campaigning_by_user
 from memberstream.stream.readout.before import lacks
 from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
-from memberstream.stream.terminal.safe import SafeConsole, escape
+from memberstream.stream.terminal.safe import escape
+from memberstream.stream.terminal.table import print_table
 
 if TYPE_CHECKING:
     from memberstream.stream.readout.report import Report
@@ -148,17 +147,10 @@ def _print(found: Report, told: list[Told], *, by_day: bool) -> None:
 def _print_table(table: TextTable) -> None:
     """Print a table whole, or as many of its columns as the terminal is wide; what goes to a file is whole."""
     widths = [min(_SENTENCE, max(map(len, column))) for column in zip(table.heads, *table.rows, strict=True)]
-    room = out.width if out.is_terminal else sum(widths) + 2 * len(widths)
-    fitting = [n for n in range(1, len(widths) + 1) if sum(widths[:n]) + 2 * (n - 1) <= room] or [1]
-    shown = Table(box=None, pad_edge=False, header_style="dim")
-    for i, head in enumerate(table.heads[: fitting[-1]]):
-        shown.add_column(escape(head), justify="right" if i else "left")
-    for row in table.rows:
-        shown.add_row(*map(escape, row[: fitting[-1]]), style="red" if "BROKEN" in row else None)
+    n = len(widths)
     if out.is_terminal:
-        out.print(shown)
-    else:  # Rich takes a file for a terminal of 80 columns
-        SafeConsole(file=(text := StringIO()), width=room).print(shown)
-        out.out(text.getvalue(), end="", highlight=False)
-    if left := [head for head in table.heads[fitting[-1] :] if head]:
+        n = max((n for n in range(1, n + 1) if sum(widths[:n]) + 2 * (n - 1) <= out.width), default=1)
+    rows = [[f"[red]{escape(cell)}[/]" if "BROKEN" in row else escape(cell) for cell in row[:n]] for row in table.rows]
+    print_table(table.heads[:n], rows, right=range(1, n), sentences=range(n))
+    if left := [head for head in table.heads[n:] if head]:
         out.print(f"no room here for: {', '.join(left)}", style="dim", markup=False)

@@ -8,14 +8,13 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.table import Table
 
 from memberstream.models.campaigns import Campaign
 from memberstream.models.registry import Registry
 from memberstream.models.targeting import clusters_of, misfit
 from memberstream.models.terms import WHOLE, Terms
 from memberstream.models.timestamps import format_ms
-from memberstream.models.wording import counted
+from memberstream.models.wording import counted, percent_of
 from memberstream.stream.authoring.campaigning import Campaigning, Reach, cluster_ids
 from memberstream.stream.authoring.history import step_as_json, terms_of
 from memberstream.stream.authoring.steps import this_user
@@ -30,11 +29,12 @@ from memberstream.stream.cli.campaign.goals import (
     changed,
     goals_given,
 )
-from memberstream.stream.cli.history import table_of_steps
+from memberstream.stream.cli.history import print_steps
 from memberstream.stream.lookup import Lookup
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
 from memberstream.stream.terminal.safe import escape
+from memberstream.stream.terminal.table import print_table
 
 app = typer.Typer(no_args_is_help=True, help="Campaigns: which clusters see what, when, and who is held out.")
 
@@ -114,21 +114,21 @@ def list_(json: Json = False) -> None:
     if not campaigns:
         out.print("none yet. Next: memberstream campaign set ID --model NAME --clusters 2,3")
         return
-    table = Table("campaign", "state", "model", "clusters", box=None, pad_edge=False, header_style="dim")
-    for column in ("from", "until", "held out"):
-        table.add_column(column)
+    rows = []
     for campaign in campaigns:
         terms = campaign.terms
-        table.add_row(
-            campaign.id,
-            campaign.state_at(_now_ms()),
-            terms.model,
-            escape(clusters_text(registry, terms)),
-            "" if terms.from_ms is None else format_ms(terms.from_ms),
-            "" if terms.until_ms is None else format_ms(terms.until_ms),
-            percent(terms.holdout) if terms.holdout else "",
+        rows.append(
+            (
+                campaign.id,
+                campaign.state_at(_now_ms()),
+                terms.model,
+                escape(clusters_text(registry, terms)),
+                "" if terms.from_ms is None else format_ms(terms.from_ms),
+                "" if terms.until_ms is None else format_ms(terms.until_ms),
+                percent(terms.holdout) if terms.holdout else "",
+            )
         )
-    out.print(table)
+    print_table(("campaign", "state", "model", "clusters", "from", "until", "held out"), rows, sentences=(3,))
     _say_misfits(registry, campaigns)
 
 
@@ -150,7 +150,7 @@ def show(campaign: Id, json: Json = False) -> None:
         return
     out.print(f"{campaign} is deleted" if found is None else _sentence(registry, found), markup=False)
     told = [(step, "" if (terms := terms_of(step)) is None else as_text(registry, terms)) for step in steps]
-    out.print(table_of_steps("terms", told))
+    print_steps("terms", told)
     _say_misfits(registry, [found] if found is not None else [])
 
 
@@ -201,19 +201,18 @@ def reach(campaign: Id, json: Json = False) -> None:
             "clusters": {c: {"visible": v, "held_out": h} for c, (v, h) in reached.clusters.items()},
         })  # fmt: skip
         return
-    share = reached.visible / reached.members if reached.members else 0.0
+    share = percent_of(reached.visible, reached.members)
     if state == "enabled":
-        out.print(f"{campaign}: {reached.visible:,} of {counted(reached.members, 'member')} see it ({share:.1%})")
+        out.print(f"{campaign}: {reached.visible:,} of {counted(reached.members, 'member')} see it ({share})")
     else:
-        would = f"{counted(reached.visible, 'member')} would ({share:.1%})"
+        would = f"{counted(reached.visible, 'member')} would ({share})"
         out.print(f"{campaign} is {state}: nobody sees it now. Otherwise {would}")
     names = clusters_of(registry, found.terms.model, registry.live.get(found.terms.model))
-    table = Table("cluster", box=None, pad_edge=False, header_style="dim")
-    for column in ("see it", "held out"):
-        table.add_column(column, justify="right")
-    for cluster, (visible, held_out) in reached.clusters.items():
-        table.add_row(escape(f"{cluster} {names.get(cluster, '')}"), f"{visible:,}", f"{held_out:,}")
-    out.print(table)
+    rows = [
+        (escape(f"{cluster} {names.get(cluster, '')}"), f"{visible:,}", f"{held_out:,}")
+        for cluster, (visible, held_out) in reached.clusters.items()
+    ]
+    print_table(("cluster", "see it", "held out"), rows, right=(1, 2))
     _say_misfits(registry, [found])
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.table import Table
 
 from memberstream.models.compare import Shift
 from memberstream.models.timestamps import format_ms
-from memberstream.models.wording import counted
+from memberstream.models.wording import counted, percent_of
 from memberstream.stream.authoring.comparing import Compared, Mover, compare
 from memberstream.stream.cli.arguments import a_label, in_a_folder, moment
 from memberstream.stream.cli.model.picture import check, save
@@ -19,6 +18,7 @@ from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.coverage import print_misfits
 from memberstream.stream.terminal.output import CommandError, out, print_json, reports_errors, settings
 from memberstream.stream.terminal.safe import escape
+from memberstream.stream.terminal.table import print_table
 
 #: Population stability index: what its values are commonly taken to mean.
 _PSI_WORDS = ((0.1, "nothing to speak of"), (0.25, "some"), (float("inf"), "a lot"))
@@ -68,7 +68,7 @@ def compare_(
     else:
         _print(found)
         if picture is not None:
-            out.print(f"\npicture: {picture}")
+            out.print(f"\npicture: {picture}", markup=False)
 
 
 def _as_json(found: Compared) -> dict[str, object]:
@@ -113,13 +113,15 @@ def _print(found: Compared) -> None:
     n, agree = comparison.n_both, comparison.n_agree
     at = "" if found.at_ms is None else f", as of {format_ms(found.at_ms)}"
     out.print(f"[bold]{found.new}[/] against [bold]{found.old}[/]: {counted(n, 'member')} under both{at}")
-    out.print(f"{agree:,} agree ({agree / n:.1%}), {n - agree:,} would move ({(n - agree) / n:.1%})\n")
-    out.print(_matrix(found))
+    out.print(f"{agree:,} agree ({percent_of(agree, n)}), {n - agree:,} would move ({percent_of(n - agree, n)})\n")
+    _print_matrix(found)
     if found.campaigns:
-        table = _table("campaign", "members now", "after", "change")
-        for campaign, before, after in found.campaigns:
-            table.add_row(campaign, f"{before:,}", f"{after:,}", f"{after - before:+,}")
-        out.print("", table)
+        out.print()
+        print_table(
+            ("campaign", "members now", "after", "change"),
+            [(escape(c), f"{before:,}", f"{after:,}", f"{after - before:+,}") for c, before, after in found.campaigns],
+            right=(1, 2, 3),
+        )
     for shift in comparison.shifts:
         _print_shift(shift)
     for version, one in found.misfits:
@@ -139,13 +141,13 @@ def _print(found: Compared) -> None:
             _print_mover(mover)
 
 
-def _matrix(found: Compared) -> Table:
+def _print_matrix(found: Compared) -> None:
     """Rows: old clusters; columns: new ones. Members of whom a version says nothing are shown if there are any."""
     comparison = found.comparison
     *inner, last = comparison.matrix
     has_row, has_column = any(last), any(row[-1] for row in comparison.matrix)
-    heads = [escape(f"{cluster.id} {cluster.name}") for cluster in comparison.new]
-    table = _table(f"{found.old} ↓  {found.new} →", *heads, *(["none"] if has_column else []))
+    heads = [f"{cluster.id} {cluster.name}" for cluster in comparison.new] + (["none"] if has_column else [])
+    table = []
     rows = [(escape(f"{cluster.id} {cluster.name}"), row) for cluster, row in zip(comparison.old, inner, strict=True)]
     new_ids = [cluster.id for cluster in comparison.new]
     old_ids: list[int | None] = [cluster.id for cluster in comparison.old]
@@ -157,12 +159,12 @@ def _matrix(found: Compared) -> Table:
             f"[green]{count:,}[/]" if new_id == old_id else f"{count:,}" if count else "[dim]0[/]"
             for new_id, count in zip(new_ids, row[:-1], strict=True)
         ]
-        table.add_row(head, *cells, *([f"{row[-1]:,}"] if has_column else []))
-    return table
+        table.append([head, *cells, *([f"{row[-1]:,}"] if has_column else [])])
+    print_table((f"{found.old} ↓  {found.new} →", *heads), table, right=range(1, len(heads) + 1))
 
 
 def _print_shift(shift: Shift) -> None:
-    of = f" of {shift.of}" if shift.of else ""
+    of = f" of {escape(shift.of)}" if shift.of else ""
     words = next(words for bound, words in _PSI_WORDS if shift.psi < bound)
     out.print(
         f"\nprobability{of}: mean {shift.old.mean():.4f} → {shift.new.mean():.4f}, "
@@ -172,15 +174,8 @@ def _print_shift(shift: Shift) -> None:
 
 def _print_mover(mover: Mover) -> None:
     as_of = "no document" if mover.as_of_ms is None else f"as of {format_ms(mover.as_of_ms)}"
-    out.print(f"  {mover.member_id}, {as_of}")
+    out.print(f"  {mover.member_id}, {as_of}", markup=False)
     for name, old_x, new_x, old_part, new_part in mover.reasons:
         values = [f"{x:.4f}" for x in (old_x, new_x) if x is not None]
         parts = ["–" if x is None else f"{part:+.4f}" for x, part in ((old_x, old_part), (new_x, new_part))]
-        out.print(f"    {name} = {' → '.join(dict.fromkeys(values))}: contribution {' → '.join(parts)}")
-
-
-def _table(*heads: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for i, head in enumerate(heads):
-        table.add_column(head, justify="right" if i else "left")
-    return table
+        out.print(f"    {name} = {' → '.join(dict.fromkeys(values))}: contribution {' → '.join(parts)}", markup=False)

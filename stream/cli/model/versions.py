@@ -7,22 +7,22 @@ from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from memberstream.models.model import Model
 from memberstream.models.registry import Registry, Version
-from memberstream.models.wording import counted, named
+from memberstream.models.wording import counted, named, percent_of
 from memberstream.stream.authoring.coverage import Coverage, held_advice
 from memberstream.stream.authoring.history import step_as_json
 from memberstream.stream.authoring.publishing import MAX_FLIPS, Publishing
 from memberstream.stream.authoring.steps import find, this_user
 from memberstream.stream.cli.arguments import Json, Label, Name, Why, moment, share
-from memberstream.stream.cli.history import table_of_steps
+from memberstream.stream.cli.history import print_steps
 from memberstream.stream.cli.model.files import File, read
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.coverage import print_misfits
 from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
 from memberstream.stream.terminal.safe import escape
+from memberstream.stream.terminal.table import print_table
 
 Force = Annotated[bool, typer.Option("--force", help="although a check objects")]
 
@@ -115,12 +115,12 @@ def print_waiting(coverage: Coverage) -> None:
 def print_sizes(sizes: Mapping[int, int], names: Mapping[int, str]) -> None:
     """Print how many members each cluster has."""
     total = sum(sizes.values())
-    table = Table(box=None, pad_edge=False, show_header=False)
+    rows = []
     for cluster, n in sorted(sizes.items()):
-        share = n / total if total else 0.0
+        bar = "█" * round(30 * n / total) if total else ""
         name = names.get(cluster, "")
-        table.add_row(escape(f"{cluster} {name}"), f"{n:,}", f"{share:.1%}", f"[cyan]{'█' * round(30 * share)}[/]")
-    out.print(table)
+        rows.append((escape(f"{cluster} {name}"), f"{n:,}", percent_of(n, total), f"[cyan]{bar}[/]"))
+    print_table((), rows)
 
 
 @reports_errors
@@ -180,10 +180,8 @@ def list_(json: Json = False) -> None:
     if not entries:
         out.print("none yet. Next: memberstream model publish FILE")
         return
-    table = Table("model", "status", "", box=None, pad_edge=False, header_style="dim")
-    for entry in entries:
-        table.add_row(entry.label, entry.status, escape(entry.definition.description))
-    out.print(table)
+    rows = [(entry.label, entry.status, escape(entry.definition.description)) for entry in entries]
+    print_table(("model", "status", "description"), rows, sentences=(2,))
 
 
 def _say_set_aside(registry: Registry) -> None:
@@ -210,7 +208,7 @@ def history(name: Name, json: Json = False) -> None:
         return
     if not steps:
         raise CommandError(f"nothing was ever done with {name}. Next: memberstream model list")
-    out.print(table_of_steps("version", [(step, str(step.version)) for step in steps]))
+    print_steps("version", [(step, str(step.version)) for step in steps])
 
 
 @reports_errors
