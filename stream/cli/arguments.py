@@ -62,6 +62,7 @@ Label = Annotated[
 Name = Annotated[str, typer.Argument(help="a model's name", show_default=False, callback=a_name)]
 Id = Annotated[str, typer.Argument(metavar="ID", help="a campaign's id", show_default=False, callback=an_id)]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+Yes = Annotated[bool, typer.Option("--yes", help="don't ask")]
 Why = Annotated[str, reason_option("for the history")]
 
 

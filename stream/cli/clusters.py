@@ -7,19 +7,20 @@ import csv
 from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from memberstream.models.wording import counted
+from memberstream.models.registry import Status
+from memberstream.models.wording import counted, percent_of
 from memberstream.stream.authoring.publishing import MAX_FLIPS
 from memberstream.stream.authoring.steps import this_user
 from memberstream.stream.authoring.uploading import Options, Uploaded, Uploading
-from memberstream.stream.cli.arguments import Name, Why, a_label, in_a_folder, share
-from memberstream.stream.cli.model.versions import follow, print_sizes
+from memberstream.stream.cli.arguments import Json, Name, Why, a_label, in_a_folder, share
+from memberstream.stream.cli.model.versions import Scored, follow, print_sizes
 from memberstream.stream.files.lists import Columns, Rejected, read_file
 from memberstream.stream.terminal.bar import bar
-from memberstream.stream.terminal.output import err, out, reports_errors, settings
+from memberstream.stream.terminal.output import err, out, print_json, reports_errors, settings
 
 app = typer.Typer(
     no_args_is_help=True, help="Lists of members with their clusters, for trying a model before it exists."
@@ -65,6 +66,7 @@ def upload(
     ] = f"{MAX_FLIPS:.0%}",
     description: Annotated[str, typer.Option(help="what the list is")] = "",
     reason: Why = "",
+    json: Json = False,
 ) -> None:
     """Upload a list as a version of a model. It is compared, promoted and rolled back like any other version."""
     options = Options(name, version, description, _names(names), merge, skip_bad, reason)
@@ -86,22 +88,48 @@ def upload(
         chunks = chain(first, rows)
         work = uploading.check(chunks, options) if dry_run else uploading.upload(chunks, options)
         outcome = asyncio.run(work)
-    _print(outcome, options, dry_run)
+    told = _as_json(outcome)
+    if not json:
+        _print(outcome, options, dry_run)
+    if dry_run:
+        told |= {"status": "would be a candidate", "moved": outcome.moved, "held": outcome.held}
+    elif wait or promote:
+        scored = asyncio.run(_finish(uploading, outcome, options, promote, flips))
+        told |= scored.as_json() | {"status": Status.LIVE if promote else Status.CANDIDATE}
+        if not json:
+            scored.show()
+            if promote:
+                out.print(f"[green]live[/] {outcome.label}")
+    if json:
+        print_json(told)
     if dry_run:
         raise typer.Exit(1 if outcome.n_rejected and not skip_bad else 0)
-    if wait or promote:
-        asyncio.run(_finish(uploading, outcome, options, promote, flips))
-    else:
+    if not (wait or promote or json):
         out.print(f"Next: memberstream model wait {outcome.label}, then memberstream model promote {outcome.label}")
 
 
-async def _finish(uploading: Uploading, outcome: Uploaded, options: Options, promote: bool, flips: float) -> None:
+async def _finish(uploading: Uploading, outcome: Uploaded, options: Options, promote: bool, flips: float) -> Scored:
     publishing = uploading.publishing
     entry = (await publishing.registry()).versions[outcome.label]
-    await follow(publishing, entry, outcome.sizes)
+    scored = await follow(publishing, entry, outcome.sizes)
     if promote:
         await uploading.promote(entry, reason=options.reason, max_flips=flips)
-        out.print(f"[green]live[/] {outcome.label}")
+    return scored
+
+
+def _as_json(outcome: Uploaded) -> dict[str, Any]:
+    model, _, version = outcome.label.partition("@")
+    return {
+        "model": model,
+        "version": int(version),
+        "status": Status.CANDIDATE,
+        "members": outcome.n_rows,
+        "clusters": outcome.sizes,
+        "kept": outcome.kept,
+        "repeated": outcome.repeated,
+        "rejected": outcome.n_rejected,
+        "problems": [{"line": line, "reason": why} for line, why in outcome.rejected],
+    }
 
 
 def _print(outcome: Uploaded, options: Options, is_dry: bool) -> None:
@@ -126,7 +154,9 @@ def _print(outcome: Uploaded, options: Options, is_dry: bool) -> None:
         out.print(f"  {counted(n, 'member')} kept from {options.merge}")
     if is_dry:
         if outcome.held:
-            moved = f"{outcome.moved:,} of {counted(outcome.held, 'member')} ({outcome.moved / outcome.held:.1%})"
+            moved = (
+                f"{outcome.moved:,} of {counted(outcome.held, 'member')} ({percent_of(outcome.moved, outcome.held)})"
+            )
             out.print(f"  {moved} would change their cluster or lose it")
         print_sizes(outcome.sizes, options.names)
 

@@ -13,13 +13,13 @@ from memberstream.models.event import Reason
 from memberstream.models.interaction import Refusal
 from memberstream.models.timestamps import format_ms
 from memberstream.models.wording import counted
-from memberstream.stream.cli.arguments import Json, moment
+from memberstream.stream.cli.arguments import Json, Yes, moment
 from memberstream.stream.cli.skips import plain, print_sizes
 from memberstream.stream.resending.judging import MOST_TIMES
 from memberstream.stream.resending.letter import Choice, Letter, read_letters
 from memberstream.stream.resending.sending import RATE, Resending, Resent, Topic
 from memberstream.stream.terminal.bar import bar
-from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
+from memberstream.stream.terminal.output import CommandError, confirm, err, out, print_json, reports_errors, settings
 from memberstream.stream.terminal.safe import escape, visible
 from memberstream.stream.terminal.table import print_table
 
@@ -76,6 +76,7 @@ def show(
     reason: Reasons = None,
     data: Annotated[bool, typer.Option("--data", help="print key and value, too: personal data")] = False,
     interactions: Interactions = False,
+    json: Json = False,
 ) -> None:
     """Show one dead letter: which record it was, why it failed, its headers."""
     choice = _choice(reason, None, None, None, interactions)
@@ -84,6 +85,9 @@ def show(
     if letter is None:
         which = f"of partition {wanted[0]}, offset {wanted[1]}" if wanted else "of that kind"
         raise CommandError(f"{topic.dead} holds no dead letter {which}. Next: memberstream dead-letters list")
+    if json:
+        print_json(_as_json(topic, letter, data))
+        return
     at = format_ms(letter.at_ms) if letter.at_ms >= 0 else "at an unknown time"
     out.print(f"{topic.name}, partition {letter.place[0]}, offset {letter.place[1]}, sent {at}", markup=False)
     out.print(f"failed {format_ms(letter.failed_at_ms)}: {plain(letter.reason)}: {plain(letter.detail)}", markup=False)
@@ -112,7 +116,7 @@ def resend(
         int, typer.Option(min=1, help="leave letters that were sent again so often and failed each time")
     ] = MOST_TIMES,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be sent, send nothing")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="don't ask")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Send dead letters again whose cause is gone, as far as that changes no member that is newer.
@@ -148,8 +152,7 @@ async def _resend(
                 out.print(f"{counted(len(letters), 'dead letter')} can be sent again" + (listed and f" ({listed})"))
             if letters and not dry_run:
                 try:
-                    if not yes and not typer.confirm(f"Send to {topic.name}?", err=True):
-                        raise CommandError("nothing was changed")
+                    confirm(f"Send to {topic.name}?", is_sure=yes)
                     with bar("sending") as sending:
                         await run.send(letters, rate, sending)
                 except BaseException:
@@ -198,6 +201,30 @@ def _print_refused(outcome: Resent) -> None:
         err.print(f"… and {more:,} more, all of them with --json")
     if outcome.refused:
         out.print(f"{counted(len(outcome.refused), 'dead letter')} can't be sent again")
+
+
+def _as_json(topic: Topic, letter: Letter, data: bool) -> dict[str, Any]:
+    """Return a letter; its data only if asked for. Bytes that aren't UTF-8 are shown as \\xff."""
+
+    def size(content: bytes | None) -> dict[str, Any]:
+        text = None if content is None else content.decode(errors="backslashreplace")
+        return {"bytes": None if content is None else len(content)} | ({"text": text} if data else {})
+
+    partition, offset = letter.place
+    return {
+        "topic": topic.name,
+        "partition": partition,
+        "offset": offset,
+        "sent_at": format_ms(letter.at_ms) if letter.at_ms >= 0 else None,
+        "failed_at": format_ms(letter.failed_at_ms),
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "key": size(letter.key),
+        "value": size(letter.value),
+        "headers": [{"name": name, **size(content)} for name, content in letter.headers],
+        "times_sent_again": letter.times,
+        "is_cut": letter.is_cut,
+    }
 
 
 async def _read(topic: Topic, choice: Choice) -> list[Letter]:

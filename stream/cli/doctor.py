@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Annotated
 
 import typer
 
+from memberstream.stream.cli.arguments import Json
 from memberstream.stream.doctor.checks import examine, failed
 from memberstream.stream.doctor.facts import gather
 from memberstream.stream.terminal.output import out, print_json, reports_errors, settings
@@ -15,7 +15,7 @@ from memberstream.stream.terminal.safe import escape
 
 
 @reports_errors
-def doctor(json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False) -> None:
+def doctor(json: Json = False) -> None:
     """Look at Kafka, Redis, models and workers; say what is wrong and what to do. Exit status 1 if something is."""
     configuration = settings()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what aiokafka says about brokers is told below

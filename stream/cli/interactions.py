@@ -12,7 +12,7 @@ from memberstream.models.interaction import decode
 from memberstream.stream.cli.arguments import Json
 from memberstream.stream.cli.events import check_lines, read_lines, send_lines
 from memberstream.stream.cli.reading_events import Line
-from memberstream.stream.cli.running import Verbose, run_to_the_end
+from memberstream.stream.cli.running import JsonLog, Verbose, run_to_the_end
 from memberstream.stream.terminal.output import reports_errors, settings, settings_of_a_worker
 
 app = typer.Typer(no_args_is_help=True, help="Count what members do about campaigns (docs/interactions.md).")
@@ -21,9 +21,9 @@ File = Annotated[Path, typer.Argument(help="NDJSON: one interaction per line, wi
 
 @app.command()
 @reports_errors
-def worker(verbose: Verbose = False) -> None:
+def worker(verbose: Verbose = False, json: JsonLog = False) -> None:
     """Count interactions in the foreground. It is set up by environment variables (docs/operations.md)."""
-    configuration = settings_of_a_worker()  # first, so that a wrong variable is reported at once
+    configuration = settings_of_a_worker(json=json)  # first, so that a wrong variable is reported at once
     from memberstream.stream.interaction_worker import run_interaction_worker  # Faust is slow to import
 
     topic, group = configuration.interactions_topic, configuration.interaction_group

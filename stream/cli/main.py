@@ -27,11 +27,13 @@ from memberstream.stream.cli import (
 )
 from memberstream.stream.cli.campaign import export, plan, report, split, terms
 from memberstream.stream.cli.model import compare, files, log, training, versions
-from memberstream.stream.terminal.output import err, leave_to_the_error
+from memberstream.stream.terminal.output import err, errors_told, leave_to_the_error, tell
+from memberstream.stream.terminal.tree import CommandTree
 
 _FRAMES = 8  # of a traceback, the innermost: those before them are Typer's and asyncio's
 
 app = typer.Typer(
+    cls=CommandTree,
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # locals may be members' documents
     help="Real-time member scoring: a fitted model in, every member's cluster in Redis, kept true by change events.",
@@ -87,14 +89,15 @@ def _options(
 
 def main() -> None:
     """Run the command line. Arguments that aren't text are refused here, once: no name of ours can be like that."""
-    for argument in sys.argv[1:]:
-        if not argument.isascii() and argument.encode(errors="replace").decode() != argument:
-            err.print(f"error: {argument!a}: not UTF-8. Next: check the terminal's encoding", markup=False)
-            raise SystemExit(2)
-    leave_to_the_error()
-    try:
-        app()
-    except Exception as error:  # a fault of ours: its text may hold anything
-        err.out("".join(traceback.format_exception(error, limit=-_FRAMES)), highlight=False)
-        err.print("error: this is a fault of memberstream. Next: report it with the lines above", markup=False)
-        raise SystemExit(1) from None
+    with errors_told(sys.argv[1:]):
+        for argument in sys.argv[1:]:
+            if not argument.isascii() and argument.encode(errors="replace").decode() != argument:
+                tell(f"{argument!a}: not UTF-8. Next: check the terminal's encoding")
+                raise SystemExit(2)
+        leave_to_the_error()
+        try:
+            app()
+        except Exception as error:  # a fault of ours: its text may hold anything
+            err.out("".join(traceback.format_exception(error, limit=-_FRAMES)), highlight=False)
+            tell("this is a fault of memberstream. Next: report it with the lines above")
+            raise SystemExit(1) from None

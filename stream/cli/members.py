@@ -10,10 +10,11 @@ import typer
 
 from memberstream.models.event import BadEvent, decode_key
 from memberstream.models.wording import counted
-from memberstream.stream.cli.arguments import Json
+from memberstream.stream.cli.arguments import Json, Yes
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.output import (
     CommandError,
+    confirm,
     err,
     out,
     print_json,
@@ -53,7 +54,8 @@ def forget(
         bool, typer.Option("--misplaced", help="all members that lie in a wrong partition, each in that partition")
     ] = False,
     why: Annotated[str, reason_option("the reason, kept in the topic's record")] = "",
-    yes: Annotated[bool, typer.Option("--yes", help="don't ask")] = False,
+    yes: Yes = False,
+    json: Json = False,
 ) -> None:
     """Have one partition drop what it holds of a member: from its state and changelog, and its row in Redis.
 
@@ -74,7 +76,10 @@ def forget(
     else:
         copies = [(found, where) for found, where, _ in asyncio.run(_misplaced())]
     if not copies:
-        out.print("no member lies in a wrong partition: nothing to do")
+        if json:
+            print_json({"dropped": []})
+        else:
+            out.print("no member lies in a wrong partition: nothing to do")
         return
     repairing = Repairing(settings(), this_user())
     parts = Counter(where for _, where in copies)
@@ -82,10 +87,12 @@ def forget(
     is_held = all_misplaced or asyncio.run(repairing.holds(copies[0]))
     if not is_held:
         err.print(f"partition {partition} holds nothing of {member}; nothing will be dropped", markup=False)
-    if not yes and not typer.confirm(f"What is held of these members there will be dropped: {listed}. Go on?"):
-        raise CommandError("nothing was changed")
+    confirm(f"What is held of these members there will be dropped: {listed}. Go on?", is_sure=yes)
     err.print("waiting for the partitions' workers")
     asyncio.run(repairing.forget(copies, why))
+    if json:
+        print_json({"dropped": [{"member_id": m, "partition": p} for m, p in (copies if is_held else [])]})
+        return
     out.print(f"dropped: {listed if is_held else 'nothing'}; their own partitions have written what they hold")
 
 

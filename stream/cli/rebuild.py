@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic, time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from memberstream.models.wording import counted, named
+from memberstream.stream.cli.arguments import Json, Yes
 from memberstream.stream.keyspace.formats import BEACON_STALE_MS
 from memberstream.stream.projection.installation import TakeOver, installation_id, projection_of
 from memberstream.stream.projection.partitions import Look
 from memberstream.stream.projection.projection import Projection
 from memberstream.stream.settings import Settings
-from memberstream.stream.terminal.output import CommandError, err, out, reports_errors, settings
+from memberstream.stream.terminal.output import CommandError, confirm, err, out, print_json, reports_errors, settings
 
+#: What was done, for people and as JSON.
+Done = tuple[str, dict[str, Any]]
 _POLL_S = 0.2
 _SAY_EVERY_S = 2.0
 
 
 @reports_errors
 def rebuild(
-    yes: Annotated[bool, typer.Option("--yes", help="don't ask")] = False,
+    yes: Yes = False,
     timeout_s: Annotated[float, typer.Option(min=0, help="how long to follow; the workers go on in any case")] = 3600.0,
     take_over: Annotated[
         bool, typer.Option("--take-over", help="the keys are another installation's, which is no more: make them ours")
     ] = False,
+    json: Json = False,
 ) -> None:
     """Have the running workers write every member to Redis again. Readers are told `rebuilding` until all are written.
 
@@ -36,10 +40,14 @@ def rebuild(
     With --take-over the keys of an installation that is no more become this one's: of another group, or of a Kafka that
     was set up anew. Then start the workers: they write everything.
     """
-    asyncio.run(_take_over(settings(), yes) if take_over else _rebuild(settings(), yes, timeout_s))
+    said, told = asyncio.run(_take_over(settings(), yes) if take_over else _rebuild(settings(), yes, timeout_s))
+    if json:
+        print_json(told)
+    else:
+        out.print(said, markup=False)
 
 
-async def _take_over(found: Settings, yes: bool) -> None:
+async def _take_over(found: Settings, yes: bool) -> Done:
     own = await installation_id(found)
     async with Projection(found.redis_url, found.keys) as projection:
         over = TakeOver(projection.calls)
@@ -56,32 +64,30 @@ async def _take_over(found: Settings, yes: bool) -> None:
                 f"{found.redis_prefix}:* are its own. Next: set another MEMBERSTREAM_REDIS_PREFIX here. Or "
                 f"stop the workers of {owner}, wait {BEACON_STALE_MS // 1000} s, and run this again"
             )
-        if not yes and not typer.confirm(
+        confirm(
             f"The keys {found.redis_prefix}:* become those of {own}. {owner} can't write there any more, and readers "
-            "see `rebuilding` until the workers have written all members. Go on?"
-        ):
-            raise CommandError("nothing was changed")
+            "see `rebuilding` until the workers have written all members. Go on?",
+            is_sure=yes,
+        )
         if not await over.take(owner, own):
             raise CommandError("somebody else has taken these keys in this moment. Next: run this again")
-    out.print(
-        f"the keys {found.redis_prefix}:* were those of {owner} and are those of {own}. Next: start the workers",
-        markup=False,
-    )
+    said = f"the keys {found.redis_prefix}:* were those of {owner} and are those of {own}. Next: start the workers"
+    return said, {"keys": f"{found.redis_prefix}:*", "owner": own, "owner_before": owner}
 
 
-async def _rebuild(found: Settings, yes: bool, timeout_s: float) -> None:
+async def _rebuild(found: Settings, yes: bool, timeout_s: float) -> Done:
     async with await projection_of(found) as projection:
         partitions = len(_living(await projection.partitions.look()))
-        if not yes and not typer.confirm(
+        confirm(
             f"All members of {counted(partitions, 'partition')} will be written again; readers see `rebuilding` "
-            "meanwhile. Go on?"
-        ):
-            raise CommandError("nothing was changed")
+            "meanwhile. Go on?",
+            is_sure=yes,
+        )
         await projection.build.forget()
-        await _follow(projection, timeout_s)
+        return await _follow(projection, timeout_s)
 
 
-async def _follow(projection: Projection, timeout_s: float) -> None:
+async def _follow(projection: Projection, timeout_s: float) -> Done:
     started_at = said_at = monotonic()
     while not (look := await projection.partitions.look()).epoch:
         now = monotonic()
@@ -96,9 +102,9 @@ async def _follow(projection: Projection, timeout_s: float) -> None:
             err.print(f"{look.done} of {counted(partitions, 'partition')} written")
         await asyncio.sleep(_POLL_S)
     seconds = monotonic() - started_at
-    out.print(
-        f"{counted(len(look.beacons), 'partition')} written again in {seconds:.1f} s; readers are told `current` again"
-    )
+    n = len(look.beacons)
+    said = f"{counted(n, 'partition')} written again in {seconds:.1f} s; readers are told `current` again"
+    return said, {"partitions": n, "seconds": seconds}
 
 
 def _living(look: Look) -> list[int]:

@@ -18,6 +18,7 @@ from memberstream.stream.terminal.output import (
     CommandError,
     err,
     out,
+    print_json,
     reports_errors,
     set_up_logging,
     settings,
@@ -34,10 +35,13 @@ Verbose = Annotated[
 ]
 
 
+JsonLog = Annotated[bool, typer.Option("--json", help="log in JSON, as with MEMBERSTREAM_LOG_FORMAT=json")]
+
+
 @reports_errors
-def worker(verbose: Verbose = False) -> None:
+def worker(verbose: Verbose = False, json: JsonLog = False) -> None:
     """Run a worker in the foreground. It is set up by environment variables (docs/operations.md)."""
-    configuration = settings_of_a_worker()  # first, so that a wrong variable is reported at once
+    configuration = settings_of_a_worker(json=json)  # first, so that a wrong variable is reported at once
     from memberstream.stream.worker import run_worker  # Faust is slow to import; other commands don't need it
 
     run_to_the_end(run_worker, configuration, configuration.topic, configuration.group, verbose=verbose)
@@ -75,6 +79,7 @@ def run_to_the_end(
 def local(
     kafka_port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any free port")] = 9092,
     redis_port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any free port")] = 6379,
+    json: Annotated[bool, typer.Option("--json", help="print the settings as one JSON object")] = False,
 ) -> None:
     """Run the embedded Kafka-compatible broker and Valkey in the foreground; both forget everything when they end."""
     from memberstream.stream.kafka.clients import Kafka
@@ -87,10 +92,13 @@ def local(
         with EmbeddedKafka(kafka_port or None) as kafka, EmbeddedValkey(redis_port or None) as valkey:
             for topic in (settings().topic, settings().interactions_topic):
                 asyncio.run(create_topic(Kafka((kafka.bootstrap,)), topic, N_PARTITIONS))
-            out.print(
-                "export " + f"{variable('kafka_bootstrap')}={kafka.bootstrap} {variable('redis_url')}={valkey.url}"
-            )
-            out.print(f"export {variable('broker_kind')}=embedded {variable('replication_factor')}=1")
+            where = {variable("kafka_bootstrap"): kafka.bootstrap, variable("redis_url"): valkey.url}
+            what = {variable("broker_kind"): "embedded", variable("replication_factor"): "1"}
+            if json:
+                print_json(where | what)
+            else:
+                for variables in (where, what):
+                    out.print("export", *(f"{name}={value}" for name, value in variables.items()))
             err.print(
                 "both run until Ctrl-C. Next: paste the lines above into other terminals, then memberstream worker"
             )

@@ -14,7 +14,7 @@ import typer
 
 from memberstream.models.plan import Plan as Predictors
 from memberstream.models.wording import counted
-from memberstream.stream.cli.arguments import Json
+from memberstream.stream.cli.arguments import Json, Yes
 from memberstream.stream.cli.arguments import share as read_share
 from memberstream.stream.cli.model.files import read
 from memberstream.stream.kafka.producer import Producer
@@ -24,7 +24,7 @@ from memberstream.stream.sizing.plan import plan as plan_of
 from memberstream.stream.sizing.shape import Event, Shape, ShapeError, deletes, firsts, steady
 from memberstream.stream.sizing.yardstick import yardstick_us
 from memberstream.stream.terminal.bar import bar
-from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
+from memberstream.stream.terminal.output import CommandError, confirm, err, out, print_json, reports_errors, settings
 from memberstream.stream.terminal.table import print_table
 
 
@@ -124,7 +124,7 @@ def load(
         bool, typer.Option("--documents/--no-documents", help="send each member's whole document first")
     ] = True,
     delete: Annotated[bool, typer.Option("--delete", help="send a delete of each member instead")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="don't ask")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Send synthetic change events to the topic at a steady rate, and say what was achieved. Ids begin with load-.
@@ -147,8 +147,7 @@ def load(
         raise CommandError(str(error)) from None
     topic = settings().topic
     question = f"Send {counted(total, 'synthetic event')} to {topic} on {settings().kafka}, where workers apply them?"
-    if not yes and not typer.confirm(question, err=True):
-        raise CommandError("nothing was changed")
+    confirm(question, is_sure=yes)
     achieved: Achieved = asyncio.run(_send(chain(first, sending), rate, total))
     if json:
         told = dataclasses.asdict(achieved)

@@ -12,11 +12,12 @@ import typer
 from memberstream.models.position import MAX_OFFSET
 from memberstream.models.timestamps import format_ms
 from memberstream.stream.authoring.steps import this_user
+from memberstream.stream.cli.arguments import Json, Yes
 from memberstream.stream.kafka.outgoing import Headers
 from memberstream.stream.partition.setting_aside import Found, SettingAside
 from memberstream.stream.partition.skip_log import SkipLog
 from memberstream.stream.terminal.output import (
-    CommandError,
+    confirm,
     err,
     out,
     print_json,
@@ -28,7 +29,6 @@ from memberstream.stream.terminal.safe import SafeConsole, escape
 from memberstream.stream.terminal.table import print_table
 
 Interactions = Annotated[bool, typer.Option("--interactions", help="of the topic of interactions")]
-Json = Annotated[bool, typer.Option("--json", help="print one JSON array")]
 
 
 @reports_errors
@@ -38,39 +38,43 @@ def skip(
     reason: Annotated[str, reason_option("why, for the history; no personal data")] = "",
     interactions: Interactions = False,
     show: Annotated[bool, typer.Option("--show", help="print key and value, too: personal data")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="don't ask")] = False,
+    yes: Yes = False,
     force: Annotated[bool, typer.Option("--force", help="also where no worker stands")] = False,
     timeout_s: Annotated[float, typer.Option(min=0, help="how long to follow; it is noted in any case")] = 30.0,
+    json: Json = False,
 ) -> None:
     """Set a record aside that no worker can handle. It becomes a dead letter, and the records behind it are handled.
 
     A worker's /readyz and log name the record that stops the workers, and the partition that is held for it.
     """
-    asyncio.run(_skip(partition, offset, reason, interactions, show, yes, force, timeout_s))
+    said, is_passed = asyncio.run(_skip(partition, offset, reason, interactions, show, yes, force, timeout_s))
+    if json:
+        topic = settings().interactions_topic if interactions else settings().topic
+        print_json({"topic": topic, "partition": partition, "offset": offset, "passed": is_passed})
+    else:
+        out.print(said)
 
 
 async def _skip(
     partition: int, offset: int, reason: str, interactions: bool, show: bool, yes: bool, force: bool, timeout_s: float
-) -> None:
+) -> tuple[str, bool]:
+    """Set a record aside. Returns what came of it, and whether the partition's worker has passed the record."""
     setting_aside = _setting_aside(interactions)
     found = await setting_aside.look(partition, offset)
     _print(found, show)
     setting_aside.refuse(found, force)  # before anybody is asked
     dead = settings().interaction_dead_letter_topic if interactions else settings().dead_letter_topic
-    if not yes and not typer.confirm(f"It won't be applied, but go to {dead} (reason skipped). For good?"):
-        raise CommandError("nothing was changed")
+    confirm(f"It won't be applied, but go to {dead} (reason skipped). For good?", is_sure=yes)
     await setting_aside.set_aside(found, this_user(), time.time_ns() // 1_000_000, reason, force)
     if found.stands_at != offset:
-        out.print("set aside: the worker that comes to it makes it a dead letter")
-        return
+        return "set aside: the worker that comes to it makes it a dead letter", False
     err.print("noted; waiting for the partition's worker")
     if await setting_aside.passed(partition, offset, timeout_s):
-        out.print(f"set aside: partition {partition} goes on behind it")
-    else:
-        out.print(
-            f"noted, but partition {partition} hasn't passed it within {timeout_s:g} s. Next: is its worker running? "
-            "A worker does this first when it is assigned the partition; if it runs, see its /readyz"
-        )
+        return f"set aside: partition {partition} goes on behind it", True
+    return (
+        f"noted, but partition {partition} hasn't passed it within {timeout_s:g} s. Next: is its worker running? "
+        "A worker does this first when it is assigned the partition; if it runs, see its /readyz"
+    ), False
 
 
 @reports_errors

@@ -10,9 +10,10 @@ import typer
 
 from memberstream.models.wording import counted
 from memberstream.stream.authoring.snapshots import Snapshots
+from memberstream.stream.cli.arguments import Json, Yes
 from memberstream.stream.files.snapshot import read_manifest
 from memberstream.stream.terminal.bar import bar
-from memberstream.stream.terminal.output import CommandError, out, reports_errors, settings
+from memberstream.stream.terminal.output import CommandError, confirm, out, print_json, reports_errors, settings
 
 app = typer.Typer(no_args_is_help=True, help="Snapshots of members' states (docs/disaster.md).")
 Directory = Annotated[Path, typer.Argument(help="of the snapshot", show_default=False)]
@@ -20,11 +21,19 @@ Directory = Annotated[Path, typer.Argument(help="of the snapshot", show_default=
 
 @app.command()
 @reports_errors
-def snapshot(directory: Directory) -> None:
+def snapshot(directory: Directory, json: Json = False) -> None:
     """Write all members' states to a new directory, while workers run. It holds personal data."""
     with bar("reading the changelog") as progress:
         manifest = asyncio.run(Snapshots(settings()).take(directory, progress))
     n_members = sum(part.members for part in manifest.partitions)
+    if json:
+        parts = [
+            {"partition": number, "members": part.members, "next_offset": part.next_offset}
+            for number, part in enumerate(manifest.partitions)
+        ]
+        told = {"directory": str(directory), "taken_at": manifest.taken_at, "members": n_members}
+        print_json(told | {"partitions": parts})
+        return
     out.print(
         f"{counted(n_members, 'member')} of {counted(len(manifest.partitions), 'partition')} in {directory}, as of "
         f"{manifest.taken_at}",
@@ -47,7 +56,8 @@ def restore(
         ),
     ] = None,
     other_group: Annotated[bool, typer.Option("--other-group", help="also a snapshot of another group")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="don't ask")] = False,
+    yes: Yes = False,
+    json: Json = False,
 ) -> None:
     """Write a snapshot to the changelog of an installation that has lost its own. A changelog with records is refused.
 
@@ -59,13 +69,17 @@ def restore(
             f"the snapshot is of group {manifest.group}, topic {manifest.topic}; this is group {found.group}. Next: "
             "set MEMBERSTREAM_GROUP, or restore with --other-group"
         )
-    if not yes and not typer.confirm(
+    confirm(
         f"The states of group {manifest.group}, topic {manifest.topic}, of {manifest.taken_at} become those of group "
-        f"{found.group}, topic {found.topic}. No worker runs?"
-    ):
-        raise CommandError("nothing was changed")
+        f"{found.group}, topic {found.topic}. No worker runs?",
+        is_sure=yes,
+    )
     with bar("writing the changelog") as progress:
         done = asyncio.run(Snapshots(found).restore(directory, progress, new_topic))
+    if json:
+        told = {"members": done.members, "taken_at": manifest.taken_at}
+        print_json(told | {"topic": found.topic, "is_topic_new": done.is_topic_new, "topic_epoch": done.epoch})
+        return
     out.print(f"{counted(done.members, 'member')} restored, as of {manifest.taken_at}, and read back")
     out.print(
         f"The topic {found.topic} is {'another one' if done.is_topic_new else 'the same'}. Next: remove the workers' "

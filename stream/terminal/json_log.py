@@ -18,11 +18,17 @@ from memberstream.stream.terminal.safe import escape_json
 _NEXT = re.compile(r"(?:\. |\n)Next: ")
 
 
+def split_next(text: str) -> tuple[str, str | None]:
+    """Return what a message says, and what is to be done, if it says that."""
+    said, *action = _NEXT.split(text, maxsplit=1)
+    return said, action[0] if action else None
+
+
 class JsonFormatter(logging.Formatter):
     """See above."""
 
     def format(self, record: logging.LogRecord) -> str:
-        message, *action = _NEXT.split(record.getMessage(), maxsplit=1)
+        message, action = split_next(record.getMessage())
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         found: dict[str, Any] = {
             "time": time,
@@ -30,8 +36,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": message,
         }
-        if action:
-            [found["next"]] = action
+        if action is not None:
+            found["next"] = action
         if record.exc_info and (error := record.exc_info[1]) is not None:
             found["error"] = {
                 "type": type(error).__name__,

@@ -1,4 +1,7 @@
-"""How commands print: results on standard output, the rest on standard error. Every error ends with what to do."""
+"""How commands print: results on standard output, the rest on standard error. Every error ends with what to do.
+
+With `--json` standard output has one JSON value, and an error is one, too (tree.py).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ import errno
 import logging
 import math
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from pathlib import Path
 from time import monotonic
@@ -28,7 +34,7 @@ from memberstream.stream.lookup import LookupUnavailable
 from memberstream.stream.projection.calls import RedisUnavailable
 from memberstream.stream.registry.refused import PublishError
 from memberstream.stream.settings import LogFormat, Settings, SettingsError, from_environment, variable
-from memberstream.stream.terminal.json_log import JsonFormatter
+from memberstream.stream.terminal.json_log import JsonFormatter, split_next
 from memberstream.stream.terminal.safe import SafeConsole, SafeFormatter, escape_json
 
 log = logging.getLogger(__name__)
@@ -42,8 +48,19 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+_is_json: ContextVar[bool] = ContextVar("errors are told as JSON", default=False)
+
+
 class CommandError(Exception):
     """A command can't do what it was asked to do; the text names the next action. Exit status 1."""
+
+    exit_status = 1
+
+
+class Stopped(CommandError):
+    """Somebody has pressed Ctrl-C; the text says what remains, and how to go on. Exit status 130, as of any program."""
+
+    exit_status = 130
 
 
 _EXPECTED = (
@@ -71,11 +88,53 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # its reader has seen enough (| head): nothing to report
             raise typer.Exit(0) from None
+        except KeyboardInterrupt:
+            tell("stopped")
+            raise typer.Exit(Stopped.exit_status) from None
         except _EXPECTED as error:
-            err.print("[red]error[/]:", markup.escape(_text(error)))
-            raise typer.Exit(1) from None
+            tell(_text(error))
+            raise typer.Exit(getattr(error, "exit_status", 1)) from None
 
     return run
+
+
+@contextmanager
+def errors_told(words: Sequence[str]) -> Iterator[bool]:
+    """Have errors told as JSON inside, if the words of a command line ask for that. Yields whether they do."""
+    options = words[: words.index("--")] if "--" in words else words
+    token = _is_json.set("--json" in options)
+    try:
+        yield _is_json.get()
+    finally:
+        _is_json.reset(token)
+
+
+def tell(text: str) -> None:
+    """Tell an error. `text` ends with "Next: …" if there is something to do."""
+    if _is_json.get():
+        error, action = split_next(text)
+        err.out(escape_json(to_json({"error": error, "next": action})), highlight=False)
+    else:
+        err.print("[red]error[/]:", markup.escape(text))
+
+
+def confirm(question: str, *, is_sure: bool) -> None:
+    """Ask, unless somebody is sure (`--yes`). On standard error: standard output is for results.
+
+    Raises:
+        CommandError: the answer is no, or there is nobody to answer.
+    """
+    if is_sure:
+        return
+    try:
+        is_meant = typer.confirm(question, err=True)
+    except typer.Abort:
+        err.print()
+        raise CommandError("nothing was changed: nobody answered. Next: run it on a terminal, or with --yes") from None
+    if not sys.stdin.isatty():
+        err.print()  # nobody has typed a newline here
+    if not is_meant:
+        raise CommandError("nothing was changed. Next: run it again when you are sure")
 
 
 def reason_option(text: str) -> Any:
@@ -96,12 +155,16 @@ def settings() -> Settings:
     return from_environment(os.environ)
 
 
-def settings_of_a_worker() -> Settings:
-    """Return the settings. What is wrong with them is a record of a log in JSON: nothing else is read there."""
+def settings_of_a_worker(*, json: bool) -> Settings:
+    """Return the settings; `json`: the log is to be in JSON, whatever they say.
+
+    What is wrong with them is a record of a log in JSON: nothing else is read there.
+    """
     try:
-        return settings()
+        found = settings()
+        return dataclasses.replace(found, log_format="json") if json else found
     except SettingsError as error:
-        if os.environ.get(variable("log_format")) != "json":
+        if not json and os.environ.get(variable("log_format")) != "json":
             raise
         set_up_logging("json")
         log.error("%s", error)

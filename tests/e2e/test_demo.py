@@ -12,6 +12,7 @@ from urllib.request import urlopen
 
 import orjson
 import pytest
+from e2e.test_every_command import documented
 
 from memberstream.stream.demo.history import N_MEMBERS, N_PURCHASES, changes, histories
 from memberstream.stream.demo.oracle import MODELS, recompute_all
@@ -44,6 +45,7 @@ async def test_the_demo_shows_everybody_as_of_the_last_day(tmp_path: Path) -> No
     assert process.returncode == 0
     *screen, last, _ = shown
     result = orjson.loads(last)
+    assert result.keys() == documented()["demo"]
     assert (result["events"], result["members"]) == (N_PURCHASES, N_MEMBERS)
     assert (result["wrong"], result["dead_letters"]) == (0, 0)
     *_, newest = changes()

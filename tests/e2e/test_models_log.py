@@ -13,6 +13,7 @@ from core.test_registry import MISSHAPEN
 from e2e.commands import memberstream
 from e2e.definitions import level
 from e2e.system import Install, Pair, Sent, System, event
+from e2e.test_every_command import documented
 from e2e.test_health import health, wrong
 from keys import KEYS
 
@@ -106,17 +107,18 @@ async def test_a_models_log_that_is_lost_takes_no_models_away(
             assert system.held("a") == rows
             assert system.redis.hgetall(KEYS.live) == live
 
-    status, said, why = await memberstream(system, "model", "restart-log", "--yes", "--known", str(known - 1))
+    status, said, why = await memberstream(system, "model", "restart-log", "--yes", "--known", str(known - 1), "--json")
     assert status == 0, why
-    assert "begun anew" in said
+    assert orjson.loads(said).keys() == documented()["model restart-log"]
     path = tmp_path / "model.json"
     for name in ("level", "other"):
         path.write_bytes(orjson.dumps(level(name=name, threshold=0.5)))
         status, _, why = await memberstream(system, "model", "publish", str(path), "--promote", "--force")
         assert status == 0, why
         assert "models_log" in wrong(system)
-    status, said, why = await memberstream(system, "model", "complete-log", "--yes")
+    status, said, why = await memberstream(system, "model", "complete-log", "--yes", "--json")
     assert (status, why) == (0, "")
+    assert orjson.loads(said).keys() == documented()["model complete-log"]
     await system.until(lambda: health(system)[0] == 200, "ready")
     await system.send([Sent(b"c", event("replace", document={"x": -1}))])
     await system.applied()

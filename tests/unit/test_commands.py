@@ -11,8 +11,10 @@ from typing import Any
 
 import orjson
 import pytest
+import typer
 from e2e.definitions import demo_models, level
 from typer.testing import CliRunner, Result
+from unit.test_arguments import commands
 
 from memberstream.models.cost import Cost
 from memberstream.models.explain import explain_one
@@ -50,8 +52,12 @@ def broken(tmp_path: Path) -> Path:
 
 
 def assert_next_action(result: Result) -> None:
-    """Exit status 1, nothing on standard output, a last line with the next action."""
+    """Exit status 1, nothing on standard output, a last line with the next action; as JSON one object."""
     assert result.exit_code == 1, result.output
+    if result.stderr.startswith("{"):
+        assert orjson.loads(result.stderr)["next"]
+        assert result.stdout == ""
+        return
     assert result.stderr.startswith("error: "), result.stderr
     assert "Next: " in result.stderr.splitlines()[-1]
     assert result.stdout == ""
@@ -346,6 +352,27 @@ def test_errors_end_with_the_next_action(
         result = memberstream(*arguments, **nobody)
         assert_next_action(result)
     assert_next_action(memberstream("lookup", "a", MEMBERSTREAM_REDIS_URL="http://x"))
+
+
+@pytest.mark.parametrize("name", sorted(commands(typer.main.get_command(app))))
+def test_every_command_has_json(name: str) -> None:
+    """And an error is one object with what to do: here that there is no such option."""
+    result = memberstream(*name.split(), "--json", "--no-such-option")
+    assert (result.exit_code, result.stdout) == (2, "")
+    told = orjson.loads(result.stderr)
+    assert told.keys() == {"error", "next"}
+    assert "--no-such-option" in told["error"]
+    assert told["next"].endswith(f"{name} --help")
+
+
+def test_without_an_answer_nothing_is_done() -> None:
+    """A question goes to standard error; no, or nobody there: an error that says so, also as JSON."""
+    for answer, said in (("n\n", "when you are sure"), ("", "run it on a terminal, or with --yes")):
+        result = CliRunner().invoke(app, ["load", "--members", "5", "--rate", "1", "--json"], input=answer)
+        assert (result.exit_code, result.stdout.strip()) == (1, answer.strip())  # the runner's echo of what is typed
+        told = orjson.loads(result.stderr.splitlines()[-1])
+        assert told["error"].startswith("nothing was changed")
+        assert said in told["next"]
 
 
 def test_arguments_that_are_not_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

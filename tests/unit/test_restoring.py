@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import orjson
 import pytest
+from e2e.test_every_command import documented
 from typer.testing import CliRunner
 
-from memberstream.stream.authoring.snapshots import is_another
+from memberstream.stream.authoring.snapshots import Restored, Snapshots, is_another
 from memberstream.stream.cli.main import app
 from memberstream.stream.files import snapshot
 from memberstream.stream.files.snapshot import Manifest, Part, SnapshotError
@@ -65,3 +67,12 @@ def test_another_installations_snapshot_is_refused(tmp_path: Path, monkeypatch: 
         asked.output
     )
     assert "nothing was changed" in asked.output
+
+    async def restore(*_: object) -> Restored:
+        return Restored(5, 2, is_topic_new=True)
+
+    monkeypatch.setattr(Snapshots, "restore", restore)
+    done = CliRunner().invoke(app, [*command, "--other-group", "--yes", "--json"])
+    told = orjson.loads(done.stdout)
+    assert (done.exit_code, told["members"], told["topic_epoch"]) == (0, 5, 2)
+    assert told.keys() == documented()["state restore"]

@@ -10,11 +10,11 @@ import typer
 
 from memberstream.models.wording import counted
 from memberstream.stream.authoring.exporting import FORMATS, exposed_members, write_rows
-from memberstream.stream.cli.arguments import Id, in_a_folder
+from memberstream.stream.cli.arguments import Id, Json, in_a_folder
 from memberstream.stream.files.parquet import ParquetError, arrow
 from memberstream.stream.readout.before import NEXT_AFTER_UPGRADE, counted_before
 from memberstream.stream.terminal.bar import bar
-from memberstream.stream.terminal.output import CommandError, out, reports_errors, settings
+from memberstream.stream.terminal.output import CommandError, out, print_json, reports_errors, settings
 
 
 @reports_errors
@@ -25,6 +25,7 @@ def export(
         Path | None,
         typer.Option("--out", help="the file; else ID.csv or ID.parquet", show_default=False, callback=in_a_folder),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Write a row for each member exposed to a campaign: when, where, and what it did since. It holds member ids."""
     if format_ not in FORMATS:
@@ -42,4 +43,7 @@ def export(
         raise CommandError(f"{campaign}: nobody was exposed yet. Next: do services send impressions?")
     path = to or Path(f"{campaign}.{format_}")
     write_rows(rows, path, format_)
+    if json:
+        print_json({"campaign": campaign, "members": len(rows), "format": format_, "file": str(path)})
+        return
     out.print(f"{path}: {counted(len(rows), 'member')} of {campaign}", markup=False)

@@ -11,7 +11,7 @@ import typer
 from memberstream.models.terms import Terms
 from memberstream.models.wording import counted
 from memberstream.stream.authoring.campaigning import split_ids
-from memberstream.stream.cli.arguments import Id, Why, a_name, refuse_terms, terms_given
+from memberstream.stream.cli.arguments import Id, Json, Why, a_name, refuse_terms, terms_given
 from memberstream.stream.cli.campaign.goals import (
     Guardrails,
     Primary,
@@ -22,7 +22,7 @@ from memberstream.stream.cli.campaign.goals import (
     goals_given,
 )
 from memberstream.stream.cli.campaign.terms import campaigning_by_user
-from memberstream.stream.terminal.output import CommandError, err, out, reports_errors, settings
+from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
 
 
 @reports_errors
@@ -43,6 +43,7 @@ def split(
     winsorise: Winsorise = None,
     title: Title = None,
     reason: Why = "",
+    json: Json = False,
 ) -> None:
     """Make a campaign for each cluster of a model's live version: ID-low, ID-high … Again: only the missing ones."""
     goals = goals_given(window, primary, guardrail, winsorise, title, settings().interaction_kinds)
@@ -67,5 +68,8 @@ def split(
         return list(terms), len(missing)
 
     ids, n_made = asyncio.run(run())
+    if json:
+        print_json({"split": campaign, "campaigns": ids, "set": n_made})
+        return
     out.print(f"[green]set[/] {n_made} of {counted(len(ids), 'campaign')}: {', '.join(ids)}")
     err.print(f"Next, once they are shown: memberstream campaign report {' '.join(ids)}", markup=False)

@@ -75,6 +75,7 @@ def set_(
     title: Title = None,
     reason: Why = "",
     force: Annotated[bool, typer.Option("--force", help="although nobody may be in these clusters")] = False,
+    json: Json = False,
 ) -> None:
     """Make a campaign, or change it: what isn't given stays as it is."""
 
@@ -94,6 +95,9 @@ def set_(
         return registry, await campaigning.set(campaign, Terms(**terms), reason=reason, force=force)
 
     registry, made = asyncio.run(run())
+    if json:
+        print_json(campaign_as_json(registry, made, _now_ms()))
+        return
     out.print(f"[green]set[/] {escape(_sentence(registry, made))}", highlight=False)
     if 0 < made.terms.holdout < WHOLE:
         hint = f"memberstream campaign plan {campaign} --effect 1pt, for how many members and days it takes to see that"
@@ -156,25 +160,34 @@ def show(campaign: Id, json: Json = False) -> None:
 
 @app.command()
 @reports_errors
-def pause(campaign: Id, reason: Why = "") -> None:
+def pause(campaign: Id, reason: Why = "", json: Json = False) -> None:
     """Hide a campaign from everybody, within a second or two, until it is resumed."""
     asyncio.run(campaigning_by_user().pause(campaign, reason=reason))
+    if json:
+        _print_now(campaign)
+        return
     out.print(f"paused {campaign}. Back: memberstream campaign resume {campaign}")
 
 
 @app.command()
 @reports_errors
-def resume(campaign: Id, reason: Why = "") -> None:
+def resume(campaign: Id, reason: Why = "", json: Json = False) -> None:
     """Show a paused campaign again."""
     asyncio.run(campaigning_by_user().resume(campaign, reason=reason))
+    if json:
+        _print_now(campaign)
+        return
     out.print(f"[green]resumed[/] {campaign}")
 
 
 @app.command()
 @reports_errors
-def delete(campaign: Id, reason: Why = "") -> None:
+def delete(campaign: Id, reason: Why = "", json: Json = False) -> None:
     """Remove a campaign. Its history stays; set again it holds out the same members."""
     asyncio.run(campaigning_by_user().delete(campaign, reason=reason))
+    if json:
+        print_json({"id": campaign, "state": "deleted"})
+        return
     out.print(f"deleted {campaign}")
 
 
@@ -234,6 +247,14 @@ def visible(
             out.print(f"  held out: {campaign}", markup=False)
     if seen.status == "unknown member":
         raise typer.Exit(1)
+
+
+def _print_now(campaign: str) -> None:
+    registry = asyncio.run(campaigning_by_user().registry())
+    found = registry.campaigns.get(campaign)
+    if found is None:
+        raise _unknown(campaign)
+    print_json(campaign_as_json(registry, found, _now_ms()))
 
 
 def _unknown(campaign: str) -> CommandError:

@@ -12,7 +12,7 @@ from memberstream.models.compare import Shift
 from memberstream.models.timestamps import format_ms
 from memberstream.models.wording import counted, percent_of
 from memberstream.stream.authoring.comparing import Compared, Mover, compare
-from memberstream.stream.cli.arguments import a_label, in_a_folder, moment
+from memberstream.stream.cli.arguments import Json, a_label, in_a_folder, moment
 from memberstream.stream.cli.model.picture import check, save
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.coverage import print_misfits
@@ -51,7 +51,7 @@ def compare_(
         Path | None,
         typer.Option(help="write a picture, .svg or .png (pip install 'memberstream[pictures]')", callback=in_a_folder),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    json: Json = False,
 ) -> None:
     """Compare two versions over all members: who would move and why; what changes for campaigns and probabilities."""
     if picture is not None:

@@ -19,7 +19,7 @@ from memberstream.models.problems import ModelFileError
 from memberstream.models.wording import counted
 from memberstream.stream.authoring.affordable import cost_on, described, too_expensive
 from memberstream.stream.authoring.fitting import misfitting
-from memberstream.stream.cli.arguments import moment
+from memberstream.stream.cli.arguments import Json, moment
 from memberstream.stream.files.lines import lines
 from memberstream.stream.files.models import read_model
 from memberstream.stream.terminal.coverage import print_coverage
@@ -63,7 +63,7 @@ def check(
     force: Annotated[
         bool, typer.Option("--force", help="although it costs too much, or reads values that don't fit")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    json: Json = False,
 ) -> None:
     """Read a model file, reproduce its examples and measure what it costs; list every problem. Exit status 1 if there
     is one, if it costs too much, or if it reads values of DOCUMENTS that often don't fit.
@@ -139,6 +139,7 @@ def score(
     at: Annotated[
         str | None, typer.Option(help="the time to score at, ISO 8601; default: now", show_default=False)
     ] = None,
+    json: Annotated[bool, typer.Option("--json", help="errors as JSON, too; the results always are")] = False,
 ) -> None:
     """Score documents offline, exactly as the worker does; one JSON object per line on standard output."""
     model = read(file)

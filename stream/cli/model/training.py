@@ -19,6 +19,7 @@ import typer
 from memberstream.models.model import Model
 from memberstream.models.training import TrainingError, TrainingMatrix, from_history
 from memberstream.models.wording import counted
+from memberstream.stream.cli.arguments import Json
 from memberstream.stream.cli.model.files import read
 from memberstream.stream.files.history import History, ndjson_history, parquet_history, topic_history
 from memberstream.stream.files.training import check_output, read_rows, write_matrix
@@ -57,7 +58,7 @@ def training_data(
         int | None,
         typer.Option(min=1, help="processes that share the work; default: one for each core", show_default=False),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    json: Json = False,
 ) -> None:
     """Compute predictors of members as of times, as the stream would have. Nothing after that time plays a part."""
     check_output(out_file)

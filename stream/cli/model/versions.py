@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Annotated
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import typer
 
+from memberstream.models.coverage import Coverage as Reading
+from memberstream.models.coverage import misfits
 from memberstream.models.model import Model
-from memberstream.models.registry import Registry, Version
+from memberstream.models.registry import Registry, Status, Version
+from memberstream.models.timestamps import format_ms
 from memberstream.models.wording import counted, named, percent_of
 from memberstream.stream.authoring.coverage import Coverage, held_advice
 from memberstream.stream.authoring.history import step_as_json
@@ -41,43 +45,87 @@ def publish(
     promote: Annotated[bool, typer.Option("--promote", help="wait (unless forced), then make it live")] = False,
     reason: Why = "",
     force: Force = False,
+    json: Json = False,
 ) -> None:
     """Check a model file and publish it: running workers load it and score it beside the live version."""
-    asyncio.run(_publish(read(file), wait, promote, reason, force))
+    asyncio.run(_publish(read(file), wait, promote, reason, force, json))
 
 
-async def _publish(model: Model, wait: bool, promote: bool, reason: str, force: bool) -> None:
+async def _publish(model: Model, wait: bool, promote: bool, reason: str, force: bool, json: bool) -> None:
     publishing = publisher()
     published = await publishing.publish(model, reason=reason, force=force)
-    if published.is_new:
+    told = version_as_json(published.version) | {"is_new": published.is_new, "cost": published.cost or None}
+    if not json and published.is_new:
         out.print(f"[green]published[/] {model.label} as a candidate")
         if published.cost:
             out.print(f"cost: {published.cost}", markup=False)
-    else:
+    elif not json:
         out.print(f"{model.label} is published already, with the same content")
     if wait or (promote and not force):
-        await follow(publishing, published.version)
+        scored = await follow(publishing, published.version)
+        told |= scored.as_json()
+        if not json:
+            scored.show()
     if promote:
         await publishing.promote(model.name, model.version, reason=reason, force=force)
-        out.print(f"[green]live[/] {model.label}")
-    elif not wait:
+        told["status"] = Status.LIVE
+        if not json:
+            out.print(f"[green]live[/] {model.label}")
+    elif not wait and not json:
         out.print(f"Next: memberstream model wait {model.label}, then memberstream model promote {model.label}")
+    if json:
+        print_json(told)
 
 
 @reports_errors
-def wait(label: Label) -> None:
+def wait(label: Label, json: Json = False) -> None:
     """Follow the scoring of all members with a version; ends with the clusters' sizes."""
 
-    async def run() -> None:
+    async def run() -> Scored:
         publishing = publisher()
-        entry = find(await publishing.registry(), label)
-        await follow(publishing, entry)
+        return await follow(publishing, find(await publishing.registry(), label))
 
-    asyncio.run(run())
+    scored = asyncio.run(run())
+    if json:
+        print_json(version_as_json(scored.version) | scored.as_json())
+    else:
+        scored.show()
 
 
-async def follow(publishing: Publishing, entry: Version, sizes: Mapping[int, int] | None = None) -> None:
-    """Show how far a version is until all members are scored; then its clusters' sizes, counted unless known."""
+def version_as_json(version: Version) -> dict[str, Any]:
+    """Return which version it is, and what: candidate, live or retired."""
+    return {"model": version.name, "version": version.version, "status": version.status}
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A version by which all members are scored: the clusters' sizes, and what of the documents didn't fit."""
+
+    version: Version
+    coverage: Coverage
+    sizes: Mapping[int, int]
+    misfits: Sequence[Reading]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "members": sum(self.sizes.values()),
+            "clusters": self.sizes,
+            "events_waiting": self.coverage.events,
+            "partitions_untold": self.coverage.untold,
+            "misfits": misfits(self.misfits),
+        }
+
+    def show(self) -> None:
+        members = counted(sum(self.sizes.values()), "member")
+        is_list = self.version.definition.is_list
+        out.print(f"{members} {'on' if is_list else 'scored with'} {self.version.label}")
+        print_waiting(self.coverage)
+        print_sizes(self.sizes, self.version.definition.clusters)
+        print_misfits(self.misfits)
+
+
+async def follow(publishing: Publishing, entry: Version, sizes: Mapping[int, int] | None = None) -> Scored:
+    """Show how far a version is until all members are scored. Its clusters' sizes are counted, unless known."""
     name = entry.label
     what = f"writing {name} to Redis" if entry.definition.is_list else f"scoring all members with {name}"
     with bar(what) as shown:
@@ -96,10 +144,7 @@ async def follow(publishing: Publishing, entry: Version, sizes: Mapping[int, int
             shown(most - coverage.remaining, most, note)
     if sizes is None:
         sizes = await publishing.sizes(entry)
-    out.print(f"{counted(sum(sizes.values()), 'member')} {'on' if entry.definition.is_list else 'scored with'} {name}")
-    print_waiting(coverage)
-    print_sizes(sizes, entry.definition.clusters)
-    print_misfits(await publishing.coverage(entry))
+    return Scored(entry, coverage, sizes, await publishing.coverage(entry))
 
 
 def print_waiting(coverage: Coverage) -> None:
@@ -131,6 +176,7 @@ def promote(
         str, typer.Option(help="the share of members that may change their cluster, as 20% or 0.2")
     ] = f"{MAX_FLIPS:.0%}",
     force: Force = False,
+    json: Json = False,
 ) -> None:
     """Make a version the one that readers use: one write switches all of them."""
     flips = share("--max-flips", max_flips)
@@ -140,7 +186,11 @@ def promote(
         registry = await publishing.registry()
         entry = find(registry, label)
         coverage = await publishing.promote(entry.name, entry.version, reason=reason, max_flips=flips, force=force)
-        back = f". Back: memberstream model rollback {entry.name}" if entry.name in registry.live else ""
+        before = registry.live.get(entry.name)
+        if json:
+            print_json(version_as_json(entry) | {"status": Status.LIVE, "before": before})
+            return
+        back = f". Back: memberstream model rollback {entry.name}" if before is not None else ""
         out.print(f"[green]live[/] {entry.label}{back}")
         if coverage is not None:
             print_waiting(coverage)
@@ -149,21 +199,27 @@ def promote(
 
 
 @reports_errors
-def rollback(name: Name, reason: Why = "") -> None:
+def rollback(name: Name, reason: Why = "", json: Json = False) -> None:
     """Make the version live again that was so before."""
     version = asyncio.run(publisher().rollback(name, reason=reason))
+    if json:
+        print_json({"model": name, "version": version, "status": Status.LIVE})
+        return
     out.print(f"[green]live[/] {name}@{version}")
 
 
 @reports_errors
-def retire(label: Label, reason: Why = "") -> None:
+def retire(label: Label, reason: Why = "", json: Json = False) -> None:
     """End the scoring of a version. Its memberships are removed from Redis in the background. It can't be undone."""
 
     async def run() -> None:
         publishing = publisher()
         entry = find(await publishing.registry(), label)
         await publishing.retire(entry.name, entry.version, reason=reason)
-        out.print(f"retired {entry.name}@{entry.version}")
+        if json:
+            print_json(version_as_json(entry) | {"status": Status.RETIRED})
+        else:
+            out.print(f"retired {entry.label}")
 
     asyncio.run(run())
 
@@ -175,7 +231,7 @@ def list_(json: Json = False) -> None:
     entries = sorted(registry.versions.values(), key=lambda entry: (entry.name, entry.version))
     _say_set_aside(registry)
     if json:
-        print_json([{"model": e.name, "version": e.version, "status": e.status} for e in entries])
+        print_json([version_as_json(entry) for entry in entries])
         return
     if not entries:
         out.print("none yet. Next: memberstream model publish FILE")
@@ -213,12 +269,17 @@ def history(name: Name, json: Json = False) -> None:
 
 @reports_errors
 def live_at(
-    name: Name, at: Annotated[str, typer.Argument(metavar="TIME", help="ISO 8601", show_default=False)]
+    name: Name,
+    at: Annotated[str, typer.Argument(metavar="TIME", help="ISO 8601", show_default=False)],
+    json: Json = False,
 ) -> None:
     """Print the version of a model that was live at a time. Exit status 1 if none was."""
     at_ms = moment("TIME", at)
     version = asyncio.run(publisher().registry()).live_at(name, at_ms)
-    out.print("none" if version is None else f"{name}@{version}")
+    if json:
+        print_json({"model": name, "version": version, "at": format_ms(at_ms)})
+    else:
+        out.print("none" if version is None else f"{name}@{version}")
     if version is None:
         raise typer.Exit(1)
 
