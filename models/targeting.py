@@ -6,6 +6,8 @@ with it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from memberstream.models.model import label
 from memberstream.models.registry import Registry
 from memberstream.models.terms import Terms
@@ -43,7 +45,12 @@ def listed(clusters: dict[int, str]) -> str:
 
 def stranded(registry: Registry, name: str, version: int) -> list[str]:
     """Return the campaigns that would lose clusters: the live version of a model has them, another version hasn't."""
-    lost = clusters_of(registry, name, registry.live.get(name)).keys() - clusters_of(registry, name, version).keys()
+    return stranded_by(registry, name, clusters_of(registry, name, version))
+
+
+def stranded_by(registry: Registry, name: str, clusters: Collection[int]) -> list[str]:
+    """The same of a version that isn't published yet, by its clusters' ids."""
+    lost = clusters_of(registry, name, registry.live.get(name)).keys() - set(clusters)
     return sorted(
         campaign.id
         for campaign in registry.campaigns.values()

@@ -14,17 +14,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from memberstream.models.model import Model
 from memberstream.models.model_file import parse
+from memberstream.models.registry import Version
 from memberstream.models.training.given import is_table
 from memberstream.models.training.rows import to_ms
 from memberstream.stream.authoring.comparing import Compared
 from memberstream.stream.authoring.comparing import compare as compare_versions
+from memberstream.stream.authoring.coverage import awaited
 from memberstream.stream.authoring.publishing import MAX_FLIPS, Publishing
 from memberstream.stream.authoring.steps import this_user
 from memberstream.stream.authoring.uploading import Options, Uploaded, Uploading
@@ -34,6 +36,7 @@ from memberstream.stream.files.models import read_model
 from memberstream.stream.registry.refused import PublishError
 from memberstream.stream.settings import from_environment
 from memberstream.stream.terminal.cell import Cell
+from memberstream.stream.terminal.waiting import Waiting
 
 if TYPE_CHECKING:
     from memberstream.models.export import ModelFile  # needs scikit-learn, which a worker's environment lacks
@@ -89,11 +92,12 @@ async def _publish(
     model: Model, cell: Cell, *, wait: bool, promote: bool, reason: str, max_flips: float, force: bool
 ) -> dict[int, int]:
     publishing = _publishing()
+    if promote and not force:
+        await publishing.refuse_stranding(model.name, [cluster.id for cluster in model.clusters])
     version = (await publishing.publish(model, reason=reason, force=force)).version
     sizes: dict[int, int] = {}
     if wait or (promote and not force):
-        async for coverage in publishing.wait(version):
-            cell.show(coverage._repr_html_(), is_last=coverage.is_complete)
+        await _scored(publishing, version, cell)
         sizes = await publishing.sizes(version)
     if promote:
         await publishing.promote(model.name, model.version, reason=reason, max_flips=max_flips, force=force)
@@ -157,9 +161,14 @@ def upload(
         RowsRejected: some rows can't be taken; `.outcome.rejected` has the first of them.
         PublishError, ListRowsError, ModelsLogError, RedisUnavailable: as Uploading.upload; or promoting was refused.
     """
-    chunks = read_file(Path(rows)) if isinstance(rows, (str, os.PathLike)) else read_rows(_pairs(rows))
+    if isinstance(rows, Iterator):
+        rows = list(rows)  # it is read twice: a list that is refused uses up no version number
+
+    def read() -> Iterator[RawChunk]:
+        return read_file(Path(rows)) if isinstance(rows, (str, os.PathLike)) else read_rows(_pairs(rows))
+
     options = Options(name, version, "", names or {}, merge, skip_bad, reason)
-    return _run(_upload(chunks, options, promote, max_flips, Cell("rows read")))
+    return _run(_upload(read, options, promote, max_flips, Cell("rows read")))
 
 
 def _pairs(rows: Any) -> Any:
@@ -176,14 +185,22 @@ def _pairs(rows: Any) -> Any:
     return rows
 
 
+async def _scored(publishing: Publishing, version: Version, cell: Cell) -> None:
+    """Return when all members are scored with a version; says what that waits for."""
+    waiting = Waiting()
+    async for coverage in publishing.wait(version):
+        cell.show(coverage._repr_html_(), is_last=coverage.is_complete)
+        waiting(awaited(coverage))
+
+
 async def _upload(
-    chunks: Iterator[RawChunk], options: Options, promote: bool, max_flips: float, cell: Cell
+    read: Callable[[], Iterator[RawChunk]], options: Options, promote: bool, max_flips: float, cell: Cell
 ) -> Uploaded:
     uploading = Uploading(from_environment(os.environ), this_user(), on_progress=cell)
-    publishing, outcome = uploading.publishing, await uploading.upload(chunks, options)
+    await uploading.examine(read(), options)
+    publishing, outcome = uploading.publishing, await uploading.upload(read(), options)
     entry = (await publishing.registry()).versions[outcome.label]
-    async for coverage in publishing.wait(entry):
-        cell.show(coverage._repr_html_(), is_last=coverage.is_complete)
+    await _scored(publishing, entry, cell)
     if promote:
         await uploading.promote(entry, reason=options.reason, max_flips=max_flips)
     return outcome

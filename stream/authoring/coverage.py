@@ -146,6 +146,20 @@ def check_coverage(entry: Version, coverage: Coverage) -> None:
         )
 
 
+def awaited(coverage: Coverage) -> str:
+    """Return what a version waits for, with what to do; "" if it waits for nothing."""
+    if coverage.held:
+        return held_advice(coverage)
+    if silent := sorted({*coverage.waiting, *coverage.uncounted}.intersection(coverage.untold)):
+        if len(silent) == coverage.n_partitions:
+            return "no worker has answered. Next: memberstream worker"
+        return f"no worker has answered for {named('partition', silent)}. Next: start more workers; see their /readyz"
+    if coverage.is_complete and not coverage.is_behind:
+        return ""
+    what = "have events to apply" if coverage.is_complete else "are at it"
+    return f"the workers {what}. Next: wait, or press Ctrl-C: they go on"
+
+
 def held_advice(coverage: Coverage) -> str:
     """Return what to do about events that wait for somebody to act; "" if none do."""
     if not coverage.held:

@@ -40,7 +40,7 @@ from memberstream.stream.files.documents import Columns, Row, count_rows, finger
 from memberstream.stream.kafka.producer import SendError
 from memberstream.stream.kafka.topic_reader import connected, records
 from memberstream.stream.settings import Settings
-from memberstream.stream.tasks.meter import Meter, unwatched
+from memberstream.stream.tasks.meter import Meter, Waits, unheard, unwatched
 
 #: The header of a row: the load's id, the row's number over all files.
 LOAD = "load"
@@ -172,9 +172,9 @@ class Loading:
             before += so_far
         return self.outcome
 
-    async def level(self, progress: Meter = unwatched) -> None:
+    async def level(self, progress: Meter = unwatched, waits: Waits = unheard) -> None:
         """Return when workers have applied all rows. Raises NotHandled."""  # 4
-        await handled(self._settings, self.outcome.last, "the rows stand", progress)
+        await handled(self._settings, self.outcome.last, "the rows stand", progress, waits)
 
     def _checked(
         self, file: Path, rows: Iterable[Row], before: int, placement: Placement, done: dict[int, int]

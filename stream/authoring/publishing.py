@@ -10,7 +10,7 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from memberstream.models.coverage import Coverage as Reading
@@ -19,7 +19,7 @@ from memberstream.models.log_steps import Promote, Publish, Retire, Rollback
 from memberstream.models.model import Model, label
 from memberstream.models.model_file import parse
 from memberstream.models.registry import Registry, Version
-from memberstream.models.targeting import stranded
+from memberstream.models.targeting import stranded, stranded_by
 from memberstream.models.wording import counted, percent_of
 from memberstream.stream.authoring import coverage, memberships
 from memberstream.stream.authoring.coverage import Coverage
@@ -96,7 +96,7 @@ class Publishing:
         refuse_if(registry.objection(step))
         told: Coverage | None = None
         if not force:
-            _check_campaigns(registry, name, version)
+            _check_campaigns(label(name, version), stranded(registry, name, version))
             entry = registry.versions[step.label]
             told = await anext(self.wait(entry))
             coverage.check_coverage(entry, told)
@@ -104,6 +104,10 @@ class Publishing:
                 await self._check_flips(registry.versions[label(name, live)], entry, max_flips)
         await self._steps.take(step)
         return told
+
+    async def refuse_stranding(self, name: str, clusters: Collection[int]) -> None:
+        """Raise the PublishError of `promote` before anything is published, if campaigns name other clusters."""
+        _check_campaigns(name, stranded_by(await self.registry(), name, clusters))
 
     async def rollback(self, name: str, *, reason: str = "") -> int:
         """Make the version live again that was live before. Returns it. Both are current, so there is nothing to wait
@@ -159,10 +163,9 @@ class Publishing:
             )
 
 
-def _check_campaigns(registry: Registry, name: str, version: int) -> None:
-    campaigns = stranded(registry, name, version)
+def _check_campaigns(what: str, campaigns: Sequence[str]) -> None:
     if campaigns:
         raise PublishError(
-            f"{label(name, version)} lacks clusters that campaigns name: {', '.join(campaigns)}. "
+            f"{what} lacks clusters that campaigns name: {', '.join(campaigns)}. "
             "Next: memberstream campaign set or delete them, or --force: nobody sees them there then"
         )

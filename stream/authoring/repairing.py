@@ -23,7 +23,7 @@ from memberstream.stream.authoring.state_reader import is_held, misplaced_member
 from memberstream.stream.kafka.producer import SendError
 from memberstream.stream.kafka.topics import count_partitions
 from memberstream.stream.settings import Settings
-from memberstream.stream.tasks.meter import Meter
+from memberstream.stream.tasks.meter import Meter, Waits, unheard
 
 Copy = tuple[str, int]  # a member's id, the partition that holds it
 
@@ -43,7 +43,7 @@ class Repairing:
         """Return whether a partition holds anything of a member. Raises TopicUnreadable."""
         return await is_held(self._settings.kafka, self._settings.changelog_topic, *copy)
 
-    async def forget(self, copies: Sequence[Copy], why: str) -> None:
+    async def forget(self, copies: Sequence[Copy], why: str, waits: Waits = unheard) -> None:
         """Have copies dropped, and have the members' own partitions write what they hold to Redis.
 
         Raises:
@@ -66,7 +66,8 @@ class Repairing:
             if theirs != partition
         ]
         for order, members in ((Order.FORGET, copies), (Order.REWRITE, own)):
-            await handled(self._settings, await self._send(order, members, why), "the command stands")  # 1, 2; 3, 4
+            last = await self._send(order, members, why)  # 1; 3
+            await handled(self._settings, last, "the command stands", waits=waits)  # 2; 4
 
     async def _send(self, order: Order, members: Sequence[Copy], why: str) -> dict[int, int]:
         """Send a command for each member. Returns partition → offset of its last command."""

@@ -9,7 +9,9 @@ In this order, and why an interruption just after each step is safe:
     3  `publish` in the models' log   it is a candidate like any other: workers write its fields to Redis and tell when
                                       that is done (`model wait`); readers use it, whole, from `model promote` on
 
-Law: one wrong row and nothing is published, unless wrong rows may be left out.
+Laws:
+- One wrong row and nothing is published, unless wrong rows may be left out.
+- A list that is refused uses up no version number, and ends nobody else's upload: `examine` reads all rows before 1.
 """
 
 from __future__ import annotations
@@ -144,6 +146,26 @@ class Uploading:
             _clusters(outcome, options, base)
         if (live := registry.live.get(options.name)) is not None:
             await self._compare(registry.versions[f"{options.name}@{live}"], checked, outcome)
+        return outcome
+
+    async def examine(self, source: Iterable[RawChunk], options: Options) -> Uploaded:
+        """Judge all rows, before anything is written. Returns what is found; `sizes` without a merged list's members.
+
+        Raises:
+            RowsRejected, PublishError, ModelFileError: as `upload` would.
+        """
+        registry = await self.publishing.registry()
+        base, listed, checked = _base(registry, options), _begun(registry, options), ListCheck()
+        self._steps.check(registry, listed)
+        outcome = Uploaded(listed.label)
+        for chunk in source:
+            self._judge(checked, chunk, outcome)
+            await asyncio.sleep(0)  # an interruption is noticed
+        outcome.sizes, outcome.repeated = dict(checked.sizes), checked.repeated
+        if outcome.n_rejected and not options.skip_bad:
+            raise RowsRejected(outcome)
+        if outcome.n_rows or base is None:
+            _clusters(outcome, options, base)
         return outcome
 
     async def upload(self, source: Iterable[RawChunk], options: Options) -> Uploaded:

@@ -6,6 +6,7 @@ where neither runs. What has a callback here is looked at as it is read; the res
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -43,9 +44,16 @@ def shaped(is_right: Callable[[str], bool], what: str, advice: str) -> Callable[
 
 @reports_errors
 def in_a_folder(path: Path | None) -> Path | None:
-    """Refuse a file to be written where there is no folder for it."""
-    if path is not None and not path.absolute().parent.is_dir():
+    """Refuse a file that can't be written, before any work for it."""
+    if path is None:
+        return None
+    folder = path.absolute().parent
+    if not folder.is_dir():
         raise CommandError(f"{path}: there is no such folder. Next: make it, or write elsewhere")
+    if path.is_dir():
+        raise CommandError(f"{path} is a folder. Next: name a file in it")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise CommandError(f"{path}: this user can't write there. Next: write elsewhere")
     return path
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import csv
 from contextlib import ExitStack
-from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,10 +16,11 @@ from memberstream.stream.authoring.publishing import MAX_FLIPS
 from memberstream.stream.authoring.steps import this_user
 from memberstream.stream.authoring.uploading import Options, Uploaded, Uploading
 from memberstream.stream.cli.arguments import Json, Name, Why, a_label, in_a_folder, share
-from memberstream.stream.cli.model.versions import Scored, follow, print_sizes
+from memberstream.stream.cli.model.versions import Scored, follow, goes_on, print_sizes
 from memberstream.stream.files.lists import Columns, Rejected, read_file
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.output import err, out, print_json, reports_errors, settings
+from memberstream.stream.terminal.waiting import stoppable
 
 app = typer.Typer(
     no_args_is_help=True, help="Lists of members with their clusters, for trying a model before it exists."
@@ -71,30 +71,37 @@ def upload(
     """Upload a list as a version of a model. It is compared, promoted and rolled back like any other version."""
     options = Options(name, version, description, _names(names), merge, skip_bad, reason)
     flips = share("--max-flips", max_flips)
-    rows = read_file(file, Columns(id_column, cluster_column))
-    first = list(islice(rows, 1))  # so a file that isn't one, or lacks a column, is said at once
+    columns = Columns(id_column, cluster_column)
+    next(read_file(file, columns), None)  # a file that isn't one, or lacks a column, is said at once
     with ExitStack() as stack:
         writer = None
         if rejected is not None:
             writer = csv.writer(stack.enter_context(rejected.open("w", newline="", encoding="utf-8")))
             writer.writerow(["line", "reason"])
-        meter = stack.enter_context(bar(f"checking {file.name}" if dry_run else f"uploading {file.name}"))
 
         def on_rejected(row: Rejected) -> None:
             if writer is not None:
                 writer.writerow(row)
 
-        uploading = Uploading(settings(), this_user(), on_rejected, meter)
-        chunks = chain(first, rows)
-        work = uploading.check(chunks, options) if dry_run else uploading.upload(chunks, options)
-        outcome = asyncio.run(work)
+        stack.enter_context(stoppable("nothing was published. Next: run it again"))
+        with bar(f"checking {file.name}") as meter:
+            checking = Uploading(settings(), this_user(), on_rejected, meter)
+            rows = read_file(file, columns)
+            outcome = asyncio.run(checking.check(rows, options) if dry_run else checking.examine(rows, options))
+        if not dry_run:
+            if promote and merge is None:  # otherwise clusters may come from the other list, too
+                asyncio.run(checking.publishing.refuse_stranding(name, outcome.sizes.keys() | options.names.keys()))
+            with bar(f"uploading {file.name}") as meter:
+                uploading = Uploading(settings(), this_user(), on_progress=meter)
+                outcome = asyncio.run(uploading.upload(read_file(file, columns), options))
     told = _as_json(outcome)
     if not json:
         _print(outcome, options, dry_run)
     if dry_run:
         told |= {"status": "would be a candidate", "moved": outcome.moved, "held": outcome.held}
     elif wait or promote:
-        scored = asyncio.run(_finish(uploading, outcome, options, promote, flips))
+        with stoppable(goes_on(outcome.label)):
+            scored = asyncio.run(_finish(uploading, outcome, options, promote, flips))
         told |= scored.as_json() | {"status": Status.LIVE if promote else Status.CANDIDATE}
         if not json:
             scored.show()

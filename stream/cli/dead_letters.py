@@ -22,6 +22,7 @@ from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.output import CommandError, confirm, err, out, print_json, reports_errors, settings
 from memberstream.stream.terminal.safe import escape, visible
 from memberstream.stream.terminal.table import print_table
+from memberstream.stream.terminal.waiting import stoppable
 
 app = typer.Typer(
     no_args_is_help=True, help="Look at what could not be applied, and send it again (docs/dead-letters.md)."
@@ -124,7 +125,8 @@ def resend(
     Says of each other letter why it isn't sent. What was sent once isn't sent again, also after a crash.
     """
     choice = _choice(reason, partition, since, until, interactions)
-    asyncio.run(_resend(choice, tuple(reason or ()), interactions, rate, most_times, dry_run, yes, json))
+    with stoppable("some may be sent. Next: run it again: what was sent once isn't sent again"):
+        asyncio.run(_resend(choice, tuple(reason or ()), interactions, rate, most_times, dry_run, yes, json))
 
 
 async def _resend(

@@ -23,6 +23,7 @@ from memberstream.stream.kafka.producer import Producer
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.coverage import print_coverage
 from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
+from memberstream.stream.terminal.waiting import Remains, stoppable
 
 app = typer.Typer(no_args_is_help=True, help="Check and send change events; skip records that no worker can handle.")
 File = Annotated[Path, typer.Argument(help="NDJSON: one change event per line, with its member_id", show_default=False)]
@@ -140,19 +141,23 @@ def send_lines(
                 f"{file}:{number}: {error}; {counted(len(bad), f'bad {what}'[:-1])}, nothing was sent. "
                 f"Next: memberstream {what} check {file}, or send with --force"
             )
-    sent = asyncio.run(_send(read(file), topic, partitioner, file.stat().st_size))
+    with stoppable("nothing was sent. Next: run it again") as stop:
+        sent = asyncio.run(_send(read(file), topic, partitioner, file.stat().st_size, stop))
     if json:
         print_json({"sent": sent, "topic": topic})
     else:
         out.print(f"[green]sent[/] {counted(sent, what.removesuffix('s'))} to {topic}")
 
 
-async def _send(lines: Iterable[Line], topic: str, partitioner: Partitioner, n_bytes: int) -> int:
+async def _send(lines: Iterable[Line], topic: str, partitioner: Partitioner, n_bytes: int, stop: Remains) -> int:
     sent = 0
     async with Producer(settings().kafka, topic, partitioner=partitioner) as producer:
         with bar("sending") as meter:
             sent_bytes = 0
-            for _, key, value, _ in lines:
+            for number, key, value, _ in lines:
+                stop.text = (
+                    f"the lines before {number} are sent; of the last few that isn't certain. Next: send the rest"
+                )
                 await producer.send(key, value)
                 sent += 1
                 sent_bytes += len(value) + 1

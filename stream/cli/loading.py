@@ -18,6 +18,7 @@ from memberstream.stream.cli.arguments import Json, in_a_folder, moment
 from memberstream.stream.files.documents import Columns
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
+from memberstream.stream.terminal.waiting import Waiting, stoppable
 
 _SHOWN = 20  # bad rows printed one by one; --rejected has all
 
@@ -81,11 +82,13 @@ def load(
             def looking(done: int, total: int) -> None:
                 meter(done, total, "" if anew else "looking for an earlier run")
 
-            asyncio.run(loading.check(meter) if dry_run else loading.load(rate, meter, looking, is_anew=anew))
+            with stoppable("not all rows are sent. Next: run it again: it goes on where it ended"):
+                asyncio.run(loading.check(meter) if dry_run else loading.load(rate, meter, looking, is_anew=anew))
     _print(loading.outcome, bad, dry_run, json)
     if wait and not dry_run:
-        with bar("the workers apply it") as meter:
-            asyncio.run(loading.level(meter))
+        remains = "all rows are sent, and the workers go on. Next: memberstream doctor"
+        with stoppable(remains), bar("the workers apply it") as meter:
+            asyncio.run(loading.level(meter, Waiting()))
         if not json:
             out.print("the workers have applied all of it")
     if loading.outcome.rejected:

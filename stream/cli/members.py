@@ -22,6 +22,7 @@ from memberstream.stream.terminal.output import (
     reports_errors,
     settings,
 )
+from memberstream.stream.terminal.waiting import Waiting, stoppable
 
 app = typer.Typer(no_args_is_help=True, help="Repair what a partition holds of a member (docs/operations.md).")
 
@@ -89,7 +90,8 @@ def forget(
         err.print(f"partition {partition} holds nothing of {member}; nothing will be dropped", markup=False)
     confirm(f"What is held of these members there will be dropped: {listed}. Go on?", is_sure=yes)
     err.print("waiting for the partitions' workers")
-    asyncio.run(repairing.forget(copies, why))
+    with stoppable("the workers do what they were told. Next: run it again: what is done stays done"):
+        asyncio.run(repairing.forget(copies, why, Waiting()))
     if json:
         print_json({"dropped": [{"member_id": m, "partition": p} for m, p in (copies if is_held else [])]})
         return

@@ -16,6 +16,7 @@ from memberstream.stream.projection.partitions import Look
 from memberstream.stream.projection.projection import Projection
 from memberstream.stream.settings import Settings
 from memberstream.stream.terminal.output import CommandError, confirm, err, out, print_json, reports_errors, settings
+from memberstream.stream.terminal.waiting import stoppable
 
 #: What was done, for people and as JSON.
 Done = tuple[str, dict[str, Any]]
@@ -40,7 +41,8 @@ def rebuild(
     With --take-over the keys of an installation that is no more become this one's: of another group, or of a Kafka that
     was set up anew. Then start the workers: they write everything.
     """
-    said, told = asyncio.run(_take_over(settings(), yes) if take_over else _rebuild(settings(), yes, timeout_s))
+    with stoppable("nobody follows any more; a rebuild that has begun goes on. Next: memberstream doctor"):
+        said, told = asyncio.run(_take_over(settings(), yes) if take_over else _rebuild(settings(), yes, timeout_s))
     if json:
         print_json(told)
     else:

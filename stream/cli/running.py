@@ -106,7 +106,7 @@ def local(
     except ServerError as error:
         raise CommandError(str(error)) from None
     except KeyboardInterrupt:
-        err.print("stopped")
+        err.print("stopped: both servers have forgotten everything")
 
 
 @reports_errors

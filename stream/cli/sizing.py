@@ -26,6 +26,7 @@ from memberstream.stream.sizing.yardstick import yardstick_us
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.output import CommandError, confirm, err, out, print_json, reports_errors, settings
 from memberstream.stream.terminal.table import print_table
+from memberstream.stream.terminal.waiting import stoppable
 
 
 @reports_errors
@@ -148,7 +149,9 @@ def load(
     topic = settings().topic
     question = f"Send {counted(total, 'synthetic event')} to {topic} on {settings().kafka}, where workers apply them?"
     confirm(question, is_sure=yes)
-    achieved: Achieved = asyncio.run(_send(chain(first, sending), rate, total))
+    removal = f"memberstream load --members {members} --rate {rate:.15g} --delete"
+    with stoppable(f"some of the events are sent. Next: remove the members by {removal}"):
+        achieved: Achieved = asyncio.run(_send(chain(first, sending), rate, total))
     if json:
         told = dataclasses.asdict(achieved)
         print_json({"topic": topic, "asked_per_s": rate, "events_per_s": achieved.events_per_s, **told})
@@ -167,7 +170,6 @@ def load(
             "processes, each with its own --seed, or look at the broker"
         )
     if not delete:
-        removal = f"memberstream load --members {members} --rate {rate:.15g} --delete"
         err.print(f"Next: see /metrics of the workers; remove the members by {removal}", soft_wrap=True)
 
 

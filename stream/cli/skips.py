@@ -27,6 +27,7 @@ from memberstream.stream.terminal.output import (
 )
 from memberstream.stream.terminal.safe import SafeConsole, escape
 from memberstream.stream.terminal.table import print_table
+from memberstream.stream.terminal.waiting import stoppable
 
 Interactions = Annotated[bool, typer.Option("--interactions", help="of the topic of interactions")]
 
@@ -47,7 +48,8 @@ def skip(
 
     A worker's /readyz and log name the record that stops the workers, and the partition that is held for it.
     """
-    said, is_passed = asyncio.run(_skip(partition, offset, reason, interactions, show, yes, force, timeout_s))
+    with stoppable("a record that was noted stays noted. Next: memberstream events skipped"):
+        said, is_passed = asyncio.run(_skip(partition, offset, reason, interactions, show, yes, force, timeout_s))
     if json:
         topic = settings().interactions_topic if interactions else settings().topic
         print_json({"topic": topic, "partition": partition, "offset": offset, "passed": is_passed})

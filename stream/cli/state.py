@@ -14,6 +14,7 @@ from memberstream.stream.cli.arguments import Json, Yes
 from memberstream.stream.files.snapshot import read_manifest
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.output import CommandError, confirm, out, print_json, reports_errors, settings
+from memberstream.stream.terminal.waiting import stoppable
 
 app = typer.Typer(no_args_is_help=True, help="Snapshots of members' states (docs/disaster.md).")
 Directory = Annotated[Path, typer.Argument(help="of the snapshot", show_default=False)]
@@ -23,7 +24,8 @@ Directory = Annotated[Path, typer.Argument(help="of the snapshot", show_default=
 @reports_errors
 def snapshot(directory: Directory, json: Json = False) -> None:
     """Write all members' states to a new directory, while workers run. It holds personal data."""
-    with bar("reading the changelog") as progress:
+    unfinished = f"{directory} isn't whole. Next: remove it, and run this again"
+    with stoppable(unfinished), bar("reading the changelog") as progress:
         manifest = asyncio.run(Snapshots(settings()).take(directory, progress))
     n_members = sum(part.members for part in manifest.partitions)
     if json:
@@ -74,7 +76,8 @@ def restore(
         f"{found.group}, topic {found.topic}. No worker runs?",
         is_sure=yes,
     )
-    with bar("writing the changelog") as progress:
+    unfinished = f"{found.changelog_topic} isn't whole. Next: delete that topic, and run this again"
+    with stoppable(unfinished), bar("writing the changelog") as progress:
         done = asyncio.run(Snapshots(found).restore(directory, progress, new_topic))
     if json:
         told = {"members": done.members, "taken_at": manifest.taken_at}

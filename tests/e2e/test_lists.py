@@ -162,6 +162,9 @@ async def test_wrong_rows_publish_nothing_unless_left_out(system: System) -> Non
     """The error has line and reason; what had been written is withdrawn; left out knowingly, the rest is published."""
     rows: list[Any] = [("a", 1), ("", 2), ("b", -1), ("a", 2)]
     uploading = Uploading(system.settings, "author")
+    with pytest.raises(RowsRejected, match="3 rows can't be taken"):
+        await uploading.examine(read_rows(rows), Options("buyers"))
+    assert "buyers@1" not in (await uploading.publishing.registry()).versions, "a version is used up"
     with pytest.raises(RowsRejected, match=r"(?s)3 rows can't be.*20002: member id.*line 20004: cluster 2, but"):
         await uploading.upload(read_rows([*[(f"n{i}", 1) for i in range(20_000)], *rows]), Options("buyers"))
     registry = await uploading.publishing.registry()
@@ -235,7 +238,7 @@ async def test_a_list_merged_with_stays_published_meanwhile(system: System, monk
 async def test_what_no_worker_could_use_is_refused(system: System, rows: Any, options: Options, problem: str) -> None:
     """By a dry run as by the upload itself, and nothing is published."""
     uploading = Uploading(system.settings, "author")
-    for attempt in (uploading.check, uploading.upload):
+    for attempt in (uploading.check, uploading.examine, uploading.upload):
         with pytest.raises((PublishError, ModelFileError), match=problem):
             await attempt(read_rows(rows), options)
     assert [entry.name for entry in (await uploading.publishing.registry()).scored()] == ["level"]

@@ -30,7 +30,13 @@ WRONG = {
     "model history": ["LEVEL"],
     "model live-at": ["level noon", "level@1 2026-01-01"],
     "model restart-log": ["--known -1"],
-    "model compare": ["level@x level", "level level@0", "a b --picture p.gif", "a b --picture missing/p.svg"],
+    "model compare": [
+        "level@x level",
+        "level level@0",
+        "a b --picture p.gif",
+        "a b --picture missing/p.svg",
+        "a b --picture p.svg",
+    ],
     "model training-data": [
         "missing --rows rows.csv --out x.csv",
         "good.json --rows missing --out x.csv",
@@ -69,6 +75,7 @@ WRONG = {
         "spring --kind Impression",
         "spring --csv --json",
         "spring --html missing/page.html",
+        "spring --html .",
     ],
     "campaign plan": [
         "Spring --effect 1pt",
@@ -76,7 +83,7 @@ WRONG = {
         "spring --effect 1pt --rate 3",
         "spring --effect 0pt",
     ],
-    "campaign export": ["Spring", "spring --format xlsx", "spring --out missing/x.csv"],
+    "campaign export": ["Spring", "spring --format xlsx", "spring --out missing/x.csv", "folder --format csv"],
     "campaign split": [
         "Spring --model level",
         "spring --model Level",
@@ -166,6 +173,8 @@ def test_a_wrong_argument_is_said_before_anything_is_reached_for(
     Path("docs.ndjson").write_text("{}")
     Path("rows.csv").write_text("member_id,at\nm,2026-01-01\n")
     Path("list.csv").write_text("m,1\n")
+    for folder in ("folder.csv", "p.svg"):
+        Path(folder).mkdir()
 
     def refuse(*_: object) -> NoReturn:
         raise AssertionError("reached for a server")

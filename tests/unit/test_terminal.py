@@ -15,7 +15,11 @@ from hypothesis import strategies as st
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
+from typer.testing import CliRunner
 
+from memberstream.stream.authoring.coverage import Coverage, awaited
+from memberstream.stream.authoring.publishing import Publishing
+from memberstream.stream.cli.main import app
 from memberstream.stream.process.health import Check
 from memberstream.stream.process.http_server import to_json as checks_json
 from memberstream.stream.terminal import output
@@ -23,6 +27,7 @@ from memberstream.stream.terminal.json_log import JsonFormatter
 from memberstream.stream.terminal.output import to_json
 from memberstream.stream.terminal.safe import SafeConsole, SafeFormatter, escape, escape_json, one_line, visible
 from memberstream.stream.terminal.table import print_table
+from memberstream.stream.terminal.waiting import Waiting
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Moves the cursor, sets the title, C1's own CSI, turns the line around, begins another line, rings.
@@ -191,3 +196,53 @@ def test_a_worker_tells_nothing_of_its_libraries_unless_asked(capsys: pytest.Cap
     finally:
         root.handlers[:] = before
         root.setLevel(level)
+
+
+def test_nobody_waits_in_silence() -> None:
+    """What is waited for is said after 10 s, once; another thing no sooner than 10 s later; nothing isn't said."""
+    now, said = [0.0], list[str]()
+    waiting = Waiting(said.append, lambda: now[0])
+    for now[0], what in ((0, "a"), (9.9, "a"), (10, ""), (11, "a"), (12, "b"), (20.9, "b"), (21, "b"), (40, "b")):
+        waiting(what)
+    assert said == ["a", "b"]
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_ctrl_c_says_what_remains(more: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """And how to go on; as JSON, too."""
+
+    async def stopped(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Publishing, "registry", stopped)
+    result = CliRunner().invoke(app, ["model", "wait", "level@2", *more])
+    said = "stopped: the workers go on", "memberstream model wait level@2"
+    assert (result.exit_code, result.stdout) == (130, "")
+    if more:
+        assert tuple(json.loads(result.stderr).values()) == said
+    else:
+        assert result.stderr == f"error: {said[0]}. Next: {said[1]}\n"
+
+
+def told(**changed: object) -> Coverage:
+    """Two partitions, done; but for what is changed."""
+    done: dict[str, object] = {"waiting": (), "remaining": 0, "unscored": 0, "uncounted": (), "events": 0}
+    return Coverage(2, **(done | {"members": 5, "untold": ()} | changed))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("coverage", "said"),
+    [
+        (told(), ""),
+        (told(waiting=(0, 1), untold=(0, 1)), "no worker has answered. Next: memberstream worker"),
+        (told(waiting=(0, 1), untold=(1,)), "no worker has answered for partition 1. Next: start more workers"),
+        (told(untold=(1,)), ""),
+        (told(waiting=(0,)), "the workers are at it. Next: wait, or press Ctrl-C"),
+        (told(events=20_000), "the workers have events to apply. Next: wait"),
+        (told(waiting=(0,), untold=(0,), held=(0,)), "partition 0 is held until somebody acts: memberstream doctor"),
+    ],
+)
+def test_what_a_version_waits_for(coverage: Coverage, said: str) -> None:
+    """In words, with what to do."""
+    assert awaited(coverage).startswith(said)
+    assert bool(awaited(coverage)) == bool(said)

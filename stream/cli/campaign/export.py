@@ -35,13 +35,14 @@ def export(
             arrow()
     except ParquetError as error:
         raise CommandError(str(error)) from None
+    path = to or Path(f"{campaign}.{format_}")
+    in_a_folder(path)
     with bar("reading what members did") as meter:
         rows = asyncio.run(exposed_members(settings(), campaign, meter))
     if not rows:
         if before := counted_before(settings(), [campaign]):
             raise CommandError(f"{' '.join(before)} Nobody is counted since. {NEXT_AFTER_UPGRADE}")
         raise CommandError(f"{campaign}: nobody was exposed yet. Next: do services send impressions?")
-    path = to or Path(f"{campaign}.{format_}")
     write_rows(rows, path, format_)
     if json:
         print_json({"campaign": campaign, "members": len(rows), "format": format_, "file": str(path)})

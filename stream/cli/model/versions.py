@@ -15,7 +15,7 @@ from memberstream.models.model import Model
 from memberstream.models.registry import Registry, Status, Version
 from memberstream.models.timestamps import format_ms
 from memberstream.models.wording import counted, named, percent_of
-from memberstream.stream.authoring.coverage import Coverage, held_advice
+from memberstream.stream.authoring.coverage import Coverage, awaited, held_advice
 from memberstream.stream.authoring.history import step_as_json
 from memberstream.stream.authoring.publishing import MAX_FLIPS, Publishing
 from memberstream.stream.authoring.steps import find, this_user
@@ -27,6 +27,7 @@ from memberstream.stream.terminal.coverage import print_misfits
 from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
 from memberstream.stream.terminal.safe import escape
 from memberstream.stream.terminal.table import print_table
+from memberstream.stream.terminal.waiting import Remains, Waiting, stoppable
 
 Force = Annotated[bool, typer.Option("--force", help="although a check objects")]
 
@@ -48,12 +49,19 @@ def publish(
     json: Json = False,
 ) -> None:
     """Check a model file and publish it: running workers load it and score it beside the live version."""
-    asyncio.run(_publish(read(file), wait, promote, reason, force, json))
+    model = read(file)
+    with stoppable(f"{model.label} wasn't published. Next: publish it again") as stop:
+        asyncio.run(_publish(model, stop, wait=wait, promote=promote, reason=reason, force=force, json=json))
 
 
-async def _publish(model: Model, wait: bool, promote: bool, reason: str, force: bool, json: bool) -> None:
+async def _publish(
+    model: Model, stop: Remains, *, wait: bool, promote: bool, reason: str, force: bool, json: bool
+) -> None:
     publishing = publisher()
+    if promote and not force:
+        await publishing.refuse_stranding(model.name, [cluster.id for cluster in model.clusters])
     published = await publishing.publish(model, reason=reason, force=force)
+    stop.text = goes_on(model.label)
     told = version_as_json(published.version) | {"is_new": published.is_new, "cost": published.cost or None}
     if not json and published.is_new:
         out.print(f"[green]published[/] {model.label} as a candidate")
@@ -85,11 +93,20 @@ def wait(label: Label, json: Json = False) -> None:
         publishing = publisher()
         return await follow(publishing, find(await publishing.registry(), label))
 
-    scored = asyncio.run(run())
+    with stoppable(f"the workers go on. Next: memberstream model wait {label}"):
+        scored = asyncio.run(run())
     if json:
         print_json(version_as_json(scored.version) | scored.as_json())
     else:
         scored.show()
+
+
+def goes_on(label: str) -> str:
+    """Return what remains if nobody waits for a version any more."""
+    return (
+        f"{label} is published as a candidate, and the workers go on. Next: memberstream model wait {label}, then "
+        f"memberstream model promote {label}"
+    )
 
 
 def version_as_json(version: Version) -> dict[str, Any]:
@@ -128,6 +145,7 @@ async def follow(publishing: Publishing, entry: Version, sizes: Mapping[int, int
     """Show how far a version is until all members are scored. Its clusters' sizes are counted, unless known."""
     name = entry.label
     what = f"writing {name} to Redis" if entry.definition.is_list else f"scoring all members with {name}"
+    waiting = Waiting()
     with bar(what) as shown:
         most, is_said = 0, False
         async for coverage in publishing.wait(entry):
@@ -135,6 +153,8 @@ async def follow(publishing: Publishing, entry: Version, sizes: Mapping[int, int
             if coverage.held and not is_said:
                 is_said = True
                 err.print(f"waiting, but {held_advice(coverage)}")
+            if not coverage.held:
+                waiting(awaited(coverage))
             done = coverage.n_partitions - len(coverage.waiting)
             note = f"{done} of {counted(coverage.n_partitions, 'partition')}"
             note += f", about {counted(coverage.remaining, 'member')} left" if coverage.remaining else ""
