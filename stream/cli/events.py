@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,7 +28,13 @@ from memberstream.stream.terminal.waiting import Remains, stoppable
 app = typer.Typer(no_args_is_help=True, help="Check and send change events; skip records that no worker can handle.")
 File = Annotated[Path, typer.Argument(help="NDJSON: one change event per line, with its member_id", show_default=False)]
 _SHOWN_EVERY = 500  # events; drawing costs as much as sending
+#: Says what else there is to say of lines, once all have been gone through: fields for JSON, and a note for people.
+More = Callable[[], tuple[dict[str, Any], str]]
 _SHOWN = 20  # problems printed one by one; --json has all
+
+
+def _nothing() -> tuple[dict[str, Any], str]:
+    return {}, ""
 
 
 def read_lines(path: Path, decode: Callable[[bytes, bytes, int], object]) -> Iterator[Line]:
@@ -89,13 +95,19 @@ def send(
 
 
 def check_lines(
-    file: Path, lines: Iterable[Line], document: str, json: bool, read: Callable[[], Reading] | None = None
+    file: Path,
+    lines: Iterable[Line],
+    document: str,
+    json: bool,
+    read: Callable[[], Reading] | None = None,
+    more: More = _nothing,
 ) -> None:
     """Print which lines are bad and why; exit status 1 if one is.
 
     Args:
         document: where their format is described.
         read: says what a model reads of the lines, once all have been gone through.
+        more: what else there is to say of them then.
     """
     good, problems = 0, []
     for number, _, _, error in lines:
@@ -103,9 +115,9 @@ def check_lines(
             good += 1
         else:
             problems.append({"line": number, "reason": str(error.reason), "detail": error.detail})
-    found = None if read is None else read()
+    found, (fields, note) = None if read is None else read(), more()
     if json:
-        told = {"good": good, "bad": len(problems), "problems": problems}
+        told = {"good": good, "bad": len(problems), "problems": problems} | fields
         print_json(told if found is None else told | {"coverage": found.coverage, "misfitting": found.why})
     else:
         for problem in problems[:_SHOWN]:
@@ -115,6 +127,7 @@ def check_lines(
         out.print(f"{good} good, {len(problems)} bad" + (f" ({listed})" if problems else ""))
         if problems:
             err.print(f"Next: correct these lines ({document}), or send them anyway and find them in the dead letters")
+        _note(note)
         if found is not None:
             print_coverage(found.coverage, is_refused=bool(found.why))
             if found.why:
@@ -131,6 +144,7 @@ def send_lines(
     force: bool,
     json: bool,
     partitioner: Partitioner = "murmur2",
+    more: More = _nothing,
 ) -> None:
     """Send a file's lines to a topic. `what`: events or interactions. Raises CommandError: one is bad."""
     if not force:
@@ -143,10 +157,17 @@ def send_lines(
             )
     with stoppable("nothing was sent. Next: run it again") as stop:
         sent = asyncio.run(_send(read(file), topic, partitioner, file.stat().st_size, stop))
+    fields, note = more()
     if json:
-        print_json({"sent": sent, "topic": topic})
+        print_json({"sent": sent, "topic": topic} | fields)
     else:
         out.print(f"[green]sent[/] {counted(sent, what.removesuffix('s'))} to {topic}")
+        _note(note)
+
+
+def _note(text: str) -> None:
+    if text:
+        err.print(f"note: {text}", markup=False)
 
 
 async def _send(lines: Iterable[Line], topic: str, partitioner: Partitioner, n_bytes: int, stop: Remains) -> int:

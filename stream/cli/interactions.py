@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from memberstream.models.interaction import decode
+from memberstream.models.interaction import Interaction, decode
+from memberstream.models.timestamps import DAY_MS
+from memberstream.models.wording import counted
 from memberstream.stream.cli.arguments import Json
 from memberstream.stream.cli.events import check_lines, read_lines, send_lines
 from memberstream.stream.cli.reading_events import Line
@@ -34,7 +36,8 @@ def worker(verbose: Verbose = False, json: JsonLog = False) -> None:
 @reports_errors
 def check(file: File, json: Json = False) -> None:
     """Check for each interaction whether a worker could read it. Exit status 1 if one is bad."""
-    check_lines(file, _read(file), "docs/interactions.md", json)
+    read = _Reading()
+    check_lines(file, read(file), "docs/interactions.md", json, more=read.said)
 
 
 @app.command()
@@ -45,11 +48,34 @@ def send(
     json: Json = False,
 ) -> None:
     """Send a file's interactions to Kafka, in order, each keyed by its member_id."""
-    send_lines(file, _read, settings().interactions_topic, "interactions", force, json)
+    read = _Reading()
+    send_lines(file, read, settings().interactions_topic, "interactions", force, json, more=read.said)
 
 
-def _read(path: Path) -> Iterator[Line]:
-    kinds, may_be_json = settings().interaction_kinds, settings().are_json_keys_allowed
-    return read_lines(
-        path, lambda key, value, now_ms: decode(key, value, now_ms, now_ms, kinds, may_be_json=may_be_json)
-    )
+class _Reading:
+    """Reads a file's interactions, and counts those that are older than the horizon: a worker refuses them, once it has
+    counted newer ones of the partition. Whether it has isn't known here."""
+
+    def __init__(self) -> None:
+        its = settings()
+        self._kinds, self._may_be_json = its.interaction_kinds, its.are_json_keys_allowed
+        self._horizon_ms = its.interaction_horizon_ms
+        self._n_old = 0
+
+    def __call__(self, path: Path) -> Iterator[Line]:
+        self._n_old = 0
+
+        def look(key: bytes, value: bytes, now_ms: int) -> None:
+            found = decode(key, value, now_ms, now_ms, self._kinds, may_be_json=self._may_be_json)
+            self._n_old += isinstance(found, Interaction) and found.at_ms < now_ms - self._horizon_ms
+
+        return read_lines(path, look)
+
+    def said(self) -> tuple[dict[str, Any], str]:
+        """Return that as JSON, and in words; "" if there are none."""
+        old, days = counted(self._n_old, "interaction is", "interactions are"), round(self._horizon_ms / DAY_MS)
+        text = (
+            f"{old} older than {counted(days, 'day')}: a worker that has counted newer ones refuses them as too_late. "
+            "Next: raise MEMBERSTREAM_INTERACTION_HORIZON_DAYS on all workers, or send old ones before newer ones"
+        )
+        return {"may_be_too_late": self._n_old}, text if self._n_old else ""

@@ -26,6 +26,7 @@ from memberstream.stream.cli import (
     state,
 )
 from memberstream.stream.cli.campaign import export, plan, report, split, terms
+from memberstream.stream.cli.examples import show_examples
 from memberstream.stream.cli.model import compare, files, log, training, versions
 from memberstream.stream.terminal.output import err, errors_told, leave_to_the_error, tell
 from memberstream.stream.terminal.tree import CommandTree
@@ -70,6 +71,7 @@ for command in (
     sizing.load,
 ):
     app.command()(command)
+show_examples(app)
 
 
 def _print_version(is_asked: bool) -> None:

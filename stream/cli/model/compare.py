@@ -49,7 +49,9 @@ def compare_(
     samples: Annotated[int, typer.Option(min=0, max=100, help="members shown of each kind of flip")] = 2,
     picture: Annotated[
         Path | None,
-        typer.Option(help="write a picture, .svg or .png (pip install 'memberstream[pictures]')", callback=in_a_folder),
+        typer.Option(
+            help="write a picture, .svg or .png (pip install 'memberstream\\[pictures]')", callback=in_a_folder
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
