@@ -7,8 +7,17 @@ from typing import Annotated
 
 import typer
 
+from memberstream.stream.cli.arguments import Json
 from memberstream.stream.settings import Settings
-from memberstream.stream.terminal.output import CommandError, err, out, reports_errors, set_up_logging, settings
+from memberstream.stream.terminal.output import (
+    CommandError,
+    err,
+    out,
+    print_json,
+    reports_errors,
+    set_up_logging,
+    settings,
+)
 
 HOST, PORT = "127.0.0.1", 9470
 _EXTRA = {"jinja2", "markupsafe", "starlette", "uvicorn"}
@@ -18,15 +27,16 @@ _EXTRA = {"jinja2", "markupsafe", "starlette", "uvicorn"}
 def console(
     host: Annotated[str, typer.Option(help="an address of this machine alone: there is no log-in")] = HOST,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any free port")] = PORT,
+    json: Json = False,
 ) -> None:
     """Serve pages for the browser until Ctrl-C: overview, models, campaigns and reports, lists, members, history.
 
     They only read. The environment variables are those of a worker; rights to read Redis are enough.
     """
-    serve_console(settings(), host, port)
+    serve_console(settings(), host, port, json=json)
 
 
-def serve_console(configuration: Settings, host: str = HOST, port: int = PORT) -> None:
+def serve_console(configuration: Settings, host: str = HOST, port: int = PORT, *, json: bool = False) -> None:
     """Serve the console of an installation until Ctrl-C, and say where. Raises CommandError: it can't."""
     check_libraries()
     from memberstream.stream.console.guard import NotLoopback
@@ -34,7 +44,10 @@ def serve_console(configuration: Settings, host: str = HOST, port: int = PORT) -
 
     def began(address: str) -> None:
         set_up_logging(configuration.log_format)
-        out.print(address, markup=False)
+        if json:
+            print_json({"address": address})
+        else:
+            out.print(address, markup=False)
         err.print("it runs until Ctrl-C. Next: open this address in a browser", markup=False)
 
     try:

@@ -12,6 +12,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "demo": ("", "--json"),
     "local": ("", "--kafka-port 0 --redis-port 0"),
     "worker": ("", "-v"),
+    "console": ("", "--port 0"),
     "doctor": ("", "--json"),
     "rebuild": ("", "--take-over"),
     "lookup": ("m1", "m1 --json"),

@@ -105,7 +105,7 @@ load --members 3 --rate 100 --seconds 0 --yes
 """
 #: Run as JSON elsewhere: test_demo.py; test_models_log.py and test_restoring.py, for they repair what is lost before.
 ELSEWHERE = {"demo", "model restart-log", "model complete-log", "state restore"}
-BY_THEMSELVES = {"local", "worker", "interactions worker"}
+BY_THEMSELVES = {"console", "local", "worker", "interactions worker"}
 
 
 def documented() -> dict[str, set[str]]:
@@ -206,7 +206,8 @@ async def test_every_command_as_json_and_in_little_room(
         assert {"time", "level", "logger", "message"} <= set.intersection(
             *(set(orjson.loads(line)) for line in worker.says().splitlines())
         )
-    _local(system.environment(), tmp_path)
+    for words in ("local --kafka-port 0 --redis-port 0", "console --port 0"):
+        _until_stopped(words.split(), system.environment(), tmp_path)
 
 
 async def _as_json(system: System, where: int) -> None:
@@ -241,12 +242,13 @@ async def _cut_nothing(system: System, where: int, i: int) -> None:
         assert printed + said, words
 
 
-def _local(environment: dict[str, str], folder: Path) -> None:
-    words = [sys.executable, "-m", "memberstream", "local", "--json", "--kafka-port", "0", "--redis-port", "0"]
-    with subprocess.Popen(words, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as local:
-        assert local.stdout is not None
+def _until_stopped(words: list[str], environment: dict[str, str], folder: Path) -> None:
+    """Run what prints one object once it runs, and then goes on."""
+    line = [sys.executable, "-m", "memberstream", *words, "--json"]
+    with subprocess.Popen(line, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
         try:
-            assert orjson.loads(local.stdout.readline()).keys() == documented()["local"]
+            assert orjson.loads(running.stdout.readline()).keys() == documented()[words[0]]
         finally:
-            local.send_signal(signal.SIGTERM)
-            local.wait()
+            running.send_signal(signal.SIGTERM)
+            running.wait()
