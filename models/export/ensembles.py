@@ -40,7 +40,9 @@ class Ensemble:
         raw: what the fitted object itself says: matrix → (n,) or (n, n_outputs).
         probability: raw score → probability, as the trainer computes it; of scale "logit" with one raw score.
         rule: how predict cuts that raw score at 0.
+        is_cut_by_probability: whether predict compares probabilities with one half instead.
         takes_missing: whether it has a place for NaN.
+        is_single: whether probabilities are in single precision.
         more: other fields of the model.
     """
 
@@ -51,7 +53,9 @@ class Ensemble:
     raw: Callable[[Any], Any]
     probability: Callable[[float], float] = field(default=lambda raw: float(expit(raw)))
     rule: ThresholdRule = ">"
+    is_cut_by_probability: bool = False
     takes_missing: bool = True
+    is_single: bool = False
     more: dict[str, Any] = field(default_factory=dict)
 
 

@@ -11,6 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from memberstream.models.export import boosters
 from memberstream.models.export.bands import Asked, Bands, Thresholds
 from memberstream.models.export.columns import Column
 from memberstream.models.export.ensembles import reader_of
@@ -96,7 +97,9 @@ def from_estimator(
 
 def _names(fitted: Any) -> list[str] | None:
     names = getattr(fitted, "feature_names_in_", None)
-    return None if names is None else list(map(str, names))
+    listed = None if names is None else list(map(str, names))
+    # LightGBM gives the columns of a matrix names of its own.
+    return None if listed == [f"Column_{i}" for i in range(len(listed or ()))] else listed
 
 
 def _inputs(
@@ -194,7 +197,7 @@ def _walk(fitted: Any, columns: list[Column], asked: Asked, problems: list[str])
     # After a step that can't be represented there are too many or too few columns for the estimator.
     if problems:
         return None
-    reader = reader_of(fitted)
+    reader = reader_of(fitted) or boosters.reader_of(fitted)
     if reader is not None:
         return of_trees(fitted, reader, columns, cut, problems)
     return of_estimator(fitted, columns, cut, problems)

@@ -16,6 +16,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from memberstream.models.examples import TOLERANCE
 from memberstream.models.export.bands import Asked, Bands, read_bands
 from memberstream.models.export.columns import Column
 from memberstream.models.export.ensembles import Ensemble, Reader
@@ -26,6 +27,7 @@ from memberstream.models.training.columns import parse_raw
 
 MISSING = 1e90  # log1p and scale can take it
 _FLATTENING = ("clip", "bins")  # behind these it would be a number like others
+_SINGLE = 1e-6  # of probabilities that the trainer computes in single precision
 _FARTHEST = 1e4  # of a raw score on the logit scale: beyond 745 probabilities are 0 or 1
 
 
@@ -47,7 +49,9 @@ def of_trees(
     model = {"type": "trees", "scale": found.scale, **found.more, **more, "base": found.base, "trees": trees}
     if len(problems) > before:
         return None
-    fitted = Fitted(model, kept, found.classes or None, found.classes, max(1, len(found.classes)), raw=found.raw)
+    tolerance = _SINGLE if found.is_single else TOLERANCE
+    n_clusters = max(1, len(found.classes))
+    fitted = Fitted(model, kept, found.classes or None, found.classes, n_clusters, raw=found.raw, tolerance=tolerance)
     if not found.classes:
         return _by_value(fitted, asked, name, problems)
     if len(found.classes) > 2:
@@ -127,6 +131,8 @@ def _binary(fitted: Fitted, found: Ensemble, asked: Asked | Bands, problems: lis
     """Return two classes: as predict has them, or cut into bands of one's probability."""
     is_one = len(found.base) == 1
     if isinstance(asked, Asked) and asked.thresholds is None:
+        if is_one and found.is_cut_by_probability:
+            return _cut(fitted, [first_passing(found.probability, 0.5, ">")], ">=")
         return _cut(fitted, [0.0], found.rule) if is_one else fitted
     bands = asked if isinstance(asked, Bands) else read_bands(asked, fitted.classes, problems)
     if bands is None:
