@@ -21,8 +21,8 @@ from memberstream.stream.projection.projection import Glance
 from memberstream.stream.settings import Settings
 
 QUICK_S, SLOW_S = 1.0, 10.0
-#: Brokers that are well answer all of the slow question in a second or two.
-LATE_S = 8.0
+#: Brokers that are well answer all of the slow question in a second or two, on a busy machine in some seconds.
+LATE_S = 15.0
 #: Older answers aren't shown before a newer one was waited for: nobody has looked for a while.
 OLD_S = 3 * SLOW_S
 #: Looks over which the rate of records is told: with fewer it would jump.

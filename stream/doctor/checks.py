@@ -6,6 +6,7 @@ Law: a check whose facts can't be known is left out. Another check tells what ke
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from memberstream.models.wording import counted, named
 from memberstream.stream.doctor.facts import EXPIRING, Facts, Topic
@@ -25,7 +26,12 @@ BEHIND = 100_000
 
 def examine(settings: Settings, facts: Facts) -> list[Check]:
     """Return all checks that can be made, in the order in which to act."""
-    return [found for check in CHECKS if (found := check(settings, facts)) is not None]
+    checks = CHECKS
+    if (ours := installation(settings, facts)) is not None and not ours.ok:
+        # What Redis tells of partitions and steps is another installation's: of ours nothing is known there.
+        facts = replace(facts, beacons={}, scored={}, behind={}, known=-1)
+        checks = tuple(check for check in CHECKS if check is not workers)
+    return [found for check in checks if (found := check(settings, facts)) is not None]
 
 
 def failed(checks: Iterable[Check]) -> bool:

@@ -131,6 +131,13 @@ def test_each_trouble_is_one_check(facts: Facts, name: str, said: str) -> None:
     assert wrong.next
 
 
+def test_what_another_installation_tells_is_not_held_against_this_one() -> None:
+    """Before its first worker this one has no changelog and no steps; the other's partitions and steps say nothing."""
+    fresh = replace(WELL, owner="prod@1", known=7, registry=None, topics={"docs": Topic(2)}, is_whole=False)
+    assert [check.name for check in examine(SETTINGS, fresh) if not check.ok] == ["installation"]
+    assert {check.name for check in examine(SETTINGS, fresh)}.isdisjoint({"workers", "held", "whole", "scored", "lag"})
+
+
 def test_a_held_partition_is_named_with_the_command() -> None:
     """The record that it stands at is what the beacon says; a worker that is gone holds nothing."""
 
