@@ -23,7 +23,7 @@ NEVER_ONE = {  # or no number
     *("MAX_PROBLEMS problems", "MAX_COLUMNS columns", "MAX_CLUSTERS clusters", "MAX_IDS interactions", "%d times"),
     *(
         "summary['members'] members",
-        "per_call / seconds members",
+        "members_per_second members",
         "report.kind events",
         "ratio times",
         "times times",
