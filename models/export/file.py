@@ -123,7 +123,9 @@ class ModelFile:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write it as JSON, whole or not at all. Returns the path. Raises OSError."""
         target = Path(path)
-        data = orjson.dumps(self.definition, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        # Nobody reads trees, and with a number on each line they would soon be too large for a file.
+        is_for_people = self.model.scorer.type != "trees"
+        data = orjson.dumps(self.definition, option=orjson.OPT_APPEND_NEWLINE | is_for_people * orjson.OPT_INDENT_2)
         descriptor, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)

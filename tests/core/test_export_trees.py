@@ -4,6 +4,7 @@ missing; what can't be exact is refused."""
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +31,7 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncod
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from memberstream.models.export import ModelFile
+from memberstream.models.model_file import load
 from memberstream.models.plan import Plan
 from memberstream.models.scorer import Scores, Trees
 
@@ -262,6 +264,14 @@ Y = (np.arange(60) % 7 > 3).astype(int)
 def test_what_cannot_be_exact_is_refused(fitted: Any, more: dict[str, Any], reason: str) -> None:
     """With the part's name, and what to use instead."""
     assert reason in refused(fitted.fit(X, Y), X, **more)
+
+
+def test_a_saved_file_is_small(tmp_path: Path) -> None:
+    """Trees stand on one line; what is saved loads, with the same definition."""
+    file = exported(RandomForestClassifier(3, random_state=0).fit(X, Y), X, clusters_of=Y)
+    data = file.save(tmp_path / "trees.json").read_bytes()
+    assert data.count(b"\n") == 1
+    assert load(data).definition == file.definition
 
 
 def test_more_refusals() -> None:

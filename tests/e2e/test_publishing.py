@@ -71,6 +71,25 @@ async def test_a_version_becomes_live_without_a_restart(system: System) -> None:
     assert system.pid == pid
 
 
+async def test_trees_are_a_version_like_any_other(system: System) -> None:
+    """Published beside a logistic version, scored for everybody, promoted and looked up; an event that crosses a
+    threshold moves its member, and one that crosses none leaves it where it was."""
+    publishing = author(system)
+    stump = {"columns": [0, -1, -1], "thresholds": [1.5], "values": [-1, 1], "covers": [2, 2]}
+    trees = level(version=2) | {"model": {"type": "trees", "scale": "logit", "thresholds": [0], "trees": [stump]}}
+    await publishing.publish(parse(trees))
+    await scored(publishing, "level@2")
+    for i, m in enumerate(IDS):
+        assert system.held(m)["level@2"].startswith("2:" if i % 4 > 1 else "1:")
+    with Lookup(system.settings.redis_url) as lookup:
+        await publishing.promote("level", 2, max_flips=0.3)
+        await until_version(lookup, 2)
+        changes = {"m0": 1, "m1": 1.75, "m2": 9, "m3": -1}
+        await system.send([Sent(m.encode(), event("replace", document={"x": x})) for m, x in changes.items()])
+        await system.applied()
+        assert [a.cluster("level") for a in lookup.get_many(list(changes))] == [1, 2, 2, 1]
+
+
 async def until_version(lookup: Lookup, version: int) -> None:
     """Return when readers see this version; on the way all members of a look-up have the same one, and are current."""
     give_up_at = time.monotonic() + 5
