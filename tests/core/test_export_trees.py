@@ -266,6 +266,14 @@ def test_what_cannot_be_exact_is_refused(fitted: Any, more: dict[str, Any], reas
     assert reason in refused(fitted.fit(X, Y), X, **more)
 
 
+def test_a_forest_has_probabilities_of_both_classes() -> None:
+    """The second class's column alone is enough, as for other models of two classes; another one is told."""
+    fitted = RandomForestClassifier(3, max_depth=1, random_state=0).fit(X, Y)
+    p = fitted.predict_proba(X)
+    assert exported(fitted, X, probabilities=p[:, 1]).proven_by == ("x", "probabilities")
+    assert "probabilities: " in refused(fitted, X, probabilities=p[:, 1] / 2)
+
+
 def test_a_saved_file_is_small(tmp_path: Path) -> None:
     """Trees stand on one line; what is saved loads, with the same definition."""
     file = exported(RandomForestClassifier(3, random_state=0).fit(X, Y), X, clusters_of=Y)
