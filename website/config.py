@@ -22,7 +22,12 @@ API = {
 
 #: Where a reader finds each page; one that is left out is an error. "API" and "DECISIONS" stand for all of these.
 NAVIGATION: list[dict[str, Any]] = [
-    {"memberstream": ["README.md", "docs/README.md", "docs/tutorial.md", "docs/glossary.md", "CHANGELOG.md"]},
+    {
+        "memberstream": [
+            *("README.md", "docs/README.md", "docs/tutorial.md", "docs/commands.md", "docs/glossary.md"),
+            "CHANGELOG.md",
+        ]
+    },
     {
         "Models": [
             *("docs/training.md", "docs/export.md", "docs/publishing.md", "docs/model-file.md", "docs/lists.md"),
