@@ -85,7 +85,7 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
         replication_factor: int = 3,
         standby_replicas: int = 0,
         created_topics: Mapping[str, Mapping[str, str]] = MappingProxyType({}),  # name → settings
-        is_embedded_broker: bool = False,  # Tansu answers InitProducerId, of idempotent producers, with an error
+        is_embedded_broker: bool = False,  # transport.py
         source_topic_wait_s: float = 30.0,
         skip_log: SkipLog | None = None,
         skip_command: str = "memberstream events skip",
@@ -110,7 +110,7 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
             ),
         )
         self._kafka, self._replication_factor, self._wait_s = kafka, replication_factor, source_topic_wait_s
-        self._is_producer_idempotent = not is_embedded_broker
+        self._is_embedded = is_embedded_broker
         self._data_dir = DataDir(data_dir)
         self._background: list[Callable[[], Awaitable[None]]] = []
         self.is_committed, self.is_name_taken, self.must_stay_away = True, False, False
@@ -176,7 +176,7 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust's classes are Any to m
             self.conf.broker_consumer,
             self,
             source=self.source,
-            is_producer_idempotent=self._is_producer_idempotent,
+            is_embedded=self._is_embedded,
         )
 
     def _new_tables(self, **kwargs: Any) -> BatchTables:

@@ -35,8 +35,8 @@ class BatchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust
         out_of_range: positions in the source topic that the broker no longer has.
     """
 
-    def __init__(self, *args: Any, source_topic: str, **kwargs: Any) -> None:
-        self._source_topic = source_topic
+    def __init__(self, *args: Any, source_topic: str, may_fetches_wait: bool, **kwargs: Any) -> None:
+        self._source_topic, self._may_fetches_wait = source_topic, may_fetches_wait
         super().__init__(*args, **kwargs)
         self.positions: dict[TP, int] = {}
         self.out_of_range: dict[TP, int] = {}
@@ -45,7 +45,7 @@ class BatchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust
     async def on_start(self) -> None:
         """Start aiokafka's consumer, which joins the group as soon as Faust subscribes."""
         await super().on_start()
-        self._wait = FetchWait(self._ensure_consumer()._fetcher)
+        self._wait = FetchWait(self._ensure_consumer()._fetcher, self._may_fetches_wait)
         if self._ensure_consumer()._group_instance_id is not None:
             KeptName(self._ensure_consumer()._coordinator, self._name_taken)
 

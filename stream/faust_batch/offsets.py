@@ -27,12 +27,15 @@ BATCH_GRACE_S = 5.0
 
 
 class RangeConsumer(driver.Consumer):  # type: ignore[misc]  # Faust's classes are Any to mypy
-    """Faust's consumer with acknowledgements by range. `source`: what it reads."""
+    """Faust's consumer with acknowledgements by range.
+
+    `source`: what it reads. `may_fetches_wait`: the broker answers a fetch as soon as a record arrives (waiting.py).
+    """
 
     _thread: BatchThread
 
-    def __init__(self, *args: Any, source: Source, **kwargs: Any) -> None:
-        self._source, self._owned = source, source.owned
+    def __init__(self, *args: Any, source: Source, may_fetches_wait: bool = True, **kwargs: Any) -> None:
+        self._source, self._owned, self._may_fetches_wait = source, source.owned, may_fetches_wait
         self._positions = Positions(source)
         super().__init__(*args, **kwargs)
         self._refused = set[TP]()
@@ -41,7 +44,13 @@ class RangeConsumer(driver.Consumer):  # type: ignore[misc]  # Faust's classes a
         self._membership = Membership(conf.broker_session_timeout, conf.broker_heartbeat_interval if is_named else None)
 
     def _new_consumer_thread(self) -> BatchThread:
-        return BatchThread(self, source_topic=self._source.name, loop=self.loop, beacon=self.beacon)
+        return BatchThread(
+            self,
+            source_topic=self._source.name,
+            may_fetches_wait=self._may_fetches_wait,
+            loop=self.loop,
+            beacon=self.beacon,
+        )
 
     # -- what Faust asks --------------------------------------------------------------------------------------------
 

@@ -31,16 +31,23 @@ class BatchProducer(driver.Producer):  # type: ignore[misc]
 
 
 class BatchTransport(driver.Transport):  # type: ignore[misc]
-    """Makes consumer and producer, and hands them our parts."""
+    """Makes consumer and producer, and hands them our parts.
 
-    def __init__(self, *args: Any, source: Source, is_producer_idempotent: bool, **kwargs: Any) -> None:
+    `is_embedded`: the broker is Tansu. It refuses idempotent producers, and looks for new records only now and then
+    while a fetch waits: the longer the wait, the more rarely.
+    """
+
+    def __init__(self, *args: Any, source: Source, is_embedded: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._source, self._is_producer_idempotent = source, is_producer_idempotent
+        self._source, self._is_embedded = source, is_embedded
 
     def create_consumer(self, callback: Any, **kwargs: Any) -> BatchConsumer:
-        consumer = BatchConsumer(self, callback=callback, loop=self.loop, source=self._source, **kwargs)
+        may_wait = not self._is_embedded
+        consumer = BatchConsumer(
+            self, callback=callback, loop=self.loop, source=self._source, may_fetches_wait=may_wait, **kwargs
+        )
         self._source.reading = consumer
         return consumer
 
     def create_producer(self, **kwargs: Any) -> BatchProducer:
-        return BatchProducer(self, is_idempotent=self._is_producer_idempotent, **kwargs)
+        return BatchProducer(self, is_idempotent=not self._is_embedded, **kwargs)

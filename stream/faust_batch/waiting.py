@@ -23,9 +23,10 @@ SETTLING_S = 1.0
 
 
 class FetchWait:
-    """Decides of each fetch of an aiokafka consumer, in its loop."""
+    """Decides of each fetch of an aiokafka consumer, in its loop. `may_wait`: the broker answers at once, as above."""
 
-    def __init__(self, fetcher: Any) -> None:
+    def __init__(self, fetcher: Any, may_wait: bool = True) -> None:
+        self._may_wait = may_wait
         self._fetcher, self._plan = fetcher, fetcher._get_actions_per_node
         self._settled_at, self._read = 0.0, frozenset[TP]()
         fetcher._get_actions_per_node = self._plan_fetches
@@ -46,6 +47,6 @@ class FetchWait:
         self._settled_at = monotonic() + SETTLING_S
 
     def _plan_fetches(self, assignment: Any) -> Any:
-        is_of_all = monotonic() > self._settled_at and self._read.isdisjoint(self._fetcher._records)
+        is_of_all = self._may_wait and monotonic() > self._settled_at and self._read.isdisjoint(self._fetcher._records)
         self._fetcher._fetch_max_wait_ms = OF_ALL_MS if is_of_all else BESIDE_OTHERS_MS
         return self._plan(assignment)
