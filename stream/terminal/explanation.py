@@ -14,6 +14,7 @@ from memberstream.stream.terminal.safe import escape
 from memberstream.stream.terminal.table import print_table
 
 _MOST_NAMES = 3
+_LARGE = 1e15
 _MOST_CHANGES = 4  # of one origin: a category may have hundreds of others
 
 
@@ -111,5 +112,6 @@ def _value(part: Part) -> str:
 
 def _x(part: Part, explanation: Explanation) -> str:
     if len(part.columns) == 1:
-        return f"{explanation.predictors[part.columns[0]]:.4f}"
+        x = explanation.predictors[part.columns[0]]
+        return f"{x:.4f}" if abs(x) < _LARGE else f"{x:.4g}"  # such as what means missing to trees
     return counted(len(part.columns), "column")

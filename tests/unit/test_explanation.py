@@ -104,10 +104,14 @@ def test_trees_explained(capsys: pytest.CaptureFixture[str]) -> None:
     for model in (one, several):
         file = parse(FILE | {"predictors": FILE["predictors"][:1], "model": model})
         explanation.print_explanation("ann", NOW, explain_one(file, DOCUMENT, NOW))
+    unknown = [FILE["predictors"][0] | {"missing": 1e90}]
+    missing = parse(FILE | {"predictors": unknown, "model": one | {"missing": [1e90]}})
+    explanation.print_explanation("bob", NOW, explain_one(missing, {}, NOW))
     printed = capsys.readouterr().out
     assert "raw score -0.5000 → probability 0.3775, of which +0.0000 is the mean of training\n" in printed
     assert "would become 1 [high] if raw score rose by 0.5000\n" in printed
     assert "raw scores 2.0000 0.5000\n" in printed
+    assert "  1e+90 " in printed
     assert "next is 1 [high]: its raw score is 1.5000 lower\n" in printed
 
 
