@@ -26,7 +26,7 @@ from memberstream.models.training.given import is_table
 from memberstream.models.training.rows import to_ms
 from memberstream.stream.authoring.comparing import Compared
 from memberstream.stream.authoring.comparing import compare as compare_versions
-from memberstream.stream.authoring.coverage import awaited
+from memberstream.stream.authoring.coverage import awaited, goes_on
 from memberstream.stream.authoring.publishing import MAX_FLIPS, Publishing
 from memberstream.stream.authoring.steps import this_user
 from memberstream.stream.authoring.uploading import Options, Uploaded, Uploading
@@ -36,7 +36,7 @@ from memberstream.stream.files.models import read_model
 from memberstream.stream.registry.refused import PublishError
 from memberstream.stream.settings import from_environment
 from memberstream.stream.terminal.cell import Cell
-from memberstream.stream.terminal.waiting import Waiting
+from memberstream.stream.terminal.waiting import Waiting, note
 
 if TYPE_CHECKING:
     from memberstream.models.export import ModelFile  # needs scikit-learn, which a worker's environment lacks
@@ -188,9 +188,13 @@ def _pairs(rows: Any) -> Any:
 async def _scored(publishing: Publishing, version: Version, cell: Cell) -> None:
     """Return when all members are scored with a version; says what that waits for."""
     waiting = Waiting()
-    async for coverage in publishing.wait(version):
-        cell.show(coverage._repr_html_(), is_last=coverage.is_complete)
-        waiting(awaited(coverage))
+    try:
+        async for coverage in publishing.wait(version):
+            cell.show(coverage._repr_html_(), is_last=coverage.is_complete)
+            waiting(awaited(coverage))
+    except asyncio.CancelledError:
+        note(f"stopped: {goes_on(version.label)}")
+        raise
 
 
 async def _upload(
@@ -230,9 +234,22 @@ def _publishing() -> Publishing:
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+
+    async def cancellable() -> T:
+        if (task := asyncio.current_task()) is not None:
+            running.append((asyncio.get_running_loop(), task))
+        return await work
+
     try:
         with ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, work).result()
+            done = thread.submit(asyncio.run, cancellable())
+            try:
+                return done.result()
+            except KeyboardInterrupt:  # only this thread hears of it
+                for loop, task in running:
+                    loop.call_soon_threadsafe(task.cancel)
+                raise
     except Exception as error:
         error.args = tuple(in_python(one) if isinstance(one, str) else one for one in error.args)
         raise

@@ -160,6 +160,14 @@ def awaited(coverage: Coverage) -> str:
     return f"the workers {what}. Next: wait, or press Ctrl-C: they go on"
 
 
+def goes_on(label: str) -> str:
+    """Return what remains if nobody waits for a version any more."""
+    return (
+        f"{label} is published as a candidate, and the workers go on. Next: memberstream model wait {label}, then "
+        f"memberstream model promote {label}"
+    )
+
+
 def held_advice(coverage: Coverage) -> str:
     """Return what to do about events that wait for somebody to act; "" if none do."""
     if not coverage.held:

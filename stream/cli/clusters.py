@@ -12,11 +12,12 @@ import typer
 
 from memberstream.models.registry import Status
 from memberstream.models.wording import counted, percent_of
+from memberstream.stream.authoring.coverage import goes_on
 from memberstream.stream.authoring.publishing import MAX_FLIPS
 from memberstream.stream.authoring.steps import this_user
 from memberstream.stream.authoring.uploading import Options, Uploaded, Uploading
 from memberstream.stream.cli.arguments import Json, Name, Why, a_label, in_a_folder, share
-from memberstream.stream.cli.model.versions import Scored, follow, goes_on, print_sizes
+from memberstream.stream.cli.model.versions import Scored, follow, print_sizes
 from memberstream.stream.files.lists import Columns, Rejected, read_file
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.output import err, out, print_json, reports_errors, settings

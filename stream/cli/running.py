@@ -99,9 +99,7 @@ def local(
             else:
                 for variables in (where, what):
                     out.print("export", *(f"{name}={value}" for name, value in variables.items()))
-            err.print(
-                "both run until Ctrl-C. Next: paste the lines above into other terminals, then memberstream worker"
-            )
+            err.print("both run until Ctrl-C. Next: set these variables in other terminals, then memberstream worker")
             signal.pause()
     except ServerError as error:
         raise CommandError(str(error)) from None

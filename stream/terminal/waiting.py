@@ -17,8 +17,13 @@ from memberstream.stream.terminal.output import Stopped, err
 AFTER_S = 10.0  # shorter waits are no news; a worker that starts takes some seconds
 
 
+def note(text: str) -> None:
+    """Print what is no result, beside the results."""
+    err.print(text, markup=False)
+
+
 def _print(text: str) -> None:
-    err.print(f"waiting: {text}", markup=False)
+    note(f"waiting: {text}")
 
 
 class Waiting:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import os
 import re
+import signal
 import sys
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
@@ -143,3 +149,29 @@ def test_a_refusal_reaches_its_reader_in_python() -> None:
         notebook._run(
             refused("l@1 is uploaded, but `memberstream model promote l@1` is refused: Next: wait, or --force")
         )
+
+
+def test_ctrl_c_ends_a_call_and_says_what_remains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work runs in another thread, which hears nothing of a signal."""
+    is_waited_for, noted = threading.Event(), list[str]()
+
+    class Publishing:
+        async def wait(self, entry: object) -> AsyncIterator[Coverage]:
+            yield Coverage(1, (0,), 0, 0, (), 0, 0, (0,))
+            await asyncio.to_thread(is_waited_for.wait)
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.Event().wait()
+
+    class Waited(Future[Any]):
+        def result(self, timeout: float | None = None) -> Any:
+            is_waited_for.set()
+            return super().result(timeout)
+
+    monkeypatch.setattr("concurrent.futures.thread._base.Future", Waited)
+    monkeypatch.setattr(notebook, "note", noted.append)
+    version: Any = SimpleNamespace(label="level@2")
+    publishing: Any = Publishing()
+    with pytest.raises(KeyboardInterrupt):
+        notebook._run(notebook._scored(publishing, version, Cell("members scored")))
+    [said] = noted
+    assert said.startswith("stopped: level@2 is published as a candidate, and the workers go on. Next: memberstream")

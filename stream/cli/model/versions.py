@@ -15,7 +15,7 @@ from memberstream.models.model import Model
 from memberstream.models.registry import Registry, Status, Version
 from memberstream.models.timestamps import format_ms
 from memberstream.models.wording import counted, named, percent_of
-from memberstream.stream.authoring.coverage import Coverage, awaited, held_advice
+from memberstream.stream.authoring.coverage import Coverage, awaited, goes_on, held_advice
 from memberstream.stream.authoring.history import step_as_json
 from memberstream.stream.authoring.publishing import MAX_FLIPS, Publishing
 from memberstream.stream.authoring.steps import find, this_user
@@ -99,14 +99,6 @@ def wait(label: Label, json: Json = False) -> None:
         print_json(version_as_json(scored.version) | scored.as_json())
     else:
         scored.show()
-
-
-def goes_on(label: str) -> str:
-    """Return what remains if nobody waits for a version any more."""
-    return (
-        f"{label} is published as a candidate, and the workers go on. Next: memberstream model wait {label}, then "
-        f"memberstream model promote {label}"
-    )
 
 
 def version_as_json(version: Version) -> dict[str, Any]:
