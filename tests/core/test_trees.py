@@ -439,7 +439,7 @@ def test_a_bomb_is_refused_in_under_a_second(kind: str) -> None:
     looked_s, began = time.process_time() - began, time.process_time()
     with pytest.raises(ModelFileError):
         load(data)
-    assert time.process_time() - began < max(1, 4 * looked_s)
+    assert time.process_time() - began < max(1, 15 * looked_s)
 
 
 def test_many_small_trees_are_bounded() -> None:
