@@ -65,7 +65,7 @@ class RangeConsumer(driver.Consumer):  # type: ignore[misc]  # Faust's classes a
         is_taken: bool = await super()._commit(offsets)
         if is_taken:
             self._refused -= offsets.keys()
-            self._owned.on_commit(frozenset(tp.partition for tp in offsets), began, perf_counter())
+            self._owned.on_commit({tp.partition: offset for tp, offset in offsets.items()}, began, perf_counter())
         else:  # Faust takes them for committed all the same, and doesn't commit them again
             self._refused |= offsets.keys()
         return is_taken

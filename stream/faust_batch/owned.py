@@ -32,11 +32,11 @@ class Owner(Protocol):
 #: (stream/partition/source_topic.py). Without records only that is to be noted. It returns when all is durable; then
 #: the offset moves. A partition has never two calls at a time. A call may be cancelled; then its records are replayed.
 Handle = Callable[[int, Sequence[Record], int], Awaitable[None]]
-#: Called after the broker has taken offsets: of which partitions, and from when to when that took (`perf_counter`).
-OnCommit = Callable[[frozenset[int], float, float], None]
+#: Called after the broker has taken offsets: partition → offset, and from when to when that took (`perf_counter`).
+OnCommit = Callable[[Mapping[int, int], float, float], None]
 
 
-def unheard(partitions: frozenset[int], began: float, ended: float) -> None:
+def unheard(offsets: Mapping[int, int], began: float, ended: float) -> None:
     """Nobody wants to know of commits."""
 
 

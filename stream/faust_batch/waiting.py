@@ -28,7 +28,7 @@ class FetchWait:
     def __init__(self, fetcher: Any, may_wait: bool = True) -> None:
         self._may_wait = may_wait
         self._fetcher, self._plan = fetcher, fetcher._get_actions_per_node
-        self._settled_at, self._read = 0.0, frozenset[TP]()
+        self._settled_at, self._read, self._assignment = 0.0, frozenset[TP](), None
         fetcher._get_actions_per_node = self._plan_fetches
 
     @property
@@ -47,6 +47,9 @@ class FetchWait:
         self._settled_at = monotonic() + SETTLING_S
 
     def _plan_fetches(self, assignment: Any) -> Any:
+        if assignment is not self._assignment:
+            self._assignment = assignment
+            self.unsettle()
         is_of_all = self._may_wait and monotonic() > self._settled_at and self._read.isdisjoint(self._fetcher._records)
         self._fetcher._fetch_max_wait_ms = OF_ALL_MS if is_of_all else BESIDE_OTHERS_MS
         return self._plan(assignment)

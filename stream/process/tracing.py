@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from itertools import islice
 from time import monotonic, perf_counter
@@ -45,7 +45,7 @@ class Untraced:
     def batch(self, report: Report) -> str | None:
         return None
 
-    def commit(self, partitions: frozenset[int], began: float, ended: float) -> None:
+    def commit(self, offsets: Mapping[int, int], began: float, ended: float) -> None:
         pass
 
     def close(self) -> None:
@@ -85,7 +85,7 @@ class Tracer(Untraced):
         self._of_all = {
             "messaging.system": "kafka", "messaging.destination.name": topic, "messaging.consumer.group.name": group,
         }  # fmt: skip
-        self._uncommitted: dict[int, list[Any]] = {}  # partition → contexts of its batches
+        self._uncommitted: dict[int, list[tuple[int, Any]]] = {}  # partition → (offset behind a batch, its context)
 
     def batch(self, report: Report) -> str | None:
         """Make the spans of a batch. Returns the id of its trace, None if it isn't sampled."""
@@ -116,13 +116,17 @@ class Tracer(Untraced):
         span.end(at_ns(ended))
         context = span.get_span_context()
         its = self._uncommitted.setdefault(report.partition, [])
-        its.append(context)
+        its.append((report.records[-1].offset + 1, context))
         del its[:-MAX_LINKS]
         return str(trace.format_trace_id(context.trace_id))
 
-    def commit(self, partitions: frozenset[int], began: float, ended: float) -> None:
-        """Make the span of a commit, linked to the batches whose offsets it may hold (an `OnCommit`)."""
-        done = [context for partition in sorted(partitions) for context in self._uncommitted.pop(partition, ())]
+    def commit(self, offsets: Mapping[int, int], began: float, ended: float) -> None:
+        """Make the span of a commit, linked to the batches that it commits (an `OnCommit`)."""
+        done: list[Any] = []
+        for partition, offset in sorted(offsets.items()):
+            its = self._uncommitted.get(partition, [])
+            done += [context for behind, context in its if behind <= offset]
+            self._uncommitted[partition] = [one for one in its if one[0] > offset]
         if done:
             at_ns = _wall()
             self._tracer.start_span(

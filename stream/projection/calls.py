@@ -119,7 +119,7 @@ class Calls:
     def _server(self) -> OneServer | AsyncCluster:
         if self.endpoint.is_cluster:
             return AsyncCluster(self.endpoint, _NAME, self._timeout_s, self.loads)
-        return OneServer(AsyncWire(self.endpoint, _NAME, self._timeout_s, self.loads), lambda: self.round_trip.seconds)
+        return OneServer(AsyncWire(self.endpoint, _NAME, self._timeout_s, self.loads), lambda: self.round_trip.known_s)
 
     def keys_per_call(self, most: int) -> int:
         """How many keys one call may have: in a cluster they must share a slot."""

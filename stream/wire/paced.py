@@ -44,6 +44,7 @@ class Paced:
         self._jobs: deque[_Job] = deque()  # those with calls that haven't left
         self._under_way = 0
         self._sent_at = 0.0
+        self._is_sending = False
         self._timer: asyncio.TimerHandle | None = None
 
     async def call(self, calls: Sequence[bytes]) -> list[Any]:
@@ -55,6 +56,15 @@ class Paced:
         return await future
 
     def _send_next(self) -> None:
+        if self._is_sending:  # a link that is gone answers while it is called: the loop below goes on
+            return
+        self._is_sending = True
+        try:
+            self._send_all_that_may()
+        finally:
+            self._is_sending = False
+
+    def _send_all_that_may(self) -> None:
         while self._jobs and self._may_send():
             job = self._jobs.popleft()
             if job.future.done():  # its caller was cancelled, or a call of it has failed

@@ -21,7 +21,8 @@ PING = pack_command((b"PING",))
 #: Seconds. In one data centre it is under a millisecond. A live event waits for some round trips.
 SLOW_S = 0.01
 _SAMPLES = 60  # one a second
-_ENOUGH = 10
+_ENOUGH = 10  # for a warning
+_FEW = 3
 
 
 class RoundTrip:
@@ -36,6 +37,11 @@ class RoundTrip:
     def seconds(self) -> float:
         """The shortest of the last minute; 0 before the first."""
         return min(self._samples, default=0.0)
+
+    @property
+    def known_s(self) -> float:
+        """The same, once there are enough for it to be the way's and not the event loop's; 0 before."""
+        return self.seconds if len(self._samples) >= _FEW else 0.0
 
     def see(self, seconds: float) -> None:
         """Take in one round trip. Logs when Redis becomes slow, and when it is fast again."""

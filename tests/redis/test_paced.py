@@ -124,14 +124,39 @@ async def test_a_lost_connection_fails_each_job_once_and_the_next_goes_on() -> N
     assert [call for call, _ in server.sent[n_before:]] == [b"c"]
 
 
+async def test_a_link_that_is_gone_fails_any_number_of_jobs() -> None:
+    """It answers while it is called. Found: with some hundred jobs the calls were nested too deep, and one was counted
+    as under way for good."""
+
+    class Gone(Server):
+        def send(self, payload: bytes, n_replies: int, done: Any) -> None:
+            if self.is_gone:
+                done(None, ConnectionLost("gone"))
+            else:
+                super().send(payload, n_replies, done)
+
+        is_gone = False
+
+    server = Gone()
+    pacer = Paced(cast(AsyncWire, server))
+    tasks = [await job(pacer, [b"a"]) for _ in range(2_000)]
+    server.is_gone = True
+    server.break_off()
+    assert {type(error) for error in await asyncio.gather(*tasks, return_exceptions=True)} == {ConnectionLost}
+    server.is_gone = False
+    after = await job(pacer, [b"c"])
+    server.answer()
+    assert await after == [b"C"]
+
+
 @pytest.mark.parametrize(("round_trip_s", "most"), [(0.0005, 2_000), (0.001, 1_000), (0.02, 1_000), (0.128, 500)])
 def test_how_many_calls_leave_in_a_second(round_trip_s: float, most: float) -> None:
     assert most_per_second(round_trip_s) == pytest.approx(most)
 
 
-async def test_50_ms_away_a_worker_writes_many_times_what_one_call_at_a_time_would(redis_url: str) -> None:
+async def test_50_ms_away_a_worker_writes_at_least_twice_what_one_call_at_a_time_would(redis_url: str) -> None:
     """And the rows are all there."""
-    delay_s, n = 0.05, 60 * MEMBERS_PER_CALL
+    delay_s, n = 0.05, 120 * MEMBERS_PER_CALL
     rows = [Update(b"m%d" % i, position_of(0, i + 1), 5, None, (b"a@1",), [(1, 2)]) for i in range(n)]
     with proxied(redis_url, delay_s) as proxy:
         calls = Calls(f"{proxy.url}/0", Keys("far"), "me")
@@ -146,4 +171,4 @@ async def test_50_ms_away_a_worker_writes_many_times_what_one_call_at_a_time_wou
         await calls.close()
         with redis.Redis.from_url(f"{proxy.url}/0") as client:
             assert len(list(client.scan_iter(calls.keys.member_prefix + b"*", count=10_000))) == n
-    assert took_s < 60 * delay_s / 4
+    assert took_s < 120 * delay_s / 2

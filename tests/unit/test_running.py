@@ -69,8 +69,8 @@ class Consumer(BatchConsumer):
     def __init__(self, *answers: bool | None) -> None:
         self._answers, self._refused = iter(answers), set[TP]()
         self._positions: Any = SimpleNamespace(next={HAD: 5})
-        self.commits: list[frozenset[int]] = []
-        self._owned: Any = SimpleNamespace(on_commit=lambda partitions, *_: self.commits.append(partitions))
+        self.commits: list[dict[int, int]] = []
+        self._owned: Any = SimpleNamespace(on_commit=lambda offsets, *_: self.commits.append(offsets))
         self._thread: Any = SimpleNamespace(commit=self._answer)
         self.log: Any = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ async def test_a_commit_tells_whether_the_broker_has_taken_all(monkeypatch: pyte
     monkeypatch.setattr(offsets, "BATCH_GRACE_S", 0.05)
     taken = Consumer(True)
     assert await taken.commit_range()
-    assert taken.commits == [frozenset({HAD.partition})]
+    assert taken.commits == [{HAD.partition: 5}]
     assert not await Consumer(None).commit_range()
     refused = Consumer(False)
     assert not await refused.commit_range()

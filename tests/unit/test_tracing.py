@@ -47,12 +47,12 @@ def report(records: Iterable[Record], partition: int = 3, **parts: tuple[float, 
     return Report({"applied": len(found), "replayed": 0}, [], [], 0, stages, {}, 0, partition, found, timeline)
 
 
-def traced(*reports: Report, commits: Sequence[frozenset[int]] = ()) -> tuple[list[str | None], list[Any]]:
+def traced(*reports: Report, commits: Sequence[dict[int, int]] = ()) -> tuple[list[str | None], list[Any]]:
     exporter = InMemorySpanExporter()
     tracer = Tracer("docs", "group", "memberstream-worker", exporter)
     found = [tracer.batch(one) for one in reports]
-    for partitions in commits:
-        tracer.commit(partitions, perf_counter() - 0.5, perf_counter())
+    for offsets in commits:
+        tracer.commit(offsets, perf_counter() - 0.5, perf_counter())
     tracer.close()
     return found, list(exporter.get_finished_spans())
 
@@ -82,9 +82,10 @@ def test_a_batch_is_a_span_with_its_parts_and_links() -> None:
 
 
 def test_a_commit_is_linked_to_the_batches_since_the_last() -> None:
-    """Of the partitions whose offsets it takes; a commit without a new batch has no span."""
-    batches = [report([Record()], partition=partition) for partition in (0, 0, 1)]
-    commits = [frozenset({0}), frozenset({0}), frozenset({0, 1})]
+    """As far as it takes their offsets: a batch may end while the broker is asked. A commit without a new batch has no
+    span."""
+    batches = [report([Record(offset)], partition=partition) for partition, offset in ((0, 7), (0, 8), (0, 9), (1, 7))]
+    commits = [{0: 9}, {0: 9}, {0: 10, 1: 8}]
     trace_ids, spans = traced(*batches, commits=commits)
     linked = [[f"{link.context.trace_id:032x}" for link in span.links] for span in spans if span.name == "commit docs"]
     assert linked == [trace_ids[:2], trace_ids[2:]]
@@ -95,7 +96,7 @@ def test_no_batch_has_more_links_than_a_span_may() -> None:
     _, [span] = traced(batch)
     assert len(span.links) == MAX_LINKS
     batches = [report([Record()]) for _ in range(2 * MAX_LINKS)]
-    trace_ids, spans = traced(*batches, commits=[frozenset({3})])
+    trace_ids, spans = traced(*batches, commits=[{3: 8}])
     [commit] = [span for span in spans if span.name == "commit docs"]
     assert [f"{link.context.trace_id:032x}" for link in commit.links] == trace_ids[-MAX_LINKS:]
 
@@ -111,7 +112,7 @@ def test_no_header_of_a_producer_is_an_error(headers: list[tuple[str, bytes | No
 
 def test_what_is_not_sampled_costs_no_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
-    assert traced(report([sent_by()], decode=(-1.0, 0.0)), commits=[frozenset({3})]) == ([None], [])
+    assert traced(report([sent_by()], decode=(-1.0, 0.0)), commits=[{3: 8}]) == ([None], [])
 
 
 def test_the_service_has_the_name_that_its_environment_gives(monkeypatch: pytest.MonkeyPatch) -> None:

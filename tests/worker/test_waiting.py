@@ -56,6 +56,7 @@ def test_only_a_fetch_that_leaves_nobody_out_waits_long(monkeypatch: pytest.Monk
     def waits() -> tuple[int, float]:
         return fetcher._get_actions_per_node("assignment")[1], wait.seconds  # type: ignore[index]
 
+    assert waits() == (BESIDE_OTHERS_MS, SETTLING_WAIT_S)
     wait.reads({DOCS, OTHER})
     assert waits() == (BESIDE_OTHERS_MS, SETTLING_WAIT_S)
     now += 1.1
@@ -72,6 +73,10 @@ def test_only_a_fetch_that_leaves_nobody_out_waits_long(monkeypatch: pytest.Monk
     wait.unsettle()
     assert waits() == (BESIDE_OTHERS_MS, SETTLING_WAIT_S)
     assert fetcher._get_actions_per_node("assignment") == ("assignment", BESIDE_OTHERS_MS)
+    now += 1.1
+    assert waits() == (OF_ALL_MS, SETTLED_WAIT_S)
+    assert fetcher._get_actions_per_node("the next") == ("the next", BESIDE_OTHERS_MS)
+    assert wait.seconds == SETTLING_WAIT_S
 
 
 def test_a_broker_that_looks_only_now_and_then_is_not_made_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
