@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
+from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +35,8 @@ Traces = Literal["off", "otlp"]
 
 
 _PLAIN = Security()
+_NEAR = 0.7  # how alike two names are of which one may be a slip of the other
+_PREFIX = "MEMBERSTREAM_"
 _FILE = "_FILE"  # ends the variable that names the file of a secret
 
 
@@ -265,7 +268,7 @@ class Settings:
 
 def variable(name: str) -> str:
     """Return the environment variable of a setting."""
-    return f"MEMBERSTREAM_{name.upper()}"
+    return f"{_PREFIX}{name.upper()}"
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -281,13 +284,13 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     problems: list[str] = []
     known = dict(chain(_own(), _security()))
     for name, value in environment.items():
-        if not name.startswith("MEMBERSTREAM_"):
+        if not name.startswith(_PREFIX):
             continue
         plain = name.removesuffix(_FILE)
         is_file = name != plain and plain in known and known[plain].metadata["is_secret"]
         declared = known.get(plain if is_file else name)
         if declared is None:
-            problems.append(f"{name}: unknown; the settings are {', '.join(known)}")
+            problems.append(f"{name}: unknown; {_instead_of(name, known)}")
             continue
         if is_file and plain in environment:
             problems.append(f"{name}: {plain} is set, too; take one of them")
@@ -307,6 +310,13 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     if problems:
         raise SettingsError("\n".join([*problems, "Next: correct these variables (docs/operations.md)"]))
     return Settings(**{known[name].name: value for name, value in values.items()}, kafka_security=security)
+
+
+def _instead_of(name: str, known: Iterable[str]) -> str:
+    """Return what may be meant by a variable that no setting has."""
+    ends = {one.removeprefix(_PREFIX): one for one in known}  # all begin alike
+    near = get_close_matches(name.removeprefix(_PREFIX), ends, n=1, cutoff=_NEAR)
+    return f"did you mean {ends[near[0]]}?" if near else f"the settings are {', '.join(ends.values())}"
 
 
 def to_environment(settings: Settings) -> dict[str, str]:

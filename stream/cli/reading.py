@@ -48,8 +48,8 @@ def _print_answer(answer: Answer) -> None:
         out.print(
             f"  partition {answer.partition} offset {answer.offset}, as of {format_ms(answer.as_of_ms)}, until {until}"
         )
-    if answer.status == "stale":
-        out.print(f"  stale: {ADVICE['stale']}")
+    if answer.status != "current":
+        out.print(f"  {answer.status}: {ADVICE[answer.status]}", markup=False)
 
 
 @reports_errors

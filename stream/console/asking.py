@@ -25,8 +25,8 @@ QUICK_S, SLOW_S = 1.0, 10.0
 LATE_S = 15.0
 #: Older answers aren't shown before a newer one was waited for: nobody has looked for a while.
 OLD_S = 3 * SLOW_S
-#: Looks over which the rate of records is told: with fewer it would jump.
-_LOOKS = 10
+#: Looks over which the rate of records is told, with fewer it would jump; and the longest time that they span.
+_LOOKS, LOOKS_S = 10, 20.0
 
 
 class Now(NamedTuple):
@@ -35,7 +35,7 @@ class Now(NamedTuple):
     Attributes:
         facts: None: nothing is known yet.
         checks: doctor's, judged by these facts.
-        per_s: records applied in a second, over the last looks; None: there were too few.
+        per_s: records applied in a second, over the last looks; None: there was only one of late.
     """
 
     facts: Facts | None
@@ -94,16 +94,19 @@ class Asking:
             return {"redis_problem": str(error) or type(error).__name__}
         ends = {partition: beacon.next_offset for partition, beacon in found["beacons"].items()}
         self._looks.append((time.monotonic(), ends))
+        while len(self._looks) > 1 and self._span_s() > (LOOKS_S if len(self._looks) > 2 else OLD_S):
+            self._looks.popleft()  # nobody looked for a while
         return found
 
     def _per_s(self) -> float | None:
         if len(self._looks) < 2:
             return None
-        (began_at, before), (ended_at, after) = self._looks[0], self._looks[-1]
-        if ended_at - began_at > 2 * _LOOKS * QUICK_S:  # nobody looked in between
-            return None
+        (_, before), (_, after) = self._looks[0], self._looks[-1]
         applied = sum(max(0, end - before.get(partition, end)) for partition, end in after.items())
-        return applied / (ended_at - began_at)
+        return applied / self._span_s()
+
+    def _span_s(self) -> float:
+        return self._looks[-1][0] - self._looks[0][0]
 
     async def close(self) -> None:
         """Close the connections."""

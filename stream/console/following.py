@@ -67,14 +67,21 @@ class Following:
         )
 
     @property
-    def problem(self) -> Problem | None:
-        """Why what is shown may not be what the log says now; None: it is."""
+    def doubt(self) -> Problem | None:
+        """Why what is known may not be what the log says now, and be it since a moment; None: it is."""
         follower = self._follower
         if follower is not None and follower.lost is not None:
             return Problem(follower.lost[1], 'docs/operations.md, "The models\' log is lost"')
         if follower is not None and follower.unreadable is not None:
-            return Problem.of(f"the models' log can't be read: {follower.unreadable[1]}", _WAIT)
+            return Problem.of(follower.why_unreadable, _WAIT)
         return Problem.of(self._unread, _WAIT) if self._unread else None
+
+    @property
+    def problem(self) -> Problem | None:
+        """The same, if somebody should act: one question that wasn't answered in time is no incident."""
+        follower = self._follower
+        is_short = follower is not None and follower.lost is None and not follower.is_unreadable_for_long
+        return None if is_short else self.doubt
 
     async def run(self) -> None:
         """Follow the log. Never returns. Outages are waited out."""

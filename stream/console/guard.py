@@ -64,6 +64,12 @@ def is_own_name(host: str) -> bool:
     return name.lower() == "localhost" or is_loopback(name)
 
 
+def _port(scope: Scope) -> str:
+    """Return the port that was reached, as in an address; "" if the server doesn't say."""
+    server = scope.get("server")
+    return f":{server[1]}" if server and server[1] else ""
+
+
 class Guard:
     """Lets through what is asked of this machine by its name, and puts HEADERS on each answer."""
 
@@ -85,7 +91,7 @@ class Guard:
 
         if not is_own_name(Headers(scope=scope).get("host", "")):
             refused = PlainTextResponse(
-                "The console answers only to names of this machine. Next: open http://127.0.0.1 with its port\n", 421
+                f"The console answers only to names of this machine. Next: open http://127.0.0.1{_port(scope)}\n", 421
             )
             await refused(scope, receive, send_guarded)
             return

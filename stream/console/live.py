@@ -43,13 +43,13 @@ class Live:
         try:
             sent: Mapping[str, str] | None = None
             while True:
+                await asyncio.sleep(EVERY_S)  # the page was made just now; and a rate needs a second look
                 parts = await self._parts.get(PATIENCE_S)
                 if parts is not None and parts != sent:
                     sent = parts
                     yield b"data: " + orjson.dumps(parts) + b"\n\n"
                 else:
                     yield b": nothing new\n\n"
-                await asyncio.sleep(EVERY_S)
         finally:
             self._n_streams -= 1
 

@@ -1,11 +1,15 @@
 """A campaign's report for its page: the one of `memberstream campaign report`, or why there is none.
 
 It reads what was told before and writes nothing down: a look here isn't remembered as told.
+
+Law: what takes long runs beside the event loop, the first import too. Else pages stand still meanwhile, and the answers
+of Kafka and Redis lie unread until they count as late.
 """
 
 from __future__ import annotations
 
 import asyncio
+from importlib import import_module
 from typing import NamedTuple
 
 from markupsafe import Markup
@@ -31,6 +35,8 @@ class Reported(NamedTuple):
 async def report(settings: Settings, registry: Registry, campaign: str) -> Reported:
     """Return the report of a campaign and of all others of its split."""
     try:
+        await asyncio.to_thread(import_module, "memberstream.stream.readout.asked")  # seconds, with SciPy
+        await asyncio.to_thread(import_module, "memberstream.stream.readout.page")
         from memberstream.stream.readout.asked import ask
         from memberstream.stream.readout.courses import ReadoutError
         from memberstream.stream.readout.page import body

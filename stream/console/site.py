@@ -60,6 +60,11 @@ class Site:
         """Why what the models' log says isn't known, or may be older than now."""
         return self.following.problem or (None if self.following.was_read else _UNKNOWN)
 
+    @property
+    def doubt(self) -> Problem | None:
+        """The same, and be it since a moment: for what must not be taken for whole or for missing."""
+        return self.following.doubt or self.problem
+
     async def foreign(self) -> Problem | None:
         """Return why Redis' answers aren't about this installation; None: they are, as far as is known."""
         return foreign(await self.asking.now(PATIENCE_S))

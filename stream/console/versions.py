@@ -16,6 +16,7 @@ class Shown(NamedTuple):
     Attributes:
         published: the step that published it or began its upload; None: the log doesn't hold it.
         switched: the last step that made it live; None: it never was.
+        replaced: the step by which another version took its place after that; None: none did.
         n_rows: of a list, as uploaded; None: it is none, or its upload isn't over.
         campaigns: ids of the campaigns that go by this model's live version, if this is it.
     """
@@ -23,6 +24,7 @@ class Shown(NamedTuple):
     entry: Version
     published: VersionStep | None
     switched: VersionStep | None
+    replaced: VersionStep | None
     n_rows: int | None
     campaigns: list[str]
 
@@ -35,19 +37,31 @@ def versions(registry: Registry, *, are_lists: bool | None = None, name: str | N
         if (are_lists is None or entry.definition.is_list == are_lists) and name in (None, entry.name)
     ]
     entries.sort(key=lambda entry: (entry.name, -entry.version))
-    return [_shown(registry, entry) for entry in entries]
+    return [shown(registry, entry) for entry in entries]
 
 
-def _shown(registry: Registry, entry: Version) -> Shown:
+def shown(registry: Registry, entry: Version) -> Shown:
+    """Return one version."""
     steps = [step for step in registry.history if step.label == entry.label]
     is_live = registry.live.get(entry.name) == entry.version
     return Shown(
         entry,
         next((step for step in reversed(steps) if isinstance(step, (Publish, PublishList, Upload))), None),
-        next((step for step in reversed(steps) if isinstance(step, Switch)), None),
+        *_live(registry, entry),
         _rows(entry),
         sorted(one.id for one in registry.campaigns.values() if is_live and one.terms.model == entry.name),
     )
+
+
+def _live(registry: Registry, entry: Version) -> tuple[VersionStep | None, VersionStep | None]:
+    switched = replaced = None
+    for step in registry.history:
+        if isinstance(step, Switch) and step.name == entry.name:
+            if step.version == entry.version:
+                switched, replaced = step, None
+            elif switched is not None and replaced is None:
+                replaced = step
+    return switched, replaced
 
 
 def _rows(entry: Version) -> int | None:

@@ -43,7 +43,8 @@ async def overview_parts(site: Site) -> dict[str, str]:
     values = {
         "now": now, "facts": facts, "figures": figures, "problem": site.problem,
         "n_campaigns": len(registry.campaigns) if site.following.was_read else None,
-        "versions": overview.scored_versions(registry), "topic": site.settings.topic,
+        "versions": [versions.shown(registry, one) for one in overview.scored_versions(registry)],
+        "topic": site.settings.topic,
     }  # fmt: skip
     return {name: site.render(f"parts/{name}.html", **values) for name in ("incidents", "figures", "partitions")}
 
@@ -122,7 +123,7 @@ def _campaign(site: Site, request: Request, registry: Registry) -> tuple[str, li
 
 def _missing(site: Site, why: str) -> HTTPException:
     """Return the answer about what the models' log doesn't hold, as far as is known."""
-    if site.problem is None:
+    if site.doubt is None:
         return HTTPException(404, why)
     return HTTPException(503, "whether that exists isn't known now. Next: reload when the models' log is read again")
 
@@ -185,7 +186,7 @@ def history_as(form: str) -> Callable[[Site, Request], Awaitable[Response]]:
 
     async def view(site: Site, request: Request) -> Response:
         registry = await site.registry()
-        if (problem := site.problem) is not None:
+        if (problem := site.doubt) is not None:
             return await site.page(request, "error.html", 503, title="There is no file now", error=problem)
         steps = history.done(registry, *_filter(request))
         named = {"Content-Disposition": f'attachment; filename="memberstream-history.{form}"'}

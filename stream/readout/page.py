@@ -134,10 +134,10 @@ def _cells(table: TextTable) -> str:
         f'<th class="left">{escape(head)}</th>' if left else f"<th>{escape(head)}</th>"
         for head, left in zip(table.heads, are_words, strict=True)
     )
-    rows = "".join(f"<tr>{''.join(map(_cell, row, are_words))}</tr>" for row in table.rows)
-    return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+    rows = "".join(f"<tr>{''.join(map(_cell, row, are_words, table.heads))}</tr>" for row in table.rows)
+    return f'<div class="wide"><table class="cards"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
-def _cell(text: str, is_word: bool) -> str:
+def _cell(text: str, is_word: bool, head: str) -> str:
     how = ' class="text"' if len(text) > _LONG else ' class="left"' if is_word else ""
-    return f"<td{how}>{escape(text)}</td>"
+    return f'<td{how} data-label="{escape(head)}">{escape(text)}</td>'

@@ -31,5 +31,14 @@ td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 7rem; 
 th.left, td.left { text-align: left }
 td.text { white-space: normal; text-align: left; min-width: 18rem }
 svg { width: 100%; height: auto; max-width: 36rem }
+@media screen and (max-width: 40rem) {
+  .cards, .cards tbody, .cards tr { display: block }
+  .cards { overflow-wrap: anywhere } .cards thead { display: none }
+  .cards tr { border: 1px solid var(--line); border-radius: 8px; padding: .4rem .7rem; margin: .6rem 0 }
+  .cards td, .cards td:first-child { display: grid; grid-template-columns: 8rem minmax(0, 1fr); gap: 0 .7rem;
+    padding: .1rem 0; border: 0; position: static; text-align: left; white-space: normal; min-width: 0;
+    max-width: none }
+  .cards td::before { content: attr(data-label); color: var(--soft) }
+}
 details { margin-top: 1rem } summary { cursor: pointer; font-weight: 600 }
 """

@@ -28,6 +28,7 @@ from memberstream.stream.registry.log import ModelsLog, ModelsLogError
 
 log = logging.getLogger(__name__)
 _POLL_S = 0.02
+_AT_FIRST, _LASTING = "nothing, it is tried again", "see the brokers; it is tried again all the time"
 _NAMED = 30  # records set aside that are logged at once: somebody may have written millions
 
 
@@ -42,6 +43,7 @@ class Follower:
 
     LOOK_EVERY_S: ClassVar[float] = 2.0  # like the questions to Kafka (faust_batch/probe.py)
     PATIENCE_S: ClassVar[float] = 5.0
+    LASTS_S: ClassVar[float] = 15.0  # a question or two without an answer, as a busy machine has them, wake nobody up
     SAY_EVERY_S: ClassVar[float] = 300.0
 
     def __init__(self, models_log: ModelsLog, registry: Registry) -> None:
@@ -61,6 +63,20 @@ class Follower:
     def is_whole(self) -> bool:
         """Whether the registry holds all that is known."""
         return self.registry.is_complete and self.registry.offset >= self._expected
+
+    @property
+    def is_unreadable_for_long(self) -> bool:
+        """Whether somebody should act."""
+        return self.unreadable is not None and monotonic() - self.unreadable[0] >= self.LASTS_S
+
+    @property
+    def why_unreadable(self) -> str:
+        """Why the log can't be read and what to do, as it is logged; "": it can."""
+        if self.unreadable is None:
+            return ""
+        why = self.unreadable[1]
+        more = "" if "Next: " in why else f". Next: {_LASTING if self.is_unreadable_for_long else _AT_FIRST}"
+        return f"the models' log can't be read: {why}{more}"
 
     def expect(self, offset: int) -> None:
         """Note that somebody has read the log up to this offset."""
@@ -120,9 +136,8 @@ class Follower:
                     await asyncio.sleep(_POLL_S)
                     continue  # brokers close what is idle, or whose log-in ended; an outage shows at the next look
                 why = str(error) or "no answer in time"
-                more = "" if "Next: " in why else ". Next: nothing, it is tried again; if it lasts, see the brokers"
                 self.unreadable = (monotonic() if self.unreadable is None else self.unreadable[0], why)
-                log.warning("the models' log can't be read: %s%s", why, more)
+                log.warning("%s", self.why_unreadable)
                 await asyncio.sleep(self._log.patience_s)
             finally:
                 self._asker = None

@@ -13,8 +13,8 @@ ADVICE: Mapping[Status, str] = {
         f"no worker has written for {BEACON_STALE_MS // 1000} s, or time has moved on since. Next: check the workers"
     ),
     "rebuilding": (
-        "Redis isn't known to be whole: what is shown is right, and something may be missing. Next: wait for the "
-        "workers; memberstream doctor says how far they are"
+        "Redis isn't known to be whole: what is shown is right, and something may be missing. Next: see that "
+        "workers run, and wait for them; memberstream doctor says how far they are"
     ),
     "unknown member": "no document of it was applied, and it is on no list. Next: check the id, and the dead letters",
 }

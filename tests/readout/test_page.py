@@ -114,6 +114,15 @@ def test_the_headline_comes_first_and_every_number_is_there(found: Report) -> No
     assert page.index("Effect over time") < page.index("Effect by cluster") < page.index("<h2>Rate of purchase")
 
 
+def test_a_phone_shows_each_row_as_a_card(found: Report) -> None:
+    """Every cell names its column, for there is no line of heads then, and nothing is cut at the edge."""
+    shown = sorted(tables(found, by_day=True), key=lambda table: table.is_aside)
+    heads = [head for table in shown for _ in table.rows for head in table.heads]
+    elements = Elements(to_html(found)).elements
+    assert [attributes["data-label"] for tag, attributes in elements if tag == "td"] == heads
+    assert [attributes for tag, attributes in elements if tag == "table"] == [{"class": "cards"}] * len(shown)
+
+
 def test_the_page_can_be_read_in_the_dark(found: Report) -> None:
     """Plots have the page's ink; no colour of theirs is black or white, no background is drawn."""
     svgs = re.findall(r"<svg.*?</svg>", to_html(found), re.DOTALL)

@@ -82,7 +82,7 @@ class Followed:
     """A models' log that is known, or isn't."""
 
     def __init__(self, registry: Registry, problem: Problem | None, was_read: bool) -> None:
-        self.registry, self.problem, self.was_read = registry, problem, was_read
+        self.registry, self.problem, self.doubt, self.was_read = registry, problem, problem, was_read
         self.is_told = asyncio.Event()
         self.is_told.set()
 

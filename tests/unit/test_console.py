@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from unit.consoles import NOON_MS, SETTINGS, a_shop, answer, by, fetch, pages, published
 from unit.test_doctor import WELL
 
-from memberstream.models.log_steps import Publish, SetCampaign
+from memberstream.models.log_steps import Promote, Publish, Rollback, SetCampaign
 from memberstream.models.terms import Terms
 from memberstream.stream.cli import running
 from memberstream.stream.cli.main import app as command_line
@@ -184,6 +184,34 @@ async def test_versions_lists_and_campaigns_are_told() -> None:
     assert "nobody: what it causes can't be told" in one
 
 
+async def test_a_version_that_was_live_says_until_when() -> None:
+    """Its badge isn't that of a version that nobody has tried, on each page with badges."""
+    registry = a_shop()
+    assert registry.add(99, Promote("level", 2, 1, **by("eve", "better", at_ms=NOON_MS + 60_000))) == ""
+    app = pages(registry, now=at(WELL))
+    for path in ("/", "/models", "/models/level"):
+        text = text_of((await fetch(app, path)).text)
+        assert "level@1 was live until 2026-11-30 12:01 UTC" in text, path
+        assert "level@2 live" in text, path
+        assert "level@1 candidate" not in text, path
+    text = text_of((await fetch(app, "/models/level")).text)
+    assert "was live until 2026-11-30 12:01 UTC by eve better : level@2 took its place" in text
+    assert registry.add(100, Rollback("level", 1, 2, **by("eve", at_ms=NOON_MS + 120_000))) == ""
+    text = text_of((await fetch(app, "/models")).text)
+    assert "level@1 live" in text
+    assert "level@2 was live until 2026-11-30 12:02 UTC" in text
+
+
+async def test_a_lists_rows_arent_told_as_all_members() -> None:
+    """A list holds those that were uploaded; of a model the members that there are count."""
+    registry = a_shop()
+    app = pages(registry, now=at(replace(WELL, scored={p: Scored(99, 0) for p in range(9)})))
+    text = text_of((await fetch(app, "/models/buyers")).text)
+    assert "rows 40 members, as uploaded" in text
+    assert "in Redis all of its members, but those deleted since" in text
+    assert "for all members" not in text
+
+
 @pytest.mark.parametrize("path", ["/models/nothing", "/campaigns/nothing", "/campaigns/nothing/report", "/x"])
 async def test_what_isnt_there_says_where_to_look(path: str) -> None:
     """Status 404, and a page like the others."""
@@ -226,6 +254,7 @@ async def test_only_names_of_this_machine_are_answered(host: str, is_own: bool) 
     reply = await fetch(pages(a_shop()), "/models", host=host)
     assert reply.status == (200 if is_own else 421)
     assert ("level" in reply.text) is is_own
+    assert is_own or "Next: open http://127.0.0.1:9470\n" in reply.text
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1"])

@@ -6,7 +6,10 @@ import asyncio
 import csv
 import subprocess
 import sys
+import threading
 from io import StringIO
+from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,11 +20,14 @@ from unit.test_doctor import WELL
 from memberstream.models.log_steps import Publish, SetCampaign
 from memberstream.models.registry import Registry
 from memberstream.models.terms import Terms
-from memberstream.stream.console import asking, history, standing
+from memberstream.stream.console import asking, history, reporting, standing
+from memberstream.stream.console.following import Following
 from memberstream.stream.console.fresh import Fresh
 from memberstream.stream.console.pages import ago, number, when
 from memberstream.stream.doctor.facts import Facts
+from memberstream.stream.keyspace.formats import Beacon
 from memberstream.stream.lookup import Answer
+from memberstream.stream.registry.follower import Follower
 
 
 def whys(found: Answer, registry: Registry | None = None) -> dict[str, tuple[str, str]]:
@@ -156,6 +162,59 @@ async def test_a_question_that_fails_is_asked_again() -> None:
             await fresh.get(5)
 
 
+async def test_the_rate_of_records_is_known_from_the_second_look_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when nobody has looked for a while: what was before that doesn't count any more."""
+    applied, clock = 0, 1_000.0
+
+    async def told(_: object) -> dict[str, Any]:
+        return {"beacons": {0: Beacon(applied, 0, 0)}}
+
+    made = asking.Asking(SETTINGS)
+    monkeypatch.setattr(asking, "told", told)
+    monkeypatch.setattr(asking, "time", SimpleNamespace(monotonic=lambda: clock, time_ns=lambda: 0))
+    rates = []
+    for gap_s in (0, 1, 1, 3_600, 1, 25, *[1] * 12):
+        applied, clock = applied + 50, clock + gap_s
+        await made._told()
+        rates.append(made._per_s())
+    assert rates[:6] == [None, 50, 50, None, 50, 2]
+    assert rates[6:] == [50] * 12
+    await made.close()
+
+
+async def test_one_question_without_an_answer_is_no_incident() -> None:
+    """Pages say nothing of it until it has lasted, then in the words of the log. What mustn't lack a step knows."""
+    made = Following(SETTINGS)
+    follower = made._follower = Follower(made._log, made.registry)
+    assert (made.doubt, made.problem) == (None, None)
+    follower.unreadable = (monotonic(), "no answer in time")
+    assert made.problem is None
+    assert made.doubt == ("the models' log can't be read: no answer in time", "nothing, it is tried again")
+    follower.unreadable = (monotonic() - follower.LASTS_S, "no answer in time")
+    assert made.problem == made.doubt
+    assert made.problem is not None
+    assert f"{made.problem.what}. Next: {made.problem.next}" == follower.why_unreadable
+    follower.lost = (monotonic(), "gone")
+    follower.unreadable = None
+    assert made.problem is not None
+    assert made.problem.what == "gone"
+
+
+async def test_the_libraries_of_reports_are_loaded_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take seconds: pages would stand still meanwhile, and Kafka's answers count as late."""
+    threads = []
+
+    def load(name: str) -> None:
+        threads.append((name.rpartition(".")[2], threading.current_thread() is threading.main_thread()))
+        raise ModuleNotFoundError("No module named 'scipy'", name="scipy")
+
+    monkeypatch.setattr(reporting, "import_module", load)
+    found = await reporting.report(SETTINGS, a_shop(), "open")
+    assert threads == [("asked", False)]
+    assert found.problem is not None
+    assert "scipy" in found.problem.what
+
+
 def test_pages_need_no_library_of_reports() -> None:
     """Without the extra `readout` all pages but the reports are there."""
     lacking = "import sys; sys.modules |= dict.fromkeys(('scipy', 'statsmodels', 'matplotlib', 'pandas')); "
@@ -182,9 +241,15 @@ async def test_the_overviews_events(monkeypatch: pytest.MonkeyPatch) -> None:
     states = [{"a": "1"}, {"a": "1"}, {"a": "2"}]
 
     async def parts(_: object) -> dict[str, str]:
+        assert waited, "the page was made just now"
         return states.pop(0)
 
+    async def wait(_: float) -> None:
+        waited.append(1)
+
     monkeypatch.setattr(live, "overview_parts", parts)
+    waited: list[int] = []
+    monkeypatch.setattr(live, "asyncio", SimpleNamespace(sleep=wait))
     monkeypatch.setattr(live, "EVERY_S", 0.0)
     made = Live(None)  # type: ignore[arg-type]
     events = made._events()

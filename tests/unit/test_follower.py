@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -148,6 +149,20 @@ def test_a_connection_that_is_closed_is_opened_again_in_silence(
         raise AssertionError("nothing has changed")
 
     asyncio.run(asyncio.wait_for(follow(), 60))
+
+
+def test_a_moment_without_an_answer_is_nobodys_business() -> None:
+    """It is logged, with nothing to do; only if it lasts somebody should act. An error's own advice stays."""
+    one = Follower(cast(ModelsLog, Log()), Registry())
+    assert (one.why_unreadable, one.is_unreadable_for_long) == ("", False)
+    one.unreadable = (monotonic(), "no answer in time")
+    assert one.why_unreadable.endswith("can't be read: no answer in time. Next: nothing, it is tried again")
+    assert not one.is_unreadable_for_long
+    one.unreadable = (monotonic() - one.LASTS_S, "no answer in time")
+    assert one.why_unreadable.endswith("no answer in time. Next: see the brokers; it is tried again all the time")
+    assert one.is_unreadable_for_long
+    one.unreadable = (0, "no right. Next: grant it")
+    assert one.why_unreadable.endswith("can't be read: no right. Next: grant it")
 
 
 def look(one: Follower, log: Log, *, n_read: int | None = None) -> bool:

@@ -90,6 +90,24 @@ def test_all_problems_are_listed_at_once_and_the_next_action_last() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("TOPICC", "did you mean MEMBERSTREAM_TOPIC?"),
+        ("KAFKA_SASL_USER", "did you mean MEMBERSTREAM_KAFKA_SASL_USERNAME?"),
+        ("COLOUR", "the settings are MEMBERSTREAM_KAFKA_BOOTSTRAP, MEMBERSTREAM_"),
+    ],
+)
+def test_a_slip_in_a_name_is_told_by_the_name_that_is_like_it(name: str, hint: str) -> None:
+    """All names are listed only if none is like it."""
+    with pytest.raises(SettingsError) as raised:
+        from_environment({f"MEMBERSTREAM_{name}": "x"})
+    said, next_ = str(raised.value).splitlines()
+    assert said.startswith(f"MEMBERSTREAM_{name}: unknown; {hint}")
+    assert ("the settings are" in said) is hint.startswith("the settings are")
+    assert "docs/operations.md" in next_
+
+
+@pytest.mark.parametrize(
     ("name", "text"),
     [("SESSION_TIMEOUT_S", "nan"), ("SESSION_TIMEOUT_S", "inf"), ("METRICS_PORT", "²"), ("KAFKA_BOOTSTRAP", ",")],
 )

@@ -16,9 +16,11 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 from typer.testing import CliRunner
+from unit.consoles import answer
 
 from memberstream.stream.authoring.coverage import Coverage, awaited
 from memberstream.stream.authoring.publishing import Publishing
+from memberstream.stream.cli import reading
 from memberstream.stream.cli.main import app
 from memberstream.stream.process.health import Check
 from memberstream.stream.process.http_server import to_json as checks_json
@@ -246,3 +248,20 @@ def test_what_a_version_waits_for(coverage: Coverage, said: str) -> None:
     """In words, with what to do."""
     assert awaited(coverage).startswith(said)
     assert bool(awaited(coverage)) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("is_complete", "said"),
+    [
+        (False, "  rebuilding: Redis isn't known to be whole"),
+        (True, "  unknown member: no document of it was applied"),
+    ],
+)
+def test_a_look_up_says_what_to_do_next(is_complete: bool, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a clause under the status: before a worker has run, and of an id that nobody knows."""
+    reading._print_answer(answer(None, complete=is_complete))
+    _, *more = capsys.readouterr().out.splitlines()
+    assert more[-1].startswith(said)
+    assert "Next: " in more[-1]
+    reading._print_answer(answer(b"0:0:9:5:|level@1=2:5"))
+    assert "Next: " not in capsys.readouterr().out

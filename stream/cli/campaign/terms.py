@@ -216,7 +216,8 @@ def reach(campaign: Id, json: Json = False) -> None:
         return
     share = percent_of(reached.visible, reached.members)
     if state == "enabled":
-        out.print(f"{campaign}: {reached.visible:,} of {counted(reached.members, 'member')} see it ({share})")
+        see = "sees" if 1 in (reached.visible, reached.members) else "see"
+        out.print(f"{campaign}: {reached.visible:,} of {counted(reached.members, 'member')} {see} it ({share})")
     else:
         would = f"{counted(reached.visible, 'member')} would ({share})"
         out.print(f"{campaign} is {state}: nobody sees it now. Otherwise {would}")
