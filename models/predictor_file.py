@@ -26,6 +26,7 @@ MAX_OPERANDS = 10_000  # of one `in`: they are looked up, not compared one by on
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,99}")
 _AGGREGATES = get_args(Aggregate)
 _COMBINATIONS = ("ratio", "product")
+LACKS_MISSING = "a field `missing`:"  # how that problem begins: an export knows more of it (models.export.file)
 EMPTY_IS_ZERO = (
     "count",
     "sum",
@@ -260,7 +261,7 @@ def _missing(node: Node, kind: str, is_text: bool) -> Category | None:
     given = node.get("missing")
     if given is None:
         if not is_text and kind not in EMPTY_IS_ZERO:
-            node.problem(f"a field `missing`: what {kind} becomes where there is no usable value", "none")
+            node.problem(f"{LACKS_MISSING} what {kind} becomes where there is no usable value", "none")
         return None if is_text else 0.0
     if not is_text:
         return given.number()

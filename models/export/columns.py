@@ -21,7 +21,7 @@ _MAX_HINT = 90  # a name may have 100 characters (models.predictor_file)
 
 
 class ExportError(ValueError):
-    """A fitted model that can't be exported exactly, or whose export doesn't reproduce it. Lists every problem."""
+    """A fitted model that can't be exported exactly, or whose export doesn't reproduce it. Lists a step's problems."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))

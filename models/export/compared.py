@@ -1,7 +1,8 @@
 """The author's own numbers of the documents against those of the file: where they differ, and why.
 
 Laws:
-- Numbers that the author has from elsewhere are compared cell by cell.
+- Numbers that the author has from elsewhere are compared cell by cell, within a tolerance; of trees, also by what the
+  fitted object says of them (models.export.last_bits).
 - Behind a difference stands a cause, several that explain it alike, or that there is none (models.export.causes).
 """
 
@@ -17,6 +18,7 @@ from memberstream.models.export import relations
 from memberstream.models.export.bands import passed
 from memberstream.models.export.causes import Cause, Hypothesis, explaining, named, told
 from memberstream.models.export.edits import gap
+from memberstream.models.export.last_bits import other_leaves
 from memberstream.models.export.naming import label_text
 from memberstream.models.export.own import Own, own_clusters, own_columns, own_probabilities
 from memberstream.models.export.proof import SINGLE_TOLERANCE, Said, Subject, ask
@@ -185,6 +187,23 @@ class OwnNumbers:
                 days = np.median(theirs[name][where] - ours[name][where])
                 if np.isfinite(days) and 0 < abs(days) < 36_500:
                     yield from times_of_scoring(self._reading, [round(days * DAY_MS)])
+
+    def check_leaves(self, said: Said) -> list[str]:
+        """Compare what trees say of the author's matrix with what they say of the file's. The two agree by now."""
+        theirs = None
+        if self._own.x is not None and said.raw is not None:
+            theirs = own_columns(self._own.x, self._subject.inputs, self._n, [])
+        if theirs is None:
+            return []
+        reading, own = self._reading, self._reading.x.copy()
+        for name, values in theirs.items():
+            own[:, reading.place(name)] = values
+        ours = {name: reading.values(name, reading.x) for name in theirs}
+
+        def asked(rows: Indices) -> Said:
+            return ask(self._subject, own[rows])
+
+        return other_leaves(ours, theirs, said, asked, self._member, _is_single(self._own.x))
 
     # --- what the fitted object says
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import joblib
@@ -74,7 +75,7 @@ def from_estimator(
 
     Raises:
         ExportError: something can't be represented exactly, or the file computes something else than `fitted` or than
-            your own numbers. Lists all problems, with likely causes.
+            your own numbers. Lists all problems of a step, with likely causes; docs/export.md has the steps.
     """
     problems: list[str] = []
     predictors = as_json(listed(predictors, "predictors", problems), "predictors", problems) or []
@@ -200,4 +201,5 @@ def _walk(fitted: Any, columns: list[Column], asked: Asked, problems: list[str])
     reader = reader_of(fitted) or boosters.reader_of(fitted)
     if reader is not None:
         return of_trees(fitted, reader, columns, cut, problems)
-    return of_estimator(fitted, columns, cut, problems)
+    found = of_estimator(fitted, columns, cut, problems)
+    return None if found is None else replace(found, refuses_missing=type(fitted).__name__)

@@ -43,6 +43,7 @@ from memberstream.models.export.raw import Raw
 from memberstream.models.export.scorers import Fitted
 from memberstream.models.model import Model
 from memberstream.models.model_file import FORMAT, parse
+from memberstream.models.predictor_file import LACKS_MISSING
 from memberstream.models.problems import ModelFileError
 from memberstream.models.timestamps import format_ms
 from memberstream.models.training.columns import compile_columns
@@ -167,12 +168,14 @@ def build(request: Request, subject: Subject | None, raw: Raw | None, problems: 
     Raises:
         ExportError: with the problems noted and all that are found here.
     """
+    n_before = len(problems)
     documents = as_json(request.documents, "documents", problems) or []
     problems += [f"documents[{i}]: expected an object" for i, one in enumerate(documents) if not isinstance(one, dict)]
     if not request.documents and not any(problem.startswith("documents: ") for problem in problems):
         problems.append("documents: expected some, found none. Use: a dozen members of each cluster, if you can")
     problems += check_allowed(request.allow, raw) if raw else []
     at_ms = _times(request.at, len(request.documents), raw.moving if raw else (), problems)
+    are_readable = len(problems) == n_before and bool(documents)
     definition: dict[str, Any] = {"format": FORMAT, "name": request.name, "version": request.version}
     definition["description"] = request.description
     order: list[int] = []
@@ -184,19 +187,22 @@ def build(request: Request, subject: Subject | None, raw: Raw | None, problems: 
         if clusters:
             definition["clusters"] = clusters
     definition = as_json(definition, "name, version, description, clusters", problems) or {}
-    model = _parse(definition, problems)
+    model = _parse(definition, problems, subject.fitted.refuses_missing if subject else "")
+    numbers = None
+    if subject is not None and are_readable:
+        x = subject.raw.evaluate(documents, at_ms)
+        numbers = OwnNumbers(request.own, subject, documents, at_ms, x, order)
     is_shown = request.own.x is not None or request.own.probabilities is not None
     # Raised with whatever else is found; what is found first hides nothing.
     unfilled = [] if subject is None or is_shown else check_imputers(subject.fitted.columns, request.allow)
-    if problems or model is None or subject is None:
-        raise ExportError(problems + unfilled)
-    x = subject.raw.evaluate(documents, at_ms)
+    if numbers is None or problems or model is None or subject is None:
+        raise ExportError(problems + unfilled + (numbers.check_x() if numbers else []))
     inputs_x = evaluate(compile_columns(model), documents, at_ms)
-    numbers = OwnNumbers(request.own, subject, documents, at_ms, x, order)
     problems += check_documents(subject.raw, subject.fitted.columns, inputs_x, documents, at_ms, request.allow)
     problems += numbers.read(model.clusters)
     _raise_if(problems + numbers.check_x(), unfilled)
     said = _said(subject, x)
+    _raise_if(numbers.check_leaves(said), unfilled)
     _raise_if(numbers.check_probabilities(said))
     said = numbers.settled(said)
     notes = _move_thresholds(definition, subject.fitted, said, order, numbers.is_single)
@@ -268,22 +274,38 @@ def _move_thresholds(
 
 def _became(model: Model, fitted: Fitted, order: Sequence[int], n_of: Mapping[int, int]) -> tuple[Became, ...]:
     """Return what became of the classes, components or bands."""
-    if fitted.labels is not None:
-        labels = [label_text(fitted.labels[i]) for i in order]
-    else:
-        inside = [f"{t:.4g}" for t in model.definition["model"]["thresholds"]]
-        below, above = ("≤", "<") if fitted.rule == ">" else ("<", "≤")
-        what = "raw" if fitted.model["type"] == "trees" else "p"
-        edges = [f"{what} {below} {t}" for t in inside]
-        labels = [f"{t} {above} {edge}" if t else edge for t, edge in zip(["", *inside], [*edges, what], strict=True)]
+    labels = _bands(model, fitted) if fitted.labels is None else [label_text(fitted.labels[i]) for i in order]
     return tuple(
         Became(label, cluster.id, cluster.name, n_of.get(cluster.id, 0))
         for label, cluster in zip(labels, model.clusters, strict=True)
     )
 
 
-def _parse(definition: dict[str, Any], problems: list[str]) -> Model | None:
-    """Return the model of a file. Problems of what isn't in it yet only echo others, so they are left out."""
+def _bands(model: Model, fitted: Fitted) -> list[str]:
+    """Return bands as their author cuts them. Of trees that say a logit, with the raw scores that the file has."""
+    of_file = model.definition["model"]["thresholds"]
+    if fitted.cuts is None:
+        return _ranges("p", of_file, fitted.rule)
+    as_meant = _ranges("p" if fitted.has_probabilities else "prediction", *fitted.cuts)
+    if fitted.model["scale"] != "logit":
+        return as_meant
+    return [f"{p} ({raw})" for p, raw in zip(as_meant, _ranges("raw", of_file, fitted.rule), strict=True)]
+
+
+def _ranges(what: str, thresholds: Sequence[float], rule: str) -> list[str]:
+    """Return the ranges between thresholds: p < 0.3, 0.3 ≤ p < 0.7, 0.7 ≤ p."""
+    inside = [f"{t:.4g}" for t in thresholds]
+    below, above = ("≤", "<") if rule == ">" else ("<", "≤")
+    edges = [f"{what} {below} {t}" for t in inside]
+    return [f"{t} {above} {edge}" if t else edge for t, edge in zip(["", *inside], [*edges, what], strict=True)]
+
+
+def _parse(definition: dict[str, Any], problems: list[str], refuses_missing: str = "") -> Model | None:
+    """Return the model of a file. Problems of what isn't in it yet only echo others, so they are left out.
+
+    Args:
+        refuses_missing: an estimator of scikit-learn that takes no missing values; "": it isn't known to be one.
+    """
     try:
         return parse(definition)
     except ModelFileError as error:
@@ -291,8 +313,16 @@ def _parse(definition: dict[str, Any], problems: list[str]) -> Model | None:
             top = re.split(r"[.\[]", problem.path)[0]
             if top in definition or not top:
                 place = re.match(r"predictors\[(\d+)\]", problem.path)
-                name = f"{definition['predictors'][int(place[1])]['name']}, " if place else ""
-                problems.append(f"{name}{problem}")
+                name = definition["predictors"][int(place[1])]["name"] if place else ""
+                if refuses_missing and problem.expected.startswith(LACKS_MISSING):
+                    are_trees = definition["model"]["type"] == "trees"
+                    problems.append(
+                        f"{name}, {problem.path}: has no `missing`, and {refuses_missing} takes no missing values"
+                        f"{' (RandomForest and HistGradientBoosting do)' if are_trees else ''}. Use: `missing` in its "
+                        "predictor, what stands there in training; or a SimpleImputer in front of it"
+                    )
+                else:
+                    problems.append(f"{name}, {problem}" if place else str(problem))
         return None
 
 

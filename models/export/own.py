@@ -172,9 +172,17 @@ def own_clusters(
         problems.append(f"clusters_of: expected one for each of {counted(n, 'document')}, found {len(labels)}")
         return None
     own = [] if fitted.labels is None else [label_text(fitted.labels[i]) for i in order]
-    for texts in (own, [c.name for c in clusters], [str(c.id) for c in clusters]):
+    names = [cluster.name for cluster in clusters]
+    ids = [str(cluster.id) for cluster in clusters]
+    for texts in (own, names, ids):
         if set(labels) <= set(texts):
             return np.array([texts.index(label) for label in labels], dtype=np.intp)
-    unknown = ", ".join(sorted(set(labels) - set(own))[:5])
-    problems.append(f"clusters_of: {unknown} is none of the clusters {', '.join(own or [c.name for c in clusters])}")
+    # What most of them are is what the author means.
+    unknown = min((sorted(set(labels).difference(texts)) for texts in (names, own, ids)), key=len)
+    shown = ", ".join(unknown[:5]) + (f" and {counted(len(unknown) - 5, 'other')}" if len(unknown) > 5 else "")
+    classes = f" (of the classes {', '.join(own)})" if own and own != names else ""
+    problems.append(
+        f"clusters_of: {shown} {'is' if len(unknown) == 1 else 'are'} none of the clusters {', '.join(names)}{classes}"
+        ". Use: names, classes or ids of clusters, the same for all documents"
+    )
     return None

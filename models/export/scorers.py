@@ -39,6 +39,7 @@ class Fitted:
             what a regressor predicts.
         raw: of trees, what the fitted object says: the matrix in front of it → raw scores.
         tolerance: how far its probabilities may be from the file's.
+        refuses_missing: the estimator's class if it is scikit-learn's and takes no missing values.
     """
 
     model: dict[str, Any]
@@ -53,6 +54,7 @@ class Fitted:
     cuts: tuple[list[float], str] | None = None
     raw: Callable[[Any], Any] | None = None
     tolerance: float = TOLERANCE
+    refuses_missing: str = ""
 
     @property
     def is_banded(self) -> bool:

@@ -51,7 +51,10 @@ def of_trees(
         return None
     tolerance = _SINGLE if found.is_single else TOLERANCE
     n_clusters = max(1, len(found.classes))
-    fitted = Fitted(model, kept, found.classes or None, found.classes, n_clusters, raw=found.raw, tolerance=tolerance)
+    fitted = Fitted(
+        model, kept, found.classes or None, found.classes, n_clusters, raw=found.raw, tolerance=tolerance,
+        refuses_missing="" if found.takes_missing else name,
+    )  # fmt: skip
     if not found.classes:
         return _by_value(fitted, asked, name, problems)
     if len(found.classes) > 2:

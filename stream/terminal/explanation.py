@@ -37,7 +37,7 @@ def print_explanation(member_id: str, at_ms: int, explanation: Explanation) -> N
     name, merit = ("eta", explanation.eta) if explanation.raw is None else ("raw score", explanation.raw)
     if isinstance(merit, float):
         arrow = "" if explanation.probability is None else f" → probability {explanation.probability:.4f}"
-        out.print(f"{name} {merit:+.4f}{arrow}{_baseline(explanation)}")
+        out.print(f"{name} {merit:+.4f}{_baseline(explanation)}{arrow}")
     elif isinstance(explanation.probability, list):
         out.print("probabilities " + " ".join(f"{p:.4f}" for p in explanation.probability))
     elif merit is not None:
@@ -56,7 +56,7 @@ def print_explanation(member_id: str, at_ms: int, explanation: Explanation) -> N
 
 def _baseline(explanation: Explanation) -> str:
     """Return what the contributions of trees add up from."""
-    return "" if explanation.baseline is None else f", of which {explanation.baseline:+.4f} is the mean of training"
+    return "" if explanation.baseline is None else f" (of which {explanation.baseline:+.4f} is the mean of training)"
 
 
 def print_levers(levers: Sequence[Lever]) -> None:

@@ -34,10 +34,10 @@ def exported(fitted: Any, rows: Any, predictors: list[dict[str, Any]] | None = N
     return from_estimator(fitted, **given)
 
 
-def refused(fitted: Any, x: Any, predictors: list[dict[str, Any]] | None = None, **more: Any) -> str:
+def refused(fitted: Any, rows: Any, predictors: list[dict[str, Any]] | None = None, **more: Any) -> str:
     """Return why an export is refused."""
     with pytest.raises(ExportError) as error:
-        exported(fitted, x, predictors, **more)
+        exported(fitted, rows, predictors, **more)
     assert error.value.problems == str(error.value).split("\n")
     return str(error.value)
 

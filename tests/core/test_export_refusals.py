@@ -189,7 +189,7 @@ def test_what_the_author_has_to_say_is_asked_for() -> None:
     assert "predictors: none is named a, b, c. Use: the names" in refused(named, frame, predictors=numbers(2))
     assert "predictors: none is named y. Use: the names" in refused(fitted, inputs=["x0", "x1", "y"])
     assert "isn't fitted yet. Use: fit" in refused(make_pipeline(StandardScaler(), LogisticRegression()))
-    assert "x1, predictors[1]: expected a field `missing`" in refused(
+    assert "x1, predictors[1]: has no `missing`, and LogisticRegression takes no missing values. Use: " in refused(
         fitted, predictors=[*numbers(1), {"name": "x1", "path": "x1"}, *numbers(3)[2:]]
     )
     assert "predictors[0]: expected" in refused(fitted, predictors=["x0"])  # type: ignore[list-item]

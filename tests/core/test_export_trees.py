@@ -134,7 +134,9 @@ def test_regressors_are_cut_where_their_author_cuts(kind: str) -> None:
             clusters=["low", "medium", "high"], clusters_of=np.searchsorted([at, 200], fitted.predict(x), side=side),
         )  # fmt: skip
         assert "probability" not in file.definition["examples"][0]
-        assert "raw ≤" in str(file) if rule == ">" else "raw <" in str(file)
+        below, above = ("≤", "<") if rule == ">" else ("<", "≤")
+        assert f"  prediction {below} {at:.4g} " in str(file)
+        assert f"  {at:.4g} {above} prediction {below} 200 " in str(file)
         rows = hard_rows(file, x, kind != "boosted")
         scores, expected = scored(file, rows), said(fitted, rows)
         np.testing.assert_array_equal(scores.raw, expected)
@@ -164,6 +166,10 @@ def test_thresholds_of_a_probability(kind: str, of: int, n: int) -> None:
         expected = np.searchsorted(thresholds, fitted.predict_proba(rows)[:, of], side=side)
         found = [file.model.clusters[i].name for i in scored(file, rows).index]
         assert found == [names[i] for i in expected]
+        if n == 2:
+            below, cut = "≤" if rule == ">" else "<", file.definition["model"]["thresholds"][0]
+            raw = "" if kind == "forest" else f" (raw < {cut:.4g})"
+            assert f"  p {below} {thresholds[0]:.4g}{raw} " in str(file)
 
 
 @pytest.mark.parametrize("kind", ["forest", "boosted", "histograms"])
@@ -300,6 +306,63 @@ def test_more_refusals() -> None:
     regressor = RandomForestRegressor(2).fit(X, Y)
     text = refused(regressor, X, thresholds=[0.5], clusters=["a", "b"], probabilities=np.zeros(60))
     assert "probabilities: a regressor has none" in text
+
+
+@pytest.mark.parametrize(
+    ("fitted", "more", "what"),
+    [
+        (HistGradientBoostingClassifier(max_iter=3, min_samples_leaf=1), {}, "probability"),
+        (DecisionTreeClassifier(), {}, None),
+        (HistGradientBoostingRegressor(max_iter=3, min_samples_leaf=1), {"thresholds": [0.5]}, "prediction"),
+    ],
+)
+def test_last_bits_of_a_sum_that_cross_a_threshold(fitted: Any, more: dict[str, Any], what: str | None) -> None:
+    """Sums in another order differ by a bit. Where the object says something else of them, they are refused with the
+    columns and documents; where it doesn't (forests read single precision), the file is verified as before."""
+    amounts = [[0.4, 0.7, 0.8], [1.9], [1.5], [2.0]] * 15
+    documents: list[dict[str, Any]] = [{"x0": i % 7, "paid": [{"v": v} for v in a]} for i, a in enumerate(amounts)]
+    x = np.column_stack([np.arange(60) % 7, [sum(a[1:], a[0]) for a in amounts]]).astype(float)
+    exact = np.column_stack([x[:, 0], [math.fsum(a) for a in amounts]])
+    assert (x != exact).sum() == 15
+    assert np.abs(x - exact).max() < 1e-15
+    fitted.fit(x, (x[:, 1] > 1.9).astype(int))
+    predictors = [*anywhere(1), {"name": "spend", "path": "paid", "aggregate": "sum", "value": "v"}]
+    given = {"documents": documents, "clusters": ["low", "high"], **more}
+    assert exported(fitted, exact, predictors, x=exact, **given).proven_by == ("x",)
+    if what is None:
+        p = fitted.predict_proba(x)
+        assert exported(fitted, x, predictors, x=x, probabilities=p, **given).proven_by == ("x", "probabilities")
+        return
+    own = {"probabilities": fitted.predict_proba(x)} if what == "probability" else {}
+    for numbers in ({}, own):
+        first, *rest = refused(fitted, x, predictors, x=x, **numbers, **given).split("\n")
+        assert "but for the last bits: spend in 15 documents. Where" in first
+        assert f"15 of 60 documents get another {what} from your x. Use: math.fsum for sums, as the file" in first
+        assert "memberstream.training_matrix" in first
+        assert len(rest) == 5
+        assert rest[0].startswith(f"documents[0].{what}: 0.")
+
+
+def test_what_single_precision_leaves_off() -> None:
+    """A matrix of float32 is told as such, of three classes, too; of one document in the singular."""
+    x = np.arange(60.0)[:, None] % 3 / 10 + 0.1
+    fitted = HistGradientBoostingClassifier(max_iter=3, min_samples_leaf=1)
+    x[0] = np.float32(0.1)
+    fitted.fit(x, np.where(np.arange(60) == 0, 2, np.arange(60) % 3 > 1))
+    own = np.array([[0.1]], dtype=np.float32)
+    text = refused(fitted, x, anywhere(1), documents=[{"x0": 0.1}], x=own)
+    assert "x: agrees with the file's numbers but for what single precision leaves off: x0 in 1 document. " in text
+    assert "1 of 1 document gets another probability from your x. Use: a matrix of float64" in text
+
+
+def test_what_is_wrong_is_told_together() -> None:
+    """Boosted trees without `missing`, and a wrong unit in x: both, and which trees take missing values."""
+    fitted = GradientBoostingClassifier(n_estimators=2).fit(X, Y)
+    text = refused(fitted, X, anywhere(2), x=X * [1, 100])
+    reason = "has no `missing`, and GradientBoostingClassifier takes no missing values (RandomForest and HistGradient"
+    assert f"x0, predictors[0]: {reason}" in text
+    assert f"x1, predictors[1]: {reason}" in text
+    assert "x: x1: yours are 100 times the file's" in text
 
 
 def test_a_file_that_differs_in_the_last_bit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

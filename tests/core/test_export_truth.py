@@ -370,7 +370,13 @@ def test_why_outputs_differ() -> None:
     assert "expected an array of shape (400, 3), found (400, 2)" in refused(THREE, probabilities=q[:, :2])
     assert "probabilities: expected numbers" in refused(TWO, probabilities=["a"] * N)
     assert "clusters_of: expected one for each of 400 documents, found 3" in refused(TWO, clusters_of=labels[:3])
-    assert "clusters_of: maybe is none of the clusters buys, stays" in refused(TWO, clusters_of=["maybe"] * N)
+    assert "clusters_of: maybe is none of the clusters buys, stays. Use: " in refused(TWO, clusters_of=["maybe"] * N)
+    other = {"stays": "a", "buys": "b"}
+    one, few, many = (["a"] * (N - len(wrong)) + wrong for wrong in (["c"], ["d", "c"], [*"cdefghi"]))
+    known = "none of the clusters a, b (of the classes stays, buys). Use: names"
+    assert f"clusters_of: c is {known}" in refused(TWO, clusters=other, clusters_of=one)
+    assert f"clusters_of: c, d are {known}" in refused(TWO, clusters=other, clusters_of=few)
+    assert f"clusters_of: c, d, e, f, g and 2 others are {known}" in refused(TWO, clusters=other, clusters_of=many)
     named = [{**d, "member_id": f"m{i}"} for i, d in enumerate(cents)]
     assert "documents[0] (m0).spend: " in refused(TWO, documents=named, x=X)
     centres = KMeans(2, n_init=1, random_state=0).fit(X.to_numpy())
