@@ -5,8 +5,8 @@ It says first whether the campaign worked, then how the effect came about, then 
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Sequence
-from html import escape
 
 from memberstream.models.told import Told
 from memberstream.stream.readout import plots
@@ -18,6 +18,7 @@ from memberstream.stream.readout.style import SHEET
 from memberstream.stream.readout.summary import WARNING, sentences
 from memberstream.stream.readout.tables import MARK, OBSERVED, TextTable, tables
 from memberstream.stream.readout.wording import count, days_of, joined, on_days, percent, points, pointses
+from memberstream.stream.terminal.safe import one_line
 
 _CLASSES = {Status.WORKED: "good", Status.LOWERED: "bad", Status.BROKEN: "bad"}
 _LONG = 60  # characters of a cell that is a sentence, and may wrap
@@ -27,7 +28,7 @@ def to_html(report: Report, told: Sequence[Told] = ()) -> str:
     """Return the page; `told`: what was told before."""
     parts = [
         "<!DOCTYPE html>",
-        f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title(report))}</title>',
+        f'<html lang="en"><head><meta charset="utf-8"><title>{_escape(title(report))}</title>',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<style>{SHEET}</style></head><body>",
         body(report, told),
@@ -46,7 +47,7 @@ def body(report: Report, told: Sequence[Told] = ()) -> str:
     days = on_days(report.first_day, report.last_day)
     shown = tables(report, told, by_day=True)
     parts = [
-        f"<h1>{escape(title(report))}</h1>",
+        f"<h1>{_escape(title(report))}</h1>",
         _note(f"members exposed {days} (UTC), clusters of {', '.join(report.versions)}"),
         *(_verdict(part, with_name=len(report.parts) > 1) for part in report.parts),
         f'<div class="summary">{"".join(_sentence(text) for text in sentences(report, told))}</div>',
@@ -67,15 +68,15 @@ def _verdict(part: Part, *, with_name: bool) -> str:
             f"{joined([percent(share) for share in finding.holdouts])} held out",
             f"{count(finding.effect.n_held_out)} held out, {count(finding.effect.n_shown)} shown",
         ]
-    items = "".join(f"<li>{escape(fact)}</li>" for fact in facts)
+    items = "".join(f"<li>{_escape(fact)}</li>" for fact in facts)
     broken = [
         o.kind for o in part.others if o.guard is Guard.BROKEN and o.effect is not None and not o.effect.is_broken
     ]
-    alarm = f'<p class="alarm">But a guardrail is broken: {escape(joined(broken))}</p>' if broken else ""
+    alarm = f'<p class="alarm">But a guardrail is broken: {_escape(joined(broken))}</p>' if broken else ""
     look = "" if broken and finding.status is Status.WORKED else _CLASSES.get(finding.status, "")  # not green
     return (
-        f'<div class="verdict {look}"><b>{escape(name + _capital(finding.status))}</b>{alarm}'
-        f'<p class="effect">{escape(_effect(finding.kind, finding.effect) or _capital(finding.why))}</p>'
+        f'<div class="verdict {look}"><b>{_escape(name + _capital(finding.status))}</b>{alarm}'
+        f'<p class="effect">{_escape(_effect(finding.kind, finding.effect) or _capital(finding.why))}</p>'
         f'<ul class="facts">{items}</ul></div>'
     )
 
@@ -105,33 +106,33 @@ def _plots(report: Report) -> Iterable[str]:
         ):
             if plot:
                 alarm = ' class="alarm"' if mark else ""
-                yield f"<section><h2{alarm}>{escape(name + title + mark)}</h2>{_note(note)}{plot}</section>"
+                yield f"<section><h2{alarm}>{_escape(name + title + mark)}</h2>{_note(note)}{plot}</section>"
     if plot := plots.rates(report):
-        yield f"<section><h2>Rate of {escape(report.kind)}</h2>{_note(f'of those shown; {OBSERVED}')}{plot}</section>"
+        yield f"<section><h2>Rate of {_escape(report.kind)}</h2>{_note(f'of those shown; {OBSERVED}')}{plot}</section>"
 
 
 def _sentence(text: str) -> str:
     alarm = ' class="alarm"' if text.startswith(WARNING) else ""
-    return f"<p{alarm}>{escape(text)}</p>"
+    return f"<p{alarm}>{_escape(text)}</p>"
 
 
 def _note(text: str) -> str:
-    return f'<p class="note">{escape(text)}</p>'
+    return f'<p class="note">{_escape(text)}</p>'
 
 
 def _table(table: TextTable) -> str:
     alarm = ' class="alarm"' if table.is_alarm else ""
-    return f"<h2{alarm}>{escape(table.title)}</h2>{_note(table.note)}{_cells(table)}"
+    return f"<h2{alarm}>{_escape(table.title)}</h2>{_note(table.note)}{_cells(table)}"
 
 
 def _folded(table: TextTable) -> str:
-    return f"<details><summary>{escape(table.title)}</summary>{_note(table.note)}{_cells(table)}</details>"
+    return f"<details><summary>{_escape(table.title)}</summary>{_note(table.note)}{_cells(table)}</details>"
 
 
 def _cells(table: TextTable) -> str:
     are_words = [any(row[i][:1].isalpha() for row in table.rows) for i in range(len(table.heads))]
     heads = "".join(
-        f'<th class="left">{escape(head)}</th>' if left else f"<th>{escape(head)}</th>"
+        f'<th class="left">{_escape(head)}</th>' if left else f"<th>{_escape(head)}</th>"
         for head, left in zip(table.heads, are_words, strict=True)
     )
     rows = "".join(f"<tr>{''.join(map(_cell, row, are_words, table.heads))}</tr>" for row in table.rows)
@@ -140,4 +141,9 @@ def _cells(table: TextTable) -> str:
 
 def _cell(text: str, is_word: bool, head: str) -> str:
     how = ' class="text"' if len(text) > _LONG else ' class="left"' if is_word else ""
-    return f'<td{how} data-label="{escape(head)}">{escape(text)}</td>'
+    return f'<td{how} data-label="{_escape(head)}">{_escape(text)}</td>'
+
+
+def _escape(text: str) -> str:
+    """Return a text of others as one of HTML: no markup, and its control characters are shown."""
+    return html.escape(one_line(text))

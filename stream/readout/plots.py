@@ -23,6 +23,7 @@ from memberstream.stream.readout.effect import Effect
 from memberstream.stream.readout.judging import Part
 from memberstream.stream.readout.report import Report
 from memberstream.stream.readout.statistics import Interval
+from memberstream.stream.terminal.safe import one_line
 
 #: Of Okabe & Ito: people who don't see red or green can tell them apart.
 _OPEN, _EFFECT, _ALARM = "#E69F00", "#009E73", "#D55E00"
@@ -138,7 +139,7 @@ def _whisker(axis: Any, place: float, value: float, interval: Interval, colour: 
 
 
 def _names(axis: Any, names: Sequence[str]) -> None:
-    axis.set_yticks(range(len(names)), [_short(name) for name in names])
+    axis.set_yticks(range(len(names)), [_short(one_line(name)) for name in names])
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.grid(visible=False, axis="y")
 
@@ -158,11 +159,17 @@ def _svg(draw: Callable[[Any], None], height: float) -> str:
         figure.savefig(text, format="svg", metadata=nothing, transparent=True)
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]  # the text before it names a DTD on another machine
-    for stand_in, colour in _PAGE.items():
-        svg = svg.replace(stand_in, colour)
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)  # of lines' ends and joins, which are inherited
     svg = svg.replace("<svg ", '<svg stroke-linejoin="round" stroke-linecap="butt" ', 1)
-    return re.sub(r' style="([^"]*)"', _attributes, svg)
+    return re.sub(r"<[^<>]*>", _of_the_page, svg)
+
+
+def _of_the_page(tag: re.Match[str]) -> str:
+    """Return a tag with the page's colours and without a style. What stands between tags are names: they stay."""
+    text = tag[0]
+    for stand_in, colour in _PAGE.items():
+        text = text.replace(stand_in, colour)
+    return re.sub(r' style="([^"]*)"', _attributes, text)
 
 
 def _attributes(style: re.Match[str]) -> str:

@@ -145,6 +145,18 @@ def test_names_are_text() -> None:
     assert Elements(page).text.count("1 <b>$&$") >= 5  # a sentence, tables, plots
 
 
+def test_names_that_look_like_a_plots_own_words() -> None:
+    """A style or a colour in a name stays what it is; a character that turns a line around is shown, also in plots."""
+    its = setup(clusters={1: 'warm style="x"', 2: "#010203", 3: "a\u202eb"}, holdout=0.1, title="\u202eSale")
+    counts = counted("spring", {(n, is_out): (900, 90) for n in (1, 2, 3) for is_out in (False, True)})
+    page = to_html(reported(counts, its, although_broken=True))
+    assert "\u202e" not in page
+    plotted = "".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL))
+    for name in ('1 warm style="x"', "2 #010203", "3 a\\u202eb"):
+        assert name in Elements(plotted).text
+        assert name in Elements(page.replace(plotted, "")).text
+
+
 def test_a_broken_holdout_is_red_and_empty() -> None:
     """No effect in numbers or pictures, and no rate of those held out; who asks for it gets it in red and marked."""
     its = setup(clusters={1: "low", 2: "high"}, holdout=0.1)
