@@ -160,6 +160,16 @@ def awaited(coverage: Coverage) -> str:
     return f"the workers {what}. Next: wait, or press Ctrl-C: they go on"
 
 
+def waiting_text(coverage: Coverage) -> str:
+    """Return how many events wait for the workers, if any do or if that isn't known; else ""."""
+    if not coverage.events and not coverage.untold:
+        return ""
+    text = f"{counted(coverage.events, 'event waits', 'events wait')} for the workers"
+    if coverage.untold:
+        text += f"; not told of {named('partition', coverage.untold)}: no worker, or one of an older version"
+    return text
+
+
 def goes_on(label: str) -> str:
     """Return what remains if nobody waits for a version any more."""
     return (

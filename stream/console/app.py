@@ -33,15 +33,17 @@ View = Callable[[Site, Request], Awaitable[Response]]
 _FAULT = Problem("this is a fault of memberstream", "report it with the lines that the console has just logged")
 
 
-def console(settings: Settings) -> ASGIApp:
-    """Return the application of one installation. It connects when it is started."""
+def console(settings: Settings) -> tuple[ASGIApp, Live]:
+    """Return the application of one installation, and its streams. It connects when it is started."""
     lookup = Lookup(settings.redis_url, prefix=settings.redis_prefix)
-    return application(Site(settings, Following(settings), Asking(settings), lookup))
-
-
-def application(site: Site) -> ASGIApp:
-    """Return the pages of a site."""
+    following = Following(settings)
+    site = Site(settings, following, Asking(settings, following), lookup)
     live = Live(site)
+    return application(site, live), live
+
+
+def application(site: Site, live: Live) -> ASGIApp:
+    """Return the pages of a site."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -35,6 +35,12 @@ class Problem(NamedTuple):
         return Problem(what.strip().rstrip("."), next_ or otherwise)
 
 
+_ENDED = Problem(
+    "the models' log isn't followed any more: what is shown was read before",
+    "restart the console, and report this with the lines that it has logged",
+)
+
+
 class Following:
     """The log of one installation.
 
@@ -48,7 +54,7 @@ class Following:
         self._log = ModelsLog(settings.kafka, settings.models_topic, settings.replication_factor)
         self._registry = Registry()
         self._follower: Follower | None = None
-        self._unread = ""
+        self._unread, self._is_over = "", False
         self.was_read, self.is_told = False, asyncio.Event()
 
     @property
@@ -67,9 +73,16 @@ class Following:
         )
 
     @property
+    def current(self) -> Registry | None:
+        """What the log says now; None: that isn't known, or in doubt."""
+        return self.registry if self.was_read and self.doubt is None else None
+
+    @property
     def doubt(self) -> Problem | None:
         """Why what is known may not be what the log says now, and be it since a moment; None: it is."""
         follower = self._follower
+        if self._is_over:
+            return _ENDED
         if follower is not None and follower.lost is not None:
             return Problem(follower.lost[1], 'docs/operations.md, "The models\' log is lost"')
         if follower is not None and follower.unreadable is not None:
@@ -81,16 +94,19 @@ class Following:
         """The same, if somebody should act: one question that wasn't answered in time is no incident."""
         follower = self._follower
         is_short = follower is not None and follower.lost is None and not follower.is_unreadable_for_long
-        return None if is_short else self.doubt
+        return None if is_short and not self._is_over else self.doubt
 
     async def run(self) -> None:
-        """Follow the log. Never returns. Outages are waited out."""
-        while True:
-            if await self._begin():
-                break
-            await asyncio.sleep(_AGAIN_S)
-        self._follower = Follower(self._log, self._registry)
-        await self._follower.run(_nothing)
+        """Follow the log. Never returns. Outages are waited out; a fault is a problem from then on, and is raised."""
+        try:
+            while True:
+                if await self._begin():
+                    break
+                await asyncio.sleep(_AGAIN_S)
+            self._follower = Follower(self._log, self._registry)
+            await self._follower.run(_nothing)
+        finally:
+            self._is_over = True
 
     async def _begin(self) -> bool:
         """Read the log once; return whether there is one."""

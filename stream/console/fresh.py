@@ -3,6 +3,7 @@
 Laws:
 - It is asked at most once in `every_s`, however many ask. Who isn't looked at asks nothing.
 - Nobody waits longer than the patience given: then the last answer has to do, or None.
+- An answer older than `keep_s` isn't handed out: nobody has looked for a while, and what it says may be over.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ T = TypeVar("T")
 
 
 class Fresh(Generic[T]):
-    """The answers to one question. `find` raises nothing that is expected: a failure is an answer, too."""
+    """The answers to one question. `find` raises nothing that is expected: a failure is an answer, too.
 
-    def __init__(self, find: Callable[[], Awaitable[T]], every_s: float) -> None:
-        self._find, self._every_s = find, every_s
+    Attributes:
+        last: the last answer, however old; None: there is none yet.
+    """
+
+    def __init__(self, find: Callable[[], Awaitable[T]], every_s: float, keep_s: float) -> None:
+        self._find, self._every_s, self._keep_s = find, every_s, keep_s
         self._task: asyncio.Task[None] | None = None
         self._asked_at = self._answered_at = float("-inf")
         self.last: T | None = None
@@ -35,7 +40,7 @@ class Fresh(Generic[T]):
         return monotonic() - self._answered_at
 
     async def get(self, patience_s: float) -> T | None:
-        """Return an answer of now, or the last one; None: there is none yet. Raises what `find` raised."""
+        """Return an answer of now, or the last one; None: there is none, or an old one. Raises what `find` raised."""
         if self._task is None and monotonic() - self._asked_at >= self._every_s:
             self._asked_at = monotonic()
             self._task = asyncio.create_task(self._ask())
@@ -44,11 +49,12 @@ class Fresh(Generic[T]):
             await asyncio.wait([task], timeout=patience_s)
             if task.done() and not task.cancelled():
                 task.result()
-        return self.last
+        return self.last if self.age_s <= self._keep_s else None
 
     def expire(self) -> None:
-        """Ask anew when it is asked for next, however young the last answer is."""
-        self._asked_at = float("-inf")
+        """Ask anew when it is asked for next, however young the last answer is; a question under way will do."""
+        if self._task is None:
+            self._asked_at = float("-inf")
 
     async def _ask(self) -> None:
         try:

@@ -35,7 +35,15 @@ class NotLoopback(ValueError):
 
 
 def check_loopback(host: str, port: int) -> None:
-    """Raise NotLoopback if somebody on another machine could reach this address, OSError if it isn't known."""
+    """Raise NotLoopback if others could reach this address, or would be refused there; OSError: it isn't known."""
+    try:
+        ip_address(host)
+    except ValueError:
+        if host.lower() != "localhost":  # pages asked for by another name are refused, wherever it points
+            raise NotLoopback(
+                f"{host}: the console answers to addresses and to localhost only. Next: leave --host out, or give the "
+                "address, as 127.0.0.1"
+            ) from None
     if not is_loopback(host) and not all(is_loopback(address) for address in _addresses(host, port)):
         raise NotLoopback(
             f"{host}: the console has no log-in, so it listens on this machine only. Next: leave --host out; from "

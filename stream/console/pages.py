@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from memberstream.models.timestamps import format_ms
 from memberstream.models.wording import counted
+from memberstream.stream.authoring.coverage import awaited, waiting_text
 from memberstream.stream.authoring.terms_told import clusters_text, goals, percent
 from memberstream.stream.terminal.advice import ADVICE
 from memberstream.stream.terminal.safe import one_line
@@ -48,7 +49,7 @@ def environment() -> Environment:
     made.filters |= {"when": when, "ago": ago, "number": number, "percent": percent, "sentence": sentence}
     made.globals |= {
         "navigation": NAVIGATION, "NONE": NONE, "counted": counted, "clusters_text": clusters_text, "goals": goals,
-        "advice": ADVICE,
+        "advice": ADVICE, "waiting_text": waiting_text, "awaited": awaited,
     }  # fmt: skip
     return made
 

@@ -9,6 +9,7 @@ import uvicorn
 
 from memberstream.stream.console.app import console
 from memberstream.stream.console.guard import check_loopback
+from memberstream.stream.console.live import Live
 from memberstream.stream.settings import Settings
 
 
@@ -23,14 +24,28 @@ def serve(settings: Settings, host: str, port: int, began: Callable[[str], None]
     family, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.create_server((host, port), family=family) as listening:
         shown = f"[{host}]" if ":" in host else host
+        app, live = console(settings)
         config = uvicorn.Config(
-            console(settings),
+            app,
             access_log=False,  # addresses hold member ids
             log_config=None,
             log_level="warning",
             server_header=False,
-            timeout_graceful_shutdown=1,  # overviews that are open would hold it up for ever
+            timeout_graceful_shutdown=1,  # a browser that takes nothing would hold it up for ever
             ws="none",
         )
         began(f"http://{shown}:{listening.getsockname()[1]}")
-        uvicorn.Server(config).run(sockets=[listening])
+        Server(config, live).run(sockets=[listening])
+
+
+class Server(uvicorn.Server):
+    """Ends the streams before it waits for the requests under way: else they would be cut off, and logged as faults."""
+
+    def __init__(self, config: uvicorn.Config, live: Live) -> None:
+        super().__init__(config)
+        self._live = live
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop answering."""
+        await self._live.close()
+        await super().shutdown(sockets)

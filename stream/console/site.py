@@ -22,7 +22,13 @@ from memberstream.stream.settings import Settings
 log = logging.getLogger(__name__)
 #: Seconds that a page waits for what isn't known yet. After that it says so.
 PATIENCE_S = 3.0
+#: Seconds that a page waits, at most twice, for the count of incidents in its navigation.
+_GLANCE_S = 0.5
 _UNKNOWN = Problem("what Kafka holds isn't known yet", "wait some seconds and reload; if it lasts, see the brokers")
+_WHOSE = Problem(
+    "whether the keys in Redis are this installation's isn't known: Kafka says which cluster this is",
+    "see the overview for what is away, and reload",
+)
 
 
 class Site:
@@ -66,12 +72,12 @@ class Site:
         return self.following.doubt or self.problem
 
     async def foreign(self) -> Problem | None:
-        """Return why Redis' answers aren't about this installation; None: they are, as far as is known."""
+        """Return why Redis' answers aren't shown as this installation's; None: they are."""
         return foreign(await self.asking.now(PATIENCE_S))
 
     async def page(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
         """Return a page."""
-        now = await self.asking.now(0)
+        now = await self.asking.now(_GLANCE_S)
         shown = self.render(
             template, path=request.url.path, n_incidents=len(now.incidents), problem=self.problem, **values
         )
@@ -85,11 +91,17 @@ class Site:
 
 
 def foreign(now: Now) -> Problem | None:
-    """Return why what Redis holds isn't about this installation; None: it is, as far as is known."""
-    for check in now.incidents:
-        if check.name == "installation":
-            return Problem(check.problem, check.next)
-    return None
+    """Return why what Redis holds isn't shown as this installation's; None: it is this installation's.
+
+    It is another's, or nobody can say: Kafka never told its cluster, or Redis doesn't answer.
+    """
+    told = {check.name: check for check in now.checks}
+    check = told.get("installation")
+    if check is None and now.facts is not None and now.facts.redis_problem is not None:
+        check = told.get("redis")
+    if check is None:
+        return _WHOSE
+    return None if check.ok else Problem(check.problem, check.next)
 
 
 def now_ms() -> int:

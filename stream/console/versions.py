@@ -37,31 +37,38 @@ def versions(registry: Registry, *, are_lists: bool | None = None, name: str | N
         if (are_lists is None or entry.definition.is_list == are_lists) and name in (None, entry.name)
     ]
     entries.sort(key=lambda entry: (entry.name, -entry.version))
-    return [shown(registry, entry) for entry in entries]
+    return shown(registry, entries)
 
 
-def shown(registry: Registry, entry: Version) -> Shown:
-    """Return one version."""
-    steps = [step for step in registry.history if step.label == entry.label]
-    is_live = registry.live.get(entry.name) == entry.version
-    return Shown(
-        entry,
-        next((step for step in reversed(steps) if isinstance(step, (Publish, PublishList, Upload))), None),
-        *_live(registry, entry),
-        _rows(entry),
-        sorted(one.id for one in registry.campaigns.values() if is_live and one.terms.model == entry.name),
-    )
-
-
-def _live(registry: Registry, entry: Version) -> tuple[VersionStep | None, VersionStep | None]:
-    switched = replaced = None
+def shown(registry: Registry, entries: list[Version]) -> list[Shown]:
+    """Return these versions. The history is gone through once for all of them: there may be thousands of both."""
+    published, switched, replaced = dict[str, VersionStep](), dict[str, VersionStep](), dict[str, VersionStep]()
+    live = dict[str, str]()  # name → the label that is live after the steps so far
     for step in registry.history:
-        if isinstance(step, Switch) and step.name == entry.name:
-            if step.version == entry.version:
-                switched, replaced = step, None
-            elif switched is not None and replaced is None:
-                replaced = step
-    return switched, replaced
+        if isinstance(step, (Publish, PublishList, Upload)):
+            published[step.label] = step
+        elif isinstance(step, Switch):
+            if (before := live.get(step.name)) is not None:
+                replaced[before] = step
+            replaced.pop(step.label, None)
+            live[step.name], switched[step.label] = step.label, step
+    return [
+        Shown(
+            entry,
+            published.get(entry.label),
+            switched.get(entry.label),
+            replaced.get(entry.label),
+            _rows(entry),
+            _campaigns(registry, entry),
+        )
+        for entry in entries
+    ]
+
+
+def _campaigns(registry: Registry, entry: Version) -> list[str]:
+    if registry.live.get(entry.name) != entry.version:
+        return []
+    return sorted(one.id for one in registry.campaigns.values() if one.terms.model == entry.name)
 
 
 def _rows(entry: Version) -> int | None:

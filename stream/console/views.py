@@ -38,12 +38,12 @@ async def overview_parts(site: Site) -> dict[str, str]:
     """Return the overview's parts as HTML, by the ids of their places."""
     registry, now = await site.registry(), await site.asking.now()
     facts = now.facts
-    is_told = facts is not None and facts.redis_problem is None and foreign(now) is None
-    figures = overview.figures(facts, site.settings.topic) if facts is not None and is_told else None
+    other = foreign(now)
+    figures = overview.figures(facts, site.settings.topic) if facts is not None and other is None else None
     values = {
-        "now": now, "facts": facts, "figures": figures, "problem": site.problem,
+        "now": now, "facts": facts, "figures": figures, "other": other, "problem": site.problem,
         "n_campaigns": len(registry.campaigns) if site.following.was_read else None,
-        "versions": [versions.shown(registry, one) for one in overview.scored_versions(registry)],
+        "versions": versions.shown(registry, overview.scored_versions(registry)),
         "topic": site.settings.topic,
     }  # fmt: skip
     return {name: site.render(f"parts/{name}.html", **values) for name in ("incidents", "figures", "partitions")}

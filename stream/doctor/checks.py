@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from memberstream.models.wording import counted, named
 from memberstream.stream.doctor.facts import EXPIRING, Facts, Topic
+from memberstream.stream.kafka.cluster_id import UNTOLD
 from memberstream.stream.keyspace.formats import BEACON_STALE_MS, Behind
 from memberstream.stream.partition.holds import held_by_now
 from memberstream.stream.process.health import Check
@@ -161,7 +162,7 @@ def redis(settings: Settings, facts: Facts) -> Check | None:
 
 
 def installation(settings: Settings, facts: Facts) -> Check | None:
-    if facts.redis_problem is not None or facts.kafka_problem is not None:
+    if facts.redis_problem is not None or (facts.kafka_problem is not None and facts.cluster == UNTOLD):
         return None
     own, owner = id_of(settings.group, facts.cluster), facts.owner
     if owner is not None and owner != own:

@@ -57,7 +57,8 @@ class Facts:
     """What is known about an installation at one moment.
 
     Attributes:
-        brokers: how many there are. `cluster`: the id of Kafka's cluster. `kafka_problem`: why that can't be known.
+        brokers: how many there are. `cluster`: the id of Kafka's cluster, or, with a `kafka_problem`, the one that was
+            known before. `kafka_problem`: why Kafka can't be asked.
         topics: name → topic, for those that exist.
         registry: what the models' log says; None: there is none. `models_problem`: why it can't be read.
         said: what each Redis says about itself; none if this user may not ask.
@@ -86,9 +87,9 @@ class Facts:
     known: int = -1
 
 
-async def gather(settings: Settings) -> Facts:
-    """Return what can be found out."""
-    found: dict[str, Any] = {}
+async def gather(settings: Settings, registry: Registry | None = None) -> Facts:
+    """Return what can be found out. `registry`: of somebody who follows the models' log; None: the log is read."""
+    found: dict[str, Any] = {"registry": registry}
     for find in (_kafka, _models, _redis):
         found |= await find(settings, found)
     return Facts(now_ms=time.time_ns() // 1_000_000, **found)
@@ -159,7 +160,9 @@ async def _expiring(consumer: Any, partitions: list[TopicPartition], said: Mappi
 
 async def _models(settings: Settings, found: Mapping[str, Any]) -> dict[str, Any]:
     if settings.models_topic not in found.get("topics", ()):
-        return {}  # reading a missing topic would create it
+        return {"registry": None}  # reading a missing topic would create it
+    if found["registry"] is not None:
+        return {}
     try:
         models_log = ModelsLog(settings.kafka, settings.models_topic, settings.replication_factor)
         return {"registry": await models_log.read()}

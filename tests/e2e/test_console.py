@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import AsyncIterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 from urllib.request import urlopen
@@ -208,3 +209,49 @@ async def live(system: Counting, address: str, page: Page) -> None:
     assert await figures.nth(4).inner_text() == "3"
     await system.author.take(SetCampaign("new", None, Terms("level", (1,)), **by(1_700_000_000_000)))
     await figures.nth(4).get_by_text("4", exact=True).wait_for()
+
+
+async def test_the_script_says_when_nobody_answers(browser: Browser) -> None:
+    """After 5 s without an event, however the browser thinks of the connection; then it begins anew. That it was
+    refused, as one too many, stays said. Clock and connection are played; the page is the script's own."""
+    page = await (await browser.new_context()).new_page()
+    await page.clock.install()
+    await page.set_content('<p id="connection"></p><p id="part">old</p><div data-live="/live" hidden></div>')
+    await page.evaluate("""() => {
+        window.EventSource = class extends EventTarget {
+            static CLOSED = 2;
+            readyState = 1;
+            constructor() { super(); (window.made ??= []).push(this); }
+            close() { this.readyState = 2; }
+        };
+    }""")
+    script = files("memberstream.stream.console").joinpath("static/console.js").read_text(encoding="utf-8")
+    await page.add_script_tag(content=script)
+
+    async def event(text: str) -> None:
+        await page.evaluate("text => made.at(-1).onmessage({data: text})", text)
+
+    async def shown() -> tuple[str, str, int]:
+        said = await page.locator("#connection").inner_text()
+        return said.partition(";")[0], await page.locator("#part").inner_text(), await page.evaluate("made.length")
+
+    live, lost = "Live: renewed each second.", "The console doesn't answer"
+    await event('{"part": "new"}')
+    for _ in range(10):
+        await page.clock.run_for(1_000)
+        await event("{}")  # nothing has changed
+    assert await shown() == (live, "new", 1)
+    await page.clock.run_for(5_500)
+    assert await shown() == (lost, "new", 2)
+    assert await page.evaluate("made[0].readyState") == 2
+    await event("{}")
+    assert await shown() == (live, "new", 2)
+    await page.evaluate("() => { made.at(-1).readyState = 2; made.at(-1).onerror(); }")  # a status that isn't 200
+    assert await shown() == (lost, "new", 2)
+    await page.clock.run_for(5_500)
+    assert await shown() == (lost, "new", 3)
+    await page.evaluate("""made.at(-1).dispatchEvent(new MessageEvent("refused", {data: '"one too many"'}))""")
+    await page.clock.run_for(5_500)
+    assert await shown() == ("one too many", "new", 4)
+    await event("{}")
+    assert await shown() == (live, "new", 4)

@@ -15,6 +15,7 @@ from memberstream.models.terms import Terms
 from memberstream.stream.console.app import application
 from memberstream.stream.console.asking import Asking, Now
 from memberstream.stream.console.following import Following, Problem
+from memberstream.stream.console.live import Live
 from memberstream.stream.console.site import Site
 from memberstream.stream.doctor.facts import Facts
 from memberstream.stream.keyspace.formats import Behind, Scored
@@ -86,6 +87,11 @@ class Followed:
         self.is_told = asyncio.Event()
         self.is_told.set()
 
+    @property
+    def current(self) -> Registry | None:
+        """What is known without doubt."""
+        return self.registry if self.was_read and self.problem is None else None
+
     async def run(self) -> None:
         """It is as it is."""
 
@@ -140,19 +146,24 @@ class LookedUp:
         """Nothing is open."""
 
 
-def pages(
+def a_site(
     registry: Registry | None = None,
     *,
     now: Now = Now(None, [], None),  # noqa: B008  (a value)
     problem: Problem | None = None,
     was_read: bool = True,
     found: Answer | Exception | None = None,
-) -> ASGIApp:
-    """Return the console."""
+) -> Site:
+    """Return what the console's pages ask."""
     following = Followed(registry or Registry(), problem, was_read)
     looked_up = LookedUp(found or answer(None))
-    site = Site(SETTINGS, cast(Following, following), cast(Asking, Asked(now)), cast(Lookup, looked_up))
-    return application(site)
+    return Site(SETTINGS, cast(Following, following), cast(Asking, Asked(now)), cast(Lookup, looked_up))
+
+
+def pages(registry: Registry | None = None, **known: Any) -> ASGIApp:
+    """Return the console of a site."""
+    site = a_site(registry, **known)
+    return application(site, Live(site))
 
 
 class Reply(NamedTuple):

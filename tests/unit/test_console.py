@@ -22,8 +22,10 @@ from memberstream.stream.cli.main import app as command_line
 from memberstream.stream.console import guard, views
 from memberstream.stream.console.asking import Now
 from memberstream.stream.console.following import Problem
+from memberstream.stream.console.site import now_ms
 from memberstream.stream.demo import run
 from memberstream.stream.doctor.checks import examine
+from memberstream.stream.doctor.facts import Facts
 from memberstream.stream.keyspace.formats import Beacon, Behind, Scored
 from memberstream.stream.lookup import LookupUnavailable
 from memberstream.stream.settings import Settings
@@ -95,7 +97,7 @@ async def test_texts_of_others_are_only_texts() -> None:
 
 async def test_before_anything_was_done_each_page_says_what_to_do() -> None:
     """With the command."""
-    app = pages()
+    app = pages(now=at(WELL))
     for path, command in (
         ("/", "memberstream model publish FILE --promote"),
         ("/models", "memberstream model publish FILE --promote"),
@@ -109,7 +111,8 @@ async def test_before_anything_was_done_each_page_says_what_to_do() -> None:
 
 async def test_without_kafka_nothing_is_said_to_be_missing() -> None:
     """The error with its next action stands on each page. What isn't known is no "none yet", and no file is given."""
-    app = pages(problem=AWAY, was_read=False, found=answer(ROW))
+    away = Facts(WELL.now_ms, cluster="k", owner="g@k", kafka_problem=". Next: ".join(AWAY))  # was known
+    app = pages(now=at(away), problem=AWAY, was_read=False, found=answer(ROW))
     for path in ("/", "/models", "/lists", "/campaigns", "/members?id=m", "/history"):
         text = text_of((await fetch(app, path)).text)
         assert "no Kafka broker at k:1 (connection refused)" in text, path
@@ -145,6 +148,19 @@ async def test_another_installations_redis_is_not_shown_as_ours() -> None:
         assert "the keys ms:* are those of the installation other@k, this is g@k" in text, path
         assert "MEMBERSTREAM_REDIS_PREFIX" in text, path
     assert "members –" in text_of((await fetch(app, "/")).text)
+
+
+async def test_what_may_be_another_installations_is_not_shown() -> None:
+    """While Kafka never told its cluster, nobody can say whose keys these are."""
+    never = Facts(WELL.now_ms, owner="g@k", kafka_problem=AWAY.what, beacons=WELL.beacons, behind=WELL.behind)
+    for now in (Now(None, [], None), at(never)):
+        app = pages(a_shop(), now=now, found=answer(ROW))
+        for path in ("/members?id=m", "/campaigns/open/report"):
+            text = text_of((await fetch(app, path)).text)
+            assert "whether the keys in Redis are this installation's isn't known" in text, path
+            assert "level@1 live" not in text, path
+        assert "members –" in text_of((await fetch(app, "/")).text)
+    assert "Nothing is known of partitions now: whether the keys" in text_of((await fetch(app, "/")).text)
 
 
 async def test_the_overview_tells_figures_and_incidents() -> None:
@@ -266,10 +282,13 @@ def test_it_listens_on_loopback_only(host: str) -> None:
     assert "ssh -L 9470:127.0.0.1:9470" in result.stderr
 
 
-def test_loopback_in_each_form() -> None:
-    """By address and by name."""
+def test_loopback_in_each_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By address, or as localhost. By another name each page would be refused, wherever it points."""
     for host in ("127.0.0.1", "127.0.0.2", "::1", "localhost"):
         guard.check_loopback(host, 0)
+    monkeypatch.setattr(guard, "_addresses", lambda *_: {"127.0.1.1"})
+    with pytest.raises(guard.NotLoopback, match="my-laptop: the console answers to addresses and to localhost only"):
+        guard.check_loopback("my-laptop", 0)
 
 
 def test_without_its_libraries_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,15 +326,28 @@ def test_the_demo_stays_open_if_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) 
 
 async def test_how_far_a_version_is_scored() -> None:
     """As `model wait` tells it: complete, on its way, or refused by a worker."""
-    now = WELL.now_ms * 2_000  # coverage goes by the wall clock
-    for scored, said in (
-        ({0: Scored(9, 0), 1: Scored(9, 0)}, "scored for all members"),
-        ({0: Scored(9, 0), 1: Scored(1, 70)}, "scored 1 of 2 partitions , about 70 members left"),
-        ({0: Scored(9, 0, (2,)), 1: Scored(9, 0)}, "level@2 can't be used by the workers of 1 of 2 partitions"),
+    now = now_ms()  # coverage goes by the wall clock
+    done, works, stands = {0: Scored(9, 0), 1: Scored(9, 0)}, Behind(3, 50, 0, now), Beacon(1, 1, 1)
+    lives = {0: Beacon(9, now, now), 1: Beacon(9, now, now)}
+    both = {0: works, 1: works}
+    for scored, behind, beacons, said in (
+        (done, both, lives, "scored for all members (100) 6 events wait for the workers"),
+        (
+            done,
+            {0: works},
+            lives,
+            "scored for all members that workers have told of 3 events wait for the workers; not "
+            "told of partition 1: no worker, or one of an older version",
+        ),
+        (done, {}, {}, "not told of partitions 0, 1: no worker, or one of an older version"),
+        (done, both, lives | {1: stands}, "Partition 1 is held until somebody acts: memberstream doctor says"),
+        ({0: Scored(9, 0), 1: Scored(1, 70)}, both, lives, "scored 1 of 2 partitions, about 70 members left"),
+        ({0: Scored(9, 0), 1: Scored(1, 70)}, {0: works}, lives, "No worker has answered for partition 1. Next: start"),
+        (done | {0: Scored(9, 0, (2,))}, both, lives, "level@2 can't be used by the workers of 1 of 2 partitions"),
     ):
-        facts = replace(WELL, scored=scored, now_ms=now)
+        facts = replace(WELL, scored=scored, behind=behind, beacons=beacons, now_ms=now)
         text = text_of((await fetch(pages(a_shop(), now=at(facts)), "/models/level")).text)
-        assert said in text.replace("partitions,", "partitions ,"), said
+        assert said in text.replace(" ,", ","), said
 
 
 async def test_a_long_history_comes_in_pages() -> None:

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from dataclasses import replace
 from io import StringIO
 from time import monotonic
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import uvicorn
 from authored import defined
-from unit.consoles import NOON_MS, SETTINGS, a_shop, answer, by, published
+from unit.consoles import NOON_MS, SETTINGS, Followed, a_shop, a_site, answer, by, published
 from unit.test_doctor import WELL
 
 from memberstream.models.log_steps import Publish, SetCampaign
 from memberstream.models.registry import Registry
 from memberstream.models.terms import Terms
-from memberstream.stream.console import asking, history, reporting, standing
+from memberstream.stream.console import asking, history, live, reporting, standing, versions
+from memberstream.stream.console.app import application
+from memberstream.stream.console.asking import Now
 from memberstream.stream.console.following import Following
 from memberstream.stream.console.fresh import Fresh
+from memberstream.stream.console.live import Live
 from memberstream.stream.console.pages import ago, number, when
-from memberstream.stream.doctor.facts import Facts
+from memberstream.stream.console.server import Server
+from memberstream.stream.console.site import foreign
+from memberstream.stream.doctor.facts import Facts, _models
 from memberstream.stream.keyspace.formats import Beacon
 from memberstream.stream.lookup import Answer
 from memberstream.stream.registry.follower import Follower
@@ -108,7 +117,7 @@ async def test_a_question_is_asked_once_for_all() -> None:
         await may_go.wait()
         return len(asked)
 
-    fresh = Fresh(find, every_s=0.05)
+    fresh = Fresh(find, every_s=0.05, keep_s=60)
     assert await fresh.get(0.01) is None
     assert await fresh.get(0.01) is None
     may_go.set()
@@ -119,35 +128,202 @@ async def test_a_question_is_asked_once_for_all() -> None:
     fresh.expire()
     may_go.clear()
     assert await fresh.get(0.02) == 2
-    assert fresh.waiting_s > 0.01
+    fresh.expire()  # what is being asked is of now
+    assert 0.01 < fresh.waiting_s < 60
     await fresh.close()
     assert len(asked) == 3
 
 
+async def test_an_old_answer_is_not_handed_out() -> None:
+    """Nobody has looked for a while: until there is a new one, nothing is known."""
+    may_go = asyncio.Event()
+
+    async def find() -> int:
+        await may_go.wait()
+        return 1
+
+    fresh = Fresh(find, every_s=0.02, keep_s=0.05)
+    may_go.set()
+    assert await fresh.get(5) == 1
+    may_go.clear()
+    await asyncio.sleep(0.06)
+    assert (await fresh.get(0), fresh.last) == (None, 1)
+    may_go.set()
+    assert await fresh.get(5) == 1
+
+
+class Sources:
+    """What Kafka and Redis answer, and whether they do."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.kafka, self.redis, self.asked = asyncio.Event(), asyncio.Event(), list[Registry | None]()
+        self.facts = replace(WELL, owner="g@k")
+        self.told: dict[str, Any] = {"beacons": {}, "behind": {}, "is_whole": True, "owner": "g@k"}
+        monkeypatch.setattr(asking, "gather", self._gather)
+        monkeypatch.setattr(asking, "told", self._told)
+        self.kafka.set()
+        self.redis.set()
+
+    async def _gather(self, _: object, registry: Registry | None) -> Facts:
+        self.asked.append(registry)
+        await self.kafka.wait()
+        return self.facts
+
+    async def _told(self, _: object) -> dict[str, Any]:
+        await self.redis.wait()
+        if not self.told:
+            raise OSError("no connection")
+        return self.told
+
+    def asking(self, registry: Registry | None = None) -> asking.Asking:
+        """Return who asks them."""
+        following = Followed(registry or Registry(), None, was_read=registry is not None)
+        return asking.Asking(SETTINGS, cast(Following, following))
+
+
 async def test_brokers_that_hang_are_an_incident(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is said to be well while Kafka is waited for; that Redis is away is said by its own check."""
-    hangs = asyncio.Event()
-    redis: dict[str, Any] = {"beacons": {}, "behind": {}, "is_whole": True}
-
-    async def gather(_: object) -> Facts:
-        await hangs.wait()
-        return WELL
-
-    async def told(_: object) -> dict[str, Any]:
-        return redis
-
-    monkeypatch.setattr(asking, "gather", gather)
-    monkeypatch.setattr(asking, "told", told)
     monkeypatch.setattr(asking, "LATE_S", 0.02)
-    made = asking.Asking(SETTINGS)
+    sources = Sources(monkeypatch)
+    sources.kafka.clear()
+    made = sources.asking()
     assert (await made.now(0.0)).incidents == []
     await asyncio.sleep(0.03)
     now = await made.now(0.0)
     assert (now.facts, [check.name for check in now.incidents]) == (None, ["kafka"])
     assert "Kafka at 127.0.0.1:9092 hasn't answered for 0 s" in now.incidents[0].problem
-    hangs.set()
+    sources.kafka.set()
     assert [check.ok for check in (await made.now(5)).checks if check.name == "kafka"] == [True]
     await made.close()
+
+
+async def test_old_answers_are_not_shown_as_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found when somebody looked last may be over. It stands only beside the incident that says how old it
+    is."""
+    monkeypatch.setattr(asking, "SLOW_S", 0.0)
+    monkeypatch.setattr(asking, "OLD_S", 0.05)
+    sources = Sources(monkeypatch)
+    made = sources.asking()
+    assert (await made.now(5)).facts is not None
+    sources.kafka.clear()
+    await asyncio.sleep(0.06)
+    assert (await made.now(0.0)).facts is None
+    monkeypatch.setattr(asking, "LATE_S", 0.0)
+    now = await made.now(0.0)
+    assert now.facts is not None
+    assert "kafka" in [check.name for check in now.incidents]
+    monkeypatch.setattr(made._quick, "_keep_s", -1.0)  # Redis hangs, too: no incident would stand beside it
+    assert (await made.now(0.0)).facts is None
+    await made.close()
+
+
+async def test_an_answer_of_redis_is_judged_by_its_own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a later one all workers would have been silent since then."""
+    monkeypatch.setattr(asking, "QUICK_S", 0.0)
+    sources = Sources(monkeypatch)
+    made = sources.asking()
+    first = (await made.now(5)).facts
+    sources.redis.clear()
+    await asyncio.sleep(0.02)
+    second = (await made.now(0.0)).facts
+    assert first is not None
+    assert second is not None
+    assert first.now_ms == second.now_ms > WELL.now_ms
+    await made.close()
+
+
+async def test_redis_that_is_back_makes_kafka_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slow question is asked anew, and that one is waited for like any other."""
+    sources = Sources(monkeypatch)
+    sources.facts = replace(WELL, redis_problem="no connection. Next: wait")
+    made = sources.asking()
+    sources.told, told = {}, sources.told
+    assert [check.name for check in (await made.now(5)).incidents] == ["redis"]
+    monkeypatch.setattr(made._quick, "_every_s", 0.0)
+    sources.told = told
+    sources.kafka.clear()
+    for _ in range(4):  # it is asked anew, and meanwhile looked at
+        assert [check.name for check in (await made.now(0.01)).incidents] == ["redis"]
+    assert len(sources.asked) == 2
+    await made.close()
+
+
+async def test_whose_keys_are_in_redis_is_known_without_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If its cluster was known once; else nobody can say, and nothing is said."""
+    monkeypatch.setattr(asking, "SLOW_S", 0.0)
+    away = Facts(WELL.now_ms, kafka_problem="no broker. Next: start one")
+    for owner, before, is_ok in (
+        ("g@k", WELL, True), ("other@k", WELL, False), ("g@k", None, None), ("other@k", None, None),
+    ):  # fmt: skip
+        sources = Sources(monkeypatch)
+        sources.told |= {"owner": owner}
+        sources.facts = before or away
+        made = sources.asking()
+        await made.now(5)
+        sources.facts = replace(away, owner=owner)
+        monkeypatch.setattr(made._slow, "_keep_s", 0.0)
+        await made.now(5)
+        monkeypatch.setattr(made._slow, "_keep_s", 60.0)
+        now = await made.now(5)
+        assert now.facts is not None
+        assert now.facts.kafka_problem is not None
+        assert {check.name: check.ok for check in now.checks}.get("installation") is is_ok
+        assert (foreign(now) is None) is (is_ok is True)
+        monkeypatch.setattr(made._slow, "_keep_s", -1.0)  # nothing recent is known but what Redis says
+        now = await made.now(5)
+        assert now.facts is None
+        assert {check.name: check.ok for check in now.checks}.get("installation") is is_ok
+        await made.close()
+
+
+async def test_the_models_log_is_not_read_for_each_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is followed already; and steps that Redis knows are judged by those that are known by now."""
+    sources, registry = Sources(monkeypatch), a_shop()
+    sources.facts = replace(WELL, registry=Registry())
+    sources.told |= {"known": registry.offset}
+    made = sources.asking(registry)
+    now = await made.now(5)
+    assert sources.asked == [registry]
+    assert [check.ok for check in now.checks if check.name == "models_log"] == [True]
+    await made.close()
+
+    monkeypatch.setattr("memberstream.stream.doctor.facts.ModelsLog", None)
+    models = {"topics": {SETTINGS.models_topic: None}}
+    assert await _models(SETTINGS, models | {"registry": registry}) == {}
+    assert await _models(SETTINGS, {"registry": registry}) == {"registry": None}
+
+
+async def test_a_log_that_nobody_follows_any_more_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read stays, and isn't shown as of now."""
+    made = Following(SETTINGS)
+
+    async def fault() -> bool:
+        made.was_read = True
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(made, "_begin", fault)
+    with pytest.raises(RuntimeError):
+        await made.run()
+    assert made.problem is not None
+    assert "isn't followed any more" in made.problem.what
+    assert made.current is None
+
+
+async def test_the_history_is_gone_through_once_for_all_versions() -> None:
+    """There may be thousands of both, and nobody else is answered meanwhile."""
+    looks = []
+
+    class Looked(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            looks.append(1)
+            return super().__iter__()
+
+    registry = a_shop()
+    registry.history = Looked(registry.history)
+    assert [(one.entry.label, one.published is not None) for one in versions.versions(registry)] == [
+        ("buyers@2", True), ("buyers@1", True), ("level@2", True), ("level@1", True),
+    ]  # fmt: skip
+    assert len(looks) == 1
 
 
 async def test_a_question_that_fails_is_asked_again() -> None:
@@ -156,7 +332,7 @@ async def test_a_question_that_fails_is_asked_again() -> None:
     async def find() -> int:
         raise RuntimeError("once")
 
-    fresh = Fresh(find, every_s=0)
+    fresh = Fresh(find, every_s=0, keep_s=60)
     for _ in range(2):
         with pytest.raises(RuntimeError, match="once"):
             await fresh.get(5)
@@ -169,7 +345,7 @@ async def test_the_rate_of_records_is_known_from_the_second_look_on(monkeypatch:
     async def told(_: object) -> dict[str, Any]:
         return {"beacons": {0: Beacon(applied, 0, 0)}}
 
-    made = asking.Asking(SETTINGS)
+    made = asking.Asking(SETTINGS, cast(Following, Followed(Registry(), None, was_read=False)))
     monkeypatch.setattr(asking, "told", told)
     monkeypatch.setattr(asking, "time", SimpleNamespace(monotonic=lambda: clock, time_ns=lambda: 0))
     rates = []
@@ -234,31 +410,51 @@ def test_numbers_and_times_have_their_units() -> None:
 
 
 async def test_the_overviews_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A state is sent when it changed; between events a comment keeps the line; one too many is refused."""
-    from memberstream.stream.console import live
-    from memberstream.stream.console.live import Live
-
+    """A state is sent when it changed, and between them an event without one, which tells that somebody answers. One
+    too many is refused by an event, because a script doesn't see a status."""
     states = [{"a": "1"}, {"a": "1"}, {"a": "2"}]
 
     async def parts(_: object) -> dict[str, str]:
         assert waited, "the page was made just now"
         return states.pop(0)
 
-    async def wait(_: float) -> None:
+    async def wait(s: float) -> bool:
         waited.append(1)
+        return await ends_within(s)
 
     monkeypatch.setattr(live, "overview_parts", parts)
-    waited: list[int] = []
-    monkeypatch.setattr(live, "asyncio", SimpleNamespace(sleep=wait))
-    monkeypatch.setattr(live, "EVERY_S", 0.0)
-    made = Live(None)  # type: ignore[arg-type]
+    monkeypatch.setattr(live, "EVERY_S", 0.01)
+    made, waited = Live(None), list[int]()  # type: ignore[arg-type]
+    ends_within = made._ends_within
+    monkeypatch.setattr(made, "_ends_within", wait)
     events = made._events()
-    assert [await anext(events) for _ in range(3)] == [
-        b'data: {"a":"1"}\n\n',
-        b": nothing new\n\n",
-        b'data: {"a":"2"}\n\n',
-    ]
+    assert [await anext(events) for _ in range(3)] == [b'data: {"a":"1"}\n\n', b"data: {}\n\n", b'data: {"a":"2"}\n\n']
     monkeypatch.setattr(live, "STREAMS", 1)
-    assert (await made.stream(None, None)).status_code == 503  # type: ignore[arg-type]
-    await events.aclose()
-    assert (await made.stream(None, None)).status_code == 200  # type: ignore[arg-type]
+    refused = await made.stream(None, None)  # type: ignore[arg-type]
+    assert refused.status_code == 200
+    assert refused.body == (
+        b'event: refused\ndata: "1 overviews are open, so this one isn\'t renewed. Next: close some of them"\n\n'
+    )
+    await made.close()
+    assert [one async for one in events] == []  # so that it is over
+    assert made._n_streams == 0
+
+
+async def test_it_stops_at_once_though_an_overview_is_open(caplog: pytest.LogCaptureFixture) -> None:
+    """And logs nothing: an open stream would be cut off, with a traceback."""
+    site = a_site(now=Now(None, [], None))
+    streams = Live(site)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        config = uvicorn.Config(
+            application(site, streams), log_config=None, log_level="warning", timeout_graceful_shutdown=1
+        )
+        made = Server(config, streams)
+        serving = asyncio.create_task(made.serve(sockets=[listening]))
+        reader, writer = await asyncio.open_connection(*listening.getsockname())
+        writer.write(b"GET /live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert await reader.readuntil(b"data: ")
+        made.should_exit = True
+        await serving
+        assert (await reader.read()).endswith(b"0\r\n\r\n")  # whole
+        writer.close()
+    assert caplog.text == ""

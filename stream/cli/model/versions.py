@@ -14,8 +14,8 @@ from memberstream.models.coverage import misfits
 from memberstream.models.model import Model
 from memberstream.models.registry import Registry, Status, Version
 from memberstream.models.timestamps import format_ms
-from memberstream.models.wording import counted, named, percent_of
-from memberstream.stream.authoring.coverage import Coverage, awaited, goes_on, held_advice
+from memberstream.models.wording import counted, percent_of
+from memberstream.stream.authoring.coverage import Coverage, awaited, goes_on, held_advice, waiting_text
 from memberstream.stream.authoring.history import step_as_json
 from memberstream.stream.authoring.publishing import MAX_FLIPS, Publishing
 from memberstream.stream.authoring.steps import find, this_user
@@ -161,12 +161,8 @@ async def follow(publishing: Publishing, entry: Version, sizes: Mapping[int, int
 
 def print_waiting(coverage: Coverage) -> None:
     """Print how many events wait, if any do or if that isn't known."""
-    if not coverage.events and not coverage.untold:
-        return
-    text = f"{counted(coverage.events, 'event waits', 'events wait')} for the workers"
-    if coverage.untold:
-        text += f"; not told of {named('partition', coverage.untold)}: no worker, or one of an older version"
-    out.print(text)
+    if text := waiting_text(coverage):
+        out.print(text)
 
 
 def print_sizes(sizes: Mapping[int, int], names: Mapping[int, str]) -> None:

@@ -1,11 +1,15 @@
 // The overview's parts come anew as server-sent events. Only what has changed is replaced, and only while somebody looks.
+// An event comes each second. Without one for 5 s nobody answers, whatever the browser knows of the connection, and it is
+// begun anew: a browser notices no dead connection, and gives up after a status that isn't 200.
 "use strict";
 
 const live = document.querySelector("[data-live]");
 if (live) {
   const connection = document.getElementById("connection");
   const shown = new Map();
+  const SILENT_MS = 5000;
   let source = null;
+  let timer = null;
 
   const say = (text) => {
     if (connection.textContent !== text) connection.textContent = text;
@@ -21,9 +25,27 @@ if (live) {
     if (focused) place.querySelectorAll("a, [tabindex]")[at]?.focus({ preventScroll: true });
   };
 
+  const lost = () => say("The console doesn't answer; what is shown is older. Next: see whether it still runs.");
+
+  const end = () => {
+    clearTimeout(timer);
+    source?.close();
+    source = null;
+  };
+
+  const wait = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      if (source.readyState !== EventSource.CLOSED) lost(); // else it is said already what is wrong
+      end();
+      begin();
+    }, SILENT_MS);
+  };
+
   const begin = () => {
     source = new EventSource(live.dataset.live);
     source.onmessage = (event) => {
+      wait();
       for (const [id, html] of Object.entries(JSON.parse(event.data))) {
         if (shown.get(id) !== html) {
           shown.set(id, html);
@@ -32,16 +54,17 @@ if (live) {
       }
       say("Live: renewed each second.");
     };
-    source.onerror = () => say("The console doesn't answer; what is shown is older. Next: see whether it still runs.");
+    source.addEventListener("refused", (event) => {
+      source.close(); // it would ask again at once; that is done when the time is over
+      say(JSON.parse(event.data));
+    });
+    source.onerror = lost;
+    wait();
   };
 
   const look = () => {
-    if (document.hidden && source) {
-      source.close();
-      source = null;
-    } else if (!document.hidden && !source) {
-      begin();
-    }
+    if (document.hidden) end();
+    else if (!source) begin();
   };
   document.addEventListener("visibilitychange", look);
   look();
