@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 LEAF = -1
 MAX_DEPTH = 256  # each step down is work for all rows; trees that are fully grown on a million rows have 50 or so
-_AT_ONCE = 1 << 16  # pairs of a row and a tree: what is at hand of them stays in the processor's cache
+_AT_ONCE = 1 << 16  # numbers of leaves, one for each row and tree or several: they stay in the processor's cache
 
 
 class NotATree(ValueError):
@@ -118,6 +118,7 @@ class Forest:
         place: (n_nodes,) of a spread row, that a node reads. split: (n_nodes,) thresholds. Both say nothing of a leaf.
         child: (2 n_nodes,) left and right child; of a leaf itself.
         value: (n_nodes,) or (n_nodes, n_outputs) of leaves. cover: (n_nodes,) of leaves.
+        cuts: of each place of a spread row all thresholds there, ascending.
         roots: (n_trees,). output: (n_trees,) the raw score that each tree adds to, if its leaves have one number.
     """
 
@@ -162,6 +163,8 @@ class Forest:
         self._back = np.argsort(self._deepest_first, kind="stable")
         # How many trees go on at each step, the deepest of them first.
         self._going = [int((deepest > step).sum()) for step in range(int(deepest.max()))]
+        self._at_once = max(1, _AT_ONCE // (len(trees) * (self.n_outputs if self.value.ndim == 2 else 1)))
+        self.cuts = self._all_cuts()
 
     def spread(self, x: Floats) -> Floats:
         """Return x (n, n_inputs) as the nodes read it, (n, n_places)."""
@@ -191,7 +194,7 @@ class Forest:
 
     def raw_many(self, x: Floats) -> Floats:
         """Return the raw scores of x (n, n_inputs), (n, n_outputs)."""
-        size = max(1, _AT_ONCE // len(self.roots))
+        size = self._at_once
         parts = [self._raw(self.spread(x[i : i + size])) for i in range(0, len(x), size)]
         return np.concatenate(parts) if parts else np.zeros((0, self.n_outputs))
 
@@ -199,9 +202,10 @@ class Forest:
         return self._summed(self.value[self.leaves(spread)])
 
     def _summed(self, values: Floats) -> Floats:
-        """Return the raw scores of leaf values (n_trees, n) or (n_trees, n, n_outputs), as (n, n_outputs)."""
+        """Return the raw scores of leaf values (n_trees, n) or (n_trees, n, n_outputs), as (n, n_outputs). They may be
+        overwritten."""
         dtype = np.float32 if self._sums.is_single else np.float64
-        terms, base = values.astype(dtype), np.array(self._sums.base, dtype=dtype)
+        terms, base = values.astype(dtype, copy=False), np.array(self._sums.base, dtype=dtype)
         if values.ndim == 3:
             sums = _added(base, terms)
         else:
@@ -219,7 +223,7 @@ class Forest:
             a, b = self.spread(before[moved]), self.spread(after[moved])
             are_same = np.ones(len(moved), dtype=bool)
             for place in np.flatnonzero((a != b).any(axis=0)).tolist():
-                cuts = self._cuts[place]
+                cuts = self.cuts[place]
                 are_same &= cuts.searchsorted(a[:, place]) == cuts.searchsorted(b[:, place])
             alike[moved] = are_same
         return alike
@@ -275,12 +279,13 @@ class Forest:
         spread[np.arange(len(values)), self.output[tree]] = values
         return spread
 
-    @cached_property
-    def _cuts(self) -> list[Floats]:
-        """All thresholds at each place of a spread row, ascending."""
+    def _all_cuts(self) -> list[Floats]:
+        """Return all thresholds at each place of a spread row, ascending."""
         asking = ~self.is_leaf
         place, split = self.place[asking], self.split[asking]
-        return [np.unique(split[place == p]) for p in range(self.n_inputs + len(self._missing))]
+        order = np.lexsort((split, place))
+        ends = place[order].searchsorted(np.arange(1, self.n_inputs + len(self._missing)))
+        return np.split(split[order], ends)
 
 
 def _chained(parts: Sequence[Sequence[Any]], dtype: Any) -> npt.NDArray[Any]:
@@ -288,7 +293,8 @@ def _chained(parts: Sequence[Sequence[Any]], dtype: Any) -> npt.NDArray[Any]:
 
 
 def _added(base: Any, terms: Any) -> Any:
-    """Return base + terms[0] + terms[1] …, in that order."""
-    chain = np.empty((len(terms) + 1, *terms.shape[1:]), dtype=terms.dtype)
-    chain[0], chain[1:] = base, terms
-    return np.add.accumulate(chain, axis=0)[-1]
+    """Return base + terms[0] + terms[1] …, in that order. Overwrites the terms: there may be millions of them."""
+    if not len(terms):
+        return np.broadcast_to(base, terms.shape[1:])
+    terms[0] += base
+    return np.add.accumulate(terms, axis=0, out=terms)[-1]

@@ -93,7 +93,7 @@ def parse(definition: Any) -> Model:
     cluster_ids = [c.id for c in clusters] if clusters_node and len(problems) == before else None
     model_node = root.get("model")
     n_clusters = len(clusters) or None
-    inputs, scorer = parse_scorer(model_node, columns, n_clusters, are_complete) if model_node else ((), None)
+    inputs, scorer = parse_scorer(model_node, predictors, n_clusters, are_complete) if model_node else ((), None)
     if predictors_node and are_complete and scorer is not None:
         _check_unused(predictors_node, inputs, definition)
     examples_node = root.get("examples")

@@ -125,7 +125,7 @@ class Node:
     def numbers(self, length: int | None = None, expected: str = "a list of numbers") -> list[float] | None:
         """Return a list of finite numbers, or None after noting every element that isn't one."""
         given = self.value
-        if type(given) is list and given and len(given) == (length or len(given)) and all(map(_is_number, given)):
+        if type(given) is list and given and length in (None, len(given)) and all(map(_is_number, given)):
             return list(map(float, given))  # a mixture has millions of them
         before = len(self.problems)
         values = [element.number() for element in self.array(expected, length)]

@@ -147,7 +147,7 @@ def looking_ahead(plan: Plan, members: Sequence[Member], n_moments: Sequence[int
     moving = [i for i, member in enumerate(members) if member.valid_until_ms < FOREVER]
     ahead, left = [members[i] for i in moving], np.array([n_moments[i] for i in moving])
     tables = [_Table.of(part, [member.rows[part.id] for member in ahead]) for part in plan.moving]
-    held, places = (yield from _clusters(tables, len(ahead))), np.arange(len(ahead))
+    held, places = _held(tables, ahead), np.arange(len(ahead))
     while len(places):
         ends_ms = np.min([table.until[places].min(axis=1) for table in tables], axis=0)
         goes_on = (ends_ms < FOREVER) & (left[places] > 0)
@@ -166,14 +166,13 @@ def looking_ahead(plan: Plan, members: Sequence[Member], n_moments: Sequence[int
         left[places] -= 1
 
 
-def _clusters(tables: Sequence[_Table], n: int) -> Steps[Indices]:
-    """Return each row's cluster under each of the tables' models, (n, n_models), as an index into the model's list."""
-    found = []
-    for table in tables:
-        for model in table.part.models:
-            found.append(table.index(model))
-            yield
-    return np.stack(found, axis=1) if found else np.zeros((n, 0), dtype=np.intp)
+def _held(tables: Sequence[_Table], members: Sequence[Member]) -> Indices:
+    """Return each member's cluster under each of the tables' models, (n, n_models), as an index into the model's list:
+    what it was just rescored to."""
+    models = [model for table in tables for model in table.part.models]
+    ids = [[member.memberships[model.key][0] for member in members] for model in models]
+    found = [model.cluster_ids.searchsorted(of) for model, of in zip(models, ids, strict=True)]
+    return np.stack(found, axis=1) if found else np.zeros((len(members), 0), dtype=np.intp)
 
 
 def _staying(

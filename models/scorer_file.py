@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import numpy as np
 
+from memberstream.models.predictor import Predictor
 from memberstream.models.problems import Node, some_of
 from memberstream.models.scorer import GaussianMixture, KMeans, Logistic, Multinomial, Scorer, ThresholdRule
 from memberstream.models.trees_file import parse_trees
@@ -17,14 +19,15 @@ _WEIGHTS_TOLERANCE = 1e-6  # of their sum: rounding in single precision passes, 
 
 
 def parse_scorer(
-    node: Node, columns: list[str], n_clusters: int | None, are_complete: bool
+    node: Node, predictors: Sequence[Predictor], n_clusters: int | None, are_complete: bool
 ) -> tuple[tuple[str, ...], Scorer | None]:
     """Return the scorer's inputs and, unless something is wrong with it, the scorer.
 
     Args:
-        columns: the predictors' columns. `are_complete`: no column is missing because of a problem already noted.
+        are_complete: none of the predictors is missing because of a problem already noted.
         n_clusters: None: not known for sure.
     """
+    columns = [column for predictor in predictors for column in predictor.columns]
     kind_node = node.get("type")
     kind = kind_node.value if kind_node else None
     readers = {
@@ -32,7 +35,7 @@ def parse_scorer(
         "multinomial": _multinomial,
         "kmeans": _kmeans,
         "gaussian_mixture": _gaussian_mixture,
-        "trees": parse_trees,
+        "trees": lambda *known: parse_trees(*known, _empty(predictors, inputs) if are_complete else ()),
     }
     if not isinstance(kind, str) or kind not in readers:
         (kind_node or node).problem(f"a type, one of {', '.join(readers)}", None if kind_node else "none")
@@ -51,6 +54,15 @@ def parse_scorer(
     is_known = are_complete if inputs_node is None else isinstance(inputs_node.value, list)
     scorer = readers[kind](node, len(inputs) if is_known else None, n_clusters)
     return inputs, scorer if is_known else None
+
+
+def _empty(predictors: Sequence[Predictor], inputs: Sequence[str]) -> list[float]:
+    """Return what each input is without a usable value, as this machine computes it. Of inputs that there aren't: 0."""
+    found: dict[str, float] = {}
+    for predictor in predictors:
+        [empty] = predictor.compile_transforms()([None])
+        found |= zip(predictor.columns, empty if predictor.is_one_hot else [empty], strict=True)
+    return [found.get(name, 0.0) for name in inputs]
 
 
 def _logistic(node: Node, n_inputs: int | None, n_clusters: int | None) -> Scorer | None:

@@ -4,7 +4,8 @@ Laws:
 - A coalition of inputs is known; at a node that asks another one, both children count, by their share of the training
   data. That is the game of TreeSHAP (Lundberg, Erion, Lee: Consistent Individualized Feature Attribution for Tree
   Ensembles, 2018, algorithm 1), and of the trainers' own contributions.
-- What all inputs contribute, and the baseline (the mean over the training data), add up to the sum of the leaf values.
+- What all inputs contribute, and the baseline (the mean over the training data, as the covers weigh it), add up to the
+  sum of the leaf values.
 
 Each leaf is a game of the inputs on its path: its value times a factor of each, 1 or 0 for a known input (the row goes
 that way, or not), and the share of the data for another one. The Shapley value of a product is an integral over its

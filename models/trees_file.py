@@ -6,6 +6,7 @@ be finite, in time proportional to its nodes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, get_args
 
@@ -20,14 +21,19 @@ MAX_NODES = 500_000  # of all trees; a file of 8 MiB has room for some 300,000
 MAX_NUMBERS = 2_000_000  # nodes × raw scores: memory
 _MOST_SINGLE = 1e34  # of a leaf: 10,001 of them are far from overflowing in single precision
 _MOST_COVER = 1e15
+_LAST_BITS = 1e-12  # relative: what the mathematics of two machines may differ by
 _PRECISIONS = ("double", "single")
 _OPTIONAL = {
     "inputs", "thresholds", "threshold_rule", "ties", "base", "divisor", "missing", "input_precision", "sum_precision",
 }  # fmt: skip
 
 
-def parse_trees(node: Node, n_inputs: int | None, n_clusters: int | None) -> Trees | None:
-    """Return the scorer; None after noting a problem, or if inputs or clusters aren't known."""
+def parse_trees(node: Node, n_inputs: int | None, n_clusters: int | None, empty: Sequence[float]) -> Trees | None:
+    """Return the scorer; None after noting a problem, or if inputs or clusters aren't known.
+
+    Args:
+        empty: what each input is without a usable value, as this machine computes it; empty if inputs aren't known.
+    """
     before = len(node.problems)
     node.object({"type", "scale", "trees"}, _OPTIONAL)
     scale = _one_of(node.get("scale"), get_args(Scale))
@@ -40,7 +46,7 @@ def parse_trees(node: Node, n_inputs: int | None, n_clusters: int | None) -> Tre
     base = _base(node.get("base"), n_outputs, is_single_sum)
     divisor_node = node.get("divisor")
     divisor = divisor_node.integer(1, MAX_TREES, "a number of trees") if divisor_node else 1
-    missing = _missing(node.get("missing"), n_inputs)
+    missing = _missing(node.get("missing"), n_inputs, empty)
     if n_inputs is None or n_outputs is None:
         return None
     trees = _trees(node.get("trees"), n_inputs, n_outputs, is_single_sum)
@@ -104,8 +110,12 @@ def _check_single(node: Node, numbers: Sequence[float], is_single: bool) -> None
             node.child(index).problem("a number from -1e34 to 1e34, for sums in single precision")
 
 
-def _missing(node: Node | None, n_inputs: int | None) -> list[float | None] | None:
-    """Return for each input the number that means missing, or None."""
+def _missing(node: Node | None, n_inputs: int | None, empty: Sequence[float]) -> list[float | None] | None:
+    """Return for each input the number that means missing, or None.
+
+    It is compared by its bits. One that was computed where the file was written, by a logarithm with another last bit,
+    is taken as this machine computes it.
+    """
     if node is None:
         return [None] * (n_inputs or 0)
     before = len(node.problems)
@@ -113,7 +123,12 @@ def _missing(node: Node | None, n_inputs: int | None) -> list[float | None] | No
         None if element.value is None else element.number("a number or null")
         for element in node.array("one number or null for each input", n_inputs)
     ]
-    return numbers if len(node.problems) == before else None
+    if len(node.problems) > before:
+        return None
+    return [
+        here if number is not None and here is not None and math.isclose(number, here, rel_tol=_LAST_BITS) else number
+        for number, here in zip(numbers, empty or numbers, strict=True)
+    ]
 
 
 def _trees(node: Node | None, n_inputs: int, n_outputs: int, is_single: bool) -> list[Tree]:

@@ -41,12 +41,14 @@ class Bands:
     Attributes:
         of: the class whose probability it is.
         by_predict: whether the fitted object's own predict says which of the two bands it is.
+        raw: the only threshold on the raw score, if the fitted object cuts that one.
     """
 
     thresholds: list[float]
     rule: ThresholdRule
     of: Any
     by_predict: bool = True
+    raw: float | None = None
 
 
 def find_class(value: Any, classes: Sequence[Any]) -> int | None:

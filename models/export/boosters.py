@@ -29,7 +29,7 @@ def reader_of(estimator: Any) -> Reader | None:
 def _lightgbm(estimator: Any, inputs: Sequence[int], problems: list[str]) -> Ensemble | None:
     name, booster = type(estimator).__name__, estimator.booster_
     dump = booster.dump_model()  # with the trees that predict uses
-    objective = dump["objective"].split()
+    objective = dump.get("objective", "custom").split()  # of a function it says nothing
     trees = [_lightgbm_tree(one["tree_structure"], name, inputs, problems) for one in dump["tree_info"]]
     n_outputs = dump["num_tree_per_iteration"]
     is_known = objective[0] in ("binary", "multiclass", "regression", "regression_l1", "huber", "fair", "quantile")
@@ -117,6 +117,11 @@ def _xgboost(estimator: Any, inputs: Sequence[int], problems: list[str]) -> Ense
     model = learner["gradient_booster"]["model"]
     if any(tree["categories"] for tree in model["trees"]):
         problems.append(f"{name}: splits by categories. Use: no categories, behind a OneHotEncoder")
+    n_targets = int(learner["learner_model_param"].get("num_target", 1))
+    if n_targets > 1:
+        problems.append(f"{name}: {n_targets} outputs. Use: one model for each")
+    if any(int(tree["tree_param"]["size_leaf_vector"]) > 1 for tree in model["trees"]):
+        problems.append(f'{name}: multi_strategy="multi_output_tree" isn\'t read. Use: "one_output_per_tree"')
     if problems:
         return None
     n_outputs = max(1, int(learner["learner_model_param"]["num_class"]))

@@ -25,7 +25,7 @@ from memberstream.models.export.proof import SINGLE_TOLERANCE, Said, Subject, as
 from memberstream.models.export.reading import Reading
 from memberstream.models.export.rereadings import of_order, rereadings, times_of_scoring, written_otherwise
 from memberstream.models.model import Cluster, Model
-from memberstream.models.scorer import Indices
+from memberstream.models.scorer import Indices, Logistic, Scorer, Scores, Trees, expit
 from memberstream.models.timestamps import DAY_MS
 from memberstream.models.wording import counted
 
@@ -234,19 +234,14 @@ class OwnNumbers:
             ),
         ]
 
-    def check_clusters(self, model: Model, computed: Indices, probabilities: Any) -> list[str]:
-        """Compare the author's clusters.
-
-        Args:
-            probabilities: what the file computes, in its own order; None: it has none.
-        """
+    def check_clusters(self, model: Model, scores: Scores) -> list[str]:
+        """Compare the author's clusters with what the file computes."""
+        computed = scores.index
         if self._index is None or not (wrong := self._index != computed).any():
             return []
         own = self._index
         names = [cluster.name for cluster in model.clusters]
-        facts = [relations.renamed(computed, own, names)]
-        if (thresholds := model.definition["model"].get("thresholds")) is not None:
-            facts.append(relations.cuts(probabilities, own, thresholds))
+        facts = [relations.renamed(computed, own, names), _other_cuts(model.scorer, scores, own)]
         known = [Cause(fact) for fact in facts if fact]
         why = self._why(wrong, self._outputs_agree, "predict", self._shares(computed, own), known)
         return [
@@ -337,6 +332,19 @@ class OwnNumbers:
     def _member(self, i: int) -> str:
         member_id = self._documents[i].get("member_id")
         return f"documents[{i}]" if member_id is None else f"documents[{i}] ({member_id})"
+
+
+def _other_cuts(scorer: Scorer, scores: Scores, own: Indices) -> str | None:
+    """Return where the author's clusters are cut, if other thresholds make all of them. Trees are cut by raw scores;
+    of those that are logits the text says probabilities, which are what authors cut."""
+    if isinstance(scorer, Logistic):
+        return relations.cuts(scores.probability, own, scorer.thresholds.tolist())
+    if not isinstance(scorer, Trees) or scorer.thresholds is None:
+        return None
+    thresholds = scorer.thresholds.tolist()
+    if scorer.scale == "logit":
+        return relations.cuts(scores.raw, own, thresholds, lambda raw: float(expit(np.array(raw))))
+    return relations.cuts(scores.raw, own, thresholds, of=" of the raw score")
 
 
 def _is_single(values: Any) -> bool:

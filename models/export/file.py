@@ -209,7 +209,7 @@ def build(request: Request, subject: Subject | None, raw: Raw | None, problems: 
     model = parse(definition)
     scores = model.scorer.score_many(inputs_x)
     _raise_if(check_fitted(model, scores, said, order, subject.fitted.tolerance), unfilled)
-    _raise_if(numbers.check_clusters(model, scores.index, scores.probability), unfilled)
+    _raise_if(numbers.check_clusters(model, scores), unfilled)
     _raise_if(unfilled)
     notes += numbers.notes(model)
     clusters_of = [model.clusters[i].id for i in scores.index.tolist()]

@@ -256,18 +256,24 @@ def renamed(file: Indices, own: Indices, names: Sequence[str]) -> str | None:
     )
 
 
-def cuts(probabilities: Floats, own: Indices, thresholds: Sequence[float]) -> str | None:
-    """Return between which probabilities the author's clusters are cut, if other thresholds make all of them."""
+def cuts(
+    scores: Floats, own: Indices, thresholds: Sequence[float], shown: Callable[[float], float] = float, of: str = ""
+) -> str | None:
+    """Return between which scores the author's clusters are cut, if other thresholds make all of them.
+
+    Args:
+        scores: (n,) what the file cuts. shown: score → what stands in the text. of: what the thresholds are of.
+    """
     found: list[str] = []
     is_other = False
     for i, t in enumerate(thresholds):
-        below, above = probabilities[own <= i], probabilities[own > i]
+        below, above = scores[own <= i], scores[own > i]
         if not len(below) or not len(above) or below.max() >= above.min():
             return None
         low, high = float(below.max()), float(above.min())
         is_other |= not low <= t <= high
-        found.append(f"between {low:.6g} and {high:.6g}")
+        found.append(f"between {shown(low):.6g} and {shown(high):.6g}")
     if not is_other:
         return None
-    ours = " and ".join(f"{t:.6g}" for t in thresholds)
-    return f"other thresholds: yours are cut {' and '.join(found)}, the file's at {ours}"
+    ours = " and ".join(f"{shown(t):.6g}" for t in thresholds)
+    return f"other thresholds{of}: yours are cut {' and '.join(found)}, the file's at {ours}"

@@ -2,7 +2,8 @@
 
 Laws:
 - Thresholds of a probability become one of the raw score: the first number whose probability passes, by the trainer's
-  own function. So a document that equals a threshold is where the trainer has it.
+  own function. So a document that equals a threshold is where the trainer has it. (XGBoost has an exponential of its
+  own. NumPy's, which stands in for it, may differ in the last bit. Then the proof refuses a document that lies there.)
 - Where the trainer has a place for NaN, a missing value is a number that no document holds.
 """
 
@@ -36,6 +37,9 @@ def of_trees(
 ) -> Fitted | None:
     """Return fitted trees as a scorer. If they can't be exact: None, and every problem is noted."""
     name, before = type(estimator).__name__, len(problems)
+    if len(classes := list(getattr(estimator, "classes_", []))) == 1:
+        problems.append(f"{name}: fitted on one class alone, {classes[0]}. Use: rows of two classes")
+        return None
     kept, inputs = _inputs(columns, name, problems)
     found = reader(estimator, inputs, problems) if inputs else None
     if found is None or len(problems) > before:
@@ -61,7 +65,7 @@ def of_trees(
         if asked.thresholds is not None:
             problems.append(f"{name}: thresholds cut one probability, this model has {len(found.classes)}. Use: none")
         return fitted
-    return _binary(fitted, found, asked, problems)
+    return _binary(fitted, found, asked, name, problems)
 
 
 def _inputs(columns: Sequence[Column], name: str, problems: list[str]) -> tuple[list[Column], list[int]]:
@@ -130,7 +134,7 @@ def _by_value(fitted: Fitted, asked: Asked | Bands, name: str, problems: list[st
     return _cut(fitted, numbers, asked.rule, (numbers, asked.rule))
 
 
-def _binary(fitted: Fitted, found: Ensemble, asked: Asked | Bands, problems: list[str]) -> Fitted | None:
+def _binary(fitted: Fitted, found: Ensemble, asked: Asked | Bands, name: str, problems: list[str]) -> Fitted | None:
     """Return two classes: as predict has them, or cut into bands of one's probability."""
     is_one = len(found.base) == 1
     if isinstance(asked, Asked) and asked.thresholds is None:
@@ -140,6 +144,12 @@ def _binary(fitted: Fitted, found: Ensemble, asked: Asked | Bands, problems: lis
     bands = asked if isinstance(asked, Bands) else read_bands(asked, fitted.classes, problems)
     if bands is None:
         return None
+    if not is_one and found.scale == "logit":
+        problems.append(
+            f"{name}: thresholds cut one raw score, and its objective has one for each of two classes. "
+            "Use: no thresholds, or a binary objective"
+        )
+        return None
     place = fitted.classes.index(bands.of)
     raw, thresholds = fitted.raw, bands.thresholds
     assert raw is not None  # noqa: S101 (trees have one; narrows the type)
@@ -148,7 +158,9 @@ def _binary(fitted: Fitted, found: Ensemble, asked: Asked | Bands, problems: lis
     elif not is_one:
         fitted = replace(fitted, model=_of_output(fitted.model, place), raw=lambda x: raw(x)[:, place])
     rule = bands.rule
-    if is_one:
+    if bands.raw is not None:
+        thresholds, rule = [bands.raw], ">="
+    elif is_one:
         probability = found.probability if place == 1 else lambda r: 1.0 - found.probability(-r)
         thresholds, rule = [first_passing(probability, t, rule) for t in thresholds], ">="
     classes = fitted.classes if place == 1 else fitted.classes[::-1]

@@ -58,4 +58,4 @@ def _bands(fitted: Any, inner: Any, name: str, problems: list[str]) -> Bands | N
     if place is None or not 0.0 < p < 1.0:
         problems.append(f"{name}: its threshold {threshold} puts everybody into one class. Use: one between 0 and 1")
         return None
-    return Bands([p], ">=", classes[place])
+    return Bands([p], ">=", classes[place], raw=float(threshold) if by_decision else None)

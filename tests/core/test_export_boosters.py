@@ -15,6 +15,7 @@ from core.exporting import exported, refused
 from core.test_export_trees import DATA, anywhere, hard_rows, scored, with_gaps
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.ensemble import RandomForestClassifier
 
 from memberstream.models.export import boosters
 
@@ -132,6 +133,36 @@ def test_what_is_not_read_is_refused(fitted: Any, reason: str) -> None:
     """By the name of the part, with what to use instead."""
     y = Y if hasattr(fitted, "predict_proba") else Y + 0.0
     assert reason in refused(fitted.fit(X, y), X, thresholds={1: 0.5} if hasattr(fitted, "predict_proba") else [1])
+
+
+def squared(y: Any, raw: Any) -> tuple[Any, Any]:
+    return raw - y, np.ones_like(raw)
+
+
+TARGETS = np.column_stack([Y, Y]) + 0.0
+
+
+@pytest.mark.parametrize(
+    ("fitted", "y", "more", "reason"),
+    [
+        (lightgbm.LGBMClassifier(**LIGHT, objective="multiclass", num_class=2), Y, {0: 0.5}, "Use: no thresholds, or"),
+        (xgboost.XGBClassifier(**EXTREME, objective="multi:softprob", num_class=2), Y, {1: 0.5}, "Use: no thresholds"),
+        (lightgbm.LGBMRegressor(**LIGHT, objective=squared), Y, [1], "the objective custom isn't read. Use: binary"),
+        (xgboost.XGBRegressor(**EXTREME), TARGETS, [1], "XGBRegressor: 2 outputs. Use: one model for each"),
+        (xgboost.XGBRegressor(**EXTREME, multi_strategy="multi_output_tree"), TARGETS, [1], "2 outputs. Use: one"),
+        (xgboost.XGBClassifier(**EXTREME, multi_strategy="multi_output_tree"), X[:, 1] % 3, None, "multi_output_tree"),
+        (xgboost.XGBClassifier(**EXTREME), Y * 0, None, "XGBClassifier: fitted on one class alone, 0. Use: rows of"),
+        (lightgbm.LGBMClassifier(**LIGHT), Y * 0, None, "LGBMClassifier: fitted on one class alone, 0. Use: rows of"),
+        (RandomForestClassifier(2), Y * 0, None, "RandomForestClassifier: fitted on one class alone, 0. Use: rows of"),
+    ],
+    ids=[
+        "softmax of LightGBM", "softmax of XGBoost", "function", "targets", "vectors", "vectors of classes",
+        "class of XGBoost", "class of LightGBM", "class of a forest",
+    ],
+)  # fmt: skip
+def test_other_shapes_are_refused(fitted: Any, y: Any, more: Any, reason: str) -> None:
+    """Several raw scores under thresholds, objectives of one's own, several outputs, and one class alone."""
+    assert reason in refused(fitted.fit(X, y), X, thresholds=more)
 
 
 def test_categories_are_refused() -> None:

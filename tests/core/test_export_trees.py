@@ -211,6 +211,49 @@ def test_thresholds_of_a_forest_in_another_order() -> None:
     assert scores.probability is None
 
 
+def test_a_threshold_of_the_decision_function() -> None:
+    """Of either class it is one of the raw score itself, not of a probability that rounds it."""
+    x, y = load_breast_cancer(return_X_y=True)
+    inner = HistGradientBoostingClassifier(max_iter=3).fit(x, y)
+    at = float(np.quantile(np.unique(inner.decision_function(x)), 0.7, method="nearest"))
+    for place, cut in ((1, math.nextafter(at, -math.inf)), (1, at), (0, -at), (0, math.nextafter(-at, math.inf))):
+        fitted = FixedThresholdClassifier(inner, threshold=cut, pos_label=place, response_method="decision_function")
+        fitted.fit(x, y)
+        file = exported(fitted, x, clusters_of=fitted.predict(x))
+        assert file.definition["model"]["thresholds"] in ([cut], [-cut])
+        rows = hard_rows(file, x, False)
+        np.testing.assert_array_equal(scored(file, rows).index, fitted.predict(rows))
+
+
+@pytest.mark.parametrize(
+    ("fitted", "cause"),
+    [
+        (HistGradientBoostingClassifier(max_iter=20), "other thresholds: yours are cut between 0."),
+        (HistGradientBoostingRegressor(max_iter=20), "other thresholds of the raw score: yours are cut between "),
+        (RandomForestClassifier(9, max_depth=3, random_state=0), "other thresholds of the raw score: yours are cut"),
+    ],
+    ids=["logit", "value", "forest"],
+)
+def test_clusters_that_others_thresholds_cut(fitted: Any, cause: str) -> None:
+    """Raw scores are compared with the thresholds of raw scores; of probabilities the text says probabilities."""
+    x, y = load_breast_cancer(return_X_y=True)
+    fitted.fit(x, y)
+    p = fitted.predict_proba(x)[:, 1] if hasattr(fitted, "predict_proba") else fitted.predict(x)
+    more: dict[str, Any] = {"thresholds": [0.5], "clusters": ["low", "high"]}
+    if hasattr(fitted, "predict_proba"):
+        more = {"thresholds": {1: [0.5]}, "clusters": {0: "low", 1: "high"}}
+    text = refused(fitted, x, clusters_of=np.where(p >= 0.7, "high", "low"), **more)
+    [found] = [line for line in text.split("\n") if line.startswith("clusters_of: ")]
+    assert cause in found
+    cut, of_file = found.split(" are cut between ")[1].split(", the file's at ")
+    first, last = map(float, cut.split(" and "))
+    assert first <= 0.7 <= last
+    assert of_file.startswith("0.5")
+    wrong = refused(fitted, x, clusters_of=np.where(x[:, 3] > 700, "high", "low"), **more)
+    assert "clusters_of: " in wrong
+    assert "other thresholds" not in wrong
+
+
 def test_steps_before_trees() -> None:
     """Categories, logarithms and scales in front, inside a search; a column that comes twice is one input; what is
     missing stays so behind a logarithm."""

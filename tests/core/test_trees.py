@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+import tracemalloc
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
@@ -141,6 +142,32 @@ def test_many_rows_are_walked_in_parts() -> None:
 STUMP: dict[str, Any] = {"columns": [0, -1, -1], "thresholds": [0], "values": [-1, 1]}
 
 
+def test_leaves_of_many_numbers_take_little_memory() -> None:
+    """1,000 raw scores of 600 trees for 40 rows are 190 MB at once; some rows at a time are a few of them."""
+    tree = {"columns": [-1], "thresholds": [], "values": [[1.0] * 1_000]}
+    scorer = scorer_of(file_of_trees(1, 1_000, {"scale": "value", "trees": [tree] * 600}))
+    tracemalloc.start()
+    raw = scorer.score_many(np.zeros((40, 1))).raw
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert raw is not None
+    assert (raw == 600).all()
+    assert most < 40e6
+
+
+def test_what_is_missing_has_the_bits_of_this_machine() -> None:
+    """A logarithm with another last bit where the file was written; a number of its own stays as it is."""
+    here = math.log1p(1e90)
+    for written in (here, math.nextafter(here, 0), math.nextafter(here, 999)):
+        stump = STUMP | {"thresholds": [5], "missing_left": [1]}
+        model = {"scale": "value", "thresholds": [0], "missing": [written, 9], "trees": [stump]}
+        definition = file_of_trees(2, 2, model | {"trees": [stump, stump | {"columns": [1, -1, -1]}]})
+        definition["predictors"][0] |= {"missing": 1e90, "transforms": ["log1p"]}
+        model_of = parse(definition)
+        told = explain_one(model_of, {"x1": 9}, NOW)
+        assert (told.raw, explain_one(model_of, {"x0": 1e9, "x1": 8}, NOW).raw) == (-2, 2)
+
+
 def test_sums_are_in_the_trainers_order_and_precision() -> None:
     """0.1 ten times isn't 1; in single precision it is something else again, and base comes first."""
     trees = [{"columns": [-1], "thresholds": [], "values": [0.1]}] * 10
@@ -223,7 +250,17 @@ def test_trees_are_not_asked_between_their_thresholds(monkeypatch: pytest.Monkey
     asked[0] = 0
     look_ahead(plan, [again], [25])
     assert again.valid_until_ms == NOW + 26 * DAY_MS
-    assert asked == [1 + 2]  # where it stands, then on the tenth day and the twentieth
+    assert asked == [2]  # on the tenth day and the twentieth
+
+
+def test_many_inputs_are_loaded_in_time_proportional_to_nodes() -> None:
+    """Thresholds of each input, ascending, without a pass over all nodes for each input."""
+    definition = file_of_trees(3, 2, {"scale": "value", "thresholds": [0], "missing": [None, 9, None], "trees": []})
+    for column, threshold in ((1, 5), (2, 3), (1, -2), (2, 3)):
+        definition["model"]["trees"].append(STUMP | {"columns": [column, -1, -1], "thresholds": [threshold]})
+    definition["model"]["trees"].append(STUMP | {"columns": [1, -1, -1], "thresholds": [7], "missing_left": [1]})
+    forest = scorer_of(definition).forest
+    assert [cuts.tolist() for cuts in forest.cuts] == [[], [-2, 5], [3, 3], [7]]
 
 
 # --- contributions
@@ -454,6 +491,17 @@ def test_many_small_trees_are_bounded() -> None:
             parse(file_of_trees(1, n_clusters, model))
         assert len(raised.value.problems) == 1
         assert "at most" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "model", [{"scale": "logit", "trees": [STUMP]}, {"type": "logistic", "coef": [1], "intercept": 0}]
+)
+def test_one_cluster_has_no_threshold(model: dict[str, Any]) -> None:
+    """One would cut the only cluster in two, of which the second has no name."""
+    with pytest.raises(ModelFileError, match=r"model.thresholds: expected one .* between each two clusters, 0 in all"):
+        parse(file_of_trees(1, 1, model | {"thresholds": [0.5]}))
+    scorer = parse(file_of_trees(1, 1, model | {"thresholds": []})).scorer
+    assert scorer.score_many(np.ones((1, 1))).index.tolist() == [0]
 
 
 def test_a_tree_has_the_shape_that_its_nodes_say() -> None:
