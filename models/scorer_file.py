@@ -28,6 +28,11 @@ def parse_scorer(
         n_clusters: None: not known for sure.
     """
     columns = [column for predictor in predictors for column in predictor.columns]
+    inputs = tuple(columns)
+
+    def trees(node: Node, n_inputs: int | None, n_clusters: int | None) -> Scorer | None:
+        return parse_trees(node, n_inputs, n_clusters, _empty(predictors, inputs) if are_complete else ())
+
     kind_node = node.get("type")
     kind = kind_node.value if kind_node else None
     readers = {
@@ -35,12 +40,11 @@ def parse_scorer(
         "multinomial": _multinomial,
         "kmeans": _kmeans,
         "gaussian_mixture": _gaussian_mixture,
-        "trees": lambda *known: parse_trees(*known, _empty(predictors, inputs) if are_complete else ()),
+        "trees": trees,
     }
     if not isinstance(kind, str) or kind not in readers:
         (kind_node or node).problem(f"a type, one of {', '.join(readers)}", None if kind_node else "none")
         return (), None
-    inputs = tuple(columns)
     inputs_node = node.get("inputs")
     if inputs_node is not None:
         named = [(element, element.text()) for element in inputs_node.array("a list of column names")]

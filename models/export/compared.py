@@ -337,14 +337,16 @@ class OwnNumbers:
 def _other_cuts(scorer: Scorer, scores: Scores, own: Indices) -> str | None:
     """Return where the author's clusters are cut, if other thresholds make all of them. Trees are cut by raw scores;
     of those that are logits the text says probabilities, which are what authors cut."""
+    probability: Any = scores.probability
+    raw: Any = scores.raw
     if isinstance(scorer, Logistic):
-        return relations.cuts(scores.probability, own, scorer.thresholds.tolist())
+        return relations.cuts(probability, own, scorer.thresholds.tolist())
     if not isinstance(scorer, Trees) or scorer.thresholds is None:
         return None
     thresholds = scorer.thresholds.tolist()
     if scorer.scale == "logit":
-        return relations.cuts(scores.raw, own, thresholds, lambda raw: float(expit(np.array(raw))))
-    return relations.cuts(scores.raw, own, thresholds, of=" of the raw score")
+        return relations.cuts(raw, own, thresholds, lambda eta: float(expit(np.array(eta))))
+    return relations.cuts(raw, own, thresholds, of="" if scorer.scale == "probability" else " of the raw score")
 
 
 def _is_single(values: Any) -> bool:

@@ -230,11 +230,11 @@ def test_a_threshold_of_the_decision_function() -> None:
     [
         (HistGradientBoostingClassifier(max_iter=20), "other thresholds: yours are cut between 0."),
         (HistGradientBoostingRegressor(max_iter=20), "other thresholds of the raw score: yours are cut between "),
-        (RandomForestClassifier(9, max_depth=3, random_state=0), "other thresholds of the raw score: yours are cut"),
+        (RandomForestClassifier(9, max_depth=3, random_state=0), "other thresholds: yours are cut between 0."),
     ],
     ids=["logit", "value", "forest"],
 )
-def test_clusters_that_others_thresholds_cut(fitted: Any, cause: str) -> None:
+def test_clusters_that_other_thresholds_cut(fitted: Any, cause: str) -> None:
     """Raw scores are compared with the thresholds of raw scores; of probabilities the text says probabilities."""
     x, y = load_breast_cancer(return_X_y=True)
     fitted.fit(x, y)
