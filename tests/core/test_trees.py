@@ -181,6 +181,14 @@ def test_sums_are_in_the_trainers_order_and_precision() -> None:
         assert raw.tolist() == [float(expected)]
 
 
+def test_a_raw_score_without_trees_is_its_base() -> None:
+    """Of two, of which only the second has a tree."""
+    model = {"scale": "value", "base": [0.1, 0.2], "trees": [STUMP | {"output": 1}]}
+    raw = scorer_of(file_of_trees(1, 2, model)).score_many(np.array([[1.0], [-1.0]])).raw
+    assert raw is not None
+    assert raw.tolist() == [[0.1, 1.2], [0.1, -0.8]]
+
+
 def test_probabilities_by_scale() -> None:
     """logit: expit of one, softmax of several; probability: as it is; value: none."""
 
@@ -253,8 +261,8 @@ def test_trees_are_not_asked_between_their_thresholds(monkeypatch: pytest.Monkey
     assert asked == [2]  # on the tenth day and the twentieth
 
 
-def test_many_inputs_are_loaded_in_time_proportional_to_nodes() -> None:
-    """Thresholds of each input, ascending, without a pass over all nodes for each input."""
+def test_the_thresholds_of_each_input() -> None:
+    """Ascending, at both places of an input that may be missing; none of one that no node asks."""
     definition = file_of_trees(3, 2, {"scale": "value", "thresholds": [0], "missing": [None, 9, None], "trees": []})
     for column, threshold in ((1, 5), (2, 3), (1, -2), (2, 3)):
         definition["model"]["trees"].append(STUMP | {"columns": [column, -1, -1], "thresholds": [threshold]})
