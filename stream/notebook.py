@@ -16,6 +16,7 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,6 +34,7 @@ from memberstream.stream.authoring.uploading import Options, Uploaded, Uploading
 from memberstream.stream.files.history import History, topic_history
 from memberstream.stream.files.lists import RawChunk, read_file, read_rows
 from memberstream.stream.files.models import read_model
+from memberstream.stream.files.pipes import rereadable
 from memberstream.stream.registry.refused import PublishError
 from memberstream.stream.settings import from_environment
 from memberstream.stream.terminal.cell import Cell
@@ -164,11 +166,13 @@ def upload(
     if isinstance(rows, Iterator):
         rows = list(rows)  # it is read twice: a list that is refused uses up no version number
 
-    def read() -> Iterator[RawChunk]:
-        return read_file(Path(rows)) if isinstance(rows, (str, os.PathLike)) else read_rows(_pairs(rows))
+    with rereadable(Path(rows)) if isinstance(rows, (str, os.PathLike)) else nullcontext() as file:
 
-    options = Options(name, version, "", names or {}, merge, skip_bad, reason)
-    return _run(_upload(read, options, promote, max_flips, Cell("rows read")))
+        def read() -> Iterator[RawChunk]:
+            return read_rows(_pairs(rows)) if file is None else read_file(file)
+
+        options = Options(name, version, "", names or {}, merge, skip_bad, reason)
+        return _run(_upload(read, options, promote, max_flips, Cell("rows read")))
 
 
 def _pairs(rows: Any) -> Any:
@@ -201,7 +205,9 @@ async def _upload(
     read: Callable[[], Iterator[RawChunk]], options: Options, promote: bool, max_flips: float, cell: Cell
 ) -> Uploaded:
     uploading = Uploading(from_environment(os.environ), this_user(), on_progress=cell)
-    await uploading.examine(read(), options)
+    examined = await uploading.examine(read(), options)
+    if promote:
+        await uploading.refuse_stranding(examined, options)
     publishing, outcome = uploading.publishing, await uploading.upload(read(), options)
     entry = (await publishing.registry()).versions[outcome.label]
     await _scored(publishing, entry, cell)

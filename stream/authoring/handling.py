@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 from time import monotonic
 
 from memberstream.models.wording import named
+from memberstream.stream.keyspace.formats import BEACON_STALE_MS, Beacon, Behind
+from memberstream.stream.partition.holds import held_by_now
 from memberstream.stream.projection.installation import projection_of
 from memberstream.stream.settings import Settings
 from memberstream.stream.tasks.meter import Meter, Waits, unheard, unwatched
@@ -49,12 +52,25 @@ async def handled(
             left = sum(offset + 1 - max(0, seen[partition]) for partition, offset in waiting.items())
             progress(max(0, total - left), total)
             still_s = monotonic() - moved_at
-            which = named("partition", sorted(waiting))
-            is_silent = waiting and still_s > _SILENT_S
-            waits(f"no worker has answered for {which}. Next: memberstream worker" if is_silent else "")
+            if waiting and still_s > _SILENT_S:
+                waits(in_the_way(waiting, beacons, await projection.partitions.behind(), time.time_ns() // 1_000_000))
+            else:
+                waits("")
             if still_s > PATIENCE_S:
                 raise NotHandled(
                     f"partition {next(iter(waiting))} hasn't moved for {PATIENCE_S:g} s; {what} in it "
                     "and will be handled. Next: see the workers' /readyz, then repeat this: what is done stays done"
                 )
             await asyncio.sleep(_POLL_S)
+
+
+def in_the_way(
+    waiting: Collection[int], beacons: Mapping[int, Beacon], behind: Mapping[int, Behind], now_ms: int
+) -> str:
+    """Return why partitions don't move, as their workers tell in Redis, with what to do."""
+    if held := [p for p in held_by_now(beacons, behind, now_ms) if p in waiting]:
+        are = "is" if len(held) == 1 else "are"
+        return f"{named('partition', held)} {are} held until somebody acts. Next: memberstream doctor says what to do"
+    if silent := sorted(p for p in waiting if p not in behind or behind[p].written_ms < now_ms - BEACON_STALE_MS):
+        return f"no worker has answered for {named('partition', silent)}. Next: memberstream worker"
+    return f"the workers are at {named('partition', sorted(waiting))}. Next: wait; memberstream doctor says how far"

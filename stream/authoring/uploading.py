@@ -139,6 +139,8 @@ class Uploading:
             self._judge(checked, chunk, outcome)
             await asyncio.sleep(0)  # an interruption is noticed
         outcome.sizes, outcome.repeated = dict(checked.sizes), checked.repeated
+        if not outcome.n_rejected or options.skip_bad:
+            _refuse_none(outcome)
         async for ids, kept in self._kept(base, checked):
             checked.add(ids, kept)
             _count(outcome, kept)
@@ -164,9 +166,22 @@ class Uploading:
         outcome.sizes, outcome.repeated = dict(checked.sizes), checked.repeated
         if outcome.n_rejected and not options.skip_bad:
             raise RowsRejected(outcome)
-        if outcome.n_rows or base is None:
-            _clusters(outcome, options, base)
+        _refuse_none(outcome)
+        _clusters(outcome, options, base)
         return outcome
+
+    async def refuse_stranding(self, outcome: Uploaded, options: Options) -> None:
+        """Refuse what `promote` would refuse for campaigns, before anything is uploaded.
+
+        Args:
+            outcome: what `examine` has found.
+
+        Raises:
+            PublishError: campaigns name clusters that the list won't have. Those of a merged list count as the list's.
+        """
+        base = _base(await self.publishing.registry(), options)
+        merged = {} if base is None else base.definition.clusters
+        await self.publishing.refuse_stranding(options.name, {*outcome.sizes, *options.names, *merged})
 
     async def upload(self, source: Iterable[RawChunk], options: Options) -> Uploaded:
         """Upload rows and publish them as a candidate.
@@ -200,6 +215,7 @@ class Uploading:
                 if outcome.n_rejected and not options.skip_bad:
                     raise RowsRejected(outcome)
                 outcome.sizes, outcome.repeated = dict(checked.sizes), checked.repeated
+                _refuse_none(outcome)
                 async for ids, kept in self._kept(base, checked):
                     await append(ids, kept)
                     _count(outcome, kept)
@@ -292,14 +308,18 @@ def _base(registry: Registry, options: Options) -> Version | None:
     return base
 
 
+def _refuse_none(outcome: Uploaded) -> None:
+    """Raise PublishError: no new rows. Merged with a list they would make a copy of it."""
+    if not outcome.n_rows:
+        raise PublishError("no rows, nothing was published. Next: is it the right file?")
+
+
 def _clusters(outcome: Uploaded, options: Options, base: Version | None) -> tuple[Cluster, ...]:
     """Return the list's clusters: those that occur and those that were named. Names may come from the merged list, too.
 
     Raises:
-        PublishError: there are no rows, or two clusters have one name.
+        PublishError: two clusters have one name.
     """
-    if not outcome.n_rows:
-        raise PublishError("no rows, nothing was published. Next: is it the right file?")
     known = {} if base is None else base.definition.clusters
     clusters = name_clusters(sorted(outcome.sizes.keys() | options.names.keys()), {**known, **options.names})
     ids_of: dict[str, list[int]] = {}

@@ -19,6 +19,7 @@ from memberstream.stream.authoring.uploading import Options, Uploaded, Uploading
 from memberstream.stream.cli.arguments import Json, Name, Why, a_label, in_a_folder, share
 from memberstream.stream.cli.model.versions import Scored, follow, print_sizes
 from memberstream.stream.files.lists import Columns, Rejected, read_file
+from memberstream.stream.files.pipes import rereadable
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.output import err, out, print_json, reports_errors, settings
 from memberstream.stream.terminal.waiting import stoppable
@@ -73,8 +74,10 @@ def upload(
     options = Options(name, version, description, _names(names), merge, skip_bad, reason)
     flips = share("--max-flips", max_flips)
     columns = Columns(id_column, cluster_column)
-    next(read_file(file, columns), None)  # a file that isn't one, or lacks a column, is said at once
     with ExitStack() as stack:
+        with stoppable("nothing was published. Next: run it again"):
+            source = stack.enter_context(rereadable(file))  # it is read up to three times
+        next(read_file(source, columns), None)  # a file that isn't one, or lacks a column, is said at once
         writer = None
         if rejected is not None:
             writer = csv.writer(stack.enter_context(rejected.open("w", newline="", encoding="utf-8")))
@@ -84,17 +87,21 @@ def upload(
             if writer is not None:
                 writer.writerow(row)
 
-        stack.enter_context(stoppable("nothing was published. Next: run it again"))
+        remains = stack.enter_context(stoppable("nothing was published. Next: run it again"))
         with bar(f"checking {file.name}") as meter:
             checking = Uploading(settings(), this_user(), on_rejected, meter)
-            rows = read_file(file, columns)
+            rows = read_file(source, columns)
             outcome = asyncio.run(checking.check(rows, options) if dry_run else checking.examine(rows, options))
         if not dry_run:
-            if promote and merge is None:  # otherwise clusters may come from the other list, too
-                asyncio.run(checking.publishing.refuse_stranding(name, outcome.sizes.keys() | options.names.keys()))
+            if promote:
+                asyncio.run(checking.refuse_stranding(outcome, options))
+            remains.text = (
+                f"the upload of {outcome.label} isn't finished; its version may be used up. "
+                f"Next: memberstream model history {name}; if it isn't there, run it again"
+            )
             with bar(f"uploading {file.name}") as meter:
                 uploading = Uploading(settings(), this_user(), on_progress=meter)
-                outcome = asyncio.run(uploading.upload(read_file(file, columns), options))
+                outcome = asyncio.run(uploading.upload(read_file(source, columns), options))
     told = _as_json(outcome)
     if not json:
         _print(outcome, options, dry_run)

@@ -18,6 +18,7 @@ from memberstream.stream.terminal.output import (
     set_up_logging,
     settings,
 )
+from memberstream.stream.terminal.safe import SafeConsole
 
 HOST, PORT = "127.0.0.1", 9470
 _EXTRA = {"jinja2", "markupsafe", "starlette", "uvicorn"}
@@ -36,7 +37,9 @@ def console(
     serve_console(settings(), host, port, json=json)
 
 
-def serve_console(configuration: Settings, host: str = HOST, port: int = PORT, *, json: bool = False) -> None:
+def serve_console(
+    configuration: Settings, host: str = HOST, port: int = PORT, *, json: bool = False, to: SafeConsole = out
+) -> None:
     """Serve the console of an installation until Ctrl-C, and say where. Raises CommandError: it can't."""
     check_libraries()
     from memberstream.stream.console.guard import NotLoopback
@@ -47,7 +50,7 @@ def serve_console(configuration: Settings, host: str = HOST, port: int = PORT, *
         if json:
             print_json({"address": address})
         else:
-            out.print(address, markup=False)
+            to.print(address, markup=False)
         err.print("it runs until Ctrl-C. Next: open this address in a browser", markup=False)
 
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +19,7 @@ from memberstream.stream.cli.model.files import read
 from memberstream.stream.cli.reading_events import Documents, Line, Reading, reading
 from memberstream.stream.files.history import key_of
 from memberstream.stream.files.lines import lines
+from memberstream.stream.files.pipes import rereadable
 from memberstream.stream.kafka.producer import Producer
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.coverage import print_coverage
@@ -30,6 +31,11 @@ File = Annotated[Path, typer.Argument(help="NDJSON: one change event per line, w
 _SHOWN_EVERY = 500  # events; drawing costs as much as sending
 #: Says what else there is to say of lines, once all have been gone through: fields for JSON, and a note for people.
 More = Callable[[], tuple[dict[str, Any], str]]
+#: What it means that a record is sent twice, for somebody who goes on after Ctrl-C.
+_REPEATS = {
+    "events": "an event that comes twice is applied twice, unless it has a version",
+    "interactions": "an interaction that comes twice is counted once",
+}
 _SHOWN = 20  # problems printed one by one; --json has all
 
 
@@ -147,16 +153,17 @@ def send_lines(
     more: More = _nothing,
 ) -> None:
     """Send a file's lines to a topic. `what`: events or interactions. Raises CommandError: one is bad."""
-    if not force:
-        bad = [(number, error) for number, _, _, error in read(file) if error is not None]
-        if bad:
-            number, error = bad[0]
-            raise CommandError(
-                f"{file}:{number}: {error}; {counted(len(bad), f'bad {what}'[:-1])}, nothing was sent. "
-                f"Next: memberstream {what} check {file}, or send with --force"
-            )
-    with stoppable("nothing was sent. Next: run it again") as stop:
-        sent = asyncio.run(_send(read(file), topic, partitioner, file.stat().st_size, stop))
+    with stoppable("nothing was sent. Next: run it again") as stop, rereadable(file) as source:  # it is read twice
+        if not force:
+            bad = [(number, error) for number, _, _, error in read(source) if error is not None]
+            if bad:
+                number, error = bad[0]
+                raise CommandError(
+                    f"{file}:{number}: {error}; {counted(len(bad), f'bad {what}'[:-1])}, nothing was sent. "
+                    f"Next: memberstream {what} check {file}, or send with --force"
+                )
+        n_bytes = source.stat().st_size
+        sent = asyncio.run(_send(read(source), topic, partitioner, n_bytes, stop, _REPEATS[what]))
     fields, note = more()
     if json:
         print_json({"sent": sent, "topic": topic} | fields)
@@ -170,19 +177,35 @@ def _note(text: str) -> None:
         err.print(f"note: {text}", markup=False)
 
 
-async def _send(lines: Iterable[Line], topic: str, partitioner: Partitioner, n_bytes: int, stop: Remains) -> int:
-    sent = 0
-    async with Producer(settings().kafka, topic, partitioner=partitioner) as producer:
-        with bar("sending") as meter:
-            sent_bytes = 0
-            for number, key, value, _ in lines:
-                stop.text = (
-                    f"the lines before {number} are sent; of the last few that isn't certain. Next: send the rest"
-                )
-                await producer.send(key, value)
-                sent += 1
-                sent_bytes += len(value) + 1
-                if sent % _SHOWN_EVERY == 0:
-                    meter(sent_bytes, n_bytes)
-            await producer.flush()
+async def _send(
+    lines: Iterable[Line], topic: str, partitioner: Partitioner, n_bytes: int, stop: Remains, repeats: str
+) -> int:
+    sent, sent_bytes, settled = 0, 0, 0
+    open_: deque[tuple[int, asyncio.Future[Any]]] = deque()  # from the first line on that isn't acknowledged
+    try:
+        async with Producer(settings().kafka, topic, partitioner=partitioner) as producer:
+            with bar("sending") as meter:
+                for number, key, value, _ in lines:
+                    open_.append((number, await producer.send(key, value)))
+                    settled = _settled(open_, settled)
+                    sent += 1
+                    sent_bytes += len(value) + 1
+                    if sent % _SHOWN_EVERY == 0:
+                        meter(sent_bytes, n_bytes)
+                await producer.flush()
+    finally:
+        settled = _settled(open_, settled)
+        if sent:
+            said = f"the lines up to {settled}" if settled else "no lines"
+            stop.text = (
+                f"{said} are acknowledged; {counted(len(open_), 'later one')} may be sent, too. "
+                f"Next: send from line {settled + 1} on; {repeats}"
+            )
     return sent
+
+
+def _settled(open_: deque[tuple[int, asyncio.Future[Any]]], last: int) -> int:
+    """Drop the lines that are acknowledged, as far as all before them are; return the last of those."""
+    while open_ and open_[0][1].done() and not open_[0][1].cancelled() and open_[0][1].exception() is None:
+        last, _ = open_.popleft()
+    return last

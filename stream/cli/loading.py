@@ -84,13 +84,16 @@ def load(
 
             with stoppable("not all rows are sent. Next: run it again: it goes on where it ended"):
                 asyncio.run(loading.check(meter) if dry_run else loading.load(rate, meter, looking, is_anew=anew))
-    _print(loading.outcome, bad, dry_run, json)
+    if not json:
+        _print(loading.outcome, bad, dry_run, json)
     if wait and not dry_run:
         remains = "all rows are sent, and the workers go on. Next: memberstream doctor"
         with stoppable(remains), bar("the workers apply it") as meter:
             asyncio.run(loading.level(meter, Waiting()))
         if not json:
             out.print("the workers have applied all of it")
+    if json:  # whoever reads it may rely on what was asked for
+        _print(loading.outcome, bad, dry_run, json)
     if loading.outcome.rejected:
         raise typer.Exit(1)
 

@@ -109,7 +109,7 @@ def local(
 
 @reports_errors
 def demo(
-    json: Annotated[bool, typer.Option("--json", help="end with one JSON object on a line")] = False,
+    json: Annotated[bool, typer.Option("--json", help="one JSON object; all else on standard error")] = False,
     console: Annotated[
         bool, typer.Option("--console", help="then serve the console on what is there, until Ctrl-C")
     ] = False,
@@ -122,7 +122,8 @@ def demo(
         check_libraries()  # a minute later it would be too late
     _stop_on_sigterm()
     try:
-        run_demo(json=json, then=(lambda settings: serve_console(settings, port=0)) if console else None)
+        beside = err if json else out  # of the result
+        run_demo(json=json, then=(lambda settings: serve_console(settings, port=0, to=beside)) if console else None)
     except ServerError as error:
         raise CommandError(str(error)) from None
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from io import StringIO
 from typing import Any, NamedTuple
 
@@ -14,8 +15,8 @@ from memberstream.stream.authoring.terms_told import as_json, as_text
 
 KINDS = ("model", "list", "campaign")
 _CSV = ("at", "kind", "name", "action", "actor", "reason", "forced", "terms")
-#: Spreadsheets take what begins so for a formula; an apostrophe before it makes it a text.
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+#: Spreadsheets take what begins so for a formula, and some begin a cell at each semicolon, tab or line.
+_FORMULA = re.compile(r"(^|[;\t\r\n])([\s\"']*)(?=[=+\-@])|^(?=[\t\r])")
 
 
 class Done(NamedTuple):
@@ -91,4 +92,5 @@ def to_csv(steps: list[Done]) -> str:
 
 
 def _as_text(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULAS) else cell
+    """Return a cell in which nothing is taken for a formula: an apostrophe stands before each that might be."""
+    return _FORMULA.sub(lambda found: f"{found[0]}'", cell)

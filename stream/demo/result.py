@@ -14,7 +14,7 @@ from memberstream.stream.demo.measure import percentile
 from memberstream.stream.demo.verify import Verification
 from memberstream.stream.settings import Settings
 from memberstream.stream.terminal.explanation import print_explanation
-from memberstream.stream.terminal.output import out
+from memberstream.stream.terminal.safe import SafeConsole
 from memberstream.stream.terminal.table import print_table
 
 EXPLAINED = "repeat_buyer"  # the model whose clusters are explained, by one member of each
@@ -68,22 +68,22 @@ async def explain_some(
     return [(m_id, at_ms, explain_one(model, states[m_id].document or {}, at_ms)) for m_id in chosen]
 
 
-def show_result(result: Result) -> None:
+def show_result(result: Result, to: SafeConsole) -> None:
     """Print everything, for people."""
     summary = result.summary()
-    out.print()
-    out.print("[bold]Members per cluster, in Redis now[/] [dim](as of the history's last day)[/]")
+    to.print()
+    to.print("[bold]Members per cluster, in Redis now[/] [dim](as of the history's last day)[/]")
     rows = []
     most = max(n for clusters in result.verification.clusters.values() for n in clusters.values())
     for model, clusters in result.verification.clusters.items():
         for cluster, n in clusters.items():
             bar = "█" * max(1, round(30 * n / most))
             rows.append((model, f"{cluster} {result.names[model][cluster]}", f"{n:>7,}", f"[cyan]{bar}[/]"))
-    print_table((), rows)
-    out.print()
+    print_table((), rows, to=to)
+    to.print()
     for member_id, at_ms, explanation in result.explained:
-        print_explanation(member_id, at_ms, explanation)
-        out.print()
+        print_explanation(member_id, at_ms, explanation, to)
+        to.print()
     wrong = result.verification.wrong
     differ = counted(wrong, "member differs", "members differ")
     freshness = f"p50 {summary['freshness_p50_ms']} ms, p99 {summary['freshness_p99_ms']} ms"
@@ -96,8 +96,8 @@ def show_result(result: Result) -> None:
         ("dead letters", str(result.dead_letters)),
         ("wrong", f"[{'red' if wrong else 'green'}]{differ}[/] from a from-scratch recomputation"),
     )
-    print_table((), figures, sentences=(1,))
-    out.print()
-    out.print("[bold]Next[/]")
+    print_table((), figures, sentences=(1,), to=to)
+    to.print()
+    to.print("[bold]Next[/]")
     for command, what in NEXT:
-        out.print(f"  {command:<44}[dim]{what}[/]")
+        to.print(f"  {command:<44}[dim]{what}[/]")

@@ -37,7 +37,7 @@ from memberstream.stream.local.embedded import EmbeddedKafka, EmbeddedValkey
 from memberstream.stream.local.server_process import ServerError, ServerProcess, free_port
 from memberstream.stream.lookup import AsyncLookup
 from memberstream.stream.settings import Settings, to_environment
-from memberstream.stream.terminal.output import err, print_json
+from memberstream.stream.terminal.output import err, out, print_json
 
 LIVE_EVENTS = 12_000  # the end of the history, sent at a steady rate
 LIVE_RATE = 1_000  # events per second: well below what the worker and this process manage side by side on two cores
@@ -51,8 +51,8 @@ _POLL_S = 0.05  # how exactly the catching-up is timed; each look costs the work
 
 
 def run_demo(*, json: bool, then: Callable[[Settings], None] | None = None) -> None:
-    """Run the demo. Prints progress and results; with `json`, one line of JSON at the end. `then` is called while all
-    still runs.
+    """Run the demo. Prints results, and progress beside them; with `json` one line of JSON, and all else beside it.
+    `then` is called while all still runs.
 
     Raises:
         ServerError: a server or the worker didn't start or died; the text shows the end of its log.
@@ -76,7 +76,7 @@ def run_demo(*, json: bool, then: Callable[[Settings], None] | None = None) -> N
         runner = stack.enter_context(asyncio.Runner())
         worker = stack.enter_context(WorkerProcess(settings, folder / "worker.log"))
         result = runner.run(_replay(settings, worker))
-        show_result(result)
+        show_result(result, err if json else out)
         if json:
             print_json(result.summary())
         if then is not None:

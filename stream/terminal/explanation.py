@@ -10,7 +10,7 @@ from memberstream.models.timestamps import format_ms
 from memberstream.models.what_if import Change, Lever
 from memberstream.models.wording import counted
 from memberstream.stream.terminal.output import out
-from memberstream.stream.terminal.safe import escape
+from memberstream.stream.terminal.safe import SafeConsole, escape
 from memberstream.stream.terminal.table import print_table
 
 _MOST_NAMES = 3
@@ -18,10 +18,10 @@ _LARGE = 1e15
 _MOST_CHANGES = 4  # of one origin: a category may have hundreds of others
 
 
-def print_explanation(member_id: str, at_ms: int, explanation: Explanation) -> None:
+def print_explanation(member_id: str, at_ms: int, explanation: Explanation, to: SafeConsole = out) -> None:
     """Print an explanation as a table with its conclusion."""
     cluster, following = explanation.cluster, explanation.next_cluster
-    out.print(
+    to.print(
         f"[bold]{escape(member_id)}[/] under [bold]{explanation.model}[/], as of {format_ms(at_ms)}: "
         f"cluster [bold]{escape(_named(cluster))}[/]"
     )
@@ -31,27 +31,27 @@ def print_explanation(member_id: str, at_ms: int, explanation: Explanation) -> N
         bar = f"[{'green' if part.contribution > 0 else 'red'}]{'█' * round(12 * abs(part.contribution) / largest)}[/]"
         told = escape(_names(part.predictors)), escape(_value(part)), _x(part, explanation)
         rows.append((*told, f"{part.contribution:+.4f}", bar))
-    print_table(("predictor", "value", "x", "contribution", ""), rows, right=(2, 3), sentences=(1,))
+    print_table(("predictor", "value", "x", "contribution", ""), rows, right=(2, 3), sentences=(1,), to=to)
     for one in {one.place: one for one in explanation.misfits}.values():
-        out.print(f"[yellow]doesn't fit:[/] {escape(f'{one.trouble}. Next: {one.remedy}')}")
+        to.print(f"[yellow]doesn't fit:[/] {escape(f'{one.trouble}. Next: {one.remedy}')}")
     name, merit = ("eta", explanation.eta) if explanation.raw is None else ("raw score", explanation.raw)
     if isinstance(merit, float):
         arrow = "" if explanation.probability is None else f" → probability {explanation.probability:.4f}"
-        out.print(f"{name} {merit:+.4f}{_baseline(explanation)}{arrow}")
+        to.print(f"{name} {merit:+.4f}{_baseline(explanation)}{arrow}")
     elif isinstance(explanation.probability, list):
-        out.print("probabilities " + " ".join(f"{p:.4f}" for p in explanation.probability))
+        to.print("probabilities " + " ".join(f"{p:.4f}" for p in explanation.probability))
     elif merit is not None:
-        out.print("raw scores " + " ".join(f"{each:.4f}" for each in merit))
+        to.print("raw scores " + " ".join(f"{each:.4f}" for each in merit))
     elif explanation.distances is not None:
-        out.print("distances to centroids " + " ".join(f"{d:.4f}" for d in explanation.distances))
+        to.print("distances to centroids " + " ".join(f"{d:.4f}" for d in explanation.distances))
     if following is not None:
         other, by = escape(_named(following)), f"{explanation.distance_to_next:.4f}"
         if isinstance(merit, float):
-            out.print(f"would become {other} if {name} {'rose' if following.id > cluster.id else 'fell'} by {by}")
+            to.print(f"would become {other} if {name} {'rose' if following.id > cluster.id else 'fell'} by {by}")
         elif explanation.distances is not None:
-            out.print(f"next is {other}: its centroid is {by} farther away")
+            to.print(f"next is {other}: its centroid is {by} farther away")
         else:
-            out.print(f"next is {other}: its {name} is {by} lower")
+            to.print(f"next is {other}: its {name} is {by} lower")
 
 
 def _baseline(explanation: Explanation) -> str:

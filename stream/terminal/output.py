@@ -10,12 +10,14 @@ import errno
 import logging
 import math
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from pathlib import Path
+from threading import current_thread, main_thread
 from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 
@@ -123,18 +125,35 @@ def confirm(question: str, *, is_sure: bool) -> None:
 
     Raises:
         CommandError: the answer is no, or there is nobody to answer.
+        Stopped: Ctrl-C.
     """
     if is_sure:
         return
     try:
-        is_meant = typer.confirm(question, err=True)
-    except typer.Abort:
+        with _interruptible():
+            is_meant = typer.confirm(question, err=True)
+    except typer.Abort as abort:
         err.print()
+        if isinstance(abort.__context__, KeyboardInterrupt):
+            raise Stopped("stopped: nothing was changed. Next: run it again when you are sure") from None
         raise CommandError("nothing was changed: nobody answered. Next: run it on a terminal, or with --yes") from None
     if not sys.stdin.isatty():
         err.print()  # nobody has typed a newline here
     if not is_meant:
         raise CommandError("nothing was changed. Next: run it again when you are sure")
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C interrupt a question. In an event loop it only cancels a task, and the question would go on."""
+    if current_thread() is not main_thread():  # only the main thread gets signals
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def reason_option(text: str) -> Any:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from rich.text import Text
 
 from memberstream.stream.terminal.output import out
-from memberstream.stream.terminal.safe import SafeConsole, visible
+from memberstream.stream.terminal.safe import SafeConsole, one_line, visible
 
 _GAP = "  "
 _FOLDED = 20  # columns: a narrower sentence can't be read
@@ -30,12 +30,12 @@ def print_table(
     """Print rows of cells, which are Rich's markup: texts of others are escaped before.
 
     Args:
-        heads: of the columns; () prints none.
+        heads: of the columns, as they are: no markup, and control characters are shown; () prints none.
         right: columns whose cells end at one edge: numbers.
         sentences: columns that may be folded.
     """
     table = [[Text.from_markup(visible(cell)) for cell in row] for row in rows]
-    head = [Text(name, style="dim") for name in heads]
+    head = [Text(one_line(name), style="dim") for name in heads]
     widths = [max(cell.cell_len for cell in column) for column in zip(*([head] if head else []), *table, strict=True)]
     shrunk = _shrunk(widths, frozenset(sentences), to.width) if to.is_terminal else widths
     if shrunk is None:

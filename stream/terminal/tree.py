@@ -46,7 +46,8 @@ class CommandTree(TyperGroup):
         except TyperException as error:
             context = getattr(error, "ctx", None)
             path = context.command_path if context else "memberstream"
-            tell(f"{error.format_message().rstrip('.')}. Next: {path} --help")
+            said = error.format_message().rstrip(".")
+            tell(said if "Next: " in said else f"{said}. Next: {path} --help")
             sys.exit(error.exit_code)
         except typer.Abort:
             tell("nobody answered. Next: run it on a terminal")

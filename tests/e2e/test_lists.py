@@ -27,8 +27,10 @@ from memberstream.models.log_steps import Publish
 from memberstream.models.model_file import parse
 from memberstream.models.problems import ModelFileError
 from memberstream.models.registry import Status
+from memberstream.models.terms import Terms
 from memberstream.stream.authoring import comparing
 from memberstream.stream.authoring import uploading as lists
+from memberstream.stream.authoring.campaigning import Campaigning
 from memberstream.stream.authoring.memberships import memberships, pairs
 from memberstream.stream.authoring.publishing import Publishing
 from memberstream.stream.authoring.steps import Steps, find
@@ -509,6 +511,24 @@ async def test_the_command_uploads_and_promotes(system: System, tmp_path: Path) 
     status, said, _ = await memberstream(system, "clusters", "upload", "buyers", str(good), "--dry-run")
     assert status == 0
     assert "0 of 2 members (0.0%) would change their cluster or lose it" in said
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for text, found in (("m2,1\nm3,2\n", (0, {"m1": 1, "m2": 1, "m3": 2})), ("member,group\n", (1, None))):
+        writing = asyncio.create_task(asyncio.to_thread(pipe.write_text, text))
+        merging = "--merge", "buyers", "--promote", "--max-flips", "100%"
+        status, said, problem = await memberstream(system, "clusters", "upload", "buyers", str(pipe), *merging)
+        await writing
+        assert status == found[0], problem
+        assert found[1] in (None, await clusters(system))
+    assert "no rows, nothing was published" in problem  # rather than a copy of the list
+    assert (await author(system).registry()).next_version("buyers") == 3
+    await Campaigning(system.settings, "ann").set("high", Terms("buyers", (2,)))
+    good.write_text("m1,1\n")
+    await give(system, {"m9": 1}, "others")
+    others = "--merge", "others@1", "--promote"
+    status, _, problem = await memberstream(system, "clusters", "upload", "buyers", str(good), *others)
+    assert (status, problem.count("high")) == (1, 1), problem
+    assert (await author(system).registry()).next_version("buyers") == 3  # nothing was uploaded
 
 
 async def test_one_call_from_a_notebook(system: System, monkeypatch: pytest.MonkeyPatch) -> None:

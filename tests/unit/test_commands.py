@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 import re
 import sys
+import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +25,7 @@ from memberstream.models.explain import explain_one
 from memberstream.models.model_file import parse
 from memberstream.models.timestamps import DAY_MS, parse_ms
 from memberstream.stream.authoring.affordable import described, too_expensive
+from memberstream.stream.cli import events
 from memberstream.stream.cli.main import app, main
 from memberstream.stream.cli.model.versions import print_sizes
 from memberstream.stream.demo.history import day_ms, documents
@@ -369,6 +373,51 @@ def test_every_command_has_json(name: str) -> None:
     assert told.keys() == {"error", "next"}
     assert "--no-such-option" in told["error"]
     assert told["next"].endswith(f"{name} --help")
+
+
+def test_what_is_to_be_done_is_said_once() -> None:
+    """An argument's own advice is `next`; that of the command isn't put behind it."""
+    result = CliRunner().invoke(app, ["model", "promote", "level@2", "--json", "--reason", "x" * 2_001])
+    told = orjson.loads(result.stderr.splitlines()[-1])
+    assert (result.exit_code, told["next"]) == (2, "say it shorter, or where it stands")
+
+
+class StoppedProducer:
+    """Acknowledges the lines of some numbers; another ends as Ctrl-C does."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._n = 0
+
+    async def __aenter__(self) -> StoppedProducer:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        pass
+
+    async def send(self, key: bytes, value: bytes) -> asyncio.Future[None]:
+        self._n += 1
+        if self._n == 6:
+            raise KeyboardInterrupt
+        future = asyncio.get_running_loop().create_future()
+        if self._n in (1, 2, 4):
+            future.set_result(None)
+        return future
+
+
+def test_ctrl_c_tells_the_last_line_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to which all are acknowledged: thousands behind it may wait. A pipe is sent, too."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    line = orjson.dumps({"member_id": "a", "op": "replace", "document": {}}) + b"\n"
+    writing = threading.Thread(target=pipe.write_bytes, args=(line * 9,))
+    writing.start()
+    monkeypatch.setattr(events, "Producer", StoppedProducer)
+    result = memberstream("events", "send", pipe, "--json")
+    writing.join()
+    assert (result.exit_code, result.stdout) == (130, "")
+    told = orjson.loads(result.stderr.splitlines()[-1])
+    assert told["error"] == "stopped: the lines up to 2 are acknowledged; 3 later ones may be sent, too"
+    assert told["next"].startswith("send from line 3 on; an event that comes twice is applied twice")
 
 
 def test_without_an_answer_nothing_is_done() -> None:

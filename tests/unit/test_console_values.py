@@ -96,11 +96,11 @@ def test_the_history_is_filtered() -> None:
 
 def test_the_history_as_files() -> None:
     """JSON has what commands print; in CSV no cell is a formula."""
-    registry = published(Publish("level", 1, defined("level", 1), **by("=cmd()", 'a "why",\nof two lines')))
+    registry = published(Publish("level", 1, defined("level", 1), **by("=cmd()", 'a "why",\nof two lines;=C()\t@x')))
     [row] = csv.DictReader(StringIO(history.to_csv(history.done(registry))))
     assert row == {
         "at": "2026-11-30T12:00:00Z", "kind": "model", "name": "level@1", "action": "publish", "actor": "'=cmd()",
-        "reason": 'a "why",\nof two lines', "forced": "false", "terms": "",
+        "reason": 'a "why",\nof two lines;\'=C()\t\'@x', "forced": "false", "terms": "",
     }  # fmt: skip
     shop = history.to_json(history.done(a_shop(), text="open to all"))
     assert [(one["name"], one["action"], one["terms"]["clusters"]) for one in shop] == [("open", "set", (2,))]

@@ -6,6 +6,7 @@ import gzip
 import math
 import os
 import random
+import stat
 import threading
 from collections.abc import Iterable
 from datetime import date
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from memberstream.stream.files import lists as list_file
 from memberstream.stream.files.lines import LineTooLong
 from memberstream.stream.files.lists import Columns, ListFileError, RawChunk, read_file, read_rows
+from memberstream.stream.files.pipes import rereadable
 from memberstream.stream.lists.check import ListCheck
 
 NOTHING = "member id: expected a text, found nothing"
@@ -104,6 +106,22 @@ def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
     rows, rejected = judged(read_file(pipe))
     writing.join()
     assert (len(rows), rejected) == (list_file.CHUNK + 1, {})
+
+
+def test_a_pipe_is_copied_for_who_reads_it_twice(tmp_path: Path) -> None:
+    """Whole, for this user's eyes alone, and only as long as it is needed; a file is read where it lies."""
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    content = "".join(f"m{i},1\n" for i in range(list_file.CHUNK + 1))
+    writing = threading.Thread(target=pipe.write_text, args=(content,))
+    writing.start()
+    with rereadable(pipe) as copy:
+        assert [len(judged(read_file(copy))[0]) for _ in range(2)] == [list_file.CHUNK + 1] * 2
+        assert [stat.S_IMODE(one.stat().st_mode) for one in (copy.parent, copy)] == [0o700, 0o600]
+        with rereadable(copy) as itself:
+            assert itself == copy
+    writing.join()
+    assert not copy.parent.exists()
 
 
 def test_files_that_are_no_lists(tmp_path: Path) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import orjson
@@ -19,9 +23,11 @@ from typer.testing import CliRunner
 from unit.consoles import answer
 
 from memberstream.stream.authoring.coverage import Coverage, awaited
+from memberstream.stream.authoring.handling import in_the_way
 from memberstream.stream.authoring.publishing import Publishing
 from memberstream.stream.cli import reading
 from memberstream.stream.cli.main import app
+from memberstream.stream.keyspace.formats import Beacon, Behind
 from memberstream.stream.process.health import Check
 from memberstream.stream.process.http_server import to_json as checks_json
 from memberstream.stream.terminal import output
@@ -224,6 +230,53 @@ def test_ctrl_c_says_what_remains(more: list[str], monkeypatch: pytest.MonkeyPat
         assert tuple(json.loads(result.stderr).values()) == said
     else:
         assert result.stderr == f"error: {said[0]}. Next: {said[1]}\n"
+
+
+def test_ctrl_c_at_a_question() -> None:
+    """It ends the question at once, also in an event loop, which would only note it; status 130, nothing is changed."""
+    here, there = os.openpty()
+    ask = "from memberstream.stream.terminal.output import confirm, reports_errors as r; import asyncio, typer\n"
+    ask += "async def run(): confirm('Sure?', is_sure=False)\n"
+    ask += "app = typer.Typer(); app.command()(r(lambda: asyncio.run(run()))); app()"
+    with subprocess.Popen(
+        [sys.executable, "-c", ask], stdin=there, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr is not None
+        said = b""
+        while not said.endswith(b"[y/N]:"):
+            more = os.read(process.stderr.fileno(), 100)
+            assert more, said
+            said += more
+        process.send_signal(signal.SIGINT)
+        try:
+            _, rest = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    os.close(here)
+    os.close(there)
+    assert process.returncode == 130
+    assert b"stopped: nothing was changed. Next: " in rest
+
+
+def test_heads_of_tables_hold_no_control_character() -> None:
+    """A cluster's name may be one, and names are written by others."""
+    printed = io.StringIO()
+    print_table(("n", "a\nb\x1b"), [("1", "2")], to=SafeConsole(file=printed, soft_wrap=True))
+    assert printed.getvalue() == "n  a\\nb\\x1b\n1  2\n"
+
+
+@pytest.mark.parametrize(
+    ("beacon_ms", "behind_ms", "said"),
+    [
+        (0, 100_000, "partition 1 is held until somebody acts. Next: memberstream doctor"),
+        (0, 0, "no worker has answered for partition 1. Next: memberstream worker"),
+        (100_000, 100_000, "the workers are at partition 1. Next: wait"),
+    ],
+)
+def test_why_a_partition_does_not_move(beacon_ms: int, behind_ms: int, said: str) -> None:
+    """A held one waits for somebody; one whose worker lives isn't answered by another worker."""
+    beacons, behind = {1: Beacon(7, 0, beacon_ms)}, {1: Behind(1, 1, 0, behind_ms)}
+    assert in_the_way([1], beacons, behind, 100_000).startswith(said)
 
 
 def told(**changed: object) -> Coverage:

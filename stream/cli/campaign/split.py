@@ -23,6 +23,7 @@ from memberstream.stream.cli.campaign.goals import (
 )
 from memberstream.stream.cli.campaign.terms import campaigning_by_user
 from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
+from memberstream.stream.terminal.waiting import stoppable
 
 
 @reports_errors
@@ -63,11 +64,15 @@ def split(
                 raise CommandError(f"{name} is there with other terms. Next: campaign delete {name}, or another ID")
         # A version before didn't write down whose split they are: such ones are set again.
         missing = [name for name, wanted in terms.items() if found.get(name) != wanted]
-        for name in missing:
+        for n, name in enumerate(missing):
+            stop.text = (
+                f"{n} of {counted(len(missing), 'campaign')} set, {name} maybe. Next: run it again: it sets the rest"
+            )
             await steps.set(name, terms[name], reason=reason)
         return list(terms), len(missing)
 
-    ids, n_made = asyncio.run(run())
+    with stoppable("nothing was set. Next: run it again") as stop:
+        ids, n_made = asyncio.run(run())
     if json:
         print_json({"split": campaign, "campaigns": ids, "set": n_made})
         return

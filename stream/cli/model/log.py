@@ -12,6 +12,7 @@ from memberstream.models.wording import counted
 from memberstream.stream.cli.arguments import Json, Yes
 from memberstream.stream.registry.renewal import Renewal
 from memberstream.stream.terminal.output import confirm, err, out, print_json, reports_errors, settings
+from memberstream.stream.terminal.waiting import stoppable
 
 
 @reports_errors
@@ -31,7 +32,8 @@ def restart_log(
         err.print(f"The models' log ends at step {ends.here}; step {last} of an earlier log is known.")
         lost = "Is the earlier log lost for good, and shall this one take its place?"
         confirm(lost, is_sure=yes or ends.here >= last)
-        n = await renewal.begin(last)
+        with stoppable("the log is begun anew in part, at most. Next: run it again: it goes on where it ended"):
+            n = await renewal.begin(last)
         if json:
             print_json({"empty_records": n, "last_known_step": last})
             return

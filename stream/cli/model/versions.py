@@ -22,6 +22,7 @@ from memberstream.stream.authoring.steps import find, this_user
 from memberstream.stream.cli.arguments import Json, Label, Name, Why, moment, share
 from memberstream.stream.cli.history import print_steps
 from memberstream.stream.cli.model.files import File, read
+from memberstream.stream.registry.refused import PublishError
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.coverage import print_misfits
 from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
@@ -69,17 +70,20 @@ async def _publish(
             out.print(f"cost: {published.cost}", markup=False)
     elif not json:
         out.print(f"{model.label} is published already, with the same content")
-    if wait or (promote and not force):
-        scored = await follow(publishing, published.version)
-        told |= scored.as_json()
-        if not json:
-            scored.show()
-    if promote:
-        await publishing.promote(model.name, model.version, reason=reason, force=force)
-        told["status"] = Status.LIVE
-        if not json:
-            out.print(f"[green]live[/] {model.label}")
-    elif not wait and not json:
+    try:
+        if wait or (promote and not force):
+            scored = await follow(publishing, published.version)
+            told |= scored.as_json()
+            if not json:
+                scored.show()
+        if promote:
+            await publishing.promote(model.name, model.version, reason=reason, force=force)
+            told["status"] = Status.LIVE
+            if not json:
+                out.print(f"[green]live[/] {model.label}")
+    except PublishError as error:
+        raise PublishError(f"{model.label} is published ({published.version.status}), but: {error}") from None
+    if not wait and not promote and not json:
         out.print(f"Next: memberstream model wait {model.label}, then memberstream model promote {model.label}")
     if json:
         print_json(told)
