@@ -108,7 +108,25 @@ def test_the_history_as_files() -> None:
     assert (published_["name"], published_["version"], published_["actor"]) == ("level", 1, "=cmd()")
 
 
-async def test_a_question_is_asked_once_for_all() -> None:
+class Clock:
+    """A clock that a test moves on."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """That of questions."""
+    made = Clock()
+    monkeypatch.setattr("memberstream.stream.console.fresh.monotonic", made)
+    return made
+
+
+async def test_a_question_is_asked_once_for_all(clock: Clock) -> None:
     """Whoever asks meanwhile waits for the same answer, as long as the patience allows; then the last one has to do."""
     asked, may_go = [], asyncio.Event()
 
@@ -117,24 +135,28 @@ async def test_a_question_is_asked_once_for_all() -> None:
         await may_go.wait()
         return len(asked)
 
-    fresh = Fresh(find, every_s=0.05, keep_s=60)
+    fresh = Fresh(find, every_s=1, keep_s=60)
     assert await fresh.get(0.01) is None
+    clock.now_s += 2
     assert await fresh.get(0.01) is None
+    assert fresh.waiting_s == 2
     may_go.set()
-    assert await asyncio.gather(*[fresh.get(5) for _ in range(50)]) == [1] * 50
-    await asyncio.sleep(0.06)
-    assert await fresh.get(5) == 2
-    assert (fresh.waiting_s, fresh.age_s < 5) == (0, True)
+    assert await asyncio.gather(*[fresh.get(60) for _ in range(50)]) == [1] * 50
+    clock.now_s += 2
+    assert await fresh.get(60) == 2
+    assert (fresh.waiting_s, fresh.age_s) == (0, 0)
+    assert await fresh.get(60) == 2
     fresh.expire()
     may_go.clear()
-    assert await fresh.get(0.02) == 2
+    assert await fresh.get(0.01) == 2
+    clock.now_s += 1
     fresh.expire()  # what is being asked is of now
-    assert 0.01 < fresh.waiting_s < 60
+    assert fresh.waiting_s == 1
     await fresh.close()
     assert len(asked) == 3
 
 
-async def test_an_old_answer_is_not_handed_out() -> None:
+async def test_an_old_answer_is_not_handed_out(clock: Clock) -> None:
     """Nobody has looked for a while: until there is a new one, nothing is known."""
     may_go = asyncio.Event()
 
@@ -142,11 +164,11 @@ async def test_an_old_answer_is_not_handed_out() -> None:
         await may_go.wait()
         return 1
 
-    fresh = Fresh(find, every_s=0.02, keep_s=0.05)
+    fresh = Fresh(find, every_s=1, keep_s=5)
     may_go.set()
     assert await fresh.get(5) == 1
     may_go.clear()
-    await asyncio.sleep(0.06)
+    clock.now_s += 6
     assert (await fresh.get(0), fresh.last) == (None, 1)
     may_go.set()
     assert await fresh.get(5) == 1
