@@ -317,7 +317,7 @@ def test_the_demo_stays_open_if_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) 
             then(SETTINGS)
 
     monkeypatch.setattr(run, "run_demo", run_demo)
-    monkeypatch.setattr(running, "serve_console", lambda settings, port: served.append((settings, port)))
+    monkeypatch.setattr(running, "serve_console", lambda settings, port, to: served.append((settings, port)))
     assert CliRunner().invoke(command_line, ["demo"]).exit_code == 0
     assert served == []
     assert CliRunner().invoke(command_line, ["demo", "--console"]).exit_code == 0
