@@ -14,6 +14,7 @@ import uvloop
 from memberstream.stream.faust_batch.app import BatchApp
 from memberstream.stream.faust_batch.data_dir import DataDirInUse
 from memberstream.stream.faust_batch.errors import StartError
+from memberstream.stream.kafka.clients import advice
 from memberstream.stream.partition.state import StateUnusable
 
 log = logging.getLogger(__name__)
@@ -86,4 +87,6 @@ def _ended(app: BatchApp, *, is_crash: bool, is_asked: bool) -> int:
     if not is_crash:
         rest = "what was applied is committed" if app.is_committed else "what isn't committed will be replayed"
         log.info("ended after a signal: %s", rest)
+    elif (error := app.crash_reason) is not None:  # the last line of a log says why; Faust's own are far above it
+        log.error("ended by %s: %s%s", type(error).__name__, error, advice(error))
     return int(is_crash)

@@ -107,6 +107,11 @@ class ServerProcess:
             return None
         return self._process.pid
 
+    @property
+    def status(self) -> int | None:
+        """Exit status of the program that was run last, minus the signal's number if one ended it; else None."""
+        return None if self._process is None else self._process.poll()
+
     def spawn(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = None) -> None:
         """Run `argv` (an absolute path first), in this process' environment or in `env`.
 

@@ -123,8 +123,13 @@ class Worker:
 
     def ended_because(self) -> str:
         """Return the type of the error that ended it last, "" if the log names none."""
-        reasons = re.findall(r"stopping: (\w+)", self.says())
+        reasons = re.findall(r"(?:stopping:|ended by) ([A-Z]\w+)", self.says())
         return reasons[-1] if reasons else ""
+
+    def last_words(self) -> str:
+        """Return how it ended: its exit status and the last lines of its log that tell of an error."""
+        lines = [line for line in self.says().splitlines() if re.search(r"ERROR|error|Error|Traceback", line)]
+        return f"status {self._process.status}: {' | '.join(lines[-3:])[-600:]}"
 
 
 class Crew:
@@ -166,7 +171,7 @@ class Crew:
             if worker.is_wanted and worker.pid is None:
                 reason = worker.ended_because()
                 if reason not in CURED_BY_A_RESTART:
-                    self.fail(f"{worker.name} has ended: {reason or 'no reason in its log'}")
+                    self.fail(f"{worker.name} has ended: {reason or 'no reason in its log'}; {worker.last_words()}")
                 self.restarts.append(reason)
                 worker.start()
 

@@ -128,8 +128,8 @@ async def test_after_a_signal_only_what_is_committed_is_said_to_be(
     assert ("will be replayed" in caplog.text) != is_taken
 
 
-async def test_who_has_lost_its_name_stays_away_unless_it_was_asked_to_end() -> None:
-    """A supervisor would start it at once, and it would take the name back."""
+async def test_who_has_lost_its_name_stays_away_unless_it_was_asked_to_end(caplog: pytest.LogCaptureFixture) -> None:
+    """A supervisor would start it at once, and it would take the name back. The last line of its log says why."""
 
     async def crash(error: Exception) -> None:
         crashed.append(error)
@@ -137,11 +137,13 @@ async def test_who_has_lost_its_name_stays_away_unless_it_was_asked_to_end() -> 
     crashed: list[Exception] = []
     for is_asked in (False, True):
         consumer = Consumer()
-        consumer.app = SimpleNamespace(is_name_taken=False, must_stay_away=False, crash=crash)
+        consumer.app = SimpleNamespace(is_name_taken=False, must_stay_away=False, crash=crash, crash_reason=None)
         assert _ended(consumer.app, is_crash=True, is_asked=False) == 1
         assert not consumer.app.must_stay_away
         await consumer.name_taken(NameTaken("another process has it"))
+        consumer.app.crash_reason = crashed[-1]
         assert _ended(consumer.app, is_crash=True, is_asked=is_asked) == 1
+        assert caplog.messages[-1] == "ended by NameTaken: another process has it"
         assert consumer.app.must_stay_away is not is_asked
     assert len(crashed) == 2
 
