@@ -4,8 +4,7 @@ In this order, and why an interruption just after each step is safe:
 
     1  `upload` in the models' log    a version that nobody scores, reads or counts; the next upload of the name ends it
     2  all rows acknowledged          they lie under a token that is published nowhere. When 1 is ended, they are
-    removed;
-                                      and again when this upload, which looks every few seconds, notices that
+                                      removed; and again when this upload, which looks every few seconds, notices that
     3  `publish` in the models' log   it is a candidate like any other: workers write its fields to Redis and tell when
                                       that is done (`model wait`); readers use it, whole, from `model promote` on
 
@@ -132,13 +131,7 @@ class Uploading:
     async def check(self, source: Iterable[RawChunk], options: Options) -> Uploaded:
         """Return what an upload would find and do; writes nothing. Raises like `upload`, except for rejected rows."""
         registry = await self.publishing.registry()
-        base, listed, checked = _base(registry, options), _begun(registry, options), ListCheck()
-        self._steps.check(registry, listed)
-        outcome = Uploaded(listed.label)
-        for chunk in source:
-            self._judge(checked, chunk, outcome)
-            await asyncio.sleep(0)  # an interruption is noticed
-        outcome.sizes, outcome.repeated = dict(checked.sizes), checked.repeated
+        base, checked, outcome = await self._judge_all(registry, source, options)
         if not outcome.n_rejected or options.skip_bad:
             _refuse_none(outcome)
         async for ids, kept in self._kept(base, checked):
@@ -157,6 +150,17 @@ class Uploading:
             RowsRejected, PublishError, ModelFileError: as `upload` would.
         """
         registry = await self.publishing.registry()
+        base, _, outcome = await self._judge_all(registry, source, options)
+        if outcome.n_rejected and not options.skip_bad:
+            raise RowsRejected(outcome)
+        _refuse_none(outcome)
+        _clusters(outcome, options, base)
+        return outcome
+
+    async def _judge_all(
+        self, registry: Registry, source: Iterable[RawChunk], options: Options
+    ) -> tuple[Version | None, ListCheck, Uploaded]:
+        """Return the list to merge with, the rows that can be taken, and what was found."""
         base, listed, checked = _base(registry, options), _begun(registry, options), ListCheck()
         self._steps.check(registry, listed)
         outcome = Uploaded(listed.label)
@@ -164,11 +168,7 @@ class Uploading:
             self._judge(checked, chunk, outcome)
             await asyncio.sleep(0)  # an interruption is noticed
         outcome.sizes, outcome.repeated = dict(checked.sizes), checked.repeated
-        if outcome.n_rejected and not options.skip_bad:
-            raise RowsRejected(outcome)
-        _refuse_none(outcome)
-        _clusters(outcome, options, base)
-        return outcome
+        return base, checked, outcome
 
     async def refuse_stranding(self, outcome: Uploaded, options: Options) -> None:
         """Refuse what `promote` would refuse for campaigns, before anything is uploaded.
