@@ -11,6 +11,7 @@ The law of this file:
    often, its partition is held instead.
 4. A held partition (stream/partition/holds.py) isn't fetched. When a hold begins or ends, reading goes on everywhere
    behind what is durable.
+5. Once the worker ends, for whatever reason, a batch that fails is left to the replay. No record is blamed for it.
 
 It is one file because each step reads and sets what the others go by: what is in flight, in hand, held, to be sought.
 """
@@ -18,7 +19,7 @@ It is one file because each step reads and sets what the others go by: what is i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
@@ -228,8 +229,19 @@ class DrainingConsumer(RangeConsumer):
 
     async def _handle(self, tp: TP, records: list[Any], next_offset: int) -> None:
         started = monotonic()
-        await handle_isolating(self._owned.handle, tp.partition, records, next_offset)
+        await handle_isolating(self._hand_on, tp.partition, records, next_offset)
         self.app.monitor.stream_inbound_time[tp] = started  # or Faust logs that the stream is stuck
+
+    async def _hand_on(self, partition: int, records: Sequence[Any], next_offset: int) -> None:
+        """Law 5. What a batch needs may be closed already, and what it meets then is no record's fault."""
+        try:
+            await self._owned.handle(partition, records, next_offset)
+        except Exception as error:
+            if not self.app.should_stop:
+                raise
+            kind = type(error).__name__
+            self.log.warning("partition %d: %s while the worker ends: the batch will be replayed", partition, kind)
+            raise Fenced("the worker ends") from None
 
     async def _seek_to_next(self) -> None:
         self._heads.clear()

@@ -199,3 +199,19 @@ async def test_a_batch_that_something_else_cancels_comes_again() -> None:
         assert sought == [{TP("docs", 0): 3}]
         assert list(consumer.handler.open) == [0]
         assert not loop.done()
+
+
+@pytest.mark.parametrize("is_ending", [True, False])
+async def test_what_fails_while_the_worker_ends_blames_no_record(is_ending: bool, tmp_path: Path) -> None:
+    """The thread of its clients may have ended before the batch. Counted as failures of the record, three such ends
+    would hold its partition."""
+    consumer = Consumer(1, 1)
+    consumer._source.stuck._path = tmp_path / "stuck.json"
+    async with running(consumer) as loop:
+        await settled()
+        consumer.app.should_stop = is_ending
+        consumer.handler.open[0].set_exception(RuntimeError("Event loop is closed"))
+        await settled()
+        assert loop.done() is not is_ending
+    assert bool(consumer._source.stuck._failures) is not is_ending
+    assert consumer._positions.must_seek
