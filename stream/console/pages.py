@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from memberstream.models.timestamps import format_ms
-from memberstream.models.wording import counted
+from memberstream.models.wording import counted, percent_of
 from memberstream.stream.authoring.coverage import awaited, waiting_text
 from memberstream.stream.authoring.terms_told import clusters_text, goals, percent
 from memberstream.stream.terminal.advice import ADVICE
@@ -50,6 +50,7 @@ def environment() -> Environment:
     made.globals |= {
         "navigation": NAVIGATION, "NONE": NONE, "counted": counted, "clusters_text": clusters_text, "goals": goals,
         "advice": ADVICE, "waiting_text": waiting_text, "awaited": awaited,
+        "percent_of": percent_of,
     }  # fmt: skip
     return made
 

@@ -16,6 +16,7 @@ from memberstream.models.registry import Registry
 from memberstream.stream.console.asking import Asking, Now
 from memberstream.stream.console.following import Following, Problem
 from memberstream.stream.console.pages import environment
+from memberstream.stream.console.sizes import Size, sizes
 from memberstream.stream.lookup import Lookup
 from memberstream.stream.settings import Settings
 
@@ -74,6 +75,13 @@ class Site:
     async def foreign(self) -> Problem | None:
         """Return why Redis' answers aren't shown as this installation's; None: they are."""
         return foreign(await self.asking.now(PATIENCE_S))
+
+    async def sizes(self) -> dict[str, Size]:
+        """Return label → how many members are in which cluster, as far as workers tell."""
+        now = await self.asking.now(PATIENCE_S)
+        if now.facts is None or foreign(now) is not None:
+            return {}
+        return sizes(now.facts, self.settings.topic, self.following.registry)
 
     async def page(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
         """Return a page."""

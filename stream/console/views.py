@@ -14,7 +14,7 @@ from starlette.responses import Response
 from memberstream.models.registry import Registry, Version
 from memberstream.models.targeting import misfit
 from memberstream.stream.authoring.coverage import Coverage, coverage_of
-from memberstream.stream.console import history, overview, standing, versions
+from memberstream.stream.console import history, overview, sizes, standing, versions
 from memberstream.stream.console.following import Problem
 from memberstream.stream.console.reporting import report
 from memberstream.stream.console.site import PATIENCE_S, Site, foreign, now_ms
@@ -44,7 +44,7 @@ async def overview_parts(site: Site) -> dict[str, str]:
         "now": now, "facts": facts, "figures": figures, "other": other, "problem": site.problem,
         "n_campaigns": len(registry.campaigns) if site.following.was_read else None,
         "versions": versions.shown(registry, overview.scored_versions(registry)),
-        "topic": site.settings.topic,
+        "topic": site.settings.topic, "sizes": await site.sizes(),
     }  # fmt: skip
     return {name: site.render(f"parts/{name}.html", **values) for name in ("incidents", "figures", "partitions")}
 
@@ -52,7 +52,8 @@ async def overview_parts(site: Site) -> dict[str, str]:
 async def models_page(site: Site, request: Request) -> Response:
     """All versions of computed models."""
     registry = await site.registry()
-    return await site.page(request, "models.html", shown=versions.versions(registry, are_lists=False))
+    shown = versions.versions(registry, are_lists=False)
+    return await site.page(request, "models.html", shown=shown, sizes=await site.sizes())
 
 
 async def model_page(site: Site, request: Request) -> Response:
@@ -64,7 +65,10 @@ async def model_page(site: Site, request: Request) -> Response:
     scored = [one.entry for one in shown if one.entry in registry.scored()]
     coverages, away = await _coverages(site, scored)
     steps = [one for one in history.done(registry) if one.kind != "campaign" and one.step.label.startswith(f"{name}@")]
-    return await site.page(request, "model.html", name=name, shown=shown, coverages=coverages, away=away, steps=steps)
+    return await site.page(
+        request, "model.html", name=name, shown=shown, coverages=coverages, away=away, steps=steps,
+        sizes=await site.sizes(),
+    )  # fmt: skip
 
 
 async def _coverages(site: Site, entries: list[Version]) -> tuple[dict[str, Coverage | Problem], Problem | None]:
@@ -98,7 +102,11 @@ async def campaigns_page(site: Site, request: Request) -> Response:
     registry = await site.registry()
     campaigns = sorted(registry.campaigns.values(), key=lambda one: one.id)
     misfits = [why for one in campaigns if (why := misfit(registry, one.id, one.terms))]
-    return await site.page(request, "campaigns.html", registry=registry, campaigns=campaigns, misfits=misfits)
+    known = await site.sizes()
+    reached = {one.id: sizes.reach(registry, one, known) for one in campaigns}
+    return await site.page(
+        request, "campaigns.html", registry=registry, campaigns=campaigns, misfits=misfits, reached=reached
+    )
 
 
 async def campaign_page(site: Site, request: Request) -> Response:
@@ -110,6 +118,7 @@ async def campaign_page(site: Site, request: Request) -> Response:
     return await site.page(
         request, "campaign.html", registry=registry, campaign=campaign, found=found, misfit=why, steps=steps,
         family=[one for one in family_of(registry, [campaign]) if one != campaign],
+        reached=None if found is None else sizes.reach(registry, found, await site.sizes()),
     )  # fmt: skip
 
 

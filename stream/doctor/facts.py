@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError
 from memberstream.models.registry import Registry
 from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.kafka.cluster_id import UNTOLD
-from memberstream.stream.keyspace.formats import Beacon, Behind, KeyspaceError, Scored
+from memberstream.stream.keyspace.formats import Beacon, Behind, KeyspaceError, Scored, Sizes
 from memberstream.stream.projection.calls import NotPermitted, RedisFault, RedisUnavailable
 from memberstream.stream.projection.installation import owner_of
 from memberstream.stream.projection.projection import Glance
@@ -66,6 +66,7 @@ class Facts:
         owner: id of the installation whose keys are in Redis; None: nobody's.
         is_whole: whether Redis says that it holds all members.
         behind: how far the partitions' workers say that they are behind. Older versions of workers don't tell.
+        sizes: how many members the partitions' workers say that are in which cluster.
         known: the last step of the models' log that readers know.
     """
 
@@ -84,6 +85,7 @@ class Facts:
     beacons: Mapping[int, Beacon] = field(default_factory=dict)
     scored: Mapping[int, Scored] = field(default_factory=dict)
     behind: Mapping[int, Behind] = field(default_factory=dict)
+    sizes: Mapping[int, Sizes] = field(default_factory=dict)
     known: int = -1
 
 
@@ -192,6 +194,7 @@ async def told(glance: Glance) -> dict[str, Any]:
         "beacons": look.beacons,
         "scored": await glance.partitions.scored(),
         "behind": await glance.partitions.behind(),
+        "sizes": await glance.partitions.sizes(),
         "known": await glance.readers.known(),
     }
 

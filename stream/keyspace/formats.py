@@ -24,6 +24,7 @@ PARTITIONS = b"partitions"
 # What a partition tells, as readers' docs and messages show it.
 BEACON_FORMAT = "<next_offset>:<clock_ms>:<written_ms>"
 BEHIND_FORMAT = "<waiting>:<members>:<unscored>:<written_ms>"
+SIZES_FORMAT = "<written_ms>|<model>@<version>=<cluster>:<members>,…|…"
 
 #: An installation's id.
 INSTALLATION_FORMAT = "<group>@<Kafka's cluster id>"
@@ -138,6 +139,17 @@ class Behind(NamedTuple):
     members: int | None
     unscored: int | None
     written_ms: int
+
+
+class Sizes(NamedTuple):
+    """How many members of a partition are in which cluster.
+
+    `clusters`: field of a computed version (`<model>@<version>`) → cluster id → members. A version that isn't there
+    isn't told of.
+    """
+
+    written_ms: int
+    clusters: Mapping[bytes, Mapping[int, int]]
 
 
 def membership_field(model: str, version: int) -> bytes:
@@ -332,6 +344,31 @@ def parse_behind(value: bytes) -> Behind:
         return Behind(_known(waiting), _known(members), _known(unscored), int(written_ms))
     except ValueError:
         raise KeyspaceError(f"behind: expected {BEHIND_FORMAT}, found {value!r}") from None
+
+
+def format_sizes(sizes: Sizes) -> bytes:
+    """As SIZES_FORMAT says."""
+    versions = [
+        field + b"=" + b",".join([b"%d:%d" % each for each in clusters.items()])
+        for field, clusters in sizes.clusters.items()
+    ]
+    return b"|".join([b"%d" % sizes.written_ms, *versions])
+
+
+def parse_sizes(value: bytes) -> Sizes:
+    """Raises KeyspaceError."""
+    try:
+        written_ms, *versions = value.split(b"|")
+        parts = [version.split(b"=") for version in versions]
+        return Sizes(int(written_ms), {field: _counts(clusters) for field, clusters in parts})
+    except ValueError:
+        raise KeyspaceError(f"sizes: expected {SIZES_FORMAT}, found {value!r}") from None
+
+
+def _counts(clusters: bytes) -> dict[int, int]:
+    """Raises ValueError."""
+    parts = [each.split(b":") for each in clusters.split(b",") if each]
+    return {int(cluster): int(members) for cluster, members in parts}
 
 
 def _known(number: bytes) -> int | None:

@@ -31,6 +31,7 @@ class Keys:
     known: bytes
     scored: bytes
     behind: bytes
+    sizes: bytes
     epoch: bytes
     built: bytes
     witness: bytes
@@ -40,7 +41,7 @@ class Keys:
 
     SMALL = (
         *("live", "models", "campaigns", "known", "scored", "behind", "epoch", "built", "witness", "beacons"),
-        *("counted", "installation"),
+        *("sizes", "counted", "installation"),
     )
 
     def __init__(self, prefix: str = DEFAULT_PREFIX) -> None:

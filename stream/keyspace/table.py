@@ -5,7 +5,7 @@ Law: docs/redis.md holds the same table and a test compares the two. The names a
 
 from dataclasses import dataclass
 
-from .formats import BEACON_FORMAT, BEHIND_FORMAT, INSTALLATION_FORMAT, PARTITIONS
+from .formats import BEACON_FORMAT, BEHIND_FORMAT, INSTALLATION_FORMAT, PARTITIONS, SIZES_FORMAT
 from .keys import Keys
 
 _KEYS = Keys()  # the table shows the default prefix
@@ -120,6 +120,21 @@ KEYSPACE: tuple[Entry, ...] = (
         ),
         "worker",
         "`model wait`, `model promote`, `doctor`",
+        "for ever",
+    ),
+    Entry(
+        _KEYS.sizes,
+        "hash",
+        (
+            Field(
+                "<partition>",
+                SIZES_FORMAT,
+                "how many members with a document are in each cluster of each computed version, and when this was "
+                "written. Add up the partitions. One that was written more than 30 s ago is of a worker that is gone",
+            ),
+        ),
+        "worker",
+        "`console`",
         "for ever",
     ),
     Entry(

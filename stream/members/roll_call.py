@@ -20,8 +20,10 @@ from time import perf_counter
 from typing import NamedTuple
 
 from memberstream.models.member import Head, decode, head_of
+from memberstream.models.model import Model
 from memberstream.models.steps import Steps
 from memberstream.models.wording import counted
+from memberstream.stream.keyspace.formats import membership_field
 from memberstream.stream.members.rescoring import Rescoring
 from memberstream.stream.partition.census import Census
 from memberstream.stream.partition.locks import Locks
@@ -85,11 +87,28 @@ class RollCall:
     def clusters(self) -> dict[tuple[str, int], int]:
         """Return (model label, cluster) → members of the owned partitions, unless more than TOLD. From any thread."""
         counts = [census.counts for census in tuple(self._called.values())]
-        models = self._current.publication.models
-        cells = [(model, cluster) for model in models for cluster in model.cluster_ids.tolist()]
-        if len(cells) > TOLD:
-            return {}
-        return {(model.label, cluster): sum(c.of((model.key, cluster)) for c in counts) for model, cluster in cells}
+        return {
+            (model.label, cluster): sum(c.of((model.key, cluster)) for c in counts)
+            for model, clusters in self.cells()
+            for cluster in clusters
+        }
+
+    def cells(self) -> list[tuple[Model, list[int]]]:
+        """Return the clusters of each computed version; of none, if they are more than TOLD. From any thread."""
+        found = [(model, model.cluster_ids.tolist()) for model in self._current.publication.models]
+        return found if sum(len(clusters) for _, clusters in found) <= TOLD else []
+
+    def counted(self) -> list[int]:
+        """Return the owned partitions whose members are counted."""
+        return sorted(partition for partition, census in self._called.items() if census.is_whole)
+
+    def sizes(self, partition: int, cells: Iterable[tuple[Model, list[int]]]) -> dict[bytes, dict[int, int]]:
+        """Return field in Redis → cluster → members of a counted partition. From the event loop."""
+        counts = self._called[partition].counts
+        return {
+            membership_field(model.name, model.version): {c: counts.of((model.key, c)) for c in clusters}
+            for model, clusters in cells
+        }
 
     async def run(self, partition: int) -> None:
         """Call the roll of an owned partition again and again. Never returns."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from memberstream.stream.keyspace import formats as keyspace
-from memberstream.stream.keyspace.formats import Beacon, Behind, Scored
+from memberstream.stream.keyspace.formats import Beacon, Behind, Scored, Sizes
 from memberstream.stream.projection.calls import Calls, meta
 from memberstream.stream.wire.cluster import Piece
 from memberstream.stream.wire.script import Script
@@ -28,8 +28,11 @@ class Partitions:
     def __init__(self, calls: Calls) -> None:
         self._calls, self._keys = calls, calls.keys
 
-    async def tell(self, scored: Mapping[int, Scored], behind: Mapping[int, Behind]) -> None:
-        """Tell how far own partitions are scored with the published models, and how far they are behind.
+    async def tell(
+        self, scored: Mapping[int, Scored], behind: Mapping[int, Behind], sizes: Mapping[int, Sizes]
+    ) -> None:
+        """Tell how far own partitions are scored with the published models, and how far they are behind; of some of
+        them also how many members are in which cluster.
 
         These are written in the opposite order: if a reader finds that a partition is scored, what it then reads about
         lacking members is as of that moment or later.
@@ -39,6 +42,7 @@ class Partitions:
             told[0][1].extend((partition, keyspace.format_behind(how_far)))
         for partition, so_far in scored.items():
             told[1][1].extend((partition, keyspace.format_scored(so_far)))
+        told += [(self._keys.sizes, [arg for p, its in sizes.items() for arg in (p, keyspace.format_sizes(its))])]
         await self._calls.call([self._calls.write(b"HSET", key, *args) for key, args in told if args])
 
     async def scored(self) -> dict[int, Scored]:
@@ -50,6 +54,11 @@ class Partitions:
         """Return how far each partition is behind; nothing for partitions whose worker is an older version."""
         [flat] = await self._calls.call([meta(b"HGETALL", self._keys.behind)])
         return {int(p): keyspace.parse_behind(value) for p, value in zip(flat[::2], flat[1::2], strict=True)}
+
+    async def sizes(self) -> dict[int, Sizes]:
+        """Return how many members of each partition are in which cluster; nothing for partitions that don't tell."""
+        [flat] = await self._calls.call([meta(b"HGETALL", self._keys.sizes)])
+        return {int(p): keyspace.parse_sizes(value) for p, value in zip(flat[::2], flat[1::2], strict=True)}
 
     async def look(self) -> Look:
         """Return how far a build is, and how far the workers are."""

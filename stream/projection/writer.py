@@ -11,7 +11,7 @@ from functools import partial
 from time import monotonic
 from typing import ClassVar
 
-from memberstream.stream.keyspace.formats import Announcement, Beacon, Behind, Scored
+from memberstream.stream.keyspace.formats import Announcement, Beacon, Behind, Scored, Sizes
 from memberstream.stream.partition.bookkeeping import Progress
 from memberstream.stream.partition.holds import Holds
 from memberstream.stream.projection.build import FinishState
@@ -143,10 +143,14 @@ class Writer:
         """Return up to which step of the models' log readers know; -1: they know none."""
         return await self._patience.until_available(self._projection.readers.known)
 
-    async def tell_scored(self, scored: Mapping[int, Scored], behind: Mapping[int, Behind]) -> None:
-        """Tell how far the owned partitions are scored with the published models, and how far they are behind."""
+    async def tell_scored(
+        self, scored: Mapping[int, Scored], behind: Mapping[int, Behind], sizes: Mapping[int, Sizes]
+    ) -> None:
+        """Tell how far the owned partitions are scored with the published models, how far they are behind, and how
+        many members are in which cluster.
+        """
         if scored or behind:
-            await self._patience.until_available(lambda: self._projection.partitions.tell(scored, behind))
+            await self._patience.until_available(lambda: self._projection.partitions.tell(scored, behind, sizes))
 
     async def drop(self, keys: Sequence[bytes], fields: Sequence[bytes]) -> None:
         """Remove fields from members: of retired versions, of lists that they have left."""

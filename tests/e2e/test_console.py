@@ -106,6 +106,7 @@ async def test_the_console(system: Counting, address: str, browser: Browser, tmp
     await each_page(address, page, Path(os.environ.get("CONSOLE_PICTURES", tmp_path)))
     await by_keyboard(address, page)
     await files_of_the_history(system, address)
+    await sizes(system, address, page)
     await live(system, address, page)
 
 
@@ -198,6 +199,19 @@ async def files_of_the_history(system: Counting, address: str) -> None:
     n = len(registry.history) + len(registry.campaign_history)
     assert len(orjson.loads(await asyncio.to_thread(fetch, f"{address}/history.json"))) == n
     assert len((await asyncio.to_thread(fetch, f"{address}/history.csv")).splitlines()) == n + 1
+
+
+async def sizes(system: Counting, address: str, page: Page) -> None:
+    """Workers tell how many members are in which cluster, again if Redis loses it; so a campaign's reach is known."""
+    system.members.redis.delete(system.members.keys.sizes)
+    await page.goto(address)
+    await page.locator(".chip b").nth(3).wait_for()
+    told = await page.locator(".chip b").all_inner_texts()
+    assert sum(int(each.replace(",", "")) for each in told) == 2 * len(IDS)  # two versions of two clusters
+    await page.goto(f"{address}/campaigns/for-all")
+    text = await page.locator("main").inner_text()
+    assert f"about {round(0.7 * len(IDS)):,} members see it; about" in text
+    assert f"Of {len(IDS):,} members, as of" in text
 
 
 async def live(system: Counting, address: str, page: Page) -> None:

@@ -11,7 +11,16 @@ from announcing import announcing
 from keys import KEYS
 from servers import RedisServer
 
-from memberstream.stream.keyspace.formats import Announcement, Beacon, Behind, PublishedModel, Scored, membership_field
+from memberstream.stream.keyspace.formats import (
+    Announcement,
+    Beacon,
+    Behind,
+    KeyspaceError,
+    PublishedModel,
+    Scored,
+    Sizes,
+    membership_field,
+)
 from memberstream.stream.projection.build import BuiltMark
 from memberstream.stream.projection.calls import RedisFault, RedisUnavailable
 from memberstream.stream.projection.members import Update
@@ -143,11 +152,25 @@ async def test_how_far_partitions_are_scored(redis_url: str) -> None:
     """What workers tell is read back; a later word of a partition replaces its earlier one alone."""
     async with Projection(redis_url, KEYS) as projection:
         assert (await projection.partitions.scored(), await projection.partitions.behind()) == ({}, {})
-        await projection.partitions.tell({0: Scored(-1, 10), 3: Scored(7, 0)}, {})
-        await projection.partitions.tell({0: Scored(7, 5, (3, 6))}, {0: Behind(4, 9, 0, 17)})
-        await projection.partitions.tell({}, {3: Behind(None, None, None, 18)})
+        await projection.partitions.tell({0: Scored(-1, 10), 3: Scored(7, 0)}, {}, {})
+        await projection.partitions.tell({0: Scored(7, 5, (3, 6))}, {0: Behind(4, 9, 0, 17)}, {})
+        await projection.partitions.tell({}, {3: Behind(None, None, None, 18)}, {})
         assert await projection.partitions.scored() == {0: Scored(7, 5, (3, 6)), 3: Scored(7, 0)}
         assert await projection.partitions.behind() == {0: Behind(4, 9, 0, 17), 3: Behind(None, None, None, 18)}
+
+
+async def test_how_many_members_are_in_which_cluster(redis_url: str, client: redis.Redis) -> None:
+    """What workers tell of a partition replaces all that they told of it before; nothing else is touched."""
+    first = Sizes(17, {b"level@1": {1: 20, 2: 0}, b"style@3": {0: 9}})
+    async with Projection(redis_url, KEYS) as projection:
+        assert await projection.partitions.sizes() == {}
+        await projection.partitions.tell({}, {}, {0: first, 3: Sizes(17, {b"level@1": {1: 1, 2: 2}})})
+        await projection.partitions.tell({}, {}, {3: Sizes(18, {})})
+        assert await projection.partitions.sizes() == {0: first, 3: Sizes(18, {})}
+        assert client.hget("ms:{meta}:sizes", "0") == "17|level@1=1:20,2:0|style@3=0:9"
+        client.hset("ms:{meta}:sizes", "0", "17|level@1")
+        with pytest.raises(KeyspaceError, match=r"sizes: expected <written_ms>\|<model>@<version>=<cluster>"):
+            await projection.partitions.sizes()
 
 
 async def test_fields_of_retired_versions_go(redis_url: str, client: redis.Redis) -> None:

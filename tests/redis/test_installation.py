@@ -42,7 +42,7 @@ def writes(members: Projection, counts: CountProjection) -> dict[str, Write]:
         "begin": lambda: members.build.begin(0),
         "forget": members.build.forget,
         "reset": lambda: members.build.reset_beacon(0),
-        "scored": lambda: members.partitions.tell({0: Scored(9, 9)}, {0: Behind(1, 1, 1, 1)}),
+        "scored": lambda: members.partitions.tell({0: Scored(9, 9)}, {0: Behind(1, 1, 1, 1)}, {}),
         "counts": lambda: counts.counts.write(0, 9, {CELL: Tally(1, 1)}),
         "counted": lambda: counts.counts.tell({0: Beacon(99, 99, 99)}),
         "partitions": lambda: counts.counts.tell_partitions(9),
@@ -158,9 +158,9 @@ async def test_keys_are_taken_over(redis_url: str, client: redis.Redis) -> None:
         async with Projection(redis_url, KEYS) as projection:
             over = TakeOver(projection.calls)
             assert await over.silent_ms() == pytest.approx(now - 8, abs=10_000)
-            await own.partitions.tell({}, {0: Behind(1, 1, 1, now)})
+            await own.partitions.tell({}, {0: Behind(1, 1, 1, now)}, {})
             assert await over.silent_ms() == pytest.approx(0, abs=10_000)
-            await own.partitions.tell({}, {0: Behind(1, 1, 1, 8)})
+            await own.partitions.tell({}, {0: Behind(1, 1, 1, 8)}, {})
             await own.build.beacon({0: Beacon(9, now, now)})
             assert await over.silent_ms() == pytest.approx(0, abs=10_000)
             assert not await over.take(STAGING, "x@y"), "it isn't staging's"

@@ -18,7 +18,7 @@ from memberstream.models.placement import Partitioner
 from memberstream.models.timestamps import FOREVER
 from memberstream.stream.interactions.forgetting import Forgetting
 from memberstream.stream.kafka.outgoing import Outgoing
-from memberstream.stream.keyspace.formats import Announcement, Beacon, Behind, Scored, membership_field
+from memberstream.stream.keyspace.formats import Announcement, Beacon, Behind, Scored, Sizes, membership_field
 from memberstream.stream.lists.enlisting import Enlisting
 from memberstream.stream.lists.rows import Chunk
 from memberstream.stream.members.admission import Admission
@@ -118,6 +118,7 @@ class Disk:
     log_end: int = -1  # its last step
     scored: dict[int, Scored] = field(default_factory=dict)
     behind: dict[int, Behind] = field(default_factory=dict)
+    sizes: dict[int, Sizes] = field(default_factory=dict)
     reports: list[Report] = field(default_factory=list)
     late_ms: list[int] = field(default_factory=list)
 
@@ -195,9 +196,12 @@ class FakeRedis:
     async def known(self) -> int:
         return self._disk.known
 
-    async def tell(self, scored: Mapping[int, Scored], behind: Mapping[int, Behind]) -> None:
+    async def tell(
+        self, scored: Mapping[int, Scored], behind: Mapping[int, Behind], sizes: Mapping[int, Sizes]
+    ) -> None:
         self._disk.scored.update(scored)
         self._disk.behind.update(behind)
+        self._disk.sizes.update(sizes)
 
     async def nodes(self) -> list[None]:
         return []

@@ -26,7 +26,7 @@ from memberstream.stream.console.site import now_ms
 from memberstream.stream.demo import run
 from memberstream.stream.doctor.checks import examine
 from memberstream.stream.doctor.facts import Facts
-from memberstream.stream.keyspace.formats import Beacon, Behind, Scored
+from memberstream.stream.keyspace.formats import Beacon, Behind, Scored, Sizes
 from memberstream.stream.lookup import LookupUnavailable
 from memberstream.stream.settings import Settings
 
@@ -348,6 +348,38 @@ async def test_how_far_a_version_is_scored() -> None:
         facts = replace(WELL, scored=scored, behind=behind, beacons=beacons, now_ms=now)
         text = text_of((await fetch(pages(a_shop(), now=at(facts)), "/models/level")).text)
         assert said in text.replace(" ,", ","), said
+
+
+async def test_how_many_members_are_in_which_cluster() -> None:
+    """Beside each version's clusters; a campaign says whom it reaches, as of when, and what isn't known."""
+    told = Sizes(WELL.now_ms, {b"level@1": {1: 3_000, 2: 1_000}})
+    whole = pages(a_shop(), now=at(replace(WELL, sizes={0: told, 1: told})))
+    for path in ("/", "/models"):
+        assert "clusters, with members" in (text := text_of((await fetch(whole, path)).text)), path
+        assert "1 low 6,000 2 high 2,000" in text, path
+    text = text_of((await fetch(whole, "/models/level")).text)
+    assert "1 low 6,000 75.0%" in text
+    assert "8,000 members, as of" in text
+    text = text_of((await fetch(whole, "/campaigns")).text)
+    assert re.search("Open to all open enabled level 2 high always for ever 2,000 members nobody", text)
+    assert "2,000 members see it Of 8,000 members, as of" in text_of((await fetch(whole, "/campaigns/open")).text)
+    assert "nobody now, otherwise 6,000 members" in text_of((await fetch(whole, "/campaigns/paused")).text)
+    held = text_of((await fetch(whole, "/campaigns/held")).text)
+    assert "0 members see it; 8,000 members are held out Of 8,000 members, as of" in held
+    partly = pages(a_shop(), now=at(replace(WELL, sizes={0: told})))
+    for path, said in (
+        ("/", "Members of level@1 are as of"),
+        ("/models/level", "4,000 members, as of"),
+        ("/campaigns/open", "1,000 members see it Of 4,000 members, as of"),
+    ):
+        text = text_of((await fetch(partly, path)).text)
+        assert said in text, path
+        assert "without partition 1, of which no worker tells now" in text, path
+    other = pages(a_shop(), now=at(replace(WELL, sizes={0: told}, owner="x@k")))
+    for app in (pages(a_shop(), now=at(WELL)), other):
+        text = text_of((await fetch(app, "/campaigns/open")).text)
+        assert "reach not told by workers: memberstream campaign reach open" in text
+        assert "with members" not in text_of((await fetch(app, "/")).text)
 
 
 async def test_a_long_history_comes_in_pages() -> None:

@@ -11,12 +11,12 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.shell import LISTED, Disk, Process, Record
+from unit.shell import LISTED, WALL_MS, Disk, Process, Record
 
 from memberstream.models.member import Move, decode, encode
 from memberstream.models.model import Model
 from memberstream.models.model_file import parse
-from memberstream.stream.keyspace.formats import Announcement, membership_field
+from memberstream.stream.keyspace.formats import Announcement, Sizes, membership_field
 from memberstream.stream.members import roll_call
 from memberstream.stream.members.roll_call import Standing
 from memberstream.stream.partition.bookkeeping import SCORED, Mark, decode_mark
@@ -173,6 +173,8 @@ def test_a_roll_call_finds_and_scores_who_was_missed(caplog: pytest.LogCaptureFi
             ("second@1", 1): 3,
             ("second@1", 2): 0,
         }
+        told = process.redis_watch._sizes()
+        assert told == {0: Sizes(WALL_MS, {b"first@1": {1: 3, 2: 0}, b"second@1": {1: 3, 2: 0}})}
         for key in (b"b", b"c"):
             member = decode(disk.state()[key])
             left = {k: held for k, held in member.memberships.items() if k == publication.keys[0]}
