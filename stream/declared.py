@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,6 +40,23 @@ def addresses(value: str) -> tuple[str, ...]:
     if not servers:
         raise ValueError("host:port, or several joined by commas")
     return servers
+
+
+def networks(value: str) -> tuple[str, ...]:
+    found = tuple(one.strip() for one in value.split(",") if one.strip())
+    try:
+        for one in found:
+            ip_network(one, strict=False)
+    except ValueError:
+        raise ValueError("IP addresses or networks, as 10.1.2.3 or 10.1.2.0/24, joined by commas") from None
+    return found
+
+
+def host_names(value: str) -> tuple[str, ...]:
+    found = tuple(one.strip().lower() for one in value.split(",") if one.strip())
+    if not all(re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", one) for one in found):
+        raise ValueError("names of hosts without scheme and port, as console.example.com, joined by commas")
+    return found
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:

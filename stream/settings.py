@@ -18,7 +18,17 @@ from memberstream.models.interaction import IMPRESSION, RESERVED, is_kind
 from memberstream.models.placement import PARTITIONERS, Partitioner
 from memberstream.models.position import MAX_EPOCH
 from memberstream.models.timestamps import DAY_MS
-from memberstream.stream.declared import addresses, choice, instance_id, seconds, setting, text, whole
+from memberstream.stream.declared import (
+    addresses,
+    choice,
+    host_names,
+    instance_id,
+    networks,
+    seconds,
+    setting,
+    text,
+    whole,
+)
 from memberstream.stream.kafka.clients import Kafka
 from memberstream.stream.kafka.security import Security
 from memberstream.stream.kafka.security import variable as security_variable
@@ -195,6 +205,24 @@ class Settings:
         9464, whole(0, 65535), "port of /metrics, /healthz and /readyz; 0: any free one, named in the log"
     )
 
+    console_users: Path | None = setting(
+        None,
+        Path,
+        "`memberstream console`: the file of those who may log in with a password. `memberstream console-users "
+        "add` makes it. None: nobody logs in so",
+    )
+    console_proxies: tuple[str, ...] = setting(
+        (),
+        networks,
+        "`memberstream console`: addresses of proxies that log people in, as 10.1.2.3 or 10.1.2.0/24, joined by "
+        "commas. Their X-Forwarded-User and X-Forwarded-Groups are believed, so nobody else may reach it from there",
+    )
+    console_hosts: tuple[str, ...] = setting(
+        (),
+        host_names,
+        "`memberstream console`: the names by which browsers ask for it over HTTPS, joined by commas. Others are "
+        "refused. None: only names of this machine",
+    )
     log_format: LogFormat = setting(
         "text",
         choice("text", "json"),
@@ -346,7 +374,7 @@ def _table(settings: Iterable[tuple[str, Field[Any]]]) -> str:
     for name, declared in settings:
         default = declared.default
         shown = ",".join(default) if isinstance(default, tuple) else str(default)
-        default_cell = "" if default is None else f"`{shown}`"
+        default_cell = "" if default in (None, ()) else f"`{shown}`"
         lines.append(f"| `{name}` | {default_cell} | {declared.metadata['reason']} |")
     return "\n".join(lines)
 

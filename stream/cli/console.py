@@ -21,18 +21,19 @@ from memberstream.stream.terminal.output import (
 from memberstream.stream.terminal.safe import SafeConsole
 
 HOST, PORT = "127.0.0.1", 9470
-_EXTRA = {"jinja2", "markupsafe", "starlette", "uvicorn"}
+_EXTRA = {"argon2", "jinja2", "markupsafe", "python_multipart", "starlette", "uvicorn"}
 
 
 @reports_errors
 def console(
-    host: Annotated[str, typer.Option(help="an address of this machine alone: there is no log-in")] = HOST,
+    host: Annotated[str, typer.Option(help="an address of this machine alone, unless a log-in is set up")] = HOST,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any free port")] = PORT,
     json: Json = False,
 ) -> None:
     """Serve pages for the browser until Ctrl-C: overview, models, campaigns and reports, lists, members, history.
 
-    They only read. The environment variables are those of a worker; rights to read Redis are enough.
+    Without a log-in they only read, and rights to read Redis are enough. The environment variables are those of a
+    worker; docs/console.md says how people log in.
     """
     serve_console(settings(), host, port, json=json)
 
@@ -42,7 +43,7 @@ def serve_console(
 ) -> None:
     """Serve the console of an installation until Ctrl-C, and say where. Raises CommandError: it can't."""
     check_libraries()
-    from memberstream.stream.console.guard import NotLoopback
+    from memberstream.stream.console.guard import Unreachable
     from memberstream.stream.console.server import serve
 
     def began(address: str) -> None:
@@ -55,7 +56,7 @@ def serve_console(
 
     try:
         serve(configuration, host, port, began)
-    except NotLoopback as error:
+    except Unreachable as error:
         raise CommandError(str(error)) from None
     except OSError as error:
         if error.errno != errno.EADDRINUSE:

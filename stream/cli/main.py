@@ -12,6 +12,7 @@ import typer
 from memberstream.stream.cli import (
     clusters,
     console,
+    console_users,
     dead_letters,
     doctor,
     events,
@@ -58,6 +59,7 @@ events.app.command("skip")(skips.skip)
 events.app.command("skipped")(skips.skipped)
 app.add_typer(interactions.app, name="interactions")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(console_users.app, name="console-users")
 for command in (
     running.demo,
     running.local,

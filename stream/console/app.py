@@ -1,7 +1,9 @@
 """The console as an ASGI application: its routes, and what a browser is told when something is wrong.
 
 Laws:
-- Nothing here changes anything: there are only GET and HEAD, and no step is taken.
+- Each page and each action stands here with the right that it takes, and nobody gets further without. What is open to
+  everybody says so.
+- Only what is sent as a form acts. Before it is looked at, it must be one that the console made for this person.
 - What is away is told on the page, as the product's own error with its next action; what is known is shown beside it.
 - A fault of ours is a sentence on the page and a traceback in the console's log, never the reverse.
 """
@@ -12,24 +14,32 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from memberstream.stream.console import views
+from memberstream.stream.console import forms, views
+from memberstream.stream.console.access import Access, admitted
 from memberstream.stream.console.asking import Asking
 from memberstream.stream.console.following import Following, Problem
 from memberstream.stream.console.guard import Guard
 from memberstream.stream.console.live import Live
 from memberstream.stream.console.pages import FOLDER
+from memberstream.stream.console.roles import Right
+from memberstream.stream.console.signing_in import LOG_IN, SigningIn, to_log_in
 from memberstream.stream.console.site import Site
 from memberstream.stream.lookup import Lookup
 from memberstream.stream.readout.style import SHEET
 from memberstream.stream.settings import Settings
 
 View = Callable[[Site, Request], Awaitable[Response]]
+Act = Callable[[Site, Request, FormData], Awaitable[Response]]
+_NOT_OURS = Problem(
+    "this form isn't of your log-in: nothing was done", "go back, reload the page, and send its form again"
+)
 _FAULT = Problem("this is a fault of memberstream", "report it with the lines that the console has just logged")
 
 
@@ -37,13 +47,14 @@ def console(settings: Settings) -> tuple[ASGIApp, Live]:
     """Return the application of one installation, and its streams. It connects when it is started."""
     lookup = Lookup(settings.redis_url, prefix=settings.redis_prefix)
     following = Following(settings)
-    site = Site(settings, following, Asking(settings, following), lookup)
+    site = Site(settings, following, Asking(settings, following), lookup, Access(settings))
     live = Live(site)
     return application(site, live), live
 
 
 def application(site: Site, live: Live) -> ASGIApp:
     """Return the pages of a site."""
+    signing_in = SigningIn()
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -52,17 +63,43 @@ def application(site: Site, live: Live) -> ASGIApp:
         await live.close()
         await site.end()
 
-    def route(path: str, view: View) -> Route:
+    async def kept_out(request: Request, right: Right) -> Response | None:
+        if admitted(request) is None and request.method in ("GET", "HEAD"):
+            return to_log_in(request)
+        why = forms.missing_right(request, right)
+        if why is None:
+            return None
+        status = 401 if admitted(request) is None else 403
+        return await site.page(request, "error.html", status, title="Not allowed", error=why)
+
+    def route(path: str, view: View, right: Right | None = Right.LOOK) -> Route:
+        """Return a page. `right` None: it is open to everybody."""
+
         async def endpoint(request: Request) -> Response:
+            if right is not None and (refusal := await kept_out(request, right)) is not None:
+                return refusal
             return await view(site, request)
 
         return Route(path, endpoint)
+
+    def act(path: str, view: Act, right: Right | None) -> Route:
+        """Return an action, sent as a form. `right` None: by those who aren't known yet, so it carries no token."""
+
+        async def endpoint(request: Request) -> Response:
+            if right is not None and (refusal := await kept_out(request, right)) is not None:
+                return refusal
+            form = await forms.read_form(request)
+            if right is not None and not forms.is_ours(request, form):
+                return await site.page(request, "error.html", 403, title="Not done", error=_NOT_OURS)
+            return await view(site, request, form)
+
+        return Route(path, endpoint, methods=["POST"])
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101  (Starlette's type is wider; narrows it)
         told = Problem.of(error.detail, "see the pages above")
         if error.status_code == 405:
-            told = Problem("the console only reads", "memberstream --help names the commands that act")
+            told = Problem("this page takes nothing", "memberstream --help names the commands that act")
         shown = await site.page(request, "error.html", error.status_code, title=told.what, error=told)
         shown.headers.update(error.headers or {})
         return shown
@@ -73,7 +110,10 @@ def application(site: Site, live: Live) -> ASGIApp:
     pages = Starlette(
         routes=[
             route("/", views.overview_page),
-            route("/live", live.stream),
+            route("/live", live.stream, None),  # it answers as an event why it tells nothing
+            route(LOG_IN, signing_in.page, None),
+            act(LOG_IN, signing_in.log_in, None),
+            act("/log-out", signing_in.log_out, Right.LOOK),
             route("/models", views.models_page),
             route("/models/{name}", views.model_page),
             route("/lists", views.lists_page),
@@ -92,7 +132,9 @@ def application(site: Site, live: Live) -> ASGIApp:
         exception_handlers={HTTPException: refused, Exception: fault},
         lifespan=lifespan,
     )
-    return Guard(pages)  # around everything: an answer about a fault has its headers, too
+    return Guard(
+        pages, site.access, site.settings.console_hosts
+    )  # around everything: an answer about a fault has its headers, too
 
 
 def _file(name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:

@@ -20,6 +20,7 @@ from memberstream.models.timestamps import format_ms
 from memberstream.models.wording import counted, percent_of
 from memberstream.stream.authoring.coverage import awaited, waiting_text
 from memberstream.stream.authoring.terms_told import clusters_text, goals, percent
+from memberstream.stream.console.roles import Person, Right
 from memberstream.stream.terminal.advice import ADVICE
 from memberstream.stream.terminal.safe import one_line
 
@@ -47,6 +48,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {"when": when, "ago": ago, "number": number, "percent": percent, "sentence": sentence}
+    made.filters["rights"] = rights
     made.globals |= {
         "navigation": NAVIGATION, "NONE": NONE, "counted": counted, "clusters_text": clusters_text, "goals": goals,
         "advice": ADVICE, "waiting_text": waiting_text, "awaited": awaited,
@@ -57,6 +59,11 @@ def environment() -> Environment:
 
 def _harmless(value: Any) -> Any:
     return one_line(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def rights(person: Person) -> str:
+    """What somebody may do → look, set campaigns."""
+    return ", ".join(right for right in Right if person.may(right)) or "do nothing"
 
 
 def sentence(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The console as a process: it listens on loopback, says where, and answers until it is stopped."""
+"""The console as a process: it listens, says where, and answers until it is stopped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import uvicorn
 
 from memberstream.stream.console.app import console
-from memberstream.stream.console.guard import check_loopback
+from memberstream.stream.console.guard import check_address
 from memberstream.stream.console.live import Live
 from memberstream.stream.settings import Settings
 
@@ -17,10 +17,10 @@ def serve(settings: Settings, host: str, port: int, began: Callable[[str], None]
     """Answer until SIGINT or SIGTERM. `port` 0: any free one. `began` is told the address as soon as it listens.
 
     Raises:
-        NotLoopback: others could reach this address.
+        Unreachable: it may not listen there, or nobody could ask for it.
         OSError: it can't listen there.
     """
-    check_loopback(host, port)
+    check_address(settings, host, port)
     family, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.create_server((host, port), family=family) as listening:
         shown = f"[{host}]" if ":" in host else host
@@ -30,6 +30,7 @@ def serve(settings: Settings, host: str, port: int, began: Callable[[str], None]
             access_log=False,  # addresses hold member ids
             log_config=None,
             log_level="warning",
+            proxy_headers=False,  # whom a request comes from is never what it says itself
             server_header=False,
             timeout_graceful_shutdown=1,  # a browser that takes nothing would hold it up for ever
             ws="none",

@@ -13,9 +13,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from memberstream.models.registry import Registry
+from memberstream.stream.console.access import Access, admitted
 from memberstream.stream.console.asking import Asking, Now
 from memberstream.stream.console.following import Following, Problem
 from memberstream.stream.console.pages import environment
+from memberstream.stream.console.roles import Right
 from memberstream.stream.console.sizes import Size, sizes
 from memberstream.stream.lookup import Lookup
 from memberstream.stream.settings import Settings
@@ -35,8 +37,11 @@ _WHOSE = Problem(
 class Site:
     """See above. `begin` and `end` are called in the event loop that answers."""
 
-    def __init__(self, settings: Settings, following: Following, asking: Asking, lookup: Lookup) -> None:
+    def __init__(
+        self, settings: Settings, following: Following, asking: Asking, lookup: Lookup, access: Access
+    ) -> None:
         self.settings, self.following, self.asking, self.lookup = settings, following, asking, lookup
+        self.access = access
         self.one_report = asyncio.Lock()  # a report keeps a core busy for a second
         self._templates = environment()
         self._task: asyncio.Task[None] | None = None
@@ -84,17 +89,21 @@ class Site:
         return sizes(now.facts, self.settings.topic, self.following.registry)
 
     async def page(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
-        """Return a page."""
-        now = await self.asking.now(_GLANCE_S)
+        """Return a page. Whoever isn't known learns nothing of the installation from it."""
+        admission, incidents, problem = admitted(request), 0, None
+        if admission is not None:
+            incidents, problem = len((await self.asking.now(_GLANCE_S)).incidents), self.problem
         shown = self.render(
-            template, path=request.url.path, n_incidents=len(now.incidents), problem=self.problem, **values
-        )
+            template, path=request.url.path, n_incidents=incidents, problem=problem, admission=admission,
+            has_log_in=self.access.has_log_in, may=lambda right: admission is not None and admission.person.may(right),
+            **values,
+        )  # fmt: skip
         return HTMLResponse(shown, status)
 
     def render(self, template: str, **values: Any) -> str:
         """Return a template with these values, and those that all have."""
         return self._templates.get_template(template).render(
-            now_ms=now_ms(), group=self.settings.group, version=version("memberstream"), **values
+            now_ms=now_ms(), group=self.settings.group, version=version("memberstream"), Right=Right, **values
         )
 
 

@@ -103,8 +103,12 @@ state snapshot taken{i}
 plan --members 5 --events-per-s 1
 load --members 3 --rate 100 --seconds 0 --yes
 """
-#: Run as JSON elsewhere: test_demo.py; test_models_log.py and test_restoring.py, for they repair what is lost before.
-ELSEWHERE = {"demo", "model restart-log", "model complete-log", "state restore"}
+#: Run as JSON elsewhere: test_demo.py; test_models_log.py and test_restoring.py, for they repair what is lost before;
+#: unit/test_console_access.py.
+ELSEWHERE = {
+    *("demo", "model restart-log", "model complete-log", "state restore"),
+    *("console-users add", "console-users remove", "console-users list"),
+}
 BY_THEMSELVES = {"console", "local", "worker", "interactions worker"}
 
 

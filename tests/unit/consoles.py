@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from authored import BY, defined
@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from memberstream.models.log_steps import PauseCampaign, Promote, Publish, PublishList, SetCampaign, Step, Upload
 from memberstream.models.registry import Registry
 from memberstream.models.terms import Terms
+from memberstream.stream.console.access import Access
 from memberstream.stream.console.app import application
 from memberstream.stream.console.asking import Asking, Now
 from memberstream.stream.console.following import Following, Problem
@@ -25,6 +26,7 @@ from memberstream.stream.projection.partitions import Look
 from memberstream.stream.settings import Settings
 
 SETTINGS = Settings(topic="docs", group="g")
+HOST = "127.0.0.1:9470"
 LEVELS = {1: "low", 2: "high"}
 #: 2026-11-29, noon.
 NOON_MS = 1_796_040_000_000
@@ -153,11 +155,13 @@ def a_site(
     problem: Problem | None = None,
     was_read: bool = True,
     found: Answer | Exception | None = None,
+    settings: Settings = SETTINGS,
 ) -> Site:
     """Return what the console's pages ask."""
     following = Followed(registry or Registry(), problem, was_read)
     looked_up = LookedUp(found or answer(None))
-    return Site(SETTINGS, cast(Following, following), cast(Asking, Asked(now)), cast(Lookup, looked_up))
+    asked = cast(Asking, Asked(now))
+    return Site(settings, cast(Following, following), asked, cast(Lookup, looked_up), Access(settings))
 
 
 def pages(registry: Registry | None = None, **known: Any) -> ASGIApp:
@@ -174,12 +178,22 @@ class Reply(NamedTuple):
     text: str
 
 
-async def fetch(app: ASGIApp, path: str, host: str = "127.0.0.1:9470", method: str = "GET") -> Reply:
+async def fetch(
+    app: ASGIApp,
+    path: str,
+    host: str = HOST,
+    method: str = "GET",
+    *,
+    headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+    body: bytes = b"",
+    peer: str = "127.0.0.1",
+) -> Reply:
     """Ask for a page."""
     sent: list[Any] = []
+    given = headers.items() if isinstance(headers, Mapping) else headers
 
     async def receive() -> Any:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: Any) -> None:
         sent.append(message)
@@ -188,12 +202,13 @@ async def fetch(app: ASGIApp, path: str, host: str = "127.0.0.1:9470", method: s
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
         "path": address, "raw_path": address.encode(), "query_string": query.encode(), "root_path": "",
-        "headers": [(b"host", host.encode())], "server": ("127.0.0.1", 9470), "client": ("127.0.0.1", 1),
+        "headers": [(b"host", host.encode()), *((name.lower().encode(), one.encode()) for name, one in given)],
+        "server": ("127.0.0.1", 9470), "client": (peer, 1),
     }  # fmt: skip
     try:
         await app(scope, receive, send)
     except RuntimeError as error:  # Starlette raises a fault again, once it is answered
         if not sent:
             raise error
-    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return Reply(sent[0]["status"], headers, b"".join(one.get("body", b"") for one in sent[1:]).decode())
+    told = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return Reply(sent[0]["status"], told, b"".join(one.get("body", b"") for one in sent[1:]).decode())

@@ -18,6 +18,8 @@ from memberstream.stream.cli.main import app
 WRONG = {
     "local": ["--kafka-port 65536", "--redis-port -1"],
     "console": ["--port 65536", "--host 0.0.0.0"],
+    "console-users add": ["ann", "--role viewer", "ann --role boss"],
+    "console-users remove": [""],
     "rebuild": ["--timeout-s -1"],
     "explain": ["m Level", "m level@0", "m level@x"],
     "model check": ["missing", "bad.json", "good.json --documents missing"],
@@ -139,7 +141,7 @@ WRONG = {
 }
 #: Whose arguments can't be wrong: there are none, or any text may be a member's id, and Redis knows whether it is.
 NEVER_WRONG = {
-    *("demo", "doctor", "worker", "interactions worker", "lookup", "campaign visible"),
+    *("console-users list", "demo", "doctor", "worker", "interactions worker", "lookup", "campaign visible"),
     *("model list", "model complete-log", "campaign list", "members misplaced", "events skipped"),
 }
 

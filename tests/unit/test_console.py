@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from authored import defined
 from typer.testing import CliRunner
-from unit.consoles import NOON_MS, SETTINGS, a_shop, answer, by, fetch, pages, published
+from unit.consoles import HOST, NOON_MS, SETTINGS, a_shop, answer, by, fetch, pages, published
 from unit.test_doctor import WELL
 
 from memberstream.models.log_steps import Promote, Publish, Rollback, SetCampaign
@@ -237,12 +237,14 @@ async def test_what_isnt_there_says_where_to_look(path: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-async def test_nothing_can_be_changed(method: str) -> None:
-    """There is no page that takes anything."""
+async def test_pages_take_nothing(method: str) -> None:
+    """Neither from elsewhere nor from a page of the console."""
     for path in PAGES:
-        reply = await fetch(pages(a_shop()), path.partition("?")[0], method=method)
+        reply = await fetch(
+            pages(a_shop()), path.partition("?")[0], method=method, headers={"origin": f"http://{HOST}"}
+        )
         assert reply.status == 405
-        assert "the console only reads" in text_of(reply.text)
+        assert "this page takes nothing" in text_of(reply.text)
 
 
 async def test_a_fault_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,10 +287,10 @@ def test_it_listens_on_loopback_only(host: str) -> None:
 def test_loopback_in_each_form(monkeypatch: pytest.MonkeyPatch) -> None:
     """By address, or as localhost. By another name each page would be refused, wherever it points."""
     for host in ("127.0.0.1", "127.0.0.2", "::1", "localhost"):
-        guard.check_loopback(host, 0)
+        guard.check_address(Settings(), host, 0)
     monkeypatch.setattr(guard, "_addresses", lambda *_: {"127.0.1.1"})
-    with pytest.raises(guard.NotLoopback, match="my-laptop: the console answers to addresses and to localhost only"):
-        guard.check_loopback("my-laptop", 0)
+    with pytest.raises(guard.Unreachable, match="my-laptop: the console answers to addresses and to localhost only"):
+        guard.check_address(Settings(), "my-laptop", 0)
 
 
 def test_without_its_libraries_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

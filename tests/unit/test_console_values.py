@@ -18,6 +18,7 @@ from typing import Any, cast
 import pytest
 import uvicorn
 from authored import defined
+from starlette.requests import Request
 from unit.consoles import NOON_MS, SETTINGS, Followed, a_shop, a_site, answer, by, published
 from unit.test_doctor import WELL
 
@@ -25,18 +26,22 @@ from memberstream.models.log_steps import Publish, SetCampaign
 from memberstream.models.registry import Registry
 from memberstream.models.terms import Terms
 from memberstream.stream.console import asking, history, live, reporting, standing, versions
+from memberstream.stream.console.access import Admission, let_in
 from memberstream.stream.console.app import application
 from memberstream.stream.console.asking import Now
 from memberstream.stream.console.following import Following
 from memberstream.stream.console.fresh import Fresh
 from memberstream.stream.console.live import Live
 from memberstream.stream.console.pages import ago, number, when
+from memberstream.stream.console.roles import ANYBODY
 from memberstream.stream.console.server import Server
 from memberstream.stream.console.site import foreign
 from memberstream.stream.doctor.facts import Facts, _models
 from memberstream.stream.keyspace.formats import Beacon
 from memberstream.stream.lookup import Answer
 from memberstream.stream.registry.follower import Follower
+
+NOBODY = Admission(ANYBODY, "", "", lambda: True)
 
 
 def whys(found: Answer, registry: Registry | None = None) -> dict[str, tuple[str, str]]:
@@ -449,10 +454,12 @@ async def test_the_overviews_events(monkeypatch: pytest.MonkeyPatch) -> None:
     made, waited = Live(None), list[int]()  # type: ignore[arg-type]
     ends_within = made._ends_within
     monkeypatch.setattr(made, "_ends_within", wait)
-    events = made._events()
+    events = made._events(NOBODY)
     assert [await anext(events) for _ in range(3)] == [b'data: {"a":"1"}\n\n', b"data: {}\n\n", b'data: {"a":"2"}\n\n']
     monkeypatch.setattr(live, "STREAMS", 1)
-    refused = await made.stream(None, None)  # type: ignore[arg-type]
+    scope = {"type": "http"}
+    let_in(scope, NOBODY)
+    refused = await made.stream(None, Request(scope))  # type: ignore[arg-type]
     assert refused.status_code == 200
     assert refused.body == (
         b'event: refused\ndata: "1 overviews are open, so this one isn\'t renewed. Next: close some of them"\n\n'

@@ -58,6 +58,9 @@ def test_every_setting_survives_the_way_through_the_environment() -> None:
         stall_limit_s=9.0,
         metrics_host="0.0.0.0",
         metrics_port=0,
+        console_users=Path("/etc/users.json"),
+        console_proxies=("10.1.2.0/24", "::1"),
+        console_hosts=("console.example",),
         log_format="json",
         traces="otlp",
     )
