@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import EllipsisType
 
 from memberstream.models.campaigns import Campaign
 from memberstream.models.log_steps import DeleteCampaign, PauseCampaign, ResumeCampaign, SetCampaign, Step
@@ -25,6 +26,9 @@ from memberstream.stream.lookup.holdout import is_held_out
 from memberstream.stream.registry.refused import PublishError
 from memberstream.stream.settings import Settings
 from memberstream.stream.tasks.meter import Meter, unwatched
+
+#: What somebody goes by; `...`: what holds now.
+Seen = int | None | EllipsisType
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,9 @@ class Reach:
 class Campaigning:
     """The steps, for one installation.
 
+    Each takes `seen`: the offset of the campaign's step that its author goes by, None if there was no campaign. A form
+    was made a while ago, so it says that. Commands don't: they go by what holds now.
+
     Args:
         actor: who does it, for the history.
     """
@@ -62,7 +69,9 @@ class Campaigning:
         """Return the registry as it is now."""
         return await self._steps.registry()
 
-    async def set(self, campaign_id: str, terms: Terms, *, reason: str = "", force: bool = False) -> Campaign:
+    async def set(
+        self, campaign_id: str, terms: Terms, *, reason: str = "", force: bool = False, seen: Seen = ...
+    ) -> Campaign:
         """Make a campaign, or give it other terms.
 
         Raises:
@@ -73,20 +82,20 @@ class Campaigning:
             why = misfit(registry, campaign_id, terms)
             refuse_if(why and f"{why}; or --force, if that is to come")
         done = self._steps.by(reason, force)
-        taken = await self._take(registry, SetCampaign(campaign_id, _seen(registry, campaign_id), terms, **done))
+        taken = await self._take(registry, SetCampaign(campaign_id, _seen(registry, campaign_id, seen), terms, **done))
         return taken.campaigns[campaign_id]
 
-    async def pause(self, campaign_id: str, *, reason: str = "") -> None:
+    async def pause(self, campaign_id: str, *, reason: str = "", seen: Seen = ...) -> None:
         """Hide a campaign from everybody until it is resumed."""
-        await self._change(PauseCampaign, campaign_id, reason)
+        await self._change(PauseCampaign, campaign_id, reason, seen)
 
-    async def resume(self, campaign_id: str, *, reason: str = "") -> None:
+    async def resume(self, campaign_id: str, *, reason: str = "", seen: Seen = ...) -> None:
         """Show a campaign that was paused."""
-        await self._change(ResumeCampaign, campaign_id, reason)
+        await self._change(ResumeCampaign, campaign_id, reason, seen)
 
-    async def delete(self, campaign_id: str, *, reason: str = "") -> None:
+    async def delete(self, campaign_id: str, *, reason: str = "", seen: Seen = ...) -> None:
         """Remove a campaign; its history stays, and its id may be set again."""
-        await self._change(DeleteCampaign, campaign_id, reason)
+        await self._change(DeleteCampaign, campaign_id, reason, seen)
 
     async def reach(self, registry: Registry, campaign: Campaign, progress: Meter = unwatched) -> Reach:
         """Count the members in a campaign's clusters by the model's live version, as scored by the workers or listed.
@@ -109,18 +118,24 @@ class Campaigning:
         return Reach(version, members, {c: (counts[c, False], counts[c, True]) for c in terms.clusters})
 
     async def _change(
-        self, kind: type[PauseCampaign] | type[ResumeCampaign] | type[DeleteCampaign], campaign_id: str, reason: str
+        self,
+        kind: type[PauseCampaign] | type[ResumeCampaign] | type[DeleteCampaign],
+        campaign_id: str,
+        reason: str,
+        seen: Seen,
     ) -> None:
         registry = await self.registry()
-        await self._take(registry, kind(campaign_id, _seen(registry, campaign_id), **self._steps.by(reason)))
+        await self._take(registry, kind(campaign_id, _seen(registry, campaign_id, seen), **self._steps.by(reason)))
 
     async def _take(self, registry: Registry, step: Step) -> Registry:
         refuse_if(registry.objection(step))
         return await self._steps.take(step)
 
 
-def _seen(registry: Registry, campaign_id: str) -> int | None:
-    """Return the offset of the latest step of a campaign; None if there is no such campaign."""
+def _seen(registry: Registry, campaign_id: str, seen: Seen) -> int | None:
+    """Return what was seen, or the offset of the latest step of a campaign; None if there is no such campaign."""
+    if not isinstance(seen, EllipsisType):
+        return seen
     found = registry.campaigns.get(campaign_id)
     return None if found is None else found.offset
 

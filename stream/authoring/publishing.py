@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from types import EllipsisType
 
 from memberstream.models.coverage import Coverage as Reading
 from memberstream.models.definition import read_definition
@@ -28,6 +29,8 @@ from memberstream.stream.authoring.trying import Tried, members_coverage, try_on
 from memberstream.stream.registry.refused import PublishError
 from memberstream.stream.settings import Settings
 
+#: The live version that somebody goes by; `...`: the one that holds now.
+Replaced = int | None | EllipsisType
 #: Share of the members that may change their cluster by a promotion before it must be forced or allowed.
 MAX_FLIPS = 0.2
 
@@ -82,9 +85,19 @@ class Publishing:
             await self._steps.take(Promote(model.name, model.version, live, **self._steps.by(forced=True)))
 
     async def promote(
-        self, name: str, version: int, *, reason: str = "", max_flips: float = MAX_FLIPS, force: bool = False
+        self,
+        name: str,
+        version: int,
+        *,
+        reason: str = "",
+        max_flips: float = MAX_FLIPS,
+        force: bool = False,
+        replaces: Replaced = ...,
     ) -> Coverage | None:
         """Make a version the one that readers use. Returns how far the workers were with it; None if it was forced.
+
+        Args:
+            replaces: the version that was live when its author decided, None: none was; `...`: the one that is now.
 
         Raises:
             PublishError: (unless forced) its backfill isn't complete; too many events wait; a larger share of members
@@ -92,7 +105,7 @@ class Publishing:
         """
         registry = await self.registry()
         live = registry.live.get(name)
-        step = Promote(name, version, live, **self._steps.by(reason, force))
+        step = Promote(name, version, _replaced(live, replaces), **self._steps.by(reason, force))
         refuse_if(registry.objection(step))
         told: Coverage | None = None
         if not force:
@@ -109,9 +122,9 @@ class Publishing:
         """Raise the PublishError of `promote` before anything is published, if campaigns name other clusters."""
         _check_campaigns(name, stranded_by(await self.registry(), name, clusters))
 
-    async def rollback(self, name: str, *, reason: str = "") -> int:
+    async def rollback(self, name: str, *, reason: str = "", replaces: Replaced = ...) -> int:
         """Make the version live again that was live before. Returns it. Both are current, so there is nothing to wait
-        for.
+        for. `replaces`: as of `promote`.
 
         Raises:
             PublishError: there is none.
@@ -120,7 +133,8 @@ class Publishing:
         version = registry.previous(name)
         if version is None:
             raise PublishError(f"{name}: no version was live before. Next: memberstream model history {name}")
-        step = Rollback(name, version, registry.live.get(name), **self._steps.by(reason))
+        step = Rollback(name, version, _replaced(registry.live.get(name), replaces), **self._steps.by(reason))
+        refuse_if(registry.objection(step))
         await self._steps.take(step)
         return version
 
@@ -161,6 +175,10 @@ class Publishing:
                 f"{max_flips:.0%}. Next: memberstream model compare {entry.label} {live.label}; then --max-flips, or "
                 "--force"
             )
+
+
+def _replaced(live: int | None, replaces: Replaced) -> int | None:
+    return live if isinstance(replaces, EllipsisType) else replaces
 
 
 def _check_campaigns(what: str, campaigns: Sequence[str]) -> None:

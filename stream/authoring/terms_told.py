@@ -38,8 +38,8 @@ def as_text(registry: Registry, terms: Terms) -> str:
 
 def goals(terms: Terms) -> list[str]:
     """Return what it is to show, as far as that was set; what is as usual is left out."""
-    windows = [f"window {_length(terms.window_ms)}"] if terms.window_ms != WINDOW_MS else []
-    windows += [f"of {kind} {_length(window_ms)}" for kind, window_ms in terms.windows.items()]
+    windows = [f"window {length(terms.window_ms)}"] if terms.window_ms != WINDOW_MS else []
+    windows += [f"of {kind} {length(window_ms)}" for kind, window_ms in terms.windows.items()]
     rails = [f"{kind} up by at most {margin / 100:g} points" for kind, margin in terms.guardrails.items()]
     judged = [f"judged by {terms.primary}"] if terms.primary else []
     titled = [f'called "{terms.title}"'] if terms.title else []
@@ -74,6 +74,7 @@ def campaign_as_json(registry: Registry, campaign: Campaign, now_ms: int) -> dic
     }
 
 
-def _length(window_ms: int) -> str:
+def length(window_ms: int) -> str:
+    """604,800,000 → 7d."""
     unit = next(unit for unit in _UNITS_MS if not window_ms % _UNITS_MS[unit] or unit == "m")
     return f"{window_ms // _UNITS_MS[unit]}{unit}"

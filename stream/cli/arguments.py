@@ -16,10 +16,10 @@ import typer
 
 from memberstream.models.definition import is_name
 from memberstream.models.terms import Terms, is_id, problem
-from memberstream.models.timestamps import parse_ms
+from memberstream.stream.authoring import terms_given as terms_given_
+from memberstream.stream.authoring.terms_given import NotATerm, time_ms
 from memberstream.stream.terminal.output import CommandError, reason_option, reports_errors
 
-_SHARE = re.compile(r"(\d{1,3})(?:\.(\d{1,2}))?%")
 _VERSION = re.compile(r"[1-9]\d{0,9}")
 
 
@@ -76,12 +76,10 @@ Why = Annotated[str, reason_option("for the history")]
 
 def moment(option: str, text: str) -> int:
     """Return the time that an option gives, ms. Raises CommandError."""
-    at_ms = parse_ms(text)
-    if at_ms is None:
-        raise CommandError(
-            f"{option} {text}: expected ISO 8601. Next: write it like 1997-10-01 or 2026-03-01T09:30:00Z"
-        )
-    return at_ms
+    try:
+        return time_ms(text)
+    except NotATerm as error:
+        raise CommandError(f"{option} " + str(error)) from None
 
 
 def share(option: str, text: str) -> float:
@@ -122,11 +120,8 @@ def refuse_terms(campaign: str, given: dict[str, Any]) -> None:
 
 
 def ten_thousandths(option: str, text: str) -> int:
-    """Return a share as whole ten-thousandths, read as decimal digits: 2.5% is 250, to the last bit."""
-    match = _SHARE.fullmatch(text)
-    if match is None:
-        raise typer.BadParameter(
-            f"{text}: expected a share such as 10% or 2.5%, at most two decimals", param_hint=option
-        )
-    whole, decimals = match.groups("")
-    return int(whole) * 100 + int(decimals.ljust(2, "0"))
+    """Return a share as whole ten-thousandths. Raises typer.BadParameter."""
+    try:
+        return terms_given_.ten_thousandths(text)
+    except NotATerm as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None

@@ -65,7 +65,8 @@ class Stopped(CommandError):
     exit_status = 130
 
 
-_EXPECTED = (
+#: Errors that are told by their text, without a traceback.
+EXPECTED = (
     CommandError,
     KafkaError,
     KeyspaceError,
@@ -93,8 +94,8 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
         except KeyboardInterrupt:
             tell("stopped")
             raise typer.Exit(Stopped.exit_status) from None
-        except _EXPECTED as error:
-            tell(_text(error))
+        except EXPECTED as error:
+            tell(error_text(error))
             raise typer.Exit(getattr(error, "exit_status", 1)) from None
 
     return run
@@ -208,7 +209,7 @@ def _default(value: Any) -> Any:
     raise TypeError
 
 
-def _text(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """Return the text of an expected error. The system's own errors say what is wrong; what to do is added here."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = "" if error.filename is None else f"{error.filename}: "

@@ -5,19 +5,15 @@ What isn't given stays as it is. `none` takes away what was set.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from memberstream.models.terms import WINDOW_MS
-from memberstream.models.timestamps import DAY_MS
+from memberstream.stream.authoring.terms_given import NotATerm, declared, window_ms
 from memberstream.stream.cli.arguments import ten_thousandths
 from memberstream.stream.terminal.output import CommandError
-
-_UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": DAY_MS}
-_WINDOW = re.compile(r"(\d{1,5})([mhd])")
 
 Windows = Annotated[
     list[str] | None,
@@ -84,25 +80,15 @@ def goals_given(
     return given
 
 
-def changed(terms: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Return a campaign's terms with what is given."""
-    both = {
-        name: {kind: n for kind, n in (terms.get(name, {}) | given.get(name, {})).items() if n is not None}
-        for name in ("windows", "guardrails")
-    }
-    return terms | given | both
-
-
 def _window(text: str) -> int:
-    match = _WINDOW.fullmatch(text)
-    if match is None:
-        raise typer.BadParameter(f"{text}: expected a time such as 7d, 12h or 30m", param_hint="--window")
-    return int(match[1]) * _UNITS_MS[match[2]]
+    try:
+        return window_ms(text)
+    except NotATerm as error:
+        raise typer.BadParameter(str(error), param_hint="--window") from None
 
 
 def _declared(kind: str, kinds: Sequence[str]) -> str:
-    if kind not in kinds:
-        raise CommandError(
-            f"{kind!r} is no kind of interaction. Next: one of {', '.join(kinds)}, or declare it (docs/interactions.md)"
-        )
-    return kind
+    try:
+        return declared(kind, kinds)
+    except NotATerm as error:
+        raise CommandError(str(error)) from None

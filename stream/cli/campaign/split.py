@@ -11,6 +11,7 @@ import typer
 from memberstream.models.terms import Terms
 from memberstream.models.wording import counted
 from memberstream.stream.authoring.campaigning import split_ids
+from memberstream.stream.authoring.terms_given import changed
 from memberstream.stream.cli.arguments import Id, Json, Why, a_name, refuse_terms, terms_given
 from memberstream.stream.cli.campaign.goals import (
     Guardrails,
@@ -18,7 +19,6 @@ from memberstream.stream.cli.campaign.goals import (
     Title,
     Windows,
     Winsorise,
-    changed,
     goals_given,
 )
 from memberstream.stream.cli.campaign.terms import campaigning_by_user

@@ -18,6 +18,7 @@ from memberstream.models.wording import counted, percent_of
 from memberstream.stream.authoring.campaigning import Campaigning, Reach, cluster_ids
 from memberstream.stream.authoring.history import step_as_json, terms_of
 from memberstream.stream.authoring.steps import this_user
+from memberstream.stream.authoring.terms_given import changed
 from memberstream.stream.authoring.terms_told import as_json, as_text, campaign_as_json, clusters_text, percent
 from memberstream.stream.cli.arguments import Id, Json, Why, a_name, refuse_terms, shaped, terms_given
 from memberstream.stream.cli.campaign.goals import (
@@ -26,7 +27,6 @@ from memberstream.stream.cli.campaign.goals import (
     Title,
     Windows,
     Winsorise,
-    changed,
     goals_given,
 )
 from memberstream.stream.cli.history import print_steps
