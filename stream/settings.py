@@ -45,6 +45,7 @@ Traces = Literal["off", "otlp"]
 
 
 _PLAIN = Security()
+SHORTEST_SECRET = 16  # characters of a secret that isn't a person's
 _NEAR = 0.7  # how alike two names are of which one may be a slip of the other
 _PREFIX = "MEMBERSTREAM_"
 _FILE = "_FILE"  # ends the variable that names the file of a secret
@@ -80,6 +81,18 @@ def _prefix(value: str) -> str:
         return Keys(value).prefix
     except ValueError:
         raise ValueError(PREFIX_RULE.replace("`", "")) from None
+
+
+def _secret(value: str) -> str:
+    if len(value) < SHORTEST_SECRET:
+        raise ValueError(f"at least {SHORTEST_SECRET} characters, such as those of `openssl rand -hex 24`")
+    return value
+
+
+def _own_address(value: str) -> str:
+    if value in ("", "0.0.0.0", "::"):  # noqa: S104  (it is refused)
+        raise ValueError("the address at which others reach this worker: it is told to them")
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +236,19 @@ class Settings:
         "`memberstream console`: the names by which browsers ask for it over HTTPS, joined by commas. Others are "
         "refused. None: only names of this machine",
     )
+    query_secret: str | None = setting(
+        None,
+        _secret,
+        "shared by workers and whoever asks them for one member's state: the console's page of a member, and `explain`. "
+        'Without it workers answer nobody: "Questions about one member"',
+        is_secret=True,
+    )
+    query_host: str = setting(
+        "127.0.0.1",
+        _own_address,
+        "this worker's address for such questions, as the console reaches it: it listens there, and tells it in Redis",
+    )
+    query_port: int = setting(0, whole(0, 65535), "its port; 0: any free one. Nobody needs to know it")
     log_format: LogFormat = setting(
         "text",
         choice("text", "json"),

@@ -33,6 +33,8 @@ from memberstream.stream.members.timers import MemberTimers
 from memberstream.stream.partition.dead_letters import DeadLetters
 from memberstream.stream.partition.locks import Locks
 from memberstream.stream.partition.report import Report
+from memberstream.stream.partition.state import NotOwner
+from memberstream.stream.process.http_server import HttpServer
 from memberstream.stream.process.member_metrics import Gauges, MemberMetrics, ScoredVersion
 from memberstream.stream.process.service import (
     KAFKA_WAIT_S,
@@ -52,6 +54,7 @@ from memberstream.stream.process.watchdog import Watchdog
 from memberstream.stream.projection.projection import Projection
 from memberstream.stream.projection.surroundings import Surroundings
 from memberstream.stream.projection.writer import Writer
+from memberstream.stream.queries.answering import Answering, Read
 from memberstream.stream.registry.follower import Follower
 from memberstream.stream.registry.log import ModelsLog, ModelsLogError
 from memberstream.stream.registry.publication import Current
@@ -174,6 +177,11 @@ def run_worker(settings: Settings) -> int:
         roll_call=roll_call,
     )
 
+    def held(partition: int, key: bytes) -> bytes | None:
+        if partition not in writer.progress:
+            raise NotOwner
+        return state.get_many(partition, [key])[0]
+
     # Partitions come and go, and models change.
     admission = Admission(
         topic=app.source,
@@ -191,6 +199,7 @@ def run_worker(settings: Settings) -> int:
         locks=locks,
         look=surroundings.look,
     )
+    queries = _queries(settings, held, lambda: app.event_loop)
     redis_watch = RedisWatch(
         writer=writer,
         background=background,
@@ -199,6 +208,7 @@ def run_worker(settings: Settings) -> int:
         roll_call=roll_call,
         lag=app.source.lag,
         wall_ms=wall_ms,
+        address=None if queries is None else (settings.query_host, queries.port),
     )
 
     # The path of events.
@@ -274,7 +284,25 @@ def run_worker(settings: Settings) -> int:
     tasks.keep(SURROUNDINGS, surroundings.run)
     tasks.keep(SPOT_CHECKS, spot_checks.run)
     tasks.keep(MODELS, lambda: registrar.run(ownership.adopt))
-    return run_service(app, settings, metrics.registry, watchdog, tasks, tracer)
+    try:
+        return run_service(app, settings, metrics.registry, watchdog, tasks, tracer)
+    finally:
+        if queries is not None:
+            queries.close()
+
+
+def _queries(settings: Settings, read: Read, loop: Callable[[], asyncio.AbstractEventLoop | None]) -> HttpServer | None:
+    """Return the port on which questions about members are answered; None: without a secret there is none."""
+    if settings.query_secret is None:
+        return None
+    host, port = settings.query_host, settings.query_port
+    try:
+        return HttpServer(host, port, Answering(settings.query_secret, read, loop), "queries")
+    except OSError as error:
+        raise StartError(
+            f"questions about members: can't listen on {host}:{port} ({error.strerror}). Next: set "
+            f"{variable('query_host')} to an address of this machine, and {variable('query_port')} to a free port (0: any)"
+        ) from error
 
 
 def _app(settings: Settings, current: Current) -> BatchApp:

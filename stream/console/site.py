@@ -17,9 +17,13 @@ from memberstream.stream.console.access import Access, admitted
 from memberstream.stream.console.asking import Asking, Now
 from memberstream.stream.console.following import Following, Problem
 from memberstream.stream.console.pages import environment
+from memberstream.stream.console.reasons import Known, Models, known
 from memberstream.stream.console.roles import Right
 from memberstream.stream.console.sizes import Size, sizes
+from memberstream.stream.keyspace.formats import KeyspaceError
 from memberstream.stream.lookup import Lookup
+from memberstream.stream.projection.calls import RedisFault, RedisUnavailable
+from memberstream.stream.queries.asking import NoAnswer, held_of
 from memberstream.stream.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -43,6 +47,7 @@ class Site:
         self.settings, self.following, self.asking, self.lookup = settings, following, asking, lookup
         self.access = access
         self.one_report = asyncio.Lock()  # a report keeps a core busy for a second
+        self._one_member, self._models = asyncio.Lock(), Models()
         self._templates = environment()
         self._task: asyncio.Task[None] | None = None
 
@@ -87,6 +92,26 @@ class Site:
         if now.facts is None or foreign(now) is not None:
             return {}
         return sizes(now.facts, self.settings.topic, self.following.registry)
+
+    async def known(self, member_id: str, may_see: bool) -> Known | Problem | None:
+        """Return what the member's worker holds of it, or why that isn't known; None: it has no document.
+
+        One member at a time: an explanation keeps a core busy. Whoever calls has made sure of `foreign`.
+        """
+        if self.settings.query_secret is None:
+            return Problem("workers aren't asked for documents here", "set MEMBERSTREAM_QUERY_SECRET, here and for them")
+        facts = (await self.asking.now(PATIENCE_S)).facts
+        described = None if facts is None else facts.topics.get(self.settings.topic)
+        if described is None:
+            return Problem("in which partition the member is isn't known", "see the overview for what is away")
+        async with self._one_member:
+            try:
+                held = await held_of(self.settings, self.asking.partitions, described.n_partitions, member_id)
+            except (NoAnswer, RedisUnavailable, RedisFault, KeyspaceError) as error:
+                return Problem.of(str(error), "check Redis, and reload")
+            if held is None:
+                return None
+            return await asyncio.to_thread(known, self.following.registry, held, self._models, may_see)
 
     async def page(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
         """Return a page. Whoever isn't known learns nothing of the installation from it."""

@@ -153,7 +153,8 @@ async def report_page(site: Site, request: Request) -> Response:
 async def members_page(site: Site, request: Request) -> Response:
     """One member, as look-ups see it."""
     member_id = request.query_params.get("id", "").strip()
-    values: dict[str, Any] = {"member_id": member_id, "answer": None, "why": None, "standings": [], "seen": []}
+    values: dict[str, Any] = {"member_id": member_id, "answer": None, "why": None, "standings": [], "seen": [],
+                              "known": None}  # fmt: skip
     if len(member_id) > LONGEST_ID:
         problem = Problem(
             f"a member id of {len(member_id):,} characters isn't looked up here", f"one of at most {LONGEST_ID:,}"
@@ -167,7 +168,7 @@ async def members_page(site: Site, request: Request) -> Response:
             answer = await asyncio.to_thread(site.lookup.get_patiently, member_id)
             values |= {
                 "answer": answer, "standings": standing.standings(registry, answer),
-                "seen": standing.seen(registry, answer, now_ms()),
+                "seen": standing.seen(registry, answer, now_ms()), "known": await site.known(member_id, False),
             }  # fmt: skip
         except (LookupUnavailable, KeyspaceError) as error:
             values["why"] = Problem.of(str(error), _AWAY)

@@ -25,6 +25,7 @@ PARTITIONS = b"partitions"
 BEACON_FORMAT = "<next_offset>:<clock_ms>:<written_ms>"
 BEHIND_FORMAT = "<waiting>:<members>:<unscored>:<written_ms>"
 SIZES_FORMAT = "<written_ms>|<model>@<version>=<cluster>:<members>,…|…"
+DOOR_FORMAT = "<written_ms>|<host>:<port>"
 
 #: An installation's id.
 INSTALLATION_FORMAT = "<group>@<Kafka's cluster id>"
@@ -150,6 +151,14 @@ class Sizes(NamedTuple):
 
     written_ms: int
     clusters: Mapping[bytes, Mapping[int, int]]
+
+
+class Door(NamedTuple):
+    """Where a partition's worker answers questions about its members (stream/queries). Told at `written_ms`."""
+
+    written_ms: int
+    host: str
+    port: int
 
 
 def membership_field(model: str, version: int) -> bytes:
@@ -369,6 +378,21 @@ def _counts(clusters: bytes) -> dict[int, int]:
     """Raises ValueError."""
     parts = [each.split(b":") for each in clusters.split(b",") if each]
     return {int(cluster): int(members) for cluster, members in parts}
+
+
+def format_door(door: Door) -> bytes:
+    """As DOOR_FORMAT says."""
+    return f"{door.written_ms}|{door.host}:{door.port}".encode()
+
+
+def parse_door(value: bytes) -> Door:
+    """Raises KeyspaceError."""
+    try:
+        written_ms, address = value.decode().split("|")
+        host, _, port = address.rpartition(":")
+        return Door(int(written_ms), host, int(port))
+    except ValueError:
+        raise KeyspaceError(f"door: expected {DOOR_FORMAT}, found {value!r}") from None
 
 
 def _known(number: bytes) -> int | None:

@@ -32,6 +32,7 @@ class Keys:
     scored: bytes
     behind: bytes
     sizes: bytes
+    doors: bytes
     epoch: bytes
     built: bytes
     witness: bytes
@@ -41,7 +42,7 @@ class Keys:
 
     SMALL = (
         *("live", "models", "campaigns", "known", "scored", "behind", "epoch", "built", "witness", "beacons"),
-        *("sizes", "counted", "installation"),
+        *("sizes", "doors", "counted", "installation"),
     )
 
     def __init__(self, prefix: str = DEFAULT_PREFIX) -> None:

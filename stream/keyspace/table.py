@@ -5,7 +5,7 @@ Law: docs/redis.md holds the same table and a test compares the two. The names a
 
 from dataclasses import dataclass
 
-from .formats import BEACON_FORMAT, BEHIND_FORMAT, INSTALLATION_FORMAT, PARTITIONS, SIZES_FORMAT
+from .formats import BEACON_FORMAT, BEHIND_FORMAT, DOOR_FORMAT, INSTALLATION_FORMAT, PARTITIONS, SIZES_FORMAT
 from .keys import Keys
 
 _KEYS = Keys()  # the table shows the default prefix
@@ -135,6 +135,21 @@ KEYSPACE: tuple[Entry, ...] = (
         ),
         "worker",
         "`console`",
+        "for ever",
+    ),
+    Entry(
+        _KEYS.doors,
+        "hash",
+        (
+            Field(
+                "<partition>",
+                DOOR_FORMAT,
+                "where the partition's worker answers who asks for a member's state and knows the secret, and when "
+                "this was written (console.md). Only with `MEMBERSTREAM_QUERY_SECRET`",
+            ),
+        ),
+        "worker",
+        "`console`, `explain`",
         "for ever",
     ),
     Entry(

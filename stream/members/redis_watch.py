@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-from memberstream.stream.keyspace.formats import Behind, Sizes
+from memberstream.stream.keyspace.formats import Behind, Door, Sizes
 from memberstream.stream.members.backfill import Backfill
 from memberstream.stream.members.background import Background
 from memberstream.stream.members.rebuild import Rebuild
@@ -30,6 +30,7 @@ class RedisWatch:
     Args:
         lag: asks how many records of each partition wait.
         wall_ms: the wall clock, ms.
+        address: where questions about members are answered; None: nowhere.
     """
 
     def __init__(
@@ -42,10 +43,11 @@ class RedisWatch:
         roll_call: RollCall,
         lag: Callable[[], Mapping[int, int]],
         wall_ms: Callable[[], int],
+        address: tuple[str, int] | None = None,
     ) -> None:
         self._writer, self._background, self._rebuild = writer, background, rebuild
         self._backfill, self._roll_call, self._lag, self._wall_ms = backfill, roll_call, lag, wall_ms
-        self._turn = 0
+        self._address, self._turn = address, 0
 
     async def run(self) -> None:
         """Tell and look once a second. Never returns."""
@@ -53,7 +55,7 @@ class RedisWatch:
             await asyncio.sleep(self._writer.BEACON_INTERVAL_S)
             self._background.rebuild([*await self._writer.beacon(), *self._rebuild.owed()])
             self._roll_call.look()
-            await self._writer.tell_scored(self._backfill.told(), self._behind(), self._sizes())
+            await self._writer.tell_scored(self._backfill.told(), self._behind(), self._sizes(), self._doors())
 
     def _behind(self) -> dict[int, Behind]:
         """Return for each owned partition how far it is behind."""
@@ -67,3 +69,10 @@ class RedisWatch:
         n_turns, self._turn = max(1, min(SIZES_WITHIN_S, -(-n // SIZES_PER_S))), self._turn + 1
         now_ms = self._wall_ms()
         return {p: Sizes(now_ms, self._roll_call.sizes(p, cells)) for p in partitions[self._turn % n_turns :: n_turns]}
+
+    def _doors(self) -> dict[int, Door]:
+        """Return for each owned partition where questions about its members are answered."""
+        if self._address is None:
+            return {}
+        door = Door(self._wall_ms(), *self._address)
+        return dict.fromkeys(self._writer.progress, door)

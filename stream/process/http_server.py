@@ -1,4 +1,5 @@
-"""The worker's HTTP port: /metrics, /healthz, /readyz. In a thread and a loop of its own: a hanging worker answers.
+"""A worker's HTTP port, such as that of /metrics, /healthz and /readyz. It has a thread and a loop of its own, so that
+a worker that hangs answers.
 
 Laws:
 - Within LIMIT_S each connection has an answer or is closed, whatever a client sends, and however slowly it sends or
@@ -32,6 +33,7 @@ PATHS = {
     "/readyz": "200 while all is well, 503 with what is wrong and what to do",
 }
 Checks = Callable[[], Sequence[Check]]
+Application = Callable[..., Iterable[bytes]]  # of WSGI, with the path as it was sent
 
 
 class HttpServer:
@@ -41,14 +43,14 @@ class HttpServer:
     CONNECTIONS: ClassVar[int] = 64  # probes, some Prometheus servers, a person
     HEAD_BYTES: ClassVar[int] = 16_384
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry, healthz: Checks, readyz: Checks) -> None:
-        self._answer = router(registry, healthz, readyz)
+    def __init__(self, host: str, port: int, answer: Application, name: str = "http") -> None:
+        self._answer = answer
         self._open: dict[asyncio.StreamWriter, None] = {}  # the oldest first
         family, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         self._socket = socket.create_server((host, port), family=family, backlog=self.CONNECTIONS)
         self.port: int = self._socket.getsockname()[1]
         self._loop = asyncio.SelectorEventLoop()  # not the worker's kind of loop: nothing is shared with the worker
-        self._thread = Thread(target=self._run, name="http", daemon=True)
+        self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -92,7 +94,7 @@ class HttpServer:
         except (TimeoutError, OSError, asyncio.IncompleteReadError):
             pass  # they hang, or have gone
         except Exception:
-            log.exception("a request to the metrics' port can't be answered. Next: report it with these lines")
+            log.exception("a request to a worker's port can't be answered. Next: report it with these lines")
         finally:
             self._open.pop(writer, None)
             writer.transport.abort()
@@ -119,9 +121,9 @@ class HttpServer:
         return "\r\n".join([*sent, "Connection: close", "", ""]).encode("latin-1") + body
 
 
-def router(registry: CollectorRegistry, healthz: Checks, readyz: Checks) -> Callable[..., Iterable[bytes]]:
-    """Return the WSGI application."""
-    metrics: Callable[..., Iterable[bytes]] = make_wsgi_app(registry)
+def router(registry: CollectorRegistry, healthz: Checks, readyz: Checks) -> Application:
+    """Return what answers about metrics and health."""
+    metrics: Application = make_wsgi_app(registry)
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]

@@ -17,7 +17,7 @@ from memberstream.stream.faust_batch import BatchApp, ForeignWrite, StartError, 
 from memberstream.stream.kafka.cluster_id import ClusterUnknown
 from memberstream.stream.partition.skip_log import SkipLog
 from memberstream.stream.partition.state import NotOwner, StateUnusable
-from memberstream.stream.process.http_server import HttpServer
+from memberstream.stream.process.http_server import HttpServer, router
 from memberstream.stream.process.memory import keep_freed_memory
 from memberstream.stream.process.tracing import Tracer, TracesMissing, Untraced
 from memberstream.stream.process.vitals import Vitals
@@ -177,7 +177,8 @@ def run_service(
     app.add_background(tasks.run)
     ProcessCollector(registry=metrics)  # start time, CPU, memory: alerts on restarts need them
     try:
-        server = HttpServer(settings.metrics_host, settings.metrics_port, metrics, watchdog.healthz, watchdog.readyz)
+        health = router(metrics, watchdog.healthz, watchdog.readyz)
+        server = HttpServer(settings.metrics_host, settings.metrics_port, health)
     except OSError as error:
         raise StartError(
             f"metrics: can't listen on {settings.metrics_host}:{settings.metrics_port} ({error.strerror}). "

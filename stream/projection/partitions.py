@@ -5,13 +5,17 @@ Redis has lost what was written since.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from memberstream.stream.keyspace import formats as keyspace
-from memberstream.stream.keyspace.formats import Beacon, Behind, Scored, Sizes
+from memberstream.stream.keyspace.formats import Beacon, Behind, Door, Scored, Sizes
 from memberstream.stream.projection.calls import Calls, meta
 from memberstream.stream.wire.cluster import Piece
 from memberstream.stream.wire.script import Script
+
+
+NO_DOORS: Mapping[int, Door] = MappingProxyType({})
 
 
 class Look(NamedTuple):
@@ -29,10 +33,14 @@ class Partitions:
         self._calls, self._keys = calls, calls.keys
 
     async def tell(
-        self, scored: Mapping[int, Scored], behind: Mapping[int, Behind], sizes: Mapping[int, Sizes]
+        self,
+        scored: Mapping[int, Scored],
+        behind: Mapping[int, Behind],
+        sizes: Mapping[int, Sizes],
+        doors: Mapping[int, Door] = NO_DOORS,
     ) -> None:
         """Tell how far own partitions are scored with the published models, and how far they are behind; of some of
-        them also how many members are in which cluster.
+        them also how many members are in which cluster; and where questions about their members are answered.
 
         These are written in the opposite order: if a reader finds that a partition is scored, what it then reads about
         lacking members is as of that moment or later.
@@ -43,6 +51,7 @@ class Partitions:
         for partition, so_far in scored.items():
             told[1][1].extend((partition, keyspace.format_scored(so_far)))
         told += [(self._keys.sizes, [arg for p, its in sizes.items() for arg in (p, keyspace.format_sizes(its))])]
+        told += [(self._keys.doors, [arg for p, door in doors.items() for arg in (p, keyspace.format_door(door))])]
         await self._calls.call([self._calls.write(b"HSET", key, *args) for key, args in told if args])
 
     async def scored(self) -> dict[int, Scored]:
@@ -59,6 +68,11 @@ class Partitions:
         """Return how many members of each partition are in which cluster; nothing for partitions that don't tell."""
         [flat] = await self._calls.call([meta(b"HGETALL", self._keys.sizes)])
         return {int(p): keyspace.parse_sizes(value) for p, value in zip(flat[::2], flat[1::2], strict=True)}
+
+    async def doors(self) -> dict[int, Door]:
+        """Return where the workers of partitions answer questions about members."""
+        [flat] = await self._calls.call([meta(b"HGETALL", self._keys.doors)])
+        return {int(p): keyspace.parse_door(value) for p, value in zip(flat[::2], flat[1::2], strict=True)}
 
     async def look(self) -> Look:
         """Return how far a build is, and how far the workers are."""

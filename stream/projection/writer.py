@@ -11,7 +11,7 @@ from functools import partial
 from time import monotonic
 from typing import ClassVar
 
-from memberstream.stream.keyspace.formats import Announcement, Beacon, Behind, Scored, Sizes
+from memberstream.stream.keyspace.formats import Announcement, Beacon, Behind, Door, Scored, Sizes
 from memberstream.stream.partition.bookkeeping import Progress
 from memberstream.stream.partition.holds import Holds
 from memberstream.stream.projection.build import FinishState
@@ -144,13 +144,18 @@ class Writer:
         return await self._patience.until_available(self._projection.readers.known)
 
     async def tell_scored(
-        self, scored: Mapping[int, Scored], behind: Mapping[int, Behind], sizes: Mapping[int, Sizes]
+        self,
+        scored: Mapping[int, Scored],
+        behind: Mapping[int, Behind],
+        sizes: Mapping[int, Sizes],
+        doors: Mapping[int, Door],
     ) -> None:
-        """Tell how far the owned partitions are scored with the published models, how far they are behind, and how
-        many members are in which cluster.
+        """Tell how far the owned partitions are scored with the published models, how far they are behind, how many
+        members are in which cluster, and where questions about them are answered.
         """
         if scored or behind:
-            await self._patience.until_available(lambda: self._projection.partitions.tell(scored, behind, sizes))
+            partitions = self._projection.partitions
+            await self._patience.until_available(lambda: partitions.tell(scored, behind, sizes, doors))
 
     async def drop(self, keys: Sequence[bytes], fields: Sequence[bytes]) -> None:
         """Remove fields from members: of retired versions, of lists that they have left."""

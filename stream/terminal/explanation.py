@@ -20,38 +20,54 @@ _MOST_CHANGES = 4  # of one origin: a category may have hundreds of others
 
 def print_explanation(member_id: str, at_ms: int, explanation: Explanation, to: SafeConsole = out) -> None:
     """Print an explanation as a table with its conclusion."""
-    cluster, following = explanation.cluster, explanation.next_cluster
+    cluster = explanation.cluster
     to.print(
         f"[bold]{escape(member_id)}[/] under [bold]{explanation.model}[/], as of {format_ms(at_ms)}: "
-        f"cluster [bold]{escape(_named(cluster))}[/]"
+        f"cluster [bold]{escape(named(cluster))}[/]"
     )
     largest = max((abs(part.contribution) for part in explanation.parts), default=0.0) or 1.0
     rows = []
     for part in explanation.parts:
         bar = f"[{'green' if part.contribution > 0 else 'red'}]{'█' * round(12 * abs(part.contribution) / largest)}[/]"
-        told = escape(_names(part.predictors)), escape(_value(part)), _x(part, explanation)
+        told = escape(names(part.predictors)), escape(value(part)), _x(part, explanation)
         rows.append((*told, f"{part.contribution:+.4f}", bar))
     print_table(("predictor", "value", "x", "contribution", ""), rows, right=(2, 3), sentences=(1,), to=to)
     for one in {one.place: one for one in explanation.misfits}.values():
         to.print(f"[yellow]doesn't fit:[/] {escape(f'{one.trouble}. Next: {one.remedy}')}")
-    name, merit = ("eta", explanation.eta) if explanation.raw is None else ("raw score", explanation.raw)
+    for line in (merits(explanation), next_cluster(explanation)):
+        if line:
+            to.print(escape(line))
+
+
+def merits(explanation: Explanation) -> str:
+    """Return by what the cluster was chosen: "eta +0.4231 → probability 0.6042"."""
+    name, merit = _merit(explanation)
     if isinstance(merit, float):
         arrow = "" if explanation.probability is None else f" → probability {explanation.probability:.4f}"
-        to.print(f"{name} {merit:+.4f}{_baseline(explanation)}{arrow}")
-    elif isinstance(explanation.probability, list):
-        to.print("probabilities " + " ".join(f"{p:.4f}" for p in explanation.probability))
-    elif merit is not None:
-        to.print("raw scores " + " ".join(f"{each:.4f}" for each in merit))
-    elif explanation.distances is not None:
-        to.print("distances to centroids " + " ".join(f"{d:.4f}" for d in explanation.distances))
-    if following is not None:
-        other, by = escape(_named(following)), f"{explanation.distance_to_next:.4f}"
-        if isinstance(merit, float):
-            to.print(f"would become {other} if {name} {'rose' if following.id > cluster.id else 'fell'} by {by}")
-        elif explanation.distances is not None:
-            to.print(f"next is {other}: its centroid is {by} farther away")
-        else:
-            to.print(f"next is {other}: its {name} is {by} lower")
+        return f"{name} {merit:+.4f}{_baseline(explanation)}{arrow}"
+    if isinstance(explanation.probability, list):
+        return "probabilities " + " ".join(f"{p:.4f}" for p in explanation.probability)
+    if merit is not None:
+        return "raw scores " + " ".join(f"{each:.4f}" for each in merit)
+    return "distances to centroids " + " ".join(f"{d:.4f}" for d in explanation.distances or ())
+
+
+def next_cluster(explanation: Explanation) -> str:
+    """Return which cluster is next, and what separates the two; "" if there is only one."""
+    cluster, following = explanation.cluster, explanation.next_cluster
+    if following is None:
+        return ""
+    name, merit = _merit(explanation)
+    other, by = named(following), f"{explanation.distance_to_next:.4f}"
+    if isinstance(merit, float):
+        return f"would become {other} if {name} {'rose' if following.id > cluster.id else 'fell'} by {by}"
+    if explanation.distances is not None:
+        return f"next is {other}: its centroid is {by} farther away"
+    return f"next is {other}: its {name} is {by} lower"
+
+
+def _merit(explanation: Explanation) -> tuple[str, float | list[float] | None]:
+    return ("eta", explanation.eta) if explanation.raw is None else ("raw score", explanation.raw)
 
 
 def _baseline(explanation: Explanation) -> str:
@@ -63,10 +79,10 @@ def print_levers(levers: Sequence[Lever]) -> None:
     """Print the changes that move a member, each alone; then what moves it in no way."""
     rows = [
         (
-            escape(_names(lever.predictors)) if i == 0 else "",
+            escape(names(lever.predictors)) if i == 0 else "",
             escape(lever.words) if i == 0 else "",
             escape(_target(change)),
-            escape(_named(change.cluster)),
+            escape(named(change.cluster)),
         )
         for lever in levers
         for i, change in enumerate(lever.changes[:_MOST_CHANGES])
@@ -75,7 +91,7 @@ def print_levers(levers: Sequence[Lever]) -> None:
         out.print("\n[bold]one change alone that gives another cluster[/]")
         print_table(("predictor", "now", "changed to", "cluster"), rows, sentences=(1, 2))
     more = [
-        f"{_names(lever.predictors)} ({len(lever.changes) - _MOST_CHANGES:,})"
+        f"{names(lever.predictors)} ({len(lever.changes) - _MOST_CHANGES:,})"
         for lever in levers
         if len(lever.changes) > _MOST_CHANGES
     ]
@@ -85,7 +101,7 @@ def print_levers(levers: Sequence[Lever]) -> None:
 
 
 def _idle(levers: Iterable[Lever], *, is_settled: bool) -> list[str]:
-    return [_names(lever.predictors) for lever in levers if not lever.changes and lever.is_settled == is_settled]
+    return [names(lever.predictors) for lever in levers if not lever.changes and lever.is_settled == is_settled]
 
 
 def _print_names(what: str, names: Sequence[str]) -> None:
@@ -97,16 +113,19 @@ def _target(change: Change) -> str:
     return change.words if change.is_smallest else f"{change.words}, or less of a change"
 
 
-def _named(cluster: Cluster) -> str:
+def named(cluster: Cluster) -> str:
+    """Return a cluster's id and name."""
     return f"{cluster.id} {cluster.name}"
 
 
-def _names(predictors: Sequence[str]) -> str:
+def names(predictors: Sequence[str]) -> str:
+    """Return the names of predictors, of many the first."""
     more = len(predictors) - _MOST_NAMES
     return ", ".join(predictors[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
-def _value(part: Part) -> str:
+def value(part: Part) -> str:
+    """Return what predictors read, in words with units."""
     return f"from {' and '.join(part.of)}" if part.of else part.words
 
 

@@ -18,7 +18,7 @@ from memberstream.models.placement import Partitioner
 from memberstream.models.timestamps import FOREVER
 from memberstream.stream.interactions.forgetting import Forgetting
 from memberstream.stream.kafka.outgoing import Outgoing
-from memberstream.stream.keyspace.formats import Announcement, Beacon, Behind, Scored, Sizes, membership_field
+from memberstream.stream.keyspace.formats import Announcement, Beacon, Behind, Door, Scored, Sizes, membership_field
 from memberstream.stream.lists.enlisting import Enlisting
 from memberstream.stream.lists.rows import Chunk
 from memberstream.stream.members.admission import Admission
@@ -197,7 +197,11 @@ class FakeRedis:
         return self._disk.known
 
     async def tell(
-        self, scored: Mapping[int, Scored], behind: Mapping[int, Behind], sizes: Mapping[int, Sizes]
+        self,
+        scored: Mapping[int, Scored],
+        behind: Mapping[int, Behind],
+        sizes: Mapping[int, Sizes],
+        doors: Mapping[int, Door],
     ) -> None:
         self._disk.scored.update(scored)
         self._disk.behind.update(behind)

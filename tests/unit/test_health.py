@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry
 from memberstream.stream.faust_batch.changelog import patiently
 from memberstream.stream.partition.holds import Hold, Holds, Kind
 from memberstream.stream.process.health import Check, alive, ready
-from memberstream.stream.process.http_server import PATHS, HttpServer
+from memberstream.stream.process.http_server import PATHS, HttpServer, router
 from memberstream.stream.process.vitals import DEAD_AFTER_S, StallClock, Vitals
 from memberstream.stream.process.watchdog import Watchdog, stacks
 from memberstream.stream.terminal.output import SaysItOnce
@@ -220,7 +220,7 @@ def checks() -> list[Check]:
 
 @pytest.fixture
 def connection(checks: list[Check]) -> Iterator[HTTPConnection]:
-    server = HttpServer("127.0.0.1", 0, CollectorRegistry(), lambda: [Check("event_loop", True)], lambda: checks)
+    server = HttpServer("127.0.0.1", 0, router(CollectorRegistry(), lambda: [Check("event_loop", True)], lambda: checks))
     client = HTTPConnection("127.0.0.1", server.port, timeout=5)
     yield client
     client.close()
@@ -293,7 +293,7 @@ async def test_a_full_queue_is_waited_for() -> None:
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A server that is patient for 2 s."""
     monkeypatch.setattr(HttpServer, "LIMIT_S", 2.0)
-    server = HttpServer("127.0.0.1", 0, CollectorRegistry(), lambda: [Check("event_loop", True)], lambda: [])
+    server = HttpServer("127.0.0.1", 0, router(CollectorRegistry(), lambda: [Check("event_loop", True)], lambda: []))
     yield server.port
     server.close()
 
