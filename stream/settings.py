@@ -90,7 +90,7 @@ def _secret(value: str) -> str:
 
 
 def _own_address(value: str) -> str:
-    if value in ("", "0.0.0.0", "::"):  # noqa: S104  (it is refused)
+    if value in ("", "0.0.0.0", "::"):
         raise ValueError("the address at which others reach this worker: it is told to them")
     return value
 
@@ -239,7 +239,7 @@ class Settings:
     query_secret: str | None = setting(
         None,
         _secret,
-        "shared by workers and whoever asks them for one member's state: the console's page of a member, and `explain`. "
+        "shared by workers and who asks them for one member's state: the console's page of a member, and `explain`. "
         'Without it workers answer nobody: "Questions about one member"',
         is_secret=True,
     )
@@ -272,6 +272,11 @@ class Settings:
     def keys(self) -> Keys:
         """The names of the keys in Redis."""
         return Keys(self.redis_prefix)
+
+    @property
+    def query_key(self) -> str | None:
+        """The secret of questions about members, for this group's alone; None: there is none."""
+        return None if self.query_secret is None else f"{self.group} {self.query_secret}"
 
     @property
     def is_compaction_admitted(self) -> bool:

@@ -293,15 +293,15 @@ def run_worker(settings: Settings) -> int:
 
 def _queries(settings: Settings, read: Read, loop: Callable[[], asyncio.AbstractEventLoop | None]) -> HttpServer | None:
     """Return the port on which questions about members are answered; None: without a secret there is none."""
-    if settings.query_secret is None:
+    if settings.query_key is None:
         return None
     host, port = settings.query_host, settings.query_port
     try:
-        return HttpServer(host, port, Answering(settings.query_secret, read, loop), "queries")
+        return HttpServer(host, port, Answering(settings.query_key, read, loop), "queries")
     except OSError as error:
         raise StartError(
             f"questions about members: can't listen on {host}:{port} ({error.strerror}). Next: set "
-            f"{variable('query_host')} to an address of this machine, and {variable('query_port')} to a free port (0: any)"
+            f"{variable('query_host')} to an address of this machine, and {variable('query_port')} to a free port or 0"
         ) from error
 
 

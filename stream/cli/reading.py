@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import Annotated
 
 import typer
@@ -14,9 +15,11 @@ from memberstream.models.model_file import parse
 from memberstream.models.timestamps import format_ms
 from memberstream.models.what_if import levers
 from memberstream.stream.cli.arguments import Json, a_label
+from memberstream.stream.keyspace.formats import KeyspaceError
 from memberstream.stream.lookup import Answer, Lookup
+from memberstream.stream.settings import Settings
 from memberstream.stream.terminal.advice import ADVICE
-from memberstream.stream.terminal.output import CommandError, out, print_json, reports_errors, settings
+from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
 
 MemberId = Annotated[str, typer.Argument(metavar="MEMBER", help="a member id", show_default=False)]
 
@@ -67,7 +70,6 @@ def explain(
 ) -> None:
     """Show why a member is in its cluster, and for each predictor the smallest change that moves it to another one."""
     # aiokafka is slow to import; other commands don't need it
-    from memberstream.stream.authoring.state_reader import read_members
     from memberstream.stream.authoring.steps import Steps, find
     from memberstream.stream.terminal.explanation import print_explanation, print_levers
 
@@ -79,10 +81,7 @@ def explain(
         if entry.definition.is_list:
             raise CommandError(f"{model} is an uploaded list: nothing was computed. Next: memberstream lookup {member}")
         chosen = parse(entry.definition.body)
-        found = await read_members(
-            configuration.kafka, configuration.changelog_topic, [member], configuration.partitioner
-        )
-        return chosen, found.get(member)
+        return chosen, await _state_of(configuration, member)
 
     chosen, state = asyncio.run(ask())
     if state is None or state.document is None:
@@ -97,3 +96,23 @@ def explain(
     else:
         print_explanation(member, state.as_of_ms, explanation)
         print_levers(found)
+
+
+async def _state_of(configuration: Settings, member: str) -> Member | None:
+    """Ask the worker of the member's partition; without a secret, or an answer, read the partition's changelog."""
+    from memberstream.stream.authoring.state_reader import read_members
+    from memberstream.stream.kafka.topics import count_partitions
+    from memberstream.stream.projection.calls import RedisFault, RedisUnavailable
+    from memberstream.stream.projection.projection import Glance
+    from memberstream.stream.queries.asking import NoAnswer, held_of
+
+    kafka = configuration.kafka
+    if configuration.query_key is not None:
+        n_partitions = await count_partitions(kafka, configuration.topic)
+        async with aclosing(Glance(configuration.redis_url, configuration.keys)) as glance:
+            try:
+                held = await held_of(configuration, glance.partitions, n_partitions, member)
+                return None if held is None else held.member
+            except (NoAnswer, RedisUnavailable, RedisFault, KeyspaceError) as error:
+                err.print(f"{error}. Meanwhile the changelog is read", markup=False)
+    return (await read_members(kafka, configuration.changelog_topic, [member], configuration.partitioner)).get(member)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import orjson
 
-from memberstream.models.explain import Part, explain_one
+from memberstream.models.explain import explain_one
 from memberstream.models.model import Model
 from memberstream.models.model_file import parse
 from memberstream.models.position import split_position
@@ -21,7 +21,7 @@ from memberstream.models.registry import Registry, Status, Version
 from memberstream.models.wording import counted
 from memberstream.stream.console.overview import scored_versions
 from memberstream.stream.queries.asking import Held
-from memberstream.stream.terminal.explanation import merits, named, names, next_cluster, value
+from memberstream.stream.terminal.explanation import merits, named, names, next_cluster, pull, value
 
 MASKED = "masked"
 #: Lines of a document that a page shows.
@@ -29,8 +29,8 @@ _LINES = 400
 _MODELS = 32  # parsed, and kept
 
 
-class Reason(NamedTuple):
-    """What some predictors contribute. `share`: of the largest contribution, in percent; below 0 against the cluster.
+class Pulling(NamedTuple):
+    """What some predictors contribute. `share`: of the largest contribution, in percent; below 0 if it is.
 
     `value`: what they read, in words with units; MASKED without the right.
     """
@@ -42,14 +42,18 @@ class Reason(NamedTuple):
 
 
 class Why(NamedTuple):
-    """Why a member is in its cluster under a version. `merit`, `following`: by what, and how far the next one is."""
+    """Why a member is in its cluster under a version.
+
+    `merit`, `following`: by what, and how far the next one is. `pull`: what a contribution above 0 does.
+    """
 
     label: str
     is_live: bool
     cluster: str
     merit: str
     following: str
-    reasons: list[Reason]
+    pull: str
+    reasons: list[Pulling]
     misfits: list[str]
 
 
@@ -110,9 +114,9 @@ def _why(model: Model, document: dict[str, object], now_ms: int, is_live: bool, 
     found = explain_one(model, document, now_ms)
     largest = max((abs(part.contribution) for part in found.parts), default=0.0) or 1.0
     reasons = [
-        Reason(
+        Pulling(
             names(part.predictors),
-            _value(part) if may_see else MASKED,
+            value(part) if may_see else MASKED,
             f"{part.contribution:+.4f}",
             100 * part.contribution / largest,
         )
@@ -120,5 +124,9 @@ def _why(model: Model, document: dict[str, object], now_ms: int, is_live: bool, 
     ]
     misfits = [f"{one.trouble}. Next: {one.remedy}" for one in {one.place: one for one in found.misfits}.values()]
     if not may_see and misfits:
-        misfits = [f"{counted(len(misfits), 'place that it reads holds', 'places that it reads hold')} what doesn't fit"]
-    return Why(model.label, is_live, named(found.cluster), merits(found), next_cluster(found), reasons, misfits)
+        misfits = [
+            f"{counted(len(misfits), 'place that it reads holds', 'places that it reads hold')} what doesn't fit"
+        ]
+    return Why(
+        model.label, is_live, named(found.cluster), merits(found), next_cluster(found), pull(found), reasons, misfits
+    )

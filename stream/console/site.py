@@ -98,8 +98,10 @@ class Site:
 
         One member at a time: an explanation keeps a core busy. Whoever calls has made sure of `foreign`.
         """
-        if self.settings.query_secret is None:
-            return Problem("workers aren't asked for documents here", "set MEMBERSTREAM_QUERY_SECRET, here and for them")
+        if self.settings.query_key is None:
+            return Problem(
+                "workers aren't asked for documents here", "set MEMBERSTREAM_QUERY_SECRET, here and for them"
+            )
         facts = (await self.asking.now(PATIENCE_S)).facts
         described = None if facts is None else facts.topics.get(self.settings.topic)
         if described is None:

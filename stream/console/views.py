@@ -14,9 +14,12 @@ from starlette.responses import Response
 from memberstream.models.registry import Registry, Version
 from memberstream.models.targeting import misfit
 from memberstream.stream.authoring.coverage import Coverage, coverage_of
-from memberstream.stream.console import history, overview, sizes, standing, versions
+from memberstream.stream.console import audit, history, overview, sizes, standing, versions
+from memberstream.stream.console.access import admitted
 from memberstream.stream.console.following import Problem
+from memberstream.stream.console.reasons import Known
 from memberstream.stream.console.reporting import report
+from memberstream.stream.console.roles import Right
 from memberstream.stream.console.site import PATIENCE_S, Site, foreign, now_ms
 from memberstream.stream.keyspace.formats import KeyspaceError
 from memberstream.stream.lookup import LookupUnavailable
@@ -168,11 +171,21 @@ async def members_page(site: Site, request: Request) -> Response:
             answer = await asyncio.to_thread(site.lookup.get_patiently, member_id)
             values |= {
                 "answer": answer, "standings": standing.standings(registry, answer),
-                "seen": standing.seen(registry, answer, now_ms()), "known": await site.known(member_id, False),
+                "seen": standing.seen(registry, answer, now_ms()),
+                "known": await _known(site, request, member_id),
             }  # fmt: skip
         except (LookupUnavailable, KeyspaceError) as error:
             values["why"] = Problem.of(str(error), _AWAY)
     return await site.page(request, "members.html", **values)
+
+
+async def _known(site: Site, request: Request, member_id: str) -> Known | Problem | None:
+    admission = admitted(request)
+    may_see = admission is not None and admission.person.may(Right.DOCUMENTS)
+    found = await site.known(member_id, may_see)
+    if isinstance(found, Known) and found.document is not None:
+        audit.done(request, "saw a member's document, unmasked")
+    return found
 
 
 async def history_page(site: Site, request: Request) -> Response:

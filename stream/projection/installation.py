@@ -60,7 +60,17 @@ class TakeOver:
         they have.
         """
         keys = self._calls.keys
-        told = (keys.epoch, keys.built, keys.known, keys.beacons, keys.scored, keys.behind, keys.sizes, keys.doors, keys.counted)
+        told = (
+            keys.epoch,
+            keys.built,
+            keys.known,
+            keys.beacons,
+            keys.scored,
+            keys.behind,
+            keys.sizes,
+            keys.doors,
+            keys.counted,
+        )
         [taken] = await self._calls.call(
             [self._script.pack((keys.installation, *told), (owner.encode(), new.encode()))]
         )

@@ -14,7 +14,6 @@ from memberstream.stream.projection.calls import Calls, meta
 from memberstream.stream.wire.cluster import Piece
 from memberstream.stream.wire.script import Script
 
-
 NO_DOORS: Mapping[int, Door] = MappingProxyType({})
 
 

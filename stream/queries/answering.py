@@ -1,7 +1,7 @@
 """The worker's side: it hands out the bytes of one member's state, as its changelog has them, and works nothing out.
 
 Laws:
-- The event loop does one thing for a question: it looks one key up (40 µs for a document of 1 KB). All else is done in
+- The event loop does one thing for a question: it looks one key up (30 µs for a state of 1 KB). All else is done in
   the port's own thread, one question after the other.
 - At most PER_S questions are answered in a second; one more is told to come again. Whoever doesn't know the secret
   never reaches the event loop.

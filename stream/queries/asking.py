@@ -51,7 +51,7 @@ async def held_of(settings: Settings, partitions: Partitions, n_partitions: int,
                 f"no worker of partition {partition} answers questions about members now. Next: see that one runs, and "
                 "that it has MEMBERSTREAM_QUERY_SECRET"
             )
-        data = await asyncio.to_thread(ask, settings.query_secret or "", door, partition, key)
+        data = await asyncio.to_thread(ask, settings.query_key or "", door, partition, key)
         if data is not None:
             try:
                 return Held(partition, decode(data))

@@ -26,7 +26,12 @@ def seal_question(secret: str, path: str, at_ms: int) -> str:
 def is_sealed(secret: str, path: str, seal: str) -> bool:
     """Return whether a question's seal is its own."""
     at_ms, _, _ = seal.partition(".")
-    return at_ms.isascii() and at_ms.isdecimal() and len(at_ms) < 16 and _equal(seal, seal_question(secret, path, int(at_ms)))
+    return (
+        at_ms.isascii()
+        and at_ms.isdecimal()
+        and len(at_ms) < 16
+        and _equal(seal, seal_question(secret, path, int(at_ms)))
+    )
 
 
 def asked_at_ms(seal: str) -> int:

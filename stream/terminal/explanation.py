@@ -52,6 +52,12 @@ def merits(explanation: Explanation) -> str:
     return "distances to centroids " + " ".join(f"{d:.4f}" for d in explanation.distances or ())
 
 
+def pull(explanation: Explanation) -> str:
+    """Return what a contribution above 0 does."""
+    name, merit = _merit(explanation)
+    return f"raises {name}" if isinstance(merit, float) else "speaks for the cluster"
+
+
 def next_cluster(explanation: Explanation) -> str:
     """Return which cluster is next, and what separates the two; "" if there is only one."""
     cluster, following = explanation.cluster, explanation.next_cluster

@@ -80,7 +80,7 @@ async def test_the_worker_can_write_and_a_reader_can_read(port: int) -> None:
 async def test_what_doctor_and_the_console_ask_needs_no_more_than_look_ups(port: int, user: str) -> None:
     """A connection that only reads loads no scripts."""
     async with aclosing(Glance(f"redis://{user}:{USERS[user]}@127.0.0.1:{port}/0", KEYS)) as glance:
-        assert set(await told(glance)) == {"owner", "is_whole", "beacons", "scored", "behind", "known"}
+        assert set(await told(glance)) == {"owner", "is_whole", "beacons", "scored", "behind", "sizes", "known"}
 
 
 @pytest.mark.parametrize("user", ["worker", "reader"])

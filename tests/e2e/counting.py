@@ -155,7 +155,7 @@ async def counting(pair: Pair, install: Install, cluster: Cluster | None = None)
     for definition in (level(), turned):
         await publishing.publish(parse(definition))
     await Steps(members.settings, "author@notebook").take(Promote("level", 1, None, **by(T0 - DAY_MS)))
-    members.set(interactions_topic=unique("interactions"))
+    members.set(interactions_topic=unique("interactions"), query_secret=unique("a-secret"))
     if cluster is not None:
         members.set(redis_url=cluster.url)
         members.redis = redis.RedisCluster(host="127.0.0.1", port=cluster.nodes[0].port)

@@ -14,6 +14,7 @@ from urllib.request import urlopen
 
 import orjson
 import pytest
+from e2e.commands import memberstream
 from e2e.counting import IDS, Counting, by, counting, load
 from e2e.system import PATIENCE_S, Install, Pair, pause_s
 from playwright.async_api import Browser, ConsoleMessage, Error, Page, Request, async_playwright
@@ -107,6 +108,7 @@ async def test_the_console(system: Counting, address: str, browser: Browser, tmp
     await by_keyboard(address, page)
     await files_of_the_history(system, address)
     await sizes(system, address, page)
+    await reasons(system, address, page)
     await live(system, address, page)
 
 
@@ -212,6 +214,26 @@ async def sizes(system: Counting, address: str, page: Page) -> None:
     text = await page.locator("main").inner_text()
     assert f"about {round(0.7 * len(IDS)):,} members see it; about" in text
     assert f"Of {len(IDS):,} members, as of" in text
+
+
+async def reasons(system: Counting, address: str, page: Page) -> None:
+    """The member's worker is asked why the member is in its cluster, and says what the changelog says; masked."""
+    await page.goto(f"{address}/members?id=m2")
+    text = await page.locator("main").inner_text()
+    assert "As of event" in text
+    assert "masked" in text
+    settings = system.members.settings
+    found = []
+    for secret in (settings.query_secret, None, "another secret of its own"):
+        system.members.set(query_secret=secret)
+        found.append(await memberstream(system.members, "explain", "m2", "level", "--json"))
+    system.members.set(query_secret=settings.query_secret)
+    assert found[0] == found[1]
+    assert found[0][0] == 0
+    assert found[2][1] == found[0][1]
+    assert "has another MEMBERSTREAM_QUERY_SECRET" in found[2][2]
+    contribution = orjson.loads(found[0][1])["explanation"]["parts"][0]["contribution"]
+    assert f"{contribution:+.4f}" in text
 
 
 async def live(system: Counting, address: str, page: Page) -> None:

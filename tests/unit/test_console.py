@@ -15,7 +15,10 @@ from typer.testing import CliRunner
 from unit.consoles import HOST, NOON_MS, SETTINGS, a_shop, answer, by, fetch, pages, published
 from unit.test_doctor import WELL
 
+from memberstream.models.definition import read_definition
 from memberstream.models.log_steps import Promote, Publish, Rollback, SetCampaign
+from memberstream.models.member import Member
+from memberstream.models.registry import Registry
 from memberstream.models.terms import Terms
 from memberstream.stream.cli import running
 from memberstream.stream.cli.main import app as command_line
@@ -28,6 +31,8 @@ from memberstream.stream.doctor.checks import examine
 from memberstream.stream.doctor.facts import Facts
 from memberstream.stream.keyspace.formats import Beacon, Behind, Scored, Sizes
 from memberstream.stream.lookup import LookupUnavailable
+from memberstream.stream.projection.calls import RedisUnavailable
+from memberstream.stream.queries.asking import Held, NoAnswer
 from memberstream.stream.settings import Settings
 
 PAGES = ("/", "/models", "/models/level", "/campaigns", "/campaigns/open", "/lists", "/models/buyers", "/members",
@@ -393,3 +398,93 @@ async def test_a_long_history_comes_in_pages() -> None:
     assert "250 steps , page 3 of 3" in shown[2].replace("steps,", "steps ,")
     assert "1 step." in text_of((await fetch(app, "/history?text=LEVEL@250")).text)
     assert "No step fits" in text_of((await fetch(app, "/history?text=nobody")).text)
+
+
+NOT_ASKED = Settings(topic="docs", group="g", console_proxies=("127.0.0.1",))
+ASKED = replace(NOT_ASKED, query_secret="a secret of sixteen")
+TEXT, SUM = "Ann's secret & <b>", 312.5
+
+
+def held_member(document: dict[str, Any] | None) -> Held:
+    return Held(1, Member(position=41, as_of_ms=NOON_MS, document=document))
+
+
+def scored() -> Registry:
+    """A model that reads a number and a text, live, and a candidate that a newer memberstream published."""
+    body = {
+        "format": 1, "name": "level", "version": 1,
+        "predictors": [{"name": "total", "path": "total", "missing": 0},
+                       {"name": "plan", "path": "plan", "transforms": [{"one_hot": ["gold", TEXT]}], "missing": None}],
+        "model": {"type": "logistic", "coef": [0.01, 1.0, -2.0], "intercept": -1.5, "thresholds": [0.5]},
+        "clusters": [{"id": 1, "name": "low"}, {"id": 2, "name": "high"}],
+    }  # fmt: skip
+    newer = defined("level", 2, {1: "low", 2: "high"})
+    return published(
+        Publish("level", 1, read_definition(body), **by("ann")), Promote("level", 1, None, **by("ann")),
+        Publish("level", 2, newer, **by("ann")),
+    )  # fmt: skip
+
+
+async def member_page(monkeypatch: pytest.MonkeyPatch, found: Any, role: str = "", settings: Settings = ASKED) -> str:
+    """The page of a member of whom a worker holds something, or says why not; for somebody with a role."""
+
+    async def held_of(*_: object) -> Any:
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr("memberstream.stream.console.site.held_of", held_of)
+    app = pages(scored(), now=at(WELL), found=answer(b"0:1:41:5:|level@1=2:5"), settings=settings)
+    headers = {"x-forwarded-user": "ann", "x-forwarded-groups": f"memberstream-{role or 'viewer'}"}
+    return (await fetch(app, "/members?id=m", headers=headers)).text
+
+
+async def test_why_a_member_is_in_its_cluster(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever may see documents sees the values that models read, with the document, as of an event; and that is
+    written down, without saying whose document it was."""
+    caplog.set_level("INFO")
+    document = {"total": SUM, "plan": TEXT, "name": "Ann"}
+    page = await member_page(monkeypatch, held_member(document), "operator")
+    text = text_of(page)
+    assert "As of event 41 of partition 1, scored at 2026-11-30 12:00 UTC" in text
+    assert "1 low of level@1 live Eta -0.3750 → probability 0.4073; would become 2 high if eta rose by 0.3750." in text
+    assert "What is above 0 raises eta." in text
+    assert f"total 312.5 +3.1250 plan {TEXT} -2.0000" in text
+    assert f'"plan": "{TEXT}"' in text
+    assert "Ann's" not in page.replace("Ann&#39;s", "")  # only as text
+    assert "level@2" not in text[text.index("Why") :]
+    assert [r.getMessage() for r in caplog.records if "audit" in r.getMessage()] == [
+        "audit: ann (operator): saw a member's document, unmasked"
+    ]
+    long = {"total": 1, "all": list(range(1_000))}
+    assert "The first 400 of 1,005 lines." in text_of(await member_page(monkeypatch, held_member(long), "author"))
+
+
+@pytest.mark.parametrize("role", ["viewer", "manager"])
+async def test_values_are_masked(role: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others see what each predictor contributes, and nothing that stands in the document."""
+    document = {"total": SUM, "plan": 7.75, "name": "Ann Onym", "note": "total"}
+    page = await member_page(monkeypatch, held_member(document), role)
+    text = text_of(page)
+    assert "total masked +3.1250 plan masked +0.0000" in text
+    assert "1 place that it reads holds what doesn't fit" in text
+    assert "Masked: 6 lines." in text
+    for value in ("312.5", "7.75", "Onym"):
+        assert value not in page, value
+
+
+async def test_why_nothing_is_known_of_a_member(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No secret, no answer, no document; each says what to do, and the rest of the page stands."""
+    gone = NoAnswer("no worker of partition 1 answers. Next: start one")
+    for found, settings, said in (
+        (gone, NOT_ASKED, "Workers aren't asked for documents here. Next: set MEMBERSTREAM_QUERY_SECRET, here and for"),
+        (gone, ASKED, "No worker of partition 1 answers. Next: start one. Or: memberstream explain"),
+        (RedisUnavailable("Redis is away"), ASKED, "Redis is away. Next: check Redis, and reload. Or: memberstream"),
+        (None, ASKED, "No worker holds a document of this member."),
+        (held_member(None), ASKED, "No worker holds a document of this member."),
+    ):
+        text = text_of(await member_page(monkeypatch, found, "operator", settings))
+        assert said in text, said
+        assert "2 high" in text, said

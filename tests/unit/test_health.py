@@ -220,7 +220,9 @@ def checks() -> list[Check]:
 
 @pytest.fixture
 def connection(checks: list[Check]) -> Iterator[HTTPConnection]:
-    server = HttpServer("127.0.0.1", 0, router(CollectorRegistry(), lambda: [Check("event_loop", True)], lambda: checks))
+    server = HttpServer(
+        "127.0.0.1", 0, router(CollectorRegistry(), lambda: [Check("event_loop", True)], lambda: checks)
+    )
     client = HTTPConnection("127.0.0.1", server.port, timeout=5)
     yield client
     client.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from http.client import HTTPConnection
 from time import monotonic
 from types import SimpleNamespace
@@ -23,7 +24,8 @@ from memberstream.stream.queries.asking import Held, NoAnswer, _now_ms, ask, hel
 from memberstream.stream.queries.seal import SEAL, seal_question
 from memberstream.stream.settings import Settings
 
-SECRET = "a secret of sixteen"
+SETTINGS = Settings(group="shop", query_secret="a secret of sixteen")
+SECRET = SETTINGS.query_key or ""
 MEMBER = Member(position=41, as_of_ms=7, document={"name": "Ann", "n": 1})
 STATE = encode(MEMBER, 41)
 
@@ -82,7 +84,7 @@ def test_who_knows_the_secret_is_answered(worker: Worker, door: Door) -> None:
 
 def test_others_never_reach_the_event_loop(worker: Worker, door: Door) -> None:
     """Without the secret, with another one, or with the seal of another question, or of another time."""
-    with pytest.raises(NoAnswer, match="has another MEMBERSTREAM_QUERY_SECRET. Next: give both the same"):
+    with pytest.raises(NoAnswer, match=r"has another MEMBERSTREAM_QUERY_SECRET\. Next: give both the same"):
         ask("another secret of sixteen", door, 1, b"ann")
     path = "/members/1/ann"
     for seal in ("", "x", "7", f"{'9' * 5_000}.x", seal_question(SECRET, "/members/1/bob", _now_ms())):
@@ -144,14 +146,13 @@ def asked(door: Door) -> str:
     try:
         ask(SECRET, door, 1, b"ann")
     except NoAnswer as error:
-        assert "asked too often" in str(error)
-        return "too often"
+        return "too often" if "has been asked too often in the last second" in str(error) else str(error)
     return "answered"
 
 
 async def test_the_owner_of_a_members_partition_is_asked(worker: Worker, door: Door) -> None:
     """By the address that it tells; a partition of which nobody tells, or told long ago, is said to be silent."""
-    settings = Settings(query_secret=SECRET)
+    settings = SETTINGS
 
     async def asked_of(doors: Mapping[int, Door], settings: Settings, member: str = "kim") -> Held | None:
         async def told() -> Mapping[int, Door]:
@@ -165,7 +166,7 @@ async def test_the_owner_of_a_members_partition_is_asked(worker: Worker, door: D
     for silent in ({}, {1: door._replace(written_ms=door.written_ms - 31_000)}):
         with pytest.raises(NoAnswer, match="no worker of partition 1 answers questions about members now"):
             await asked_of(silent, settings)
-    any_ = Settings(query_secret=SECRET, partitioner="any")
+    any_ = replace(SETTINGS, partitioner="any")
     with pytest.raises(NoAnswer, match="partition 0 has just gone"):
         await asked_of({0: door, 1: door}, any_)
     worker.states = {b"kim": b"\x09" + STATE[1:]}
