@@ -30,7 +30,6 @@ class Touched(msgspec.Struct, gc=False):
     """A member that the batch's events name, and what became of it. (A struct: nearly each event makes one.)"""
 
     member: Member
-    was_stored: bool
     was_due_ms: int  # when its stored state falls due
     was: Memberships | None  # in its stored state
     changed: bool = False  # its state must be written
@@ -53,7 +52,7 @@ def applying(batch: Batch, events: Events, states: Sequence[bytes | None]) -> St
                 raise
             member = Member()  # damaged: it is dropped, whatever it was
         was = None if member.document is None else member.memberships.copy()
-        touched = members[key] = Touched(member, state is not None, member.valid_until_ms, was)
+        touched = members[key] = Touched(member, member.valid_until_ms, was)
         for record, event in its_events:
             n_bytes += member.document_bytes
             if n_bytes > STEP_BYTES:

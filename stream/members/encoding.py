@@ -1,7 +1,8 @@
 """Members of a batch to what must be written of them: states, and what Redis must hold.
 
 Laws:
-- What is written says all of a member, so writing it again changes nothing.
+- What is written says all of a member, so writing it again changes nothing. It says so of each member that was changed,
+  so it holds whatever a stale worker, with a part of the same events, wrote just before.
 - A deleted member whose events carried versions keeps the last one, so that an older event can't bring it back.
 """
 
@@ -31,7 +32,7 @@ def encoding(batch: Batch, members: Mapping[bytes, Touched], publication: Public
         if touched.changed:
             if is_there or member.version >= 0:
                 batch.items.append((key, encode(member, batch.written_at, batch.state_bytes)))
-            elif touched.was_stored:
+            else:  # also of one that came in this very batch: a stale worker may have written it in between
                 batch.gone.append((key, None))
             if member.valid_until_ms != touched.was_due_ms:  # of a deleted one it is for ever
                 batch.timers.append((key, touched.was_due_ms, member.valid_until_ms))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from unit.shell import CRASH_POINTS, LISTED_FIELD, WALL_MS, Crash, CrashPoint, Disk, Held, Process, Record
 
@@ -177,6 +178,26 @@ def test_what_is_set_aside_is_a_dead_letter_and_nothing_else(
     skipped = [(b"%d" % record.offset, b"skipped") for record in records if record.offset in aside]
     assert dead(disk) == sorted([*dead(without), *skipped])
     assert len(disk.dead) == len(dead(disk))
+
+
+CAME_AND_WENT = [Record(0, b"a", orjson.dumps({"op": "replace", "document": {}})), Record(1, b"a", None)]
+
+
+@example(CAME_AND_WENT, 0, 1, 24)
+@given(RECORDS, st.integers(0, 3), st.integers(0, 24), st.integers(0, 24))
+def test_a_batch_says_all_of_its_members_whoever_has_written_before_it(
+    records: list[Record], had: int, stale_to: int, arrived: int
+) -> None:
+    """A stale worker, with the state of when it fell asleep, gets some of its batch into the changelog just before the
+    owner's, which has its events, too. The owner learns of it by its restart, and is to find what it meant to write."""
+    base = run([records[:had]] if records[:had] else [])
+    stale, owner = deepcopy(base), deepcopy(base)
+    for disk, batch in ((stale, records[had : had + stale_to]), (owner, records[had:])):
+        if batch:
+            asyncio.run(Process(disk, MODELS).run([batch]))
+    n = len(base.changelog)
+    between = stale.changelog[n : n + arrived]
+    assert Disk([*base.changelog, *between, *owner.changelog[n:]]).state() == owner.state()
 
 
 def test_the_crash_points_are_reached() -> None:
