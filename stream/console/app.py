@@ -21,11 +21,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from memberstream.stream.console import forms, views
+from memberstream.stream.console import forms, letter_acts, views
 from memberstream.stream.console.access import Access, admitted
 from memberstream.stream.console.asking import Asking
 from memberstream.stream.console.following import Following, Problem
 from memberstream.stream.console.guard import Guard
+from memberstream.stream.console.letter_acts import DeadLetters
 from memberstream.stream.console.live import Live
 from memberstream.stream.console.pages import FOLDER
 from memberstream.stream.console.roles import Right
@@ -54,13 +55,14 @@ def console(settings: Settings) -> tuple[ASGIApp, Live]:
 
 def application(site: Site, live: Live) -> ASGIApp:
     """Return the pages of a site."""
-    signing_in = SigningIn()
+    signing_in, letters = SigningIn(), DeadLetters(site)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await site.begin()
         yield
         await live.close()
+        await letters.close()
         await site.end()
 
     async def kept_out(request: Request, right: Right) -> Response | None:
@@ -121,6 +123,9 @@ def application(site: Site, live: Live) -> ASGIApp:
             route("/campaigns/{campaign}", views.campaign_page),
             route("/campaigns/{campaign}/report", views.report_page),
             route("/members", views.members_page),
+            route(letter_acts.PAGE, letters.page),
+            act(letter_acts.LOOK, letters.look, Right.DEAD_LETTERS),
+            act(letter_acts.SEND, letters.send, Right.DEAD_LETTERS),
             route("/history", views.history_page),
             *(
                 Route(f"/{name}", _file(name, kind))

@@ -32,6 +32,7 @@ NAVIGATION = {
     "/campaigns": "Campaigns",
     "/lists": "Lists",
     "/members": "Members",
+    "/dead-letters": "Dead letters",
     "/history": "History",
 }
 NONE = "–"

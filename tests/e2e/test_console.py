@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
@@ -16,17 +18,28 @@ import orjson
 import pytest
 from e2e.commands import memberstream
 from e2e.counting import IDS, Counting, by, counting, load
-from e2e.system import PATIENCE_S, Install, Pair, pause_s
+from e2e.system import PATIENCE_S, Install, Pair, Sent, event, pause_s
 from playwright.async_api import Browser, ConsoleMessage, Error, Page, Request, async_playwright
 from prefork import PythonProcess
 from servers import missing
+from unit.consoles import HOST
+from unit.consoles import fetch as ask
 
 from memberstream.models.log_steps import SetCampaign
 from memberstream.models.terms import Terms
 from memberstream.stream.authoring.uploading import Options, Uploading
+from memberstream.stream.console.access import Access
+from memberstream.stream.console.app import application
+from memberstream.stream.console.asking import Asking
+from memberstream.stream.console.following import Following
+from memberstream.stream.console.live import Live
+from memberstream.stream.console.site import Site
 from memberstream.stream.files.lists import read_rows
 from memberstream.stream.local.server_process import free_port
+from memberstream.stream.lookup import Lookup
 
+#: A member whose first event came before the event that makes it.
+LATE = b"comes-late"
 PAGES = {
     "/": "Overview",
     "/models": "Models",
@@ -38,6 +51,8 @@ PAGES = {
     "/members": "Members",
     "/members?id=m1": "Members",
     "/members?id=nobody": "Members",
+    "/dead-letters": "Dead letters",
+    "/dead-letters?reason=unknown_member": "Dead letters",
     "/history": "History",
     "/history?kind=campaign&text=for": "History",
 }
@@ -56,6 +71,8 @@ async def system(embedded_pair: Pair, install: Install) -> AsyncIterator[Countin
     made.start()
     await made.send(load(1_000, 0, 1).records)
     await made.applied()
+    await made.members.send([Sent(LATE, event("patch", patch={"x": 5}, version=2))])  # of nobody, so far
+    await made.members.applied()
     yield made
     await made.close()
 
@@ -110,6 +127,7 @@ async def test_the_console(system: Counting, address: str, browser: Browser, tmp
     await sizes(system, address, page)
     await reasons(system, address, page)
     await live(system, address, page)
+    await letters(system, address, page)
 
 
 async def each_page(address: str, page: Page, pictures: Path) -> None:
@@ -245,6 +263,37 @@ async def live(system: Counting, address: str, page: Page) -> None:
     assert await figures.nth(4).inner_text() == "3"
     await system.author.take(SetCampaign("new", None, Terms("level", (1,)), **by(1_700_000_000_000)))
     await figures.nth(4).get_by_text("4", exact=True).wait_for()
+
+
+async def letters(system: Counting, address: str, page: Page) -> None:
+    """A dead letter is counted, and shown without its data. Its cause goes away, and an operator sends it again."""
+    await page.goto(f"{address}/dead-letters")
+    text = await page.locator("main").inner_text()
+    assert "unknown_member" in text
+    assert LATE.decode() not in text
+    await system.members.send([Sent(LATE, event("replace", document={"x": 0}, version=1))])
+    await system.members.applied()
+    settings = replace(system.members.settings, console_proxies=("127.0.0.1",))
+    following = Following(settings)
+    site = Site(settings, following, Asking(settings, following), Lookup(settings.redis_url), Access(settings))
+    app = application(site, Live(site))
+    operator = {"x-forwarded-user": "ola", "x-forwarded-groups": "memberstream-operator"}
+    shown = (await ask(app, "/dead-letters", headers=operator)).text
+    [token, *_] = re.findall(r'name="token" value="([^"]+)"', shown)
+    sent = operator | {"content-type": "application/x-www-form-urlencoded", "origin": f"http://{HOST}"}
+    for step, said in (("look", "1 dead letter of 1 to"), ("send", "1 dead letter to")):
+        form = f"token={token}&of=events&reason=unknown_member&until=9999999999999".encode()
+        reply = await ask(app, f"/dead-letters/{step}", method="POST", headers=sent, body=form)
+        assert said in reply.text
+    await site.end()
+    give_up_at = asyncio.get_running_loop().time() + PATIENCE_S
+    while True:
+        asked = asyncio.get_running_loop().time()
+        _, said, _ = await memberstream(system.members, "explain", LATE.decode(), "level", "--json")
+        if orjson.loads(said)["explanation"]["predictors"] == {"x": 5}:
+            return
+        assert asked < give_up_at, said
+        await asyncio.sleep(pause_s(asked))
 
 
 async def test_the_script_says_when_nobody_answers(browser: Browser) -> None:
