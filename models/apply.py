@@ -31,6 +31,7 @@ from memberstream.models.event import (
     Reason,
 )
 from memberstream.models.member import Member, document_size
+from memberstream.models.packed_list import read
 from memberstream.models.plan import EVERYTHING
 from memberstream.models.position import NOWHERE
 
@@ -129,7 +130,7 @@ def _change(member: Member, event: ChangeEvent, size_bytes: int, fitting_bytes: 
         touched.clear()
         touched |= EVERYTHING
     if document_bytes > fitting_bytes:  # an upper estimate: only now is measuring worth its time
-        document_bytes = len(orjson.dumps(changed))
+        document_bytes = len(orjson.dumps(changed, default=read))
         if document_bytes > MAX_VALUE_BYTES:
             raise BadEvent(Reason.TOO_LARGE, f"expected the document to stay within {MAX_VALUE_BYTES} bytes")
         room = _STATE_GROWTH * fitting_bytes

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from memberstream.models.packed_list import PackedList
 from memberstream.models.path import Path
 
 Document = dict[str, Any]
@@ -59,9 +60,12 @@ def append(document: Document, path: Path, value: Any, touched: set[Path]) -> Do
             raise NotAList
         parent[key] = parent = dict(inner or {})
     items = parent.get(path[-1])
-    if items is not None and not isinstance(items, list):
+    if type(items) is PackedList:
+        parent[path[-1]] = items.plus(value)
+    elif items is None or isinstance(items, list):
+        parent[path[-1]] = [*(items or ()), value]
+    else:
         raise NotAList
-    parent[path[-1]] = [*(items or ()), value]
     touched.add(path)
     return changed
 

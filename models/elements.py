@@ -9,11 +9,13 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import compress
 from typing import Any, NamedTuple
 
-from memberstream.models.path import Path, getter
+from memberstream.models.columns import Span
+from memberstream.models.packed_list import PackedList
+from memberstream.models.path import Path, getter, getter_many
 from memberstream.models.timestamps import FOREVER, time_reader
 from memberstream.models.where import Condition, matcher
 
@@ -22,9 +24,12 @@ Shared = dict[str, Any]  # what the predictors of a plan share: definition → f
 
 
 class Elements(NamedTuple):
-    """The elements of a list that count; their times (none if no time is asked for); until when this holds."""
+    """The elements of a list that count; their times (none if no time is asked for); until when this holds.
 
-    elements: list[Any]
+    The elements are a list, or of a long list that stays packed (models/packed_list.py) a span, which has their times.
+    """
+
+    elements: Any
     times: list[int]
     until_ms: int
 
@@ -76,11 +81,21 @@ def _compile_pool(
     get_list = getter(path)
     get_time = getter(time) if time is not None else None
     matches = matcher(where) if where else None
-    read_ms = time_reader(unit)
+    read_ms, definition = time_reader(unit), repr((time, unit, where))
+
+    get_times = getter_many(time) if time is not None else None
+
+    def keep(elements: Sequence[Any]) -> list[int | None]:
+        times = [0] * len(elements) if get_times is None else map(read_ms, get_times(elements))
+        if matches is None:
+            return list(times)
+        return [at_ms if matches(element) else None for element, at_ms in zip(elements, times, strict=True)]
 
     def find(document: Any) -> Elements:
         items = get_list(document)
         if not isinstance(items, list):
+            if type(items) is PackedList:
+                return Elements(items.span(definition, keep, is_timed=time is not None), [], FOREVER)
             return Elements([], [], FOREVER)
         if matches is not None:
             items = [element for element in items if matches(element)]
@@ -101,6 +116,9 @@ def _compile_pool(
 def _present(pool: Elements, now_ms: int, window_ms: int | None) -> Elements:
     """Return those of the timed elements that count at `now_ms`."""
     elements, times, _ = pool
+    if type(elements) is Span:
+        span, until_ms = elements.at(now_ms, window_ms)
+        return Elements(span, [], until_ms)
     if not times:
         return pool
     after_ms = -FOREVER if window_ms is None else now_ms - window_ms

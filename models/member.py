@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
+from memberstream.models.packed_list import LONG_BYTES, packing, unpack_document
 from memberstream.models.past import Past
 from memberstream.models.path import Path
 from memberstream.models.plan import EVERYTHING
@@ -111,7 +112,7 @@ class Member(msgspec.Struct, array_like=True, gc=False):
         self.document_bytes = 0
 
 
-_pack = msgspec.msgpack.Encoder().encode
+_pack = msgspec.msgpack.Encoder(enc_hook=packing).encode
 _unpack = msgspec.msgpack.Decoder(Member).decode
 
 
@@ -136,14 +137,19 @@ def document_size(document: dict[str, Any]) -> int:
     return len(_pack(document))
 
 
-def decode(data: bytes) -> Member:
+def decode(data: bytes, *, is_packed: bool = False) -> Member:
     """Return the member of `encode`'s bytes.
+
+    Args:
+        is_packed: whether long lists of the document may stay packed (models/packed_list.py).
 
     Raises:
         StateError: another schema, or damaged bytes.
     """
     try:
-        if data[0] == SCHEMA:
+        if data[0] == SCHEMA and is_packed and len(data) >= LONG_BYTES:
+            member = _unpack_packed(data)
+        elif data[0] == SCHEMA:
             member = _unpack(data[_PREFIX.size :])
         elif data[0] == 2:
             member = _decode_2(data)
@@ -157,6 +163,33 @@ def decode(data: bytes) -> Member:
         raise StateError(f"member state: damaged bytes ({error})") from None
     member.document_bytes = len(data)
     return member
+
+
+class _PackedMember(msgspec.Struct, array_like=True, gc=False):
+    """The stored attributes, of which the document isn't decoded."""
+
+    position: int
+    version: int
+    as_of_ms: int
+    valid_until_ms: int
+    document: msgspec.Raw
+    memberships: dict[int, tuple[int, int]]
+    plan_id: int
+    rows: dict[int, bytes]
+    touched: tuple[()] = ()
+    document_bytes: int = 0
+    past: Past = {}
+
+
+_decode_packed = msgspec.msgpack.Decoder(_PackedMember).decode
+
+
+def _unpack_packed(data: bytes) -> Member:
+    m = _decode_packed(memoryview(data)[_PREFIX.size :])
+    document = unpack_document(m.document)
+    return Member(
+        *(m.position, m.version, m.as_of_ms, m.valid_until_ms, document, m.memberships, m.plan_id, m.rows), past=m.past
+    )
 
 
 class Head(msgspec.Struct, array_like=True, gc=False):

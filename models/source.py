@@ -16,9 +16,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from memberstream.models import number_text
+from memberstream.models.columns import NumberSpan, Span, sum_of_repeated
 from memberstream.models.elements import Elements, Scratch, Select, Shared, compile_selection, once
 from memberstream.models.path import Defined, Path, getter, getter_many
 from memberstream.models.timestamps import DAY_MS, FOREVER, time_reader
@@ -55,9 +57,17 @@ def number_or_text(value: Any) -> float | None:
     return number(number_text.read(value) if isinstance(value, str) else value)
 
 
+def _number_texts(values: list[Any]) -> list[float | None]:
+    return [number_or_text(value) for value in values]
+
+
 def text(value: Any) -> str | None:
     """Return a JSON text, or None for anything else."""
     return value if isinstance(value, str) else None
+
+
+def _texts(values: list[Any]) -> list[str | None]:
+    return [text(value) for value in values]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -165,17 +175,29 @@ class ListAggregate(Defined):
         if self.aggregate == "days_since":
             return _days_since(select, elapsed_days(self.resolution_ms, self.utc_offset_ms))
         if self.half_life_days is not None:
-            return _decayed_count(select, elapsed_days(self.resolution_ms, self.utc_offset_ms), self.half_life_days)
+            return _decayed_count(select, self.resolution_ms, self.utc_offset_ms, self.half_life_days)
+        column = repr((self.value, self.is_number_text))
+        get_values = getter_many(self.value)
+        read_numbers = _number_texts if self.is_number_text else numbers
+
+        def numbers_of(elements: Sequence[Any]) -> list[float | None]:
+            return read_numbers(get_values(elements))
+
+        if self.aggregate == "last" and self.is_text:
+            of_span = partial(Span.last_value, definition=f"text {column}", values_of=lambda es: _texts(get_values(es)))
+            return _last(select, lambda element: text(get_value(element)), of_span)
         if self.aggregate == "last":
-            convert = text if self.is_text else read_number
-            return _last(select, lambda element: convert(get_value(element)))
+            of_span = partial(Span.last_number, definition=column, values_of=numbers_of)
+            return _last(select, lambda element: read_number(get_value(element)), of_span)
         if self.aggregate == "count":
             return _fold(select, lambda elements: float(len(elements)))
         if self.aggregate == "distinct":
-            return _fold(select, lambda elements: float(len({_scalar(get_value(e)) for e in elements} - {None})))
+            return _fold(select, _distinct(get_values, f"scalar {column}"))
 
         def find(document: Any, now_ms: int, scratch: Scratch) -> Elements:
             elements, times, until_ms = select(document, now_ms, scratch)
+            if type(elements) is Span:
+                return Elements(elements.numbers(column, numbers_of), times, until_ms)
             return Elements([v for e in elements if (v := read_number(get_value(e))) is not None], times, until_ms)
 
         definition = repr(
@@ -194,13 +216,15 @@ def each(read: Read) -> ReadMany:
     return read_many
 
 
-def _last(select: Select, value_of: Callable[[Any], Any]) -> Read:
+def _last(select: Select, value_of: Callable[[Any], Any], of_span: Callable[..., Any]) -> Read:
     """The element with the latest time; of equal times, or without times, the one that stands last in the list."""
 
     def read(document: Any, now_ms: int, scratch: Scratch) -> tuple[Any, int]:
         elements, times, until_ms = select(document, now_ms, scratch)
         if not elements:
             return None, until_ms
+        if type(elements) is Span:
+            return of_span(elements), until_ms
         index = len(times) - 1 - times[::-1].index(max(times)) if times else -1
         return value_of(elements[index]), until_ms
 
@@ -211,30 +235,46 @@ def _days_since(select: Select, elapsed: Callable[[int, int], tuple[float, int]]
     """Days since the latest element."""
 
     def read(document: Any, now_ms: int, scratch: Scratch) -> tuple[float | None, int]:
-        _, times, until_ms = select(document, now_ms, scratch)
-        if not times:
+        elements, times, until_ms = select(document, now_ms, scratch)
+        if not elements:
             return None, until_ms
-        days, changes_ms = elapsed(max(times), now_ms)
+        days, changes_ms = elapsed(elements.latest_ms() if type(elements) is Span else max(times), now_ms)
         return days, min(until_ms, changes_ms)
 
     return read
 
 
-def _decayed_count(select: Select, elapsed: Callable[[int, int], tuple[float, int]], half_life_days: float) -> Read:
+def _decayed_count(select: Select, resolution_ms: int, utc_offset_ms: int, half_life_days: float) -> Read:
     """The sum of 2 ** -(days since / half-life) over the elements, exact in its terms and rounded once."""
+    elapsed = elapsed_days(resolution_ms, utc_offset_ms)
 
     def read(document: Any, now_ms: int, scratch: Scratch) -> tuple[float, int]:
-        _, times, until_ms = select(document, now_ms, scratch)
-        if not times:
+        elements, times, until_ms = select(document, now_ms, scratch)
+        if not elements:
             return 0.0, until_ms
-        days = [elapsed(at_ms, now_ms)[0] for at_ms in times]
-        total = math.fsum(2.0 ** -(d / half_life_days) for d in days)
+        counts: Sequence[int] = ()
+        if type(elements) is Span:  # those of one tick are equally old
+            times, counts = elements.times_by(lambda at_ms: (at_ms + utc_offset_ms) // resolution_ms)
+        terms = [2.0 ** -(elapsed(at_ms, now_ms)[0] / half_life_days) for at_ms in times]
+        total = sum_of_repeated(terms, counts) if counts else math.fsum(terms)
         return total, min(until_ms, elapsed(times[0], now_ms)[1])
 
     return read
 
 
-def _fold(select: Select, fold: Callable[[list[Any]], float | None]) -> Read:
+def _distinct(get_values: Callable[[Sequence[Any]], list[Any]], definition: str) -> Callable[[Any], float]:
+    def scalars(elements: Sequence[Any]) -> list[Any]:
+        return [_scalar(value) for value in get_values(elements)]
+
+    def n_distinct(elements: list[Any] | Span) -> float:
+        if type(elements) is Span:
+            return float(elements.n_distinct(definition, scalars))
+        return float(len(set(scalars(elements)) - {None}))
+
+    return n_distinct
+
+
+def _fold(select: Select, fold: Callable[[Any], float | None]) -> Read:
     """One number from all elements, or from their numbers."""
 
     def read(document: Any, now_ms: int, scratch: Scratch) -> tuple[float | None, int]:
@@ -244,14 +284,14 @@ def _fold(select: Select, fold: Callable[[list[Any]], float | None]) -> Read:
     return read
 
 
-def _exact_sum(values: list[float]) -> float | None:
+def _exact_sum(values: list[float] | NumberSpan) -> float | None:
     try:
-        return math.fsum(values)
+        return values.total() if type(values) is NumberSpan else math.fsum(values)
     except OverflowError:
         return None
 
 
-def _mean(values: list[float]) -> float | None:
+def _mean(values: list[float] | NumberSpan) -> float | None:
     total = _exact_sum(values)
     return None if total is None or not values else total / len(values)
 
@@ -263,9 +303,16 @@ def _scalar(value: Any) -> Any:
     return value if isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value)) else None
 
 
-_FOLDS: dict[str, Callable[[list[float]], float | None]] = {
+def _extreme(choose: Callable[..., float]) -> Callable[[list[float] | NumberSpan], float | None]:
+    def extreme(values: list[float] | NumberSpan) -> float | None:
+        return values.extreme(choose) if type(values) is NumberSpan else choose(values, default=None)
+
+    return extreme
+
+
+_FOLDS: dict[str, Callable[[Any], float | None]] = {
     "sum": _exact_sum,
     "mean": _mean,
-    "min": lambda values: min(values, default=None),
-    "max": lambda values: max(values, default=None),
+    "min": _extreme(min),
+    "max": _extreme(max),
 }

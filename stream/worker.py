@@ -24,6 +24,7 @@ from memberstream.stream.members.level import Level
 from memberstream.stream.members.ownership import Ownership
 from memberstream.stream.members.pipeline import Pipeline
 from memberstream.stream.members.rebuild import Rebuild
+from memberstream.stream.members.recent import Recent
 from memberstream.stream.members.redis_watch import RedisWatch
 from memberstream.stream.members.rescoring import Rescoring
 from memberstream.stream.members.roll_call import RollCall
@@ -132,7 +133,8 @@ def run_worker(settings: Settings) -> int:
     projection = Projection(settings.redis_url, settings.keys, owner)
     writer = Writer(projection, app.owned.holds, clock, wall_ms)
     surroundings = Surroundings(projection.calls, wall_ms)
-    rescoring = Rescoring(state, writer, clock, wall_ms)
+    recent = Recent()
+    rescoring = Rescoring(state, writer, clock, wall_ms, recent)
 
     # A deleted member leaves the lists, and who counts interactions is told.
     enlisting = Enlisting(
@@ -224,6 +226,7 @@ def run_worker(settings: Settings) -> int:
         latest_ms=surroundings.latest_ms,
         offer=spot_checks.offer,
         rules=Rules(settings.is_compaction_admitted, settings.are_json_keys_allowed),
+        recent=recent,
     )
     pipeline = Pipeline(
         locks=locks,

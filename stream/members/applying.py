@@ -15,12 +15,12 @@ import msgspec
 from memberstream.models.apply import Outcome, apply_one, fitting
 from memberstream.models.event import DELETE, FORGET, BadEvent
 from memberstream.models.member import Member, Memberships, NewerState, StateError
-from memberstream.models.member import decode as decode_state
 from memberstream.models.position import NOWHERE, position_of
 from memberstream.models.rescore import rescoring
 from memberstream.models.steps import Steps
 from memberstream.stream.members.batch import REPLAYED, STEP_BYTES, Batch, refuse
 from memberstream.stream.members.decoding import Events
+from memberstream.stream.members.recent import Recent
 from memberstream.stream.registry.publication import Publication
 
 _APPLIED, _REPLAYED = Outcome.APPLIED, REPLAYED  # as in models/event.py
@@ -39,14 +39,16 @@ class Touched(msgspec.Struct, gc=False):
     is_released: bool = False  # its last event was the command to forget it: Redis keeps no tombstone
 
 
-def applying(batch: Batch, events: Events, states: Sequence[bytes | None]) -> Steps[dict[bytes, Touched]]:
+def applying(
+    batch: Batch, events: Events, states: Sequence[bytes | None], recent: Recent
+) -> Steps[dict[bytes, Touched]]:
     """Return members with their events applied to their stored states. These are in the order of `events`."""
     base, done_position, n_applied, n_bytes = position_of(batch.progress.epoch, 0), batch.done_position, 0, 0
     members: dict[bytes, Touched] = {}
     fitting_bytes = fitting(batch.state_bytes)
     for (key, its_events), state in zip(events.items(), states, strict=True):
         try:
-            member = Member() if state is None else decode_state(state)
+            member = Member() if state is None else recent.decode(key, state)
         except StateError as error:
             if isinstance(error, NewerState) or its_events[0][1].op is not FORGET:
                 raise

@@ -27,6 +27,7 @@ from memberstream.stream.members.applying import Touched, applying, scoring
 from memberstream.stream.members.batch import Batch, begin
 from memberstream.stream.members.decoding import Rules, decoding, turn_away
 from memberstream.stream.members.encoding import encoding
+from memberstream.stream.members.recent import Recent
 from memberstream.stream.partition.bookkeeping import SCORED
 from memberstream.stream.partition.source_topic import Record, SourceTopic, check_end
 from memberstream.stream.partition.state import State
@@ -63,6 +64,7 @@ class Computing:
         partitioner: how members are spread over the topic's partitions.
         rules: what the settings say of records.
         offer: takes some of the documents that were changed (stream/members/spot_checks.py).
+        recent: the worker's members with long lists.
 
     Attributes:
         pace: how much is computed at a time.
@@ -81,8 +83,9 @@ class Computing:
         latest_ms: Callable[[], int],
         offer: Callable[[Iterable[Any]], None] = lambda documents: None,
         rules: Rules = Rules(),  # noqa: B008  (frozen)
+        recent: Recent | None = None,
     ) -> None:
-        self._rules, self._offer = rules, offer
+        self._rules, self._offer, self._recent = rules, offer, recent or Recent()
         self._current, self._topic, self._state, self._writer = current, topic, state, writer
         self._partitioner = partitioner
         self._clock, self._wall_ms, self._latest_ms = clock, wall_ms, latest_ms
@@ -140,6 +143,7 @@ class Computing:
         watch.resume()
         latest_ms = self._latest_ms()
         scoring_ms = self._wall_ms() if self._clock == "wall" else None
+        self._recent.under(publication.fingerprint)
         batches = [self._begin(job, publication) for job in jobs]
         run, pace = partial(self._run, watch), self.pace
         for parts in _slices(batches, lambda: pace.members(publication)):
@@ -155,7 +159,7 @@ class Computing:
             ]
             watch.lap("load")
             members = [
-                (batch, await run("apply", applying(batch, found, stored)))
+                (batch, await run("apply", applying(batch, found, stored, self._recent)))
                 for (batch, _), found, stored in zip(parts, events, held, strict=True)
             ]
             await watch.lap_and_breathe("apply")
@@ -163,7 +167,7 @@ class Computing:
             self._offer(changed_documents(members))
             await watch.lap_and_breathe("score")
             for batch, touched in members:
-                await run("encode", encoding(batch, touched, publication))
+                await run("encode", encoding(batch, touched, publication, self._recent))
             await watch.lap_and_breathe("encode")
             pace.took(sum(len(keys) for _, keys in parts))
         for job, batch in zip(jobs, batches, strict=True):

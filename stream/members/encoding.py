@@ -15,12 +15,13 @@ from memberstream.models.steps import Steps
 from memberstream.models.timestamps import FOREVER
 from memberstream.stream.members.applying import Touched
 from memberstream.stream.members.batch import STEP_BYTES, Batch
+from memberstream.stream.members.recent import Recent
 from memberstream.stream.partition.bookkeeping import APPLIED
 from memberstream.stream.projection.members import Deletion, Release, Update
 from memberstream.stream.registry.publication import Publication
 
 
-def encoding(batch: Batch, members: Mapping[bytes, Touched], publication: Publication) -> Steps[None]:
+def encoding(batch: Batch, members: Mapping[bytes, Touched], publication: Publication, recent: Recent) -> Steps[None]:
     """Add what must be written for these members. After that they aren't needed any more."""
     n_bytes = 0
     for key, touched in members.items():
@@ -31,7 +32,9 @@ def encoding(batch: Batch, members: Mapping[bytes, Touched], publication: Public
             yield
         if touched.changed:
             if is_there or member.version >= 0:
-                batch.items.append((key, encode(member, batch.written_at, batch.state_bytes)))
+                state = encode(member, batch.written_at, batch.state_bytes)
+                batch.items.append((key, state))
+                recent.keep(key, state, member)
             else:  # also of one that came in this very batch: a stale worker may have written it in between
                 batch.gone.append((key, None))
             if member.valid_until_ms != touched.was_due_ms:  # of a deleted one it is for ever

@@ -18,6 +18,7 @@ from memberstream.models.rescore import looking_ahead, rescoring
 from memberstream.models.steps import Steps
 from memberstream.models.timestamps import FOREVER
 from memberstream.stream.members.encoding import to_update
+from memberstream.stream.members.recent import Recent
 from memberstream.stream.partition.bookkeeping import (
     LEVEL,
     SCORED,
@@ -48,18 +49,30 @@ class Rescored(NamedTuple):
 
 
 class Rescoring:
-    """Rescores members of the owned partitions, into Redis, changelog and local state."""
+    """Rescores members of the owned partitions, into Redis, changelog and local state.
 
-    def __init__(self, state: State, writer: Writer, clock: Clock, wall_ms: Callable[[], int]) -> None:
+    Args:
+        recent: the worker's members with long lists.
+    """
+
+    def __init__(
+        self, state: State, writer: Writer, clock: Clock, wall_ms: Callable[[], int], recent: Recent | None = None
+    ) -> None:
         self._state, self._writer, self._clock, self._wall_ms = state, writer, clock, wall_ms
+        self._recent = recent or Recent()
 
     def now_ms(self, partition: int) -> int:
         """Return the time of a partition's members: by the wall clock or by its latest event."""
         return self._wall_ms() if self._clock == "wall" else self._writer.progress[partition].clock_ms
 
-    async def decode(self, pace: Pace, states: Iterable[tuple[bytes, bytes | None]]) -> list[tuple[bytes, Member]]:
-        """Return the members of stored states. Members without one are left out."""
-        return await pace.run(_decoding(states))
+    async def decode(
+        self, pace: Pace, states: Iterable[tuple[bytes, bytes | None]], *, is_packed: bool = False
+    ) -> list[tuple[bytes, Member]]:
+        """Return the members of stored states. Members without one are left out.
+
+        `is_packed`: whether long lists stay packed. That is quicker for members that are looked at several times.
+        """
+        return await pace.run(_decoding(states, self._recent, is_packed=is_packed))
 
     async def rescore(
         self, pace: Pace, publication: Publication, members: Sequence[tuple[bytes, Member]], due_ms: int = NEVER
@@ -121,7 +134,7 @@ class Rescoring:
             written_at = self._written_at(partition)
             [mark] = self._state.get_many(partition, [SCORED])
             items = voiding(mark, publication.fingerprint, written_at) if rescored else []
-            items += await pace.run(_encoding(rescored, written_at, self._state.largest))
+            items += await pace.run(_encoding(rescored, written_at, self._state.largest, self._recent))
             timers = [(key, due_ms, FOREVER) for due_ms, key in obsolete]
             timers += [(one.key, one.was_due_ms, one.member.valid_until_ms) for one in rescored]
             moves = [Move(one.key, one.was, one.member.memberships) for one in rescored]
@@ -155,18 +168,24 @@ class Rescoring:
         return max(self._writer.progress[partition].position, self._state.written_at(partition))
 
 
-def _decoding(states: Iterable[tuple[bytes, bytes | None]]) -> Steps[list[tuple[bytes, Member]]]:
+def _decoding(
+    states: Iterable[tuple[bytes, bytes | None]], recent: Recent, *, is_packed: bool
+) -> Steps[list[tuple[bytes, Member]]]:
     members = []
     for key, data in states:
         if data is not None:
-            members.append((key, decode(data)))
+            members.append((key, recent.find(key, data) or decode(data, is_packed=is_packed)))
             yield
     return members
 
 
-def _encoding(rescored: Sequence[Rescored], written_at: int, limit: int) -> Steps[list[tuple[bytes, bytes]]]:
+def _encoding(
+    rescored: Sequence[Rescored], written_at: int, limit: int, recent: Recent
+) -> Steps[list[tuple[bytes, bytes]]]:
     items = []
     for one in rescored:
-        items.append((one.key, encode(one.member, written_at, limit)))
+        state = encode(one.member, written_at, limit)
+        recent.renew(one.key, state, one.member)
+        items.append((one.key, state))
         yield
     return items

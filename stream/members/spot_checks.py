@@ -20,6 +20,7 @@ from itertools import islice
 from time import thread_time
 from typing import Any
 
+from memberstream.models import packed_list
 from memberstream.models.coverage import HEADINGS, MAX_MISFITS, Coverage, Heading, Tally, Told
 from memberstream.models.model import Model
 from memberstream.stream.registry.publication import Current
@@ -79,6 +80,7 @@ class SpotChecks:
         self._read = {model.label: known.get(model.label) or _Read(_tally(model)) for model in models}
         began = thread_time()
         for document in documents:
+            document = packed_list.read(document)
             for model in models:
                 for _ in self._read[model.label].now.adding(document):
                     await asyncio.sleep(0)

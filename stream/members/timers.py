@@ -86,7 +86,7 @@ class MemberTimers:
         publication, timers = self._current.publication, self._due(partition)
         keys = [timer.key for timer in timers]
         states = self._state.get_many(partition, keys)
-        found = dict(await self._rescoring.decode(self.pace, zip(keys, states, strict=True)))
+        found = dict(await self._rescoring.decode(self.pace, zip(keys, states, strict=True), is_packed=True))
         obsolete = [t for t in timers if t.key not in found or found[t.key].valid_until_ms != t.due_ms]
         members, now_ms = list(found.items()), self._rescoring.now_ms(partition)
         rescored = await self._rescoring.bring_up(self.pace, partition, publication, members, now_ms, obsolete)

@@ -26,6 +26,7 @@ from memberstream.stream.members.applying import applying, scoring
 from memberstream.stream.members.batch import begin
 from memberstream.stream.members.decoding import decoding
 from memberstream.stream.members.encoding import encoding, to_items
+from memberstream.stream.members.recent import Recent
 from memberstream.stream.partition.bookkeeping import Progress
 from memberstream.stream.registry.publication import Publication, compile_models
 
@@ -58,7 +59,7 @@ def worker_says(publication: Publication, rows: list[Asked]) -> dict[Asked, Mapp
     of_day = {day: list(changes) for day, changes in groupby(history.changes(), lambda change: change.at_ms)}
     said: dict[Asked, Mapping[int, bytes] | None] = {}
     states: dict[bytes, bytes | None] = {}
-    progress, offset = Progress(), 0
+    progress, offset, recent = Progress(), 0, Recent()
     for day in sorted({*of_day, *due}):
         records = []
         for change in of_day.get(day, ()):
@@ -68,9 +69,9 @@ def worker_says(publication: Publication, rows: list[Asked]) -> dict[Asked, Mapp
         if records:
             batch = begin(0, progress, records, -1, None, publication, {}, Placement("murmur2", 1), 8 << 20)
             events = finish(decoding(batch, list(batch.records), day))
-            members = finish(applying(batch, events, [states.get(key) for key in events]))
+            members = finish(applying(batch, events, [states.get(key) for key in events], recent))
             finish(scoring([(batch, members)], publication, day))
-            finish(encoding(batch, members, publication))
+            finish(encoding(batch, members, publication, recent))
             states.update(to_items(batch))
             progress, stored = batch.progress, set(events)
         for member_id, at_ms in due[day]:
