@@ -21,13 +21,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from memberstream.stream.console import forms, letter_acts, views
+from memberstream.stream.console import campaign_acts, forms, letter_acts, model_acts, views
 from memberstream.stream.console.access import Access, admitted
+from memberstream.stream.console.acts import Acts
 from memberstream.stream.console.asking import Asking
+from memberstream.stream.console.campaign_acts import CampaignActs
 from memberstream.stream.console.following import Following, Problem
 from memberstream.stream.console.guard import Guard
 from memberstream.stream.console.letter_acts import DeadLetters
 from memberstream.stream.console.live import Live
+from memberstream.stream.console.model_acts import ModelActs
 from memberstream.stream.console.pages import FOLDER
 from memberstream.stream.console.roles import Right
 from memberstream.stream.console.signing_in import LOG_IN, SigningIn, to_log_in
@@ -55,7 +58,8 @@ def console(settings: Settings) -> tuple[ASGIApp, Live]:
 
 def application(site: Site, live: Live) -> ASGIApp:
     """Return the pages of a site."""
-    signing_in, letters = SigningIn(), DeadLetters(site)
+    signing_in, letters, acts = SigningIn(), DeadLetters(site), Acts()
+    site.said = acts.said
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -91,9 +95,12 @@ def application(site: Site, live: Live) -> ASGIApp:
             if right is not None and (refusal := await kept_out(request, right)) is not None:
                 return refusal
             form = await forms.read_form(request)
-            if right is not None and not forms.is_ours(request, form):
-                return await site.page(request, "error.html", 403, title="Not done", error=_NOT_OURS)
-            return await view(site, request, form)
+            try:
+                if right is not None and not forms.is_ours(request, form):
+                    return await site.page(request, "error.html", 403, title="Not done", error=_NOT_OURS)
+                return await view(site, request, form)
+            finally:
+                await form.close()  # its file
 
         return Route(path, endpoint, methods=["POST"])
 
@@ -127,6 +134,7 @@ def application(site: Site, live: Live) -> ASGIApp:
             act(letter_acts.LOOK, letters.look, Right.DEAD_LETTERS),
             act(letter_acts.SEND, letters.send, Right.DEAD_LETTERS),
             route("/history", views.history_page),
+            *_acting(acts, route, act),
             *(
                 Route(f"/{name}", _file(name, kind))
                 for name, kind in (("console.js", "text/javascript"), ("icon.svg", "image/svg+xml"))
@@ -140,6 +148,28 @@ def application(site: Site, live: Live) -> ASGIApp:
     return Guard(
         pages, site.access, site.settings.console_hosts
     )  # around everything: an answer about a fault has its headers, too
+
+
+def _acting(
+    acts: Acts, route: Callable[[str, View, Right | None], Route], act: Callable[[str, Act, Right | None], Route]
+) -> list[Route]:
+    """Return the actions, each with the page that asks for it."""
+    campaigns, models = CampaignActs(acts), ModelActs(acts)
+    found = [
+        route("/acts/{name}", acts.waiting, Right.LOOK),
+        route(campaign_acts.NEW, campaigns.new, Right.CAMPAIGNS),
+        route("/campaigns/{campaign}/set", campaigns.form, Right.CAMPAIGNS),
+        act("/campaigns/{campaign}/set", campaigns.set, Right.CAMPAIGNS),
+        route(model_acts.PUBLISH, models.form, Right.MODELS),
+        act(model_acts.PUBLISH, models.publish, Right.MODELS),
+    ]
+    for verb in campaign_acts.CHANGES:
+        path = f"/campaigns/{{campaign}}/{verb}"
+        found += [route(path, campaigns.ask(verb), Right.CAMPAIGNS), act(path, campaigns.change(verb), Right.CAMPAIGNS)]
+    for verb in model_acts.CHANGES:
+        path = f"/models/{{name}}/{verb}"
+        found += [route(path, models.ask(verb), Right.MODELS), act(path, models.change(verb), Right.MODELS)]
+    return found
 
 
 def _file(name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:

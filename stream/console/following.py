@@ -73,6 +73,11 @@ class Following:
         )
 
     @property
+    def offset(self) -> int:
+        """The last step that was read."""
+        return self._registry.offset
+
+    @property
     def current(self) -> Registry | None:
         """What the log says now; None: that isn't known, or in doubt."""
         return self.registry if self.was_read and self.doubt is None else None

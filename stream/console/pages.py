@@ -19,7 +19,7 @@ from markupsafe import Markup
 from memberstream.models.timestamps import format_ms
 from memberstream.models.wording import counted, percent_of
 from memberstream.stream.authoring.coverage import awaited, waiting_text
-from memberstream.stream.authoring.terms_told import clusters_text, goals, percent
+from memberstream.stream.authoring.terms_told import as_text, clusters_text, goals, percent
 from memberstream.stream.console.roles import Person, Right
 from memberstream.stream.terminal.advice import ADVICE
 from memberstream.stream.terminal.safe import one_line
@@ -52,7 +52,7 @@ def environment() -> Environment:
     made.filters["rights"] = rights
     made.globals |= {
         "navigation": NAVIGATION, "NONE": NONE, "counted": counted, "clusters_text": clusters_text, "goals": goals,
-        "advice": ADVICE, "waiting_text": waiting_text, "awaited": awaited,
+        "as_text": as_text, "advice": ADVICE, "waiting_text": waiting_text, "awaited": awaited,
         "percent_of": percent_of,
     }  # fmt: skip
     return made

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
@@ -46,6 +47,7 @@ class Site:
     ) -> None:
         self.settings, self.following, self.asking, self.lookup = settings, following, asking, lookup
         self.access = access
+        self.said: Callable[[Request], str] = lambda _: ""  # what whoever asks has just done (acts.py)
         self.one_report = asyncio.Lock()  # a report keeps a core busy for a second
         self._one_member, self._models = asyncio.Lock(), Models()
         self._templates = environment()
@@ -115,15 +117,21 @@ class Site:
                 return None
             return await asyncio.to_thread(known, self.following.registry, held, self._models, may_see)
 
-    async def page(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
-        """Return a page. Whoever isn't known learns nothing of the installation from it."""
+    async def page(
+        self, request: Request, template: str, status: int = 200, *, place: str = "", **values: Any
+    ) -> HTMLResponse:
+        """Return a page. Whoever isn't known learns nothing of the installation from it.
+
+        Args:
+            place: the page of the navigation that it belongs to, if its address doesn't say so.
+        """
         admission, incidents, problem = admitted(request), 0, None
         if admission is not None:
             incidents, problem = len((await self.asking.now(_GLANCE_S)).incidents), self.problem
         shown = self.render(
-            template, path=request.url.path, n_incidents=incidents, problem=problem, admission=admission,
+            template, path=place or request.url.path, n_incidents=incidents, problem=problem, admission=admission,
             has_log_in=self.access.has_log_in, may=lambda right: admission is not None and admission.person.may(right),
-            **values,
+            said=self.said(request), action=request.url.path, **values,
         )  # fmt: skip
         return HTMLResponse(shown, status)
 

@@ -64,12 +64,14 @@ async def model_page(site: Site, request: Request) -> Response:
     name, registry = request.path_params["name"], await site.registry()
     shown = versions.versions(registry, name=name)
     if not shown:
-        raise _missing(site, f"nothing called {name} was ever published. Next: see Models and Lists for what was")
+        raise missing(site, f"nothing called {name} was ever published. Next: see Models and Lists for what was")
     scored = [one.entry for one in shown if one.entry in registry.scored()]
     coverages, away = await _coverages(site, scored)
     steps = [one for one in history.done(registry) if one.kind != "campaign" and one.step.label.startswith(f"{name}@")]
     return await site.page(
         request, "model.html", name=name, shown=shown, coverages=coverages, away=away, steps=steps,
+        back_to=registry.previous(name),
+        is_renewed=any(isinstance(one, Coverage) and not one.is_complete for one in coverages.values()),
         sizes=await site.sizes(),
     )  # fmt: skip
 
@@ -129,11 +131,11 @@ def _campaign(site: Site, request: Request, registry: Registry) -> tuple[str, li
     campaign = request.path_params["campaign"]
     steps = [one for one in history.done(registry, "campaign") if one.step.label == campaign]
     if not steps:
-        raise _missing(site, f"there is no campaign {campaign}. Next: see Campaigns for those that there are")
+        raise missing(site, f"there is no campaign {campaign}. Next: see Campaigns for those that there are")
     return campaign, steps
 
 
-def _missing(site: Site, why: str) -> HTTPException:
+def missing(site: Site, why: str) -> HTTPException:
     """Return the answer about what the models' log doesn't hold, as far as is known."""
     if site.doubt is None:
         return HTTPException(404, why)

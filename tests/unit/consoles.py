@@ -90,6 +90,11 @@ class Followed:
         self.is_told.set()
 
     @property
+    def offset(self) -> int:
+        """The last step."""
+        return self.registry.offset
+
+    @property
     def current(self) -> Registry | None:
         """What is known without doubt."""
         return self.registry if self.was_read and self.problem is None else None

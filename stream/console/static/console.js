@@ -69,3 +69,19 @@ if (live) {
   document.addEventListener("visibilitychange", look);
   look();
 }
+
+// How far a version is scored comes anew by asking for the same page, until it says no more that this goes on.
+const renewed = document.querySelector("[data-renew]");
+if (renewed) {
+  const renew = async () => {
+    if (document.hidden) return;
+    const reply = await fetch(location.href).catch(() => null);
+    if (!reply?.ok || reply.redirected) return; // it is tried again
+    const page = new DOMParser().parseFromString(await reply.text(), "text/html");
+    const now = page.querySelector("main article")?.parentElement;
+    if (!now) return;
+    if (now.innerHTML !== renewed.innerHTML && !renewed.contains(document.activeElement)) renewed.innerHTML = now.innerHTML;
+    if (!now.hasAttribute("data-renew")) clearInterval(timer);
+  };
+  const timer = setInterval(renew, 2000);
+}
