@@ -26,7 +26,7 @@ NEW = "/campaigns-new"
 _NO_ID = Problem(
     "that is no campaign id", "begin with a small letter; small letters, digits, _ and - may follow, 64 in all"
 )
-_NONE = Problem("nothing was sent", "correct the fields that are marked, and send it again")
+_NONE = Problem("nothing was done", "correct the fields that are marked, and send it again")
 
 
 class Change(NamedTuple):

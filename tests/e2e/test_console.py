@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +17,7 @@ from urllib.request import urlopen
 
 import orjson
 import pytest
+from e2e import console_story
 from e2e.commands import memberstream
 from e2e.counting import IDS, Counting, by, counting, load
 from e2e.system import PATIENCE_S, Install, Pair, Sent, event, pause_s
@@ -80,10 +82,17 @@ async def system(embedded_pair: Pair, install: Install) -> AsyncIterator[Countin
 @pytest.fixture
 async def address(system: Counting, tmp_path: Path) -> AsyncIterator[str]:
     """Where the console of this installation answers: the real command, in a process of its own."""
-    port, log = free_port(), tmp_path / "console.log"
+    async with serving(system, tmp_path / "console.log", {}) as found:
+        yield found
+
+
+@asynccontextmanager
+async def serving(system: Counting, log: Path, more: dict[str, str]) -> AsyncIterator[str]:
+    """Run a console of this installation; yields where it answers. `more`: of its environment."""
+    port = free_port()
     process = PythonProcess("the console", log)
     command = [sys.executable, "-m", "memberstream", "console", "--port", str(port)]
-    process.spawn(command, cwd=tmp_path, env=system.members.environment())
+    process.spawn(command, cwd=log.parent, env=system.members.environment() | more)
     found = f"http://127.0.0.1:{port}"
     give_up_at = asyncio.get_running_loop().time() + PATIENCE_S
     while True:
@@ -92,11 +101,11 @@ async def address(system: Counting, tmp_path: Path) -> AsyncIterator[str]:
             await asyncio.to_thread(fetch, f"{found}/style.css")
             break
         except OSError:
-            assert asked < give_up_at, log.read_text()
+            assert asked < give_up_at, await asyncio.to_thread(log.read_text)
             await asyncio.sleep(pause_s(asked))
     yield found
     process.stop(grace_s=20.0)
-    assert "Traceback" not in log.read_text()
+    assert "Traceback" not in await asyncio.to_thread(log.read_text)
 
 
 @pytest.fixture
@@ -128,6 +137,25 @@ async def test_the_console(system: Counting, address: str, browser: Browser, tmp
     await reasons(system, address, page)
     await live(system, address, page)
     await letters(system, address, page)
+    await people_act(system, browser, tmp_path)
+
+
+async def people_act(system: Counting, browser: Browser, folder: Path) -> None:
+    """With a log-in: the story by clicks, each action by each role, and what is refused stands in the log."""
+    users, log = folder / "users.json", folder / "acting.log"
+    console_story.make_users(users)
+    pictures = os.environ.get("CONSOLE_PICTURES")
+    asked: list[str] = []
+
+    async def look(page: Page, path: str) -> None:
+        await fits(page, path, Path(pictures) if pictures else None, f"acting-{len(asked):02}-")
+        asked.append(path)
+
+    async with serving(system, log, {"MEMBERSTREAM_CONSOLE_USERS": str(users)}) as address:
+        pages = await console_story.story(system, address, browser, folder, look)
+        n_refused = await console_story.forbidden(address, pages, look)
+        await console_story.logs_out(address, pages[-1])
+        assert (await asyncio.to_thread(log.read_text)).count(" may not ") == n_refused
 
 
 async def each_page(address: str, page: Page, pictures: Path) -> None:
@@ -136,17 +164,23 @@ async def each_page(address: str, page: Page, pictures: Path) -> None:
     for number, (path, heading) in enumerate(PAGES.items()):
         await calm(page, address + path)
         assert (await page.locator("h1").all_inner_texts())[0].startswith(heading), path
-        name = path.strip("/").translate(str.maketrans("/?&=", "----")) or "overview"
-        for width, scheme in LOOKS:
-            await page.set_viewport_size({"width": width, "height": 900})
-            await page.emulate_media(color_scheme=scheme)
-            where = f"{path} at {width} px, {scheme}"
-            assert await page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0, where
-            is_dark = await page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(13, 17, 23)"
-            assert is_dark == (scheme == "dark"), where
-            await page.screenshot(path=pictures / f"{number:02}-{name}-{width}-{scheme}.png", full_page=True)
+        await fits(page, path, pictures, f"{number:02}-")
         assert said == [], path
     assert [url for url in asked if not url.startswith(f"{address}/")] == []
+
+
+async def fits(page: Page, path: str, pictures: Path | None, before: str) -> None:
+    """The page as it is isn't wider than the window, and is as light or dark as is wanted; pictures show it."""
+    name = path.strip("/").translate(str.maketrans("/?&=, ", "------")) or "overview"
+    for width, scheme in LOOKS:
+        await page.set_viewport_size({"width": width, "height": 900})
+        await page.emulate_media(color_scheme=scheme)
+        where = f"{path} at {width} px, {scheme}"
+        assert await page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0, where
+        is_dark = await page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(13, 17, 23)"
+        assert is_dark == (scheme == "dark"), where
+        if pictures is not None:
+            await page.screenshot(path=pictures / f"{before}{name}-{width}-{scheme}.png", full_page=True)
 
 
 async def calm(page: Page, address: str) -> None:

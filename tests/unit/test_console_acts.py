@@ -22,7 +22,7 @@ from memberstream.models.registry import Registry
 from memberstream.models.terms import Terms
 from memberstream.stream.authoring import campaigning, publishing
 from memberstream.stream.authoring.trying import Tried
-from memberstream.stream.console import acts, campaign_acts, model_acts
+from memberstream.stream.console import acts, campaign_acts
 from memberstream.stream.console.app import application
 from memberstream.stream.console.live import Live
 from memberstream.stream.console.roles import RIGHTS, Right, Role
@@ -112,7 +112,7 @@ def fields_of(page: str) -> list[tuple[str, str]]:
     form = max(re.findall(r'<form [^>]*method="post".*?</form>', page, re.DOTALL), key=len)
     found: list[tuple[str, str]] = []
     for tag, its in Tags(form).found:
-        if tag == "input" and its.get("type") in (None, "hidden") or (tag == "input" and "checked" in its):
+        if tag == "input" and (its.get("type") in (None, "hidden") or "checked" in its):
             found.append((its["name"] or "", unescape(its.get("value") or "")))
     return found
 
@@ -162,10 +162,15 @@ async def test_each_action_by_each_role(role: Role, app: ASGIApp, log: Log, capl
             assert "this form isn't of your log-in" in text_of(sent.text)
             assert "audit: refused from ann" in caplog.text
     assert log.registry.offset == n
-    links = {its.get("href") or "" for page in ("/campaigns", "/campaigns/open", "/campaigns/paused", "/models", "/models/level")
-             for _, its in Tags((await get(app, page, role)).text).found}  # fmt: skip
-    shown = {path.partition("?")[0] for path in ASKING if path.partition("?")[0] in {link.partition("?")[0] for link in links}}
-    missing = {"/campaigns/new-one/set", "/models/level/rollback"}  # one is asked for by a form, the other isn't possible
+    links = set()
+    for page in ("/campaigns", "/campaigns/open", "/campaigns/paused", "/models", "/models/level"):
+        tags = Tags((await get(app, page, role)).text).found
+        links |= {(its.get("href") or "").partition("?")[0] for _, its in tags}
+    shown = links & {path.partition("?")[0] for path in ASKING}
+    missing = {
+        "/campaigns/new-one/set",
+        "/models/level/rollback",
+    }  # one is asked for by a form, the other isn't possible
     assert shown == {path.partition("?")[0] for path, right in ASKING.items() if right in RIGHTS[role]} - missing
 
 
@@ -181,9 +186,11 @@ async def test_without_a_log_in_nothing_can_be_done(log: Log) -> None:
 
 
 async def test_a_campaign_is_set_changed_and_told(app: ASGIApp, log: Log, caplog: pytest.LogCaptureFixture) -> None:
-    """With all terms that the command takes, under the person's name; what has no field stays. Then the page says it."""
+    """With all terms that the command takes, under the person's name; what has no field stays. Then it is told."""
     caplog.set_level(logging.INFO)
-    assert (await get(app, "/campaigns-new?id=summer&model=level")).headers["location"] == "/campaigns/summer/set?model=level"
+    assert (await get(app, "/campaigns-new?id=summer&model=level")).headers[
+        "location"
+    ] == "/campaigns/summer/set?model=level"
     path = "/campaigns/summer/set?model=level"
     fields = await filled(
         app, path, cluster="2", **{"from": "2026-12-01", "until": "2027-01-01", "holdout": "12.5%", "title": "Summer"},
@@ -206,8 +213,12 @@ async def test_a_campaign_is_set_changed_and_told(app: ASGIApp, log: Log, caplog
     assert "audit: ann (operator): set summer" in caplog.text
     split = SetCampaign("part", None, Terms("level", (1,), split="whole", windows={"old": 60_000}), **by("x"))
     assert log.registry.add(log.registry.offset + 1, split) == ""
-    assert (await send(app, "/campaigns/part/set", await filled(app, "/campaigns/part/set", holdout="5%"))).status == 303
-    assert log.registry.campaigns["part"].terms == Terms("level", (1,), holdout=500, split="whole", windows={"old": 60_000})
+    assert (
+        await send(app, "/campaigns/part/set", await filled(app, "/campaigns/part/set", holdout="5%"))
+    ).status == 303
+    assert log.registry.campaigns["part"].terms == Terms(
+        "level", (1,), holdout=500, split="whole", windows={"old": 60_000}
+    )
     unchanged = await filled(app, "/campaigns/summer/set")
     assert (await send(app, "/campaigns/summer/set", [*unchanged, ("primary", "purchase")])).status == 303
     assert log.registry.campaigns["summer"].terms == found.terms
@@ -254,7 +265,9 @@ async def test_pause_resume_delete(app: ASGIApp, log: Log) -> None:
         assert said in text_of((await get(app, reply.headers["location"])).text)
         assert (log.taken[-1].action, log.taken[-1].reason) == (f"campaign_{verb}", "so")
     assert (await get(app, "/campaigns/open/pause")).status == 404
-    assert (await send(app, "/campaigns/held/pause", await filled(app, "/campaigns/held/pause", reason="é" * 1_001))).status == 400
+    assert (
+        await send(app, "/campaigns/held/pause", await filled(app, "/campaigns/held/pause", reason="é" * 1_001))
+    ).status == 400
 
 
 async def test_what_somebody_else_did_meanwhile_is_not_overwritten(app: ASGIApp, log: Log) -> None:
@@ -329,8 +342,8 @@ async def test_what_takes_longer_is_looked_at(app: ASGIApp, log: Log, monkeypatc
     fields = await filled(app, "/campaigns/held/pause")
     log.away = OSError("no Kafka broker at k:1. Next: start one")
     where = (await send(app, "/campaigns/held/pause", fields)).headers["location"]
-    while (shown := await get(app, where)).status == 200:
-        await asyncio.sleep(0.01)
+    await asyncio.wait([task for task in asyncio.all_tasks() if task is not asyncio.current_task()], timeout=60)
+    shown = await get(app, where)
     assert shown.status == 503
     assert "Not done: pause held" in text_of(shown.text)
 
@@ -340,10 +353,18 @@ async def test_a_file_is_published(app: ASGIApp, log: Log) -> None:
     fields = await filled(app, "/models-publish", reason="trained on March")
     reply = await publish(app, fields, orjson.dumps(MODEL))
     assert reply.status == 303, text_of(reply.text)
-    assert "level@3 is published as a candidate. Cost: little." in text_of((await get(app, reply.headers["location"], "author")).text)
-    assert (log.taken[0].label, log.taken[0].actor, log.taken[0].reason) == ("level@3", "ann via console", "trained on March")
+    assert "level@3 is published as a candidate. Cost: little." in text_of(
+        (await get(app, reply.headers["location"], "author")).text
+    )
+    assert (log.taken[0].label, log.taken[0].actor, log.taken[0].reason) == (
+        "level@3",
+        "ann via console",
+        "trained on March",
+    )
     again = await publish(app, await filled(app, "/models-publish"), orjson.dumps(MODEL))
-    assert "published already, with the same content" in text_of((await get(app, again.headers["location"], "author")).text)
+    assert "published already, with the same content" in text_of(
+        (await get(app, again.headers["location"], "author")).text
+    )
     toml = b'format = 1\nname = "level"\nversion = 4\npredictors = []\n'
     reply = await publish(app, await filled(app, "/models-publish"), toml, "m.toml")
     assert (reply.status, "expected JSON" in reply.text) == (400, False)
@@ -359,7 +380,11 @@ async def test_all_problems_of_a_file_are_shown_in_place(app: ASGIApp, log: Log)
     assert len(items) >= 3
     assert {re.split(r"[: ]", item)[0] for item in items} >= {"version", "colour", "predictors[0].more"}
     assert ">a try</textarea>" in reply.text
-    for content, said in ((b"", "no file was chosen"), (b"{", "this file can&#39;t be published"), (b"\xff", "this file can&#39;t")):
+    for content, said in (
+        (b"", "no file was chosen"),
+        (b"{", "this file can&#39;t be published"),
+        (b"\xff", "this file can&#39;t"),
+    ):
         assert said in (await publish(app, fields_of(reply.text), content)).text
     assert log.taken == []
 
@@ -391,7 +416,6 @@ async def test_promote_roll_back_retire(app: ASGIApp, log: Log) -> None:
     assert (await send(app, "/models/level/retire", await filled(app, "/models/level/retire?version=1"))).status == 409
     assert (await send(app, "/models/level/retire", await filled(app, "/models/level/retire?version=2"))).status == 303
     assert (await get(app, "/models/level/promote?version=77")).status == 404
-    assert {verb for verb in model_acts.CHANGES} == {"promote", "rollback", "retire"}
 
 
 async def test_an_unforced_promotion_has_the_guards(app: ASGIApp, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
