@@ -1,8 +1,8 @@
 """Actions: each form is done once, by the steps of the commands, and whoever sent it is told what came of it.
 
 Laws:
-- A form has a number. The same form again, by the same person, does nothing again: the same is told. What wasn't done is
-  tried again. A form that was filled in otherwise is another one, and is judged by what it was made for.
+- A form has a number. The same form again, by the same person, does nothing again: the same is told. What wasn't done
+  is tried again. A form that was filled in otherwise is another one, and is judged by what it was made for.
 - A step is taken in a thread with a loop of its own: a promotion reads all members, and pages go on meanwhile.
 - What was done is shown on a page of its own address, by redirecting to it: a reload asks for that page only. It shows
   the step, for the console waits until it has read it.
@@ -141,8 +141,9 @@ class Acts:
         if outcome.problem is None:
             return RedirectResponse(f"{outcome.page}?done={name}", 303)
         return await site.page(
-            request, "error.html", outcome.status, title=f"Not done: {begun.act.what}", error=outcome.problem
-        )
+            request, "error.html", outcome.status, title=f"Not done: {begun.act.what}", error=outcome.problem,
+            problems=outcome.problems,
+        )  # fmt: skip
 
     def _forget(self) -> None:
         for name in [name for name, begun in self._begun.items() if begun.task.done()]:

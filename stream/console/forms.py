@@ -2,7 +2,7 @@
 
 Laws:
 - The right is looked at before anything of the form is read, the token before any of its values is.
-- A form is at most as large as the largest model file that can be published, with room for its fields.
+- A form is at most as large as the largest model file that can be published; that of the log-in is small.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from memberstream.stream.registry.log import MAX_STEP_BYTES
 
 #: Of a form's bytes: a file that is laid out for people is longer than the step that is made of it.
 LARGEST = 2 * MAX_STEP_BYTES
+#: Of the form that anybody may send: two fields.
+LARGEST_OF_STRANGERS = 10_000
 TOKEN = "token"
 _NOBODY_ACTS = Problem(
     "nobody can act here: no log-in is set up, so the console doesn't know who you are",
@@ -43,14 +45,14 @@ def missing_right(request: Request, right: Right) -> Problem | None:
 
 async def read_form(request: Request) -> FormData:
     """Return a form. Raises HTTPException: it is too large, or it is none."""
-    read = 0
+    read, most = 0, LARGEST_OF_STRANGERS if admitted(request) is None else LARGEST
 
     async def receive() -> Message:
         nonlocal read
         message = await request.receive()
         read += len(message.get("body", b""))
-        if read > LARGEST:
-            raise HTTPException(413, f"more than {LARGEST >> 20} MB were sent. Next: send less")
+        if read > most:
+            raise HTTPException(413, f"more than {most:,} bytes were sent. Next: send less")
         return message
 
     return await Request(request.scope, receive).form(max_files=1, max_fields=200)

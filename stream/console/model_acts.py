@@ -27,15 +27,15 @@ _NO_FILE = Problem("no file was chosen", "choose a model file, .json or .toml")
 
 
 class Change(NamedTuple):
-    """What can be done with a version. `means`: {version}, {live} stand for them."""
+    """What can be done with a version. `means`: with the version, and in place of which other one."""
 
     title: str
     means: str
 
 
 CHANGES = {
-    "promote": Change("Promote", "Readers use {version} then, in place of {live}: one write switches all of them."),
-    "rollback": Change("Roll back to", "Readers use {version} again, in place of {live}. Both are up to date."),
+    "promote": Change("Promote", "Readers use {version} then{instead}: one write switches all of them."),
+    "rollback": Change("Roll back to", "Readers use {version} again{instead}. Both are up to date."),
     "retire": Change(
         "Retire", "{version} isn't scored any more, and its memberships are removed from Redis. It can't be undone."
     ),
@@ -168,10 +168,9 @@ async def _ask(
     if entry is None:
         raise missing(site, f"{name} has no such version. Next: see Models and Lists for what was published")
     live = registry.live.get(name)
-    now = f"{entry.label} is {entry.status} now."
-    if verb != "retire":
-        now += f" {label(name, live)} is live." if live is not None else " No version is live."
-    means = CHANGES[verb].means.format(version=entry.label, live="none" if live is None else label(name, live))
+    now = f"Now: {entry.label} {entry.status}, {'no version' if live is None else label(name, live)} live."
+    instead = "" if live is None else f", in place of {label(name, live)}"
+    means = CHANGES[verb].means.format(version=entry.label, instead=instead)
     return await site.page(
         request, "ask.html", outcome.status, place="/models", back=f"/models/{name}", subject=entry.label,
         title=CHANGES[verb].title, means=means, now=now, why=outcome.problem, number=new_number(),

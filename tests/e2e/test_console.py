@@ -154,6 +154,9 @@ async def people_act(system: Counting, browser: Browser, folder: Path) -> None:
     async with serving(system, log, {"MEMBERSTREAM_CONSOLE_USERS": str(users)}) as address:
         pages = await console_story.story(system, address, browser, folder, look)
         n_refused = await console_story.forbidden(address, pages, look)
+        for page, path in zip(pages, ("/models-publish", "/campaigns/summer/set", "/history"), strict=True):
+            await page.goto(address + path)
+            await reached(page, path)
         await console_story.logs_out(address, pages[-1])
         assert (await asyncio.to_thread(log.read_text)).count(" may not ") == n_refused
 
@@ -218,17 +221,23 @@ async def by_keyboard(address: str, page: Page) -> None:
     """Each link and field is reached by Tab, and the focus is seen; a member is looked up by typing alone."""
     for path in PAGES:
         await page.goto(address + path)
-        await page.evaluate("document.activeElement.blur()")
-        wanted = await page.locator("a, button, input, select, summary, [tabindex='0']").count()
-        reached = await focused_in_turn(page, wanted + 5)
-        assert len(reached) == wanted, path
-        assert all(reached.values()), path
+        await reached(page, path)
     await page.goto(f"{address}/members")
     await page.locator("#id:focus").wait_for()  # by itself
     await page.keyboard.type("m1")
     await page.keyboard.press("Enter")
     await page.wait_for_url("**/members?id=m1")
     assert "for-all" in await page.locator("main").inner_text()
+
+
+async def reached(page: Page, path: str) -> None:
+    """Each link and field of this page is reached by Tab, and the focus is seen."""
+    await page.evaluate("document.activeElement.blur()")
+    what = "a, button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']"
+    wanted = await page.locator(f":is({what}):visible").count()
+    found = await focused_in_turn(page, wanted + 5)
+    assert len(found) == wanted, path
+    assert all(found.values()), path
 
 
 async def focused_in_turn(page: Page, n: int) -> dict[str, bool]:

@@ -334,10 +334,13 @@ async def test_with_a_proxy_alone_there_is_no_password_to_give() -> None:
 
 
 async def test_a_form_that_is_too_large_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before it is read whole."""
-    monkeypatch.setattr("memberstream.stream.console.forms.LARGEST", 100)
+    """Before it is read whole; a stranger's has little room."""
+    monkeypatch.setattr("memberstream.stream.console.forms.LARGEST", 20_000)
     app, _ = console(with_users(file))
-    assert (await post(app, "/log-in", b"x=" + b"y" * 99)).status == 413
+    cookie = cookie_of(await log_in(app, "viewer"))
+    for n, stranger, known in ((9_000, 403, 403), (10_001, 413, 403), (20_001, 413, 413)):
+        assert (await post(app, "/log-in", b"x=" + b"y" * (n - 2))).status == stranger
+        assert (await post(app, "/log-out", b"x=" + b"y" * (n - 2), headers=cookie)).status == known
 
 
 async def test_an_open_overview_ends_with_the_log_in(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

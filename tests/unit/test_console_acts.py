@@ -54,8 +54,8 @@ class Log:
     """A models' log in memory, by whose rules steps count. `away`: raised in place of an answer."""
 
     def __init__(self, registry: Registry) -> None:
-        self.registry, self.away, self.taken = registry, None, list[Step]()
-        self.may_go: asyncio.Event | None = None
+        self.registry, self.taken = registry, list[Step]()
+        self.away: OSError | None = None
 
     def steps(self, _: Settings, actor: str) -> Any:
         log = self
