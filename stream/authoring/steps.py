@@ -22,6 +22,8 @@ from memberstream.stream.registry.publication import announce
 from memberstream.stream.registry.refused import PublishError
 from memberstream.stream.settings import Settings
 
+_TAKEN = "The step is taken all the same, don't repeat it: workers tell readers of it once they can."
+
 
 class Steps:
     """The steps of one author in one installation.
@@ -47,6 +49,7 @@ class Steps:
 
         Raises:
             PublishError: the step doesn't count, or readers know more steps than there are.
+            RedisUnavailable: it is taken, but readers couldn't be told; a note says so.
             NotOurs: what readers would be told is another installation's.
         """
         self._owner = self._owner or await installation_id(self._settings)
@@ -62,7 +65,11 @@ class Steps:
         registry, why_not = await self._log.append(step)  # 1, 2
         refuse_if(why_not)
         if registry.is_complete:  # readers are told nothing about a log that is being begun anew
-            await self._tell_readers(registry, projection)  # 3
+            try:
+                await self._tell_readers(registry, projection)  # 3
+            except RedisUnavailable as error:
+                error.add_note(_TAKEN)
+                raise
         return registry
 
     async def _tell_readers(self, registry: Registry, projection: Projection) -> None:

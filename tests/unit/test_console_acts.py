@@ -20,14 +20,16 @@ from unit.test_doctor import WELL
 from memberstream.models.log_steps import PauseCampaign, SetCampaign, Step
 from memberstream.models.registry import Registry
 from memberstream.models.terms import Terms
-from memberstream.stream.authoring import campaigning, publishing
+from memberstream.stream.authoring import campaigning, publishing, steps
 from memberstream.stream.authoring.trying import Tried
 from memberstream.stream.console import acts, campaign_acts
 from memberstream.stream.console.app import application
 from memberstream.stream.console.live import Live
 from memberstream.stream.console.roles import RIGHTS, Right, Role
+from memberstream.stream.projection.calls import RedisUnavailable
 from memberstream.stream.registry.refused import PublishError
 from memberstream.stream.settings import Settings
+from memberstream.stream.terminal.output import error_text
 
 SETTINGS = Settings(topic="docs", group="g", console_proxies=("10.0.0.1",))
 MODEL = {
@@ -441,3 +443,37 @@ async def test_results_are_forgotten_in_the_end(app: ASGIApp, log: Log, monkeypa
     second = await send(app, "/campaigns/held/pause", await filled(app, "/campaigns/held/pause"))
     assert "open is paused." not in (await get(app, first.headers["location"])).text
     assert "held is paused." in (await get(app, second.headers["location"])).text
+
+
+async def test_redis_that_is_away_leaves_the_step_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And that is said, in commands, too: whoever repeats it would be told that somebody else was faster."""
+
+    class Away:
+        calls = readers = property(lambda self: self)
+
+        def __init__(self, *_: object) -> None: ...
+
+        async def __aenter__(self) -> Away:
+            return self
+
+        async def __aexit__(self, *_: object) -> None: ...
+
+        async def admit(self) -> None:
+            raise RedisUnavailable("Redis at r: no connection. Next: check that it runs")
+
+        announce = known = lambda self, *_: self.admit()
+
+    class Taking:
+        async def append(self, _: Step) -> tuple[Registry, str]:
+            return a_shop(), ""
+
+    monkeypatch.setattr(steps, "Projection", Away)
+    made = steps.Steps(SETTINGS, "ann")
+    monkeypatch.setattr(made, "_log", Taking())
+    monkeypatch.setattr(made, "_owner", "g@k")
+    with pytest.raises(RedisUnavailable) as raised:
+        await made.take(PauseCampaign("open", 1, **by("ann")))
+    assert error_text(raised.value) == (
+        "Redis at r: no connection. Next: check that it runs\nThe step is taken all the same, don't repeat it: workers "
+        "tell readers of it once they can."
+    )
