@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -217,3 +218,14 @@ def test_a_missing_wheel_is_named_with_the_next_action(
 def test_no_port_is_given_twice() -> None:
     """Two servers of one test choose their ports before either listens: the system alone names one twice at times."""
     assert len({free_port() for _ in range(1_000)}) == 1_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says which ports it gives to outgoing connections")
+def test_no_port_is_one_that_a_connection_may_take() -> None:
+    """A server that is restarted would find it taken, once in a while: each connection of any process may have it."""
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    if first <= 20_000:
+        pytest.skip(f"connections take ports from {first} on: there are too few others")
+    with socket.create_server(("127.0.0.1", 0)) as listens, socket.create_connection(listens.getsockname()) as taken:
+        assert first <= taken.getsockname()[1] <= last
+    assert not any(first <= free_port() <= last for _ in range(1_000))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import struct
@@ -38,21 +39,32 @@ class ServerError(RuntimeError):
 
 
 _ANSWER_S = 1.0  # the longest wait for an answer over loopback; whoever asks asks again
+_FIRST_PORT = 10_000  # well-known services lie below
 _given: set[int] = set()
 
 
 def free_port() -> int:
     """Return a TCP port that is free on the loopback interface now, and that wasn't returned before.
 
-    (The system may name a port twice while nobody listens there yet. Then the second server couldn't use it.)
+    Linux gives some ports to outgoing connections, any that is free. A server that is restarted on one of these may
+    find its port taken. So it is one of the others, if there are enough of them.
     """
+    others = _not_for_connections()
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", secrets.choice(others) if others else 0))
             port: int = probe.getsockname()[1]
-        if port not in _given:
-            _given.add(port)
-            return port
+            if port not in _given:
+                _given.add(port)
+                return port
+
+
+def _not_for_connections() -> range:
+    try:
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return range(0)
+    return range(_FIRST_PORT, max(_FIRST_PORT, first)) if first > 2 * _FIRST_PORT else range(0)
 
 
 def check_free(port: int, purpose: str) -> None:
