@@ -393,7 +393,7 @@ def test_contributions_are_shapley_values(definition: dict[str, Any], data: st.D
     model = definition["model"]
     assume(model.get("input_precision") != "single" and model.get("sum_precision") != "single")
     forest, n = scorer_of(definition).forest, len(definition["predictors"])
-    x = data.draw(st.lists(st.sampled_from(places_of(definition)), min_size=n, max_size=n))
+    x = [float(v) for v in data.draw(st.lists(st.sampled_from(places_of(definition)), min_size=n, max_size=n))]
     found, baseline = tree_paths.contributions(forest, np.array(x))
     raw = forest.raw_many(np.array([x]))[0]
     scale = 1 + np.abs(forest.value).max() * len(forest.roots)
