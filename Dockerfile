@@ -23,7 +23,7 @@ RUN groupadd --gid 10001 memberstream \
     && useradd --uid 10001 --gid memberstream --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin memberstream \
     && install --directory --owner memberstream --group memberstream /state
 COPY --from=build /opt/memberstream /opt/memberstream
-# The two models of the demo, for a first try: memberstream model publish /usr/share/memberstream/models/…
+# The models of the demo, for a first try: memberstream model publish /usr/share/memberstream/models/…
 COPY stream/demo/models /usr/share/memberstream/models
 ENV PATH=/opt/memberstream/bin:$PATH \
     PYTHONUNBUFFERED=1 \

@@ -13,9 +13,9 @@ MANY := -n auto --dist worksteal --durations=10
 .PHONY: demo quick core covered unit test proof lint style types types-of-tests docs package lock clean bench
 
 # Real input through a real worker, about a minute. JSON=1: one JSON object as the last line. DEMO_CONSOLE=1: it stays
-# open, with the console on its data.
+# open, with the console on its data. BOOSTED=1: with boosted trees as a third model.
 demo: $(RUN)
-	@.venv/bin/memberstream demo $(if $(JSON),--json) $(if $(DEMO_CONSOLE),--console)
+	@.venv/bin/memberstream demo $(if $(JSON),--json) $(if $(DEMO_CONSOLE),--console) $(if $(BOOSTED),--boosted)
 
 # Events per second against the peers, a quarter of an hour: bench/README.md. ONLY=ours,confluent-loop ROUNDS=3
 # EVENTS_SCALE=0.1 (to try something) JSON=1 (one JSON object as the last line).

@@ -1,4 +1,4 @@
-"""Judge the demo's two model files on held-out customers: `python -m fitting.evaluate_cdnow`.
+"""Judge the demo's model files on held-out customers: `python -m fitting.evaluate_cdnow`.
 
 Law: the customers were in no fit, and the main judgement is made as of the cut-off, so its labels (the 90 days up to
 1998-06-30, the last day of the data) lie wholly after everything that was fitted. What is judged is the file as it
@@ -38,7 +38,7 @@ class Judged:
 
     Attributes:
         index: (n,) cluster, as an index into the file's list; probability (n,), zeros for k-means.
-        raw: (n, 9) unscaled predictors as in oracle.PREDICTORS, for profiles.
+        raw: (n, 16) unscaled predictors as in oracle.PREDICTORS, for profiles.
         bought: (n,) whether they bought within 90 days; all False where the data ends before that.
     """
 
@@ -69,12 +69,12 @@ def judge(model: Model, day: str, sides: Iterable[bool] = (True,)) -> Judged:
     )
 
 
-def interval(measure: Callable[[npt.NDArray[np.intp]], float], n: int) -> str:
+def interval(measure: Callable[[npt.NDArray[np.intp]], float], n: int, digits: int = 3) -> str:
     """Return a 95% percentile bootstrap interval of measure(row indices) over n customers, as text."""
     random = np.random.default_rng(0)
     values = [measure(random.integers(0, n, n)) for _ in range(N_BOOTSTRAP)]
     low, high = np.percentile(values, [2.5, 97.5])
-    return f"{low:.3f} – {high:.3f}"
+    return f"{low:.{digits}f} – {high:.{digits}f}"
 
 
 def auc(bought: Booleans, probability: Floats) -> float:
@@ -125,14 +125,7 @@ def repeat_buyer_report() -> tuple[str, list[tuple[float, float]]]:
     points = [(float(probability[t].mean()), float(bought[t].mean())) for t in tenths]
     rows += [f"| {i} | {p:.3f} | {o:.3f} |" for i, (p, o) in enumerate(points, 1)]
 
-    rows += ["", "| cluster | customers | share | bought again | share of all who bought again |"]
-    rows.append("|---|---|---|---|---|")
-    for i, cluster in enumerate(model.clusters):
-        of = judged.index == i
-        share = bought[of].sum() / bought.sum()
-        size = f"{of.sum():,} | {of.mean():.1%}"
-        rows.append(f"| {cluster.id} {cluster.name} | {size} | {bought[of].mean():.1%} | {share:.1%} |")
-
+    rows += ["", *_who_bought(model, judged)]
     rows += ["", "| customers, as of | n | mean probability | observed | AUC |", "|---|---|---|---|---|"]
     for side, day in [(False, CUT_OFF), *((True, day) for day in ("1997-02-01", *TRAINING_DAYS, CUT_OFF))]:
         other = judge(model, day, [side])
@@ -141,6 +134,54 @@ def repeat_buyer_report() -> tuple[str, list[tuple[float, float]]]:
             f"| {other.bought.mean():.3f} | {auc(other.bought, other.probability):.3f} |"
         )
     return "\n".join(rows), points
+
+
+def repeat_boosted_report() -> str:
+    """Return the section on `repeat_boosted`: each figure beside that of `repeat_buyer`, on the same customers."""
+    models = [model_file("repeat_boosted"), model_file("repeat_buyer")]
+    trees, logistic = (judge(model, CUT_OFF) for model in models)
+    bought, n = trees.bought, len(trees.bought)
+    rows = [f"| as of {CUT_OFF}, {n:,} held-out customers | AUC | Brier score | log loss | mean probability |"]
+    rows.append("|---|---|---|---|---|")
+    for model, judged in zip(models, (trees, logistic), strict=True):
+        p = judged.probability
+        figures = f"{auc(bought, p):.3f} | {brier_score_loss(bought, p):.4f} | {log_loss(bought, p):.4f}"
+        rows.append(f"| `{model.name}` | {figures} | {p.mean():.3f} |")
+    a, b = trees.probability, logistic.probability
+    gain = interval(lambda r: auc(bought[r], a[r]) - auc(bought[r], b[r]), n)
+    loss = interval(lambda r: log_loss(bought[r], b[r]) - log_loss(bought[r], a[r]), n, 4)
+    slope, offset = _recalibration(a, bought)
+    agree = (trees.index == logistic.index).mean()
+    rows += [
+        "",
+        f"Observed {bought.mean():.3f}.",
+        f"Gain over `repeat_buyer`: {auc(bought, a) - auc(bought, b):.3f} ({gain}) of AUC, "
+        f"{log_loss(bought, b) - log_loss(bought, a):.4f} ({loss}) of log loss.",
+        f"A logistic regression of what happened on the raw score has slope {slope:.2f} and intercept {offset:.2f}.",
+        f"{agree:.1%} of the customers are in the same cluster under both.",
+        "",
+        *_who_bought(models[0], trees),
+        "",
+        "| customers, as of | AUC of `repeat_boosted` | of `repeat_buyer` | log loss of `repeat_boosted` | of `repeat_buyer` |",
+        "|---|---|---|---|---|",
+    ]
+    for side, day in [(False, TRAINING_DAYS[-1]), *((True, day) for day in ("1997-02-01", *TRAINING_DAYS, CUT_OFF))]:
+        both = [judge(model, day, [side]) for model in models]
+        aucs = " | ".join(f"{auc(one.bought, one.probability):.3f}" for one in both)
+        losses = " | ".join(f"{log_loss(one.bought, one.probability):.4f}" for one in both)
+        rows.append(f"| {'held-out' if side else 'training'}, {day} | {aucs} | {losses} |")
+    return "\n".join(rows)
+
+
+def _who_bought(model: Model, judged: Judged) -> list[str]:
+    bought = judged.bought
+    rows = ["| cluster | customers | share | bought again | share of all who bought again |", "|---|---|---|---|---|"]
+    for i, cluster in enumerate(model.clusters):
+        of = judged.index == i
+        share = bought[of].sum() / bought.sum()
+        size = f"{of.sum():,} | {of.mean():.1%}"
+        rows.append(f"| {cluster.id} {cluster.name} | {size} | {bought[of].mean():.1%} | {share:.1%} |")
+    return rows
 
 
 def buying_style_report() -> str:
@@ -163,12 +204,13 @@ def buying_style_report() -> str:
 
 
 def sizes_report() -> str:
-    """Return the cluster sizes of both models over all customers: when each bought last, and on the last day."""
+    """Return the cluster sizes of all models over all customers: when each bought last, and on the last day."""
     histories = all_histories()
     last_purchase = {member_id: history.purchases[-1][0] for member_id, history in histories.items()}
-    at_last_purchase = oracle.recompute_all(histories, last_purchase)
+    names = (*oracle.MODELS, oracle.BOOSTED)
+    at_last_purchase = oracle.recompute_all(histories, last_purchase, names)
     rows = ["| model | cluster | as of the last purchase | as of 1998-06-30 |", "|---|---|---|---|"]
-    for name in oracle.MODELS:
+    for name in names:
         model = model_file(name)
         judged = judge(model, LAST_DAY, [True, False])
         for i, cluster in enumerate(model.clusters):
@@ -223,7 +265,12 @@ def figure(points: list[tuple[float, float]]) -> str:
 
 def main() -> None:
     repeat_buyer, points = repeat_buyer_report()
-    sections = {"repeat_buyer": repeat_buyer, "buying_style": buying_style_report(), "sizes": sizes_report()}
+    sections = {
+        "repeat_buyer": repeat_buyer,
+        "repeat_boosted": repeat_boosted_report(),
+        "buying_style": buying_style_report(),
+        "sizes": sizes_report(),
+    }
     path = DOCS / "cdnow-models.md"
     text = path.read_text(encoding="utf-8")
     for name, section in sections.items():

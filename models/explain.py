@@ -15,8 +15,8 @@ from memberstream.models.coverage import Coverage, coverage, misfits
 from memberstream.models.model import Cluster, Model
 from memberstream.models.origins import Raw, origins, roots
 from memberstream.models.plan import Plan
-from memberstream.models.predictor import Predictor, Source
-from memberstream.models.raw_words import words
+from memberstream.models.predictor import Combination, Predictor, Source, compile_combination
+from memberstream.models.raw_words import combined_words, words
 from memberstream.models.scorer import GaussianMixture, KMeans, Logistic, Multinomial, Scorer, Scores, Trees
 from memberstream.models.timestamps import FOREVER
 from memberstream.models.tree_paths import contributions as of_trees
@@ -28,7 +28,8 @@ class Part:
 
     Attributes:
         predictors: names of those whose columns they are. of: names of what these read, if that is more than one thing.
-        value: the raw value; None: missing, or of several origins. words: as people say it; "" of several origins.
+        value: the raw value; None: missing, or of several origins. words: as people say it; of several origins: the
+            ratios and products that are computed of them.
         columns: names of the scorer's inputs.
         contribution: the sum of the columns' contributions.
     """
@@ -90,8 +91,8 @@ def explain_one(model: Model, document: dict[str, Any], now_ms: int, *, against:
         against: id of the cluster to set the member's against, in contributions; None, or none that is: the runner-up.
     """
     plan = Plan([model])
-    x, until = plan.evaluate_many([document], [now_ms])
-    x = x.take(plan.inputs(model), axis=1)
+    everything, until = plan.evaluate_many([document], [now_ms])
+    x = everything.take(plan.inputs(model), axis=1)
     scores = model.scorer.score_many(x)
     here = int(scores.index[0])
     other, distance = _next(model, scores, here)
@@ -105,7 +106,7 @@ def explain_one(model: Model, document: dict[str, Any], now_ms: int, *, against:
         cluster=model.clusters[here],
         predictors=dict(zip(model.inputs, x[0].tolist(), strict=True)),
         contributions=contributions,
-        parts=_parts(model, contributions, document, now_ms),
+        parts=_parts(model, contributions, document, now_ms, _values(plan, model, everything[0])),
         eta=None if scores.eta is None else scores.eta[0].tolist(),
         probability=None if scores.probability is None else scores.probability[0].tolist(),
         distances=None if scores.distances is None else scores.distances[0].tolist(),
@@ -185,7 +186,14 @@ def _contributions(model: Model, x: Any, here: int, other: int | None) -> tuple[
     return ((x - scorer.centroids[other]) ** 2 - (x - scorer.centroids[here]) ** 2).tolist(), None
 
 
-def _parts(model: Model, contributions: dict[str, float], document: Any, now_ms: int) -> tuple[Part, ...]:
+def _values(plan: Plan, model: Model, row: Any) -> dict[str, float]:
+    """Return column name → what a row of the plan holds of it, also of predictors that only others read."""
+    return {column: float(row[place]) for column, place in plan.positions(model).items()}
+
+
+def _parts(
+    model: Model, contributions: dict[str, float], document: Any, now_ms: int, values: dict[str, float]
+) -> tuple[Part, ...]:
     of, by_source = roots(model.predictors), {origin.source: origin for origin in origins(model.predictors)}
     found: dict[frozenset[Source], list[Predictor]] = {}
     for predictor in model.predictors:
@@ -195,18 +203,30 @@ def _parts(model: Model, contributions: dict[str, float], document: Any, now_ms:
     for sources, predictors in found.items():
         read = [origin for source, origin in by_source.items() if source in sources]
         columns = tuple(column for p in predictors for column in p.columns if column in contributions)
-        value = read[0].read(document, now_ms) if len(read) == 1 else None
+        if len(read) == 1:
+            value = read[0].read(document, now_ms)
+            said = words(read[0], value, "" if value is not None else read[0].unread(document), rounds=True)
+        else:
+            value, said = None, "; ".join(combined_words(p, _combined(p, values)) for p in predictors)
         parts.append(
             Part(
                 tuple(predictor.name for predictor in predictors),
                 tuple(origin.name for origin in read) if len(read) > 1 else (),
                 value,
-                words(read[0], value, "" if value is not None else read[0].unread(document)) if len(read) == 1 else "",
+                said,
                 columns,
                 math.fsum(contributions[column] for column in columns),
             )
         )
     return tuple(parts)
+
+
+def _combined(predictor: Predictor, values: dict[str, float]) -> float | None:
+    """Return the value of a ratio or product before its transforms."""
+    source = predictor.source
+    assert isinstance(source, Combination)  # noqa: S101 (all that come from several origins are; narrows the type)
+    a, b = (values[name] for name in source.operands)
+    return compile_combination(source)([a], [b])[0]
 
 
 def _logit(probability: float) -> float:

@@ -1,31 +1,57 @@
 """Raw values as people say them: "84 days ago", "3 in 30 days", "none, counts as 0".
 
-A file knows one unit only, days. Other numbers are printed as they are.
+A file knows one unit only, days. Other numbers are printed as they are; but a quotient of the member's own numbers is
+rounded, for its digits say nothing: 2.6364, not 2.63636363636364.
 """
 
 from __future__ import annotations
 
 from memberstream.models.origins import Origin, Raw
-from memberstream.models.source import Elapsed, ListAggregate, Value
+from memberstream.models.predictor import Combination, Predictor, Source
+from memberstream.models.source import Elapsed, ListAggregate
 from memberstream.models.timestamps import DAY_MS
 from memberstream.models.wording import counted
 
 _HOURS, _MINUTES, _SECONDS = 24, 24 * 60, 24 * 3600  # in a day
 
+_QUOTIENTS = ("mean", "decayed_count")
+_SIGNS = {"ratio": "/", "product": "×"}
 _MOST_CHARACTERS = 60  # of a text: a document may hold an essay where a category is expected
 
 
-def words(origin: Origin, raw: Raw, unread: str = "") -> str:
-    """Return a raw value of an origin in words. `unread`: of None: what is there all the same (Origin.unread)."""
+def words(origin: Origin, raw: Raw, unread: str = "", *, rounds: bool = False) -> str:
+    """Return a raw value of an origin in words.
+
+    Args:
+        unread: of None: what is there all the same (Origin.unread).
+        rounds: whether a mean or a decayed count is rounded. What has been scored mustn't be.
+    """
     source = origin.source
     if raw is None:
         counts_as = "no category" if origin.missing is None else _plain(source, origin.missing)
         is_event = isinstance(source, ListAggregate) and source.aggregate == "days_since"
         return f"{unread or ('never' if is_event else 'none')}, counts as {counts_as}"
+    if rounds and isinstance(raw, float) and isinstance(source, ListAggregate) and source.aggregate in _QUOTIENTS:
+        raw = rounded(raw)
     return _plain(source, raw)
 
 
-def _plain(source: Value | Elapsed | ListAggregate, raw: Raw) -> str:
+def combined_words(predictor: Predictor, raw: float | None) -> str:
+    """Return the value of a ratio or product in words, and of what it is. None: it can't be computed."""
+    source = predictor.source
+    assert isinstance(source, Combination)  # noqa: S101 (the caller's; narrows the type)
+    of = f" {_SIGNS[source.operation]} ".join(source.operands)
+    if raw is None:
+        return f"none, counts as {_plain(source, predictor.missing)} ({of})"
+    return f"{figure(rounded(raw))} ({of})"
+
+
+def rounded(number: float) -> float:
+    """Return a number with four decimals; below 1 with four digits that mean something."""
+    return round(number, 4) if abs(number) >= 1 else float(f"{number:.4g}")
+
+
+def _plain(source: Source, raw: Raw) -> str:
     if isinstance(raw, bool):
         return "true" if raw else "false"
     if not isinstance(raw, float):

@@ -21,7 +21,7 @@ from memberstream.models.model import Model
 from memberstream.models.nearest import Change, Engine, Search, Work
 from memberstream.models.origins import Origin, Raw, origins
 from memberstream.models.possible import categories, has_numbers, line_of, may_be_missing
-from memberstream.models.raw_words import words
+from memberstream.models.raw_words import rounded, words
 
 __all__ = ["Change", "Lever", "levers"]
 
@@ -66,4 +66,6 @@ def _lever(engine: Engine, origin: Origin, document: Any, now_ms: int, work: Wor
         found += engine.scored(origin, [None])
     names = tuple(predictor.name for predictor in origin.readers)
     there = "" if raw is not None else origin.unread(document)
-    return Lever(names, raw, words(origin, raw, there), tuple(found), is_settled)
+    numbers = [change.shown for change in found if isinstance(change.shown, float)]
+    is_far = isinstance(raw, float) and rounded(raw) not in map(rounded, numbers)  # rounding hides no change
+    return Lever(names, raw, words(origin, raw, there, rounds=is_far), tuple(found), is_settled)

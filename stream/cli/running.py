@@ -113,6 +113,9 @@ def demo(
     console: Annotated[
         bool, typer.Option("--console", help="then serve the console on what is there, until Ctrl-C")
     ] = False,
+    boosted: Annotated[
+        bool, typer.Option("--boosted", help="with boosted trees as a third model; its figures aren't the demo's")
+    ] = False,
 ) -> None:
     """Score 23,570 real customers from 69,659 purchases, with everything started here and stopped at the end."""
     from memberstream.stream.demo.run import run_demo
@@ -123,7 +126,8 @@ def demo(
     _stop_on_sigterm()
     try:
         beside = err if json else out  # of the result
-        run_demo(json=json, then=(lambda settings: serve_console(settings, port=0, to=beside)) if console else None)
+        then = (lambda settings: serve_console(settings, port=0, to=beside)) if console else None
+        run_demo(json=json, boosted=boosted, then=then)
     except ServerError as error:
         raise CommandError(str(error)) from None
     except KeyboardInterrupt:

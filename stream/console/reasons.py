@@ -21,7 +21,7 @@ from memberstream.models.registry import Registry, Status, Version
 from memberstream.models.wording import counted
 from memberstream.stream.console.overview import scored_versions
 from memberstream.stream.queries.asking import Held
-from memberstream.stream.terminal.explanation import merits, named, names, next_cluster, pull, value
+from memberstream.stream.terminal.explanation import merits, named, names, next_cluster, pull
 
 MASKED = "masked"
 #: Lines of a document that a page shows.
@@ -116,7 +116,7 @@ def _why(model: Model, document: dict[str, object], now_ms: int, is_live: bool, 
     reasons = [
         Pulling(
             names(part.predictors),
-            value(part) if may_see else MASKED,
+            part.words if may_see else MASKED,
             f"{part.contribution:+.4f}",
             100 * part.contribution / largest,
         )

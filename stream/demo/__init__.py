@@ -1,1 +1,1 @@
-"""The demo: real purchases of real customers, two model files fitted on them, and an oracle that recomputes both."""
+"""The demo: real purchases of real customers, model files fitted on them, and an oracle that recomputes them."""

@@ -11,13 +11,13 @@ from memberstream.models.model import Model
 from memberstream.models.wording import counted
 from memberstream.stream.authoring.state_reader import read_members
 from memberstream.stream.demo.measure import percentile
+from memberstream.stream.demo.oracle import BOOSTED
 from memberstream.stream.demo.verify import Verification
 from memberstream.stream.settings import Settings
 from memberstream.stream.terminal.explanation import print_explanation
 from memberstream.stream.terminal.safe import SafeConsole
 from memberstream.stream.terminal.table import print_table
 
-EXPLAINED = "repeat_buyer"  # the model whose clusters are explained, by one member of each
 NEXT = (
     ("memberstream local", "a broker and a Valkey to play with, until Ctrl-C"),
     ("memberstream model check FILE", "is my model file right? every problem at once"),
@@ -58,11 +58,13 @@ class Result:
 async def explain_some(
     settings: Settings, models: Sequence[Model], verification: Verification, at_ms: int
 ) -> list[tuple[str, int, Explanation]]:
-    """Return the first member of each cluster, with its state from the changelog, explained as of a time."""
-    model = next(model for model in models if model.name == EXPLAINED)
+    """Return the first member of each of repeat_buyer's clusters, with its state from the changelog, explained as of a
+    time; by the boosted trees instead, if these are there."""
+    by_name = {model.name: model for model in models}
+    model = by_name.get(BOOSTED, by_name["repeat_buyer"])
     first: dict[int, str] = {}
     for member_id, memberships in verification.held.items():
-        first.setdefault(memberships[EXPLAINED], member_id)
+        first.setdefault(memberships[model.name], member_id)
     chosen = [member_id for _, member_id in sorted(first.items())]
     states = await read_members(settings.kafka, settings.changelog_topic, chosen, settings.partitioner)
     return [(m_id, at_ms, explain_one(model, states[m_id].document or {}, at_ms)) for m_id in chosen]

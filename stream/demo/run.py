@@ -28,6 +28,7 @@ from memberstream.models.wording import counted
 from memberstream.stream.authoring.publishing import Publishing
 from memberstream.stream.demo.history import Change, changes, histories
 from memberstream.stream.demo.measure import EVENTS, LAG, CatchingUp, Freshness, time_lookups, worker_metrics
+from memberstream.stream.demo.oracle import BOOSTED, MODELS
 from memberstream.stream.demo.result import Result, explain_some, show_result
 from memberstream.stream.demo.verify import n_due, verify
 from memberstream.stream.files.models import read_model
@@ -50,9 +51,9 @@ SETTLE_TIMEOUT_S = 60.0
 _POLL_S = 0.05  # how exactly the catching-up is timed; each look costs the worker a millisecond
 
 
-def run_demo(*, json: bool, then: Callable[[Settings], None] | None = None) -> None:
+def run_demo(*, json: bool, boosted: bool = False, then: Callable[[Settings], None] | None = None) -> None:
     """Run the demo. Prints results, and progress beside them; with `json` one line of JSON, and all else beside it.
-    `then` is called while all still runs.
+    `boosted`: with the boosted trees as a third model. `then` is called while all still runs.
 
     Raises:
         ServerError: a server or the worker didn't start or died; the text shows the end of its log.
@@ -75,7 +76,7 @@ def run_demo(*, json: bool, then: Callable[[Settings], None] | None = None) -> N
         # The worker is started by a thread of the runner, and ends with it.
         runner = stack.enter_context(asyncio.Runner())
         worker = stack.enter_context(WorkerProcess(settings, folder / "worker.log"))
-        result = runner.run(_replay(settings, worker))
+        result = runner.run(_replay(settings, worker, (*MODELS, BOOSTED) if boosted else MODELS))
         show_result(result, err if json else out)
         if json:
             print_json(result.summary())
@@ -118,12 +119,10 @@ class WorkerProcess:
         self._server.stop(grace_s=10.0)
 
 
-async def _replay(settings: Settings, worker: WorkerProcess) -> Result:
+async def _replay(settings: Settings, worker: WorkerProcess, names: Sequence[str]) -> Result:
     await create_topic(settings.kafka, settings.topic, N_PARTITIONS)
-    models = [
-        read_model(Path(str(path)))
-        for path in sorted((files("memberstream.stream.demo") / "models").iterdir(), key=str)
-    ]
+    folder = files("memberstream.stream.demo") / "models"
+    models = [read_model(Path(str(folder / f"{name}.json"))) for name in names]
     await Publishing(settings, "demo").install(models)
     events = list(changes())
     backlog, live = events[:-LIVE_EVENTS], events[-LIVE_EVENTS:]
@@ -143,11 +142,11 @@ async def _replay(settings: Settings, worker: WorkerProcess) -> Result:
         freshness = await _send_live(settings, live, progress, task)
         histories_by_member, last_day_ms = histories(), events[-1].at_ms
         member_ids = list(histories_by_member)
-        task = progress.add_task("whom time alone moves, until the last day", total=len(member_ids))
+        task = progress.add_task("members brought up to the history's last day", total=len(member_ids))
         await asyncio.to_thread(_wait_for_the_due, settings, worker, member_ids, last_day_ms, progress, task)
     err.print(f"[dim]{N_LOOKUPS:,} look-ups, then every member compared with a recomputation …[/]")
     lookups = time_lookups(settings.redis_url, member_ids, N_LOOKUPS)
-    verification = verify(settings.redis_url, histories_by_member, last_day_ms)
+    verification = verify(settings.redis_url, histories_by_member, last_day_ms, names)
     counters = worker_metrics(settings.metrics_port, EVENTS)[EVENTS]
     explained = await explain_some(settings, models, verification, last_day_ms)
     return Result(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import redis
 
 from memberstream.stream.demo.history import Customer
-from memberstream.stream.demo.oracle import recompute_all
+from memberstream.stream.demo.oracle import MODELS, recompute_all
 from memberstream.stream.keyspace.formats import (
     POS,
     Position,
@@ -51,7 +51,9 @@ def n_due(url: str, member_ids: Sequence[str], at_ms: int) -> int:
     return len(member_ids) - len(found) + sum(end is not None and end <= at_ms for end in ends)
 
 
-def verify(url: str, histories: dict[str, Customer], at_ms: int | None = None) -> Verification:
+def verify(
+    url: str, histories: dict[str, Customer], at_ms: int | None = None, models: Sequence[str] = MODELS
+) -> Verification:
     """Compare all members under all models.
 
     Args:
@@ -61,7 +63,7 @@ def verify(url: str, histories: dict[str, Customer], at_ms: int | None = None) -
     found = _read(url, member_ids)
     held = {member_id: clusters for member_id, (_, clusters) in found.items()}
     as_of = {member_id: position.as_of_ms if at_ms is None else at_ms for member_id, (position, _) in found.items()}
-    expected = recompute_all(histories, as_of)
+    expected = recompute_all(histories, as_of, models)
     wrong = sum(held.get(member_id) != expected.get(member_id, {}) for member_id in member_ids)
     clusters: dict[str, Counter[int]] = {}
     for memberships in held.values():

@@ -29,7 +29,7 @@ def print_explanation(member_id: str, at_ms: int, explanation: Explanation, to: 
     rows = []
     for part in explanation.parts:
         bar = f"[{'green' if part.contribution > 0 else 'red'}]{'█' * round(12 * abs(part.contribution) / largest)}[/]"
-        told = escape(names(part.predictors)), escape(value(part)), _x(part, explanation)
+        told = escape(names(part.predictors)), escape(part.words), _x(part, explanation)
         rows.append((*told, f"{part.contribution:+.4f}", bar))
     print_table(("predictor", "value", "x", "contribution", ""), rows, right=(2, 3), sentences=(1,), to=to)
     for one in {one.place: one for one in explanation.misfits}.values():
@@ -128,11 +128,6 @@ def names(predictors: Sequence[str]) -> str:
     """Return the names of predictors, of many the first."""
     more = len(predictors) - _MOST_NAMES
     return ", ".join(predictors[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
-
-
-def value(part: Part) -> str:
-    """Return what predictors read, in words with units."""
-    return f"from {' and '.join(part.of)}" if part.of else part.words
 
 
 def _x(part: Part, explanation: Explanation) -> str:

@@ -166,7 +166,7 @@ def test_columns_of_one_origin_are_one_part() -> None:
     assert [(p.predictors, p.of, p.value, p.words, p.columns, p.contribution) for p in told.parts] == [
         (("c",), (), "y", "y", ("c=x", "c=y"), 0.5),
         (("v", "vv"), (), 3.0, "3", ("v", "vv"), 6.0),
-        (("vw",), ("v", "w"), None, "", ("vw",), 12.0),
+        (("vw",), ("v", "w"), None, "6 (v × w)", ("vw",), 12.0),
     ]
 
 

@@ -196,7 +196,8 @@ def test_one_origin_moves_all_that_reads_it() -> None:
     assert part.predictors == ("v", "log", "band", "square")
     assert (part.value, part.words, part.contribution) == (4.0, "4", 16.0)
     assert part.columns == ("v", "log", "band=0", "band=1", "square")
-    assert (other.predictors, both.predictors, both.of, both.words) == (("w",), ("share",), ("v, log, band", "w"), "")
+    assert (other.predictors, both.predictors, both.of) == (("w",), ("share",), ("v, log, band", "w"))
+    assert both.words == "2 (v / w)"
 
 
 def test_transforms_limit_what_a_change_can_do() -> None:
@@ -470,3 +471,24 @@ def test_raw_values_in_words() -> None:
     for fields, expected in kinds:
         [origin] = origins(model_of([{"name": "p", "missing": 0} | fields], logistic(1)).predictors)
         assert [words(origin, raw) for raw, _ in expected] == [text for _, text in expected]
+
+
+def test_quotients_are_rounded() -> None:
+    """A mean, a decayed count and a ratio have digits that say nothing. But a change that is told was scored as it
+    stands, and the member's value beside it never looks the same."""
+    predictors = [
+        {"name": "units", "path": "l", "aggregate": "mean", "value": "v", "missing": 0},
+        {"name": "w", "path": "w", "missing": 0},
+        {"name": "share", "ratio": ["units", "w"], "missing": 5, "transforms": ["log1p"]},
+        {"name": "area", "product": ["units", "w"]},
+    ]
+    bought = [{"v": v} for v in (1, 2, 5, 4, 1)] + [{"v": 8 / 3}]
+    for threshold, now in ((1, "2.6111"), (2.6111111111, "2.61111111111111")):
+        model = model_of(predictors, logistic(1, 0, 0, 0, intercept=-threshold))
+        [units, *_] = explain_one(model, {"l": bought, "w": 3}, NOW).parts
+        assert units.words == "2.6111"
+        assert levers(model, {"l": bought, "w": 3}, NOW)[0].words == now
+    *_, several = explain_one(model, {"l": bought, "w": 7e5}, NOW).parts
+    assert several.words == "3.73e-06 (units / w); 1,827,777.7778 (units × w)"
+    *_, several = explain_one(model, {"l": bought}, NOW).parts
+    assert several.words == "none, counts as 5 (units / w); 0 (units × w)"

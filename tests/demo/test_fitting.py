@@ -1,4 +1,4 @@
-"""The two model files are what the script fits, mean what scikit-learn means, and agree with the oracle everywhere."""
+"""The model files are what the script fits, mean what scikit-learn means, and agree with the oracle everywhere."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from memberstream.models.model_file import load, parse
 from memberstream.models.plan import Plan
 from memberstream.models.transform import Scale
 from memberstream.stream.demo import history, oracle
+from memberstream.stream.demo.history import Customer
 
 pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "stream" / "demo" / "models"
+ALL = (*oracle.MODELS, oracle.BOOSTED)
 DAY_MS = 86_400_000
 LAST_MS = history.day_ms("1998-06-30")
 MOMENTS = (LAST_MS, history.day_ms("1997-10-17") + 13 * 3_600_000 + 1)  # the demo's last day; a moment within a day
@@ -33,31 +35,31 @@ JOINING_MS = history.day_ms("1997-02-10")
 
 
 def demo_models() -> list[Model]:
-    return [load((MODELS / f"{name}.json").read_bytes()) for name in oracle.MODELS]
+    return [load((MODELS / f"{name}.json").read_bytes()) for name in ALL]
 
 
 @pytest.fixture(scope="module")
 def fitted() -> dict[str, tuple[dict[str, Any], Any]]:
-    """Both models fitted afresh: name → (model file, scikit-learn pipeline)."""
+    """All models fitted afresh: name → (model file, what scikit-learn fitted)."""
     pytest.importorskip("sklearn")
     sys.path.insert(0, str(ROOT))
     try:
-        from fitting.fit_cdnow import fit_buying_style, fit_repeat_buyer
+        from fitting.fit_cdnow import fit_buying_style, fit_repeat_boosted, fit_repeat_buyer
 
-        return {"repeat_buyer": fit_repeat_buyer(), "buying_style": fit_buying_style()}
+        return dict(zip(ALL, (fit_repeat_buyer(), fit_buying_style(), fit_repeat_boosted()), strict=True))
     finally:
         sys.path.remove(str(ROOT))
 
 
 def unscaled(model: Model, x: Any) -> Any:
     """Undo the standardisation of the inputs, to compare predictors on their own scale."""
-    scale = {p.name: p.transforms[-1] for p in model.predictors if p.transforms}
+    scale = {p.name: p.transforms[-1] if p.transforms else Scale(0.0, 1.0) for p in model.predictors}
     used = [scale[name] for name in model.inputs]
     assert all(isinstance(s, Scale) for s in used)
     return x * [s.sd for s in used] + [s.mean for s in used]  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("name", oracle.MODELS)
+@pytest.mark.parametrize("name", ALL)
 def test_a_fresh_fit_gives_the_committed_file(name: str, fitted: dict[str, tuple[dict[str, Any], Any]]) -> None:
     """Rerunning the script changes nothing: definitions, thresholds and examples equal, parameters within 1e-6."""
 
@@ -78,7 +80,7 @@ def test_the_oracle_and_the_core_agree_on_all_members(at_ms: int) -> None:
     histories = history.histories()
     documents = history.documents(LAST_MS)  # whole histories: both must leave out what lies after the moment
     raw = oracle.predictors((histories[i], at_ms) for i in documents)
-    ours = oracle.recompute_all(histories, dict.fromkeys(documents, at_ms))
+    ours = oracle.recompute_all(histories, dict.fromkeys(documents, at_ms), ALL)
     models = demo_models()
     plan = Plan(models)
     columns, _ = plan.evaluate_many(list(documents.values()), [at_ms] * len(documents))
@@ -95,7 +97,7 @@ def test_the_oracle_and_the_core_agree_at_times_of_each_members_own() -> None:
     histories = history.histories()
     documents = history.documents(LAST_MS)
     as_of = {i: JOINING_MS + (7_919 * n) % 600 * DAY_MS + n for n, i in enumerate(documents)}
-    ours = oracle.recompute_all(histories, as_of)
+    ours = oracle.recompute_all(histories, as_of, ALL)
     models = demo_models()
     plan = Plan(models)
     columns, _ = plan.evaluate_many([documents[i] for i in as_of], list(as_of.values()))
@@ -126,7 +128,8 @@ def test_the_oracle_and_the_core_agree_on_histories_that_nobody_had(
     plan = Plan(models)
     columns, _ = plan.evaluate_many([document], [after_ms])
     found = {m.name: m.clusters[m.scorer.score_many(columns[:, plan.inputs(m)]).index[0]].id for m in models}
-    assert oracle.recompute(purchases, joined_ms, after_ms) == found
+    histories = {"": Customer(joined_ms, tuple(purchases))}
+    assert oracle.recompute_all(histories, {"": after_ms}, ALL)[""] == found
 
 
 _loaded: list[Model] = []
@@ -141,7 +144,7 @@ def demo_models_once() -> list[Model]:
 
 @pytest.mark.parametrize("at_ms", [MOMENTS[0], JOINING_MS])
 def test_the_files_say_what_scikit_learn_says(at_ms: int, fitted: dict[str, tuple[dict[str, Any], Any]]) -> None:
-    """On all members: predict_proba within 1e-12, equal clusters, and k-means' predict exactly."""
+    """On all members: predict_proba within 1e-12, equal clusters, k-means' predict exactly, and the bits of trees."""
     histories = history.histories()
     documents = history.documents(at_ms)
     raw = oracle.predictors((histories[i], at_ms) for i in documents)
@@ -157,6 +160,11 @@ def test_the_files_say_what_scikit_learn_says(at_ms: int, fitted: dict[str, tupl
             np.testing.assert_allclose(scores.probability, probability, rtol=0, atol=1e-12)
             thresholds = model.definition["model"]["thresholds"]
             assert scores.index.tolist() == np.digitize(probability, thresholds, right=True).tolist()
+        elif model.name == oracle.BOOSTED:
+            assert scores.raw is not None
+            assert scores.raw.tobytes() == pipeline.decision_function(theirs).tobytes()
+            probability = pipeline.predict_proba(theirs)[:, 1]
+            assert scores.index.tolist() == np.digitize(probability, [0.19, 0.38]).tolist()
         else:
             assert scores.index.tolist() == pipeline.predict(theirs).tolist()
 
@@ -164,7 +172,8 @@ def test_the_files_say_what_scikit_learn_says(at_ms: int, fitted: dict[str, tupl
 def test_an_export_of_the_pipelines_says_the_same_bit_for_bit(fitted: dict[str, tuple[dict[str, Any], Any]]) -> None:
     """The script writes its files by hand, with the oracle's examples; from_estimator computes what they compute."""
     documents = list(history.documents(MOMENTS[0]).values())
-    for name, (definition, pipeline) in fitted.items():
+    for name in oracle.MODELS:
+        definition, pipeline = fitted[name]
         inputs = definition["model"]["inputs"]
         without_scale = [
             {**p, "transforms": p["transforms"][:-1]} if p["name"] in inputs else p for p in definition["predictors"]
@@ -187,7 +196,7 @@ def test_an_export_of_the_pipelines_says_the_same_bit_for_bit(fitted: dict[str, 
 def test_every_cluster_has_an_example_and_members() -> None:
     """8 examples or more in each file, of every cluster; at the end of the history no cluster is empty."""
     as_of = dict.fromkeys(history.histories(), LAST_MS)
-    ours = oracle.recompute_all(history.histories(), as_of)
+    ours = oracle.recompute_all(history.histories(), as_of, ALL)
     for model in demo_models():
         ids = {cluster.id for cluster in model.clusters}
         assert len(model.examples) >= 8
@@ -201,8 +210,8 @@ def test_the_sizes_in_the_docs_are_the_ones_computed_here() -> None:
     stated = re.findall(r"^\| `(\w+)` \| (\d) [\w-]+ \| ([\d,]+) \| ([\d,]+) \|$", text, re.MULTILINE)
     histories = history.histories()
     times = {i: h.purchases[-1][0] for i, h in histories.items()}, dict.fromkeys(histories, LAST_MS)
-    ours = [list(oracle.recompute_all(histories, as_of).values()) for as_of in times]
-    assert len(stated) == 7
+    ours = [list(oracle.recompute_all(histories, as_of, ALL).values()) for as_of in times]
+    assert len(stated) == 10
     for model, cluster, *sizes in stated:
         for size, found in zip(sizes, ours, strict=True):
             assert sum(clusters[model] == int(cluster) for clusters in found) == int(size.replace(",", ""))

@@ -319,7 +319,7 @@ def test_the_demo_stays_open_if_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) 
     """With the console on its own servers, while they still run; else it ends."""
     served: list[tuple[Settings, int]] = []
 
-    def run_demo(*, json: bool, then: Callable[[Settings], None] | None) -> None:
+    def run_demo(*, json: bool, boosted: bool, then: Callable[[Settings], None] | None) -> None:
         if then is not None:
             then(SETTINGS)
 

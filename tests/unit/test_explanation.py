@@ -32,11 +32,11 @@ FILE: dict[str, Any] = {
 DOCUMENT = {"orders": [{"at": NOW - 84 * DAY_MS}], "spend": 20.5, "country": "fr"}
 WIDE = """\
 ann under shop@3, as of 2026-01-01T00:00:00Z: cluster 0 low
-predictor             value                           x  contribution
-recency               84 days ago               84.0000       -0.8400  ███
-spend, spend_squared  20.5                    2 columns       +3.0681  ████████████
-both                  from recency and spend    27.3789       +0.0000
-country               fr                      2 columns       +0.0000
+predictor             value                              x  contribution
+recency               84 days ago                  84.0000       -0.8400  ███
+spend, spend_squared  20.5                       2 columns       +3.0681  ████████████
+both                  27.3789 (recency / spend)    27.3789       +0.0000
+country               fr                         2 columns       +0.0000
 eta -0.7719 → probability 0.3161
 would become 1 [high] if eta rose by 0.7719
 
@@ -57,7 +57,7 @@ spend, spend_squared
   x: 2 columns
   contribution: +3.0681
 both
-  value: from recency and spend
+  value: 27.3789 (recency / spend)
   x: 27.3789
   contribution: +0.0000
 country
