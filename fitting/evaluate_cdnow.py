@@ -162,7 +162,8 @@ def repeat_boosted_report() -> str:
         "",
         *_who_bought(models[0], trees),
         "",
-        "| customers, as of | AUC of `repeat_boosted` | of `repeat_buyer` | log loss of `repeat_boosted` | of `repeat_buyer` |",
+        "| customers, as of | AUC of `repeat_boosted` | of `repeat_buyer` | log loss of `repeat_boosted` "
+        "| of `repeat_buyer` |",
         "|---|---|---|---|---|",
     ]
     for side, day in [(False, TRAINING_DAYS[-1]), *((True, day) for day in ("1997-02-01", *TRAINING_DAYS, CUT_OFF))]:

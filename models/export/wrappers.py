@@ -56,6 +56,12 @@ def _bands(fitted: Any, inner: Any, name: str, problems: list[str]) -> Bands | N
         threshold = 0.0 if by_decision else 0.5
     p = float(expit(threshold)) if by_decision else float(threshold)
     if place is None or not 0.0 < p < 1.0:
+        if by_decision and place is not None:
+            problems.append(
+                f"{name}: its threshold {threshold} of the decision function is a probability that is written as "
+                f"{p:g}, so nothing could lie beyond it. Use: one from -708 to 36"
+            )
+            return None
         problems.append(f"{name}: its threshold {threshold} puts everybody into one class. Use: one between 0 and 1")
         return None
     return Bands([p], ">=", classes[place], raw=float(threshold) if by_decision else None)

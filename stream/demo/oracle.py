@@ -50,17 +50,6 @@ _LEAST_TENURE_DAYS = 30
 Floats = npt.NDArray[np.float64]
 
 
-def recompute(purchases: Sequence[tuple[int, int, float]], joined_ms: int, at_ms: int) -> dict[str, int]:
-    """Return model → cluster of one member.
-
-    Args:
-        purchases: (at_ms, units, amount) of the full history, in any order.
-        joined_ms, at_ms: when the member joined; as of when to judge. Milliseconds since the epoch.
-    """
-    history = Customer(joined_ms, tuple(purchases))
-    return recompute_all({"": history}, {"": at_ms})[""]
-
-
 def recompute_all(
     histories: Mapping[str, Customer], as_of: Mapping[str, int], models: Sequence[str] = MODELS
 ) -> dict[str, dict[str, int]]:

@@ -55,7 +55,7 @@ def merits(explanation: Explanation) -> str:
 def pull(explanation: Explanation) -> str:
     """Return what a contribution above 0 does."""
     name, merit = _merit(explanation)
-    return f"raises {name}" if isinstance(merit, float) else "speaks for the cluster"
+    return f"raises {_the(name)}" if isinstance(merit, float) else "speaks for the cluster"
 
 
 def next_cluster(explanation: Explanation) -> str:
@@ -66,10 +66,15 @@ def next_cluster(explanation: Explanation) -> str:
     name, merit = _merit(explanation)
     other, by = named(following), f"{explanation.distance_to_next:.4f}"
     if isinstance(merit, float):
-        return f"would become {other} if {name} {'rose' if following.id > cluster.id else 'fell'} by {by}"
+        verb = "rose" if following.id > cluster.id else "fell"
+        return f"would become {other} if {_the(name)} {verb} by {by}"
     if explanation.distances is not None:
         return f"next is {other}: its centroid is {by} farther away"
     return f"next is {other}: its {name} is {by} lower"
+
+
+def _the(name: str) -> str:
+    return name if name == "eta" else f"the {name}"
 
 
 def _merit(explanation: Explanation) -> tuple[str, float | list[float] | None]:

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 import xgboost
 from core.exporting import exported, refused
-from core.test_export_trees import DATA, anywhere, hard_rows, scored, with_gaps
+from core.test_export_trees import DATA, SETS, anywhere, cancer, hard_rows, scored, with_gaps
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.datasets import load_diabetes
 from sklearn.ensemble import RandomForestClassifier
 
 from memberstream.models.export import boosters
@@ -52,11 +52,11 @@ def raw_of(fitted: Any, x: Any) -> Any:
     return raw / fitted.n_estimators if fitted.boosting_type == "rf" else raw
 
 
-@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("data", SETS)
 @pytest.mark.parametrize("kind", CLASSIFIERS)
 def test_classifiers_have_the_trainers_bits(kind: str, data: str) -> None:
     """Three classes, fitted with missing values, and two without; predicted with them all the same."""
-    x, y = DATA[data](return_X_y=True)
+    x, y = DATA[data]()
     x = with_gaps(x) if data == "iris" else x
     fitted = clone(CLASSIFIERS[kind]).fit(x, y)
     file = exported(
@@ -95,7 +95,7 @@ def test_regressors_have_the_trainers_bits(fitted: Any) -> None:
 @pytest.mark.parametrize("kind", ["LightGBM", "XGBoost"])
 def test_thresholds_and_early_stopping(kind: str) -> None:
     """A threshold of the probability, and only the trees that predict uses."""
-    x, y = load_breast_cancer(return_X_y=True)
+    x, y = cancer()
     if kind == "XGBoost":
         fitted: Any = xgboost.XGBClassifier(n_estimators=200, early_stopping_rounds=2, n_jobs=1)
         fitted.fit(x, y, eval_set=[(x[::3], 1 - y[::3])], verbose=False)

@@ -4,6 +4,8 @@ missing; what can't be exact is refused."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from core.exporting import documents_of, exported, refused
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.decomposition import PCA
@@ -52,7 +55,20 @@ REGRESSORS: dict[str, Any] = {
     "a tree": DecisionTreeRegressor(random_state=0),
 }
 SIDES: list[tuple[str, Literal["left", "right"]]] = [(">=", "right"), (">", "left")]  # numpy.searchsorted's
-DATA = {"iris": load_iris, "breast cancer": load_breast_cancer}
+
+
+def cancer() -> tuple[Any, Any]:
+    """Return ten of its thirty columns: an export looks at each number, and the others are of the same kind."""
+    x, y = load_breast_cancer(return_X_y=True)
+    return x[:, :10], y
+
+
+DATA: dict[str, Callable[[], tuple[Any, Any]]] = {
+    "iris": lambda: load_iris(return_X_y=True),
+    "breast cancer": cancer,
+    "whole breast cancer": lambda: load_breast_cancer(return_X_y=True),
+}
+SETS = ["iris", "breast cancer", pytest.param("whole breast cancer", marks=pytest.mark.long)]
 
 
 def anywhere(n: int) -> list[dict[str, Any]]:
@@ -98,11 +114,11 @@ def said(fitted: Any, x: Any) -> Any:
     raise AssertionError
 
 
-@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("data", SETS)
 @pytest.mark.parametrize("kind", CLASSIFIERS)
 def test_classifiers_have_the_trainers_bits(kind: str, data: str) -> None:
     """Raw scores bit for bit, clusters equal, probabilities within 1e-12; and the examples say all of it."""
-    x, y = DATA[data](return_X_y=True)
+    x, y = DATA[data]()
     has_gaps = kind not in ("boosted", "from zero")
     x = with_gaps(x) if has_gaps else x
     fitted = CLASSIFIERS[kind].fit(x, y)
@@ -128,10 +144,11 @@ def test_regressors_are_cut_where_their_author_cuts(kind: str) -> None:
     x = x if kind == "boosted" else with_gaps(x)
     fitted = REGRESSORS[kind].fit(x, y)
     at = float(np.median(fitted.predict(x)))
-    for rule, side in SIDES:
+    for some, (rule, side) in zip((x, x[::3]), SIDES, strict=True):
+        index = np.searchsorted([at, 200], fitted.predict(some), side=side)
         file = exported(
-            fitted, x, None if kind == "boosted" else anywhere(10), thresholds=[at, 200], threshold_rule=rule,
-            clusters=["low", "medium", "high"], clusters_of=np.searchsorted([at, 200], fitted.predict(x), side=side),
+            fitted, some, None if kind == "boosted" else anywhere(10), thresholds=[at, 200], threshold_rule=rule,
+            clusters=["low", "medium", "high"], clusters_of=index,
         )  # fmt: skip
         assert "probability" not in file.definition["examples"][0]
         below, above = ("≤", "<") if rule == ">" else ("<", "≤")
@@ -144,14 +161,20 @@ def test_regressors_are_cut_where_their_author_cuts(kind: str) -> None:
         assert scores.probability is None
 
 
+@cache
+def of_cancer(kind: str) -> tuple[Any, Any]:
+    """Return trees and a third of the rows that they were fitted on."""
+    x, y = cancer()
+    return clone(CLASSIFIERS[kind]).fit(x, y), x[::3]
+
+
 @pytest.mark.parametrize("kind", ["forest", "boosted", "histograms"])
 @pytest.mark.parametrize("of", [0, 1])
 @pytest.mark.parametrize("n", [1, 2])
 def test_thresholds_of_a_probability(kind: str, of: int, n: int) -> None:
     """Of either class, one or two of them, one of which is a document's own probability: clusters are those that the
     trainer's probabilities give, for rows on thresholds, too."""
-    x, y = load_breast_cancer(return_X_y=True)
-    fitted = CLASSIFIERS[kind].fit(x, y)
+    fitted, x = of_cancer(kind)
     p = fitted.predict_proba(x)[:, of]
     thresholds = [float(np.median(p[(p > 0.2) & (p < 0.6)])), 0.9][:n]
     for rule, side in SIDES:
@@ -173,10 +196,10 @@ def test_thresholds_of_a_probability(kind: str, of: int, n: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["forest", "boosted", "histograms"])
-@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("data", SETS)
 def test_clusters_in_another_order(kind: str, data: str) -> None:
     """Names and ids in the author's order; equal raw scores still go where the trainer has them."""
-    x, y = DATA[data](return_X_y=True)
+    x, y = DATA[data]()
     names = np.array(["b", "a", "c"])[y]
     x = np.round(x)  # many ties
     fitted = CLASSIFIERS[kind].set_params(**({"n_estimators": 4} if kind == "forest" else {})).fit(x, names)
@@ -200,7 +223,7 @@ def test_clusters_in_another_order(kind: str, data: str) -> None:
 
 def test_thresholds_of_a_forest_in_another_order() -> None:
     """A forest's own threshold, with the class above it first: two bands of the negative, without a probability."""
-    x, y = load_breast_cancer(return_X_y=True)
+    x, y = cancer()
     fitted = FixedThresholdClassifier(RandomForestClassifier(4, random_state=0), threshold=0.75, pos_label="good")
     fitted.fit(x, np.where(y == 1, "good", "bad"))
     file = exported(fitted, x, clusters=["good", "bad"], clusters_of=fitted.predict(x))
@@ -213,16 +236,19 @@ def test_thresholds_of_a_forest_in_another_order() -> None:
 
 def test_a_threshold_of_the_decision_function() -> None:
     """Of either class it is one of the raw score itself, not of a probability that rounds it."""
-    x, y = load_breast_cancer(return_X_y=True)
+    x, y = cancer()
     inner = HistGradientBoostingClassifier(max_iter=3).fit(x, y)
     at = float(np.quantile(np.unique(inner.decision_function(x)), 0.7, method="nearest"))
     for place, cut in ((1, math.nextafter(at, -math.inf)), (1, at), (0, -at), (0, math.nextafter(-at, math.inf))):
         fitted = FixedThresholdClassifier(inner, threshold=cut, pos_label=place, response_method="decision_function")
         fitted.fit(x, y)
-        file = exported(fitted, x, clusters_of=fitted.predict(x))
+        file = exported(fitted, x[::3], clusters_of=fitted.predict(x[::3]))
         assert file.definition["model"]["thresholds"] in ([cut], [-cut])
         rows = hard_rows(file, x, False)
         np.testing.assert_array_equal(scored(file, rows).index, fitted.predict(rows))
+    for far, p in ((36.8, "1"), (-746, "0")):
+        text = refused(fitted.set_params(threshold=far), x[:20])
+        assert f"its threshold {far} of the decision function is a probability that is written as {p}, so" in text
 
 
 @pytest.mark.parametrize(
@@ -236,7 +262,7 @@ def test_a_threshold_of_the_decision_function() -> None:
 )
 def test_clusters_that_other_thresholds_cut(fitted: Any, cause: str) -> None:
     """Raw scores are compared with the thresholds of raw scores; of probabilities the text says probabilities."""
-    x, y = load_breast_cancer(return_X_y=True)
+    x, y = cancer()
     fitted.fit(x, y)
     p = fitted.predict_proba(x)[:, 1] if hasattr(fitted, "predict_proba") else fitted.predict(x)
     more: dict[str, Any] = {"thresholds": [0.5], "clusters": ["low", "high"]}

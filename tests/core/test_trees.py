@@ -66,7 +66,16 @@ def places_of(definition: dict[str, Any]) -> list[float]:
     model = definition["model"]
     thresholds = [float(t) for tree in model["trees"] for t in tree["thresholds"]]
     near = [n for t in thresholds for n in (t, math.nextafter(t, math.inf), math.nextafter(t, -math.inf))]
-    return [*near, *(m for m in model.get("missing", []) if m is not None), 0.0, -0.0, 5e-324, 1e100, -1e100, 1e39]
+    return [
+        *near,
+        *(float(m) for m in model.get("missing", []) if m is not None),
+        0.0,
+        -0.0,
+        5e-324,
+        1e100,
+        -1e100,
+        1e39,
+    ]
 
 
 def walked(definition: dict[str, Any], row: Sequence[float]) -> list[float]:
@@ -480,11 +489,12 @@ def test_a_bomb_is_refused_in_under_a_second(kind: str) -> None:
     slow, because the machine is or because lines are counted, in a few times what it takes to look at each value."""
     data = orjson.dumps(file_of_trees(1, 2, {"scale": "logit", "thresholds": [0.5], "trees": [_BOMBS[kind]]}))
     began = time.process_time()
-    depth(orjson.loads(data))
-    looked_s, began = time.process_time() - began, time.process_time()
     with pytest.raises(ModelFileError):
         load(data)
-    assert time.process_time() - began < max(1, 15 * looked_s)
+    took_s, began = time.process_time() - began, time.process_time()
+    if took_s > 1:
+        depth(orjson.loads(data))
+        assert took_s < 15 * (time.process_time() - began)
 
 
 def test_many_small_trees_are_bounded() -> None:

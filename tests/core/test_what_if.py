@@ -476,7 +476,7 @@ def test_raw_values_in_words() -> None:
 def test_quotients_are_rounded() -> None:
     """A mean, a decayed count and a ratio have digits that say nothing. But a change that is told was scored as it
     stands, and the member's value beside it never looks the same."""
-    predictors = [
+    predictors: list[dict[str, Any]] = [
         {"name": "units", "path": "l", "aggregate": "mean", "value": "v", "missing": 0},
         {"name": "w", "path": "w", "missing": 0},
         {"name": "share", "ratio": ["units", "w"], "missing": 5, "transforms": ["log1p"]},

@@ -87,8 +87,8 @@ def worker_says(publication: Publication, rows: list[Asked]) -> dict[Asked, Mapp
 
 
 def test_rows_are_the_workers() -> None:
-    """Both demo models, all 23,570 members: two random as-of times of each, and the moments of a tenth's purchases."""
-    models: list[Model] = [parse(definition) for definition in demo_models()]
+    """All demo models, all 23,570 members: two random as-of times of each, and the moments of a tenth's purchases."""
+    models: list[Model] = [parse(definition) for definition in demo_models(boosted=True)]
     publication = compile_models(models)
     rows = [row for part in asked_rows() for row in part]
     said = worker_says(publication, rows)

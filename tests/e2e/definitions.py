@@ -1,4 +1,4 @@
-"""Small models whose clusters can be told by looking, and the two of the demo."""
+"""Small models whose clusters can be told by looking, and those of the demo."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 import orjson
 
 
-def demo_models() -> list[dict[str, Any]]:
-    """Return the demo's two model files."""
+def demo_models(*, boosted: bool = False) -> list[dict[str, Any]]:
+    """Return the demo's two model files; with `boosted` its boosted trees, too."""
     folder = files("memberstream.stream.demo") / "models"
-    return [orjson.loads((folder / f"{name}.json").read_bytes()) for name in ("repeat_buyer", "buying_style")]
+    names = ("repeat_buyer", "buying_style", *(["repeat_boosted"] if boosted else []))
+    return [orjson.loads((folder / f"{name}.json").read_bytes()) for name in names]
 
 
 def level(version: int = 1, threshold: float = 0.5, name: str = "level") -> dict[str, Any]:
@@ -24,6 +25,12 @@ def level(version: int = 1, threshold: float = 0.5, name: str = "level") -> dict
         "model": {"type": "logistic", "coef": [1.0], "intercept": 0.0, "thresholds": [threshold]},
         "clusters": [{"id": 1, "name": "low"}, {"id": 2, "name": "high"}],
     }
+
+
+def level_of_trees() -> dict[str, Any]:
+    """Return level@2, one tree: cluster 2 `high` is x > 1.5. Its training data had as many members on each side."""
+    stump = {"columns": [0, -1, -1], "thresholds": [1.5], "values": [-1, 1], "covers": [2, 2]}
+    return level(version=2) | {"model": {"type": "trees", "scale": "logit", "thresholds": [0], "trees": [stump]}}
 
 
 def recent(days: int = 1) -> dict[str, Any]:

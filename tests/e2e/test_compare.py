@@ -9,7 +9,7 @@ import orjson
 import pandas as pd
 import pytest
 from e2e.commands import memberstream
-from e2e.definitions import level, recent
+from e2e.definitions import level, level_of_trees, recent
 from e2e.system import Install, Pair, Sent, System, event
 
 from memberstream.stream.notebook import compare, publish, upload
@@ -76,7 +76,8 @@ async def test_a_candidate_against_the_live_version(
 
 
 async def test_models_of_other_kinds(system: System, tmp_path: Path) -> None:
-    """Another model with other clusters is compared and promoted; what can't be, is said with what to do."""
+    """Another model with other clusters is compared and promoted; trees are compared with a regression; what can't be, is
+    said with what to do."""
     file = tmp_path / "recent.json"
     file.write_bytes(orjson.dumps(recent()))
     assert (await memberstream(system, "model", "publish", str(file), "--force"))[0] == 0
@@ -92,6 +93,16 @@ async def test_models_of_other_kinds(system: System, tmp_path: Path) -> None:
     status, out, err = await memberstream(system, "model", "compare", "recent@1", "level@7")
     assert (status, out) == (1, "")
     assert "no model level@7 is published. Next: one of level@1, recent@1" in err
+    file.write_bytes(orjson.dumps(level_of_trees()))
+    assert (await memberstream(system, "model", "publish", str(file), "--wait", "--force"))[0] == 0
+    status, out, err = await memberstream(system, "model", "compare", "level@2", "level@1")
+    assert status == 0, err
+    assert "2 high → 1 low: 10 members, such as\n" in out
+    assert "    x = 1.0000: contribution +1.0000 → -1.0000\n" in out
+    assert "PSI" in out  # probabilities of trees are there to be compared
+    status, out, err = await memberstream(system, "explain", "m2", "level@2")
+    assert status == 0, err
+    assert "raw score +1.0000 (of which +0.0000 is the mean of training) → probability 0.7311\n" in out
     promoted = await memberstream(system, "model", "promote", "recent@1", "--force")
     assert promoted[:2] == (0, "live recent@1\n")  # no way back to a version that there never was
 

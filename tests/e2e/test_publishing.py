@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 import rocksdict
-from e2e.definitions import level
+from e2e.definitions import level, level_of_trees
 from e2e.system import Install, Pair, Sent, System, event
 from keys import KEYS
+from releases import NOW, Release
 
 from memberstream.models.member import decode, encode
 from memberstream.models.model_file import parse
@@ -75,9 +77,7 @@ async def test_trees_are_a_version_like_any_other(system: System) -> None:
     """Published beside a logistic version, scored for everybody, promoted and looked up; an event that crosses a
     threshold moves its member, and one that crosses none leaves it where it was."""
     publishing = author(system)
-    stump = {"columns": [0, -1, -1], "thresholds": [1.5], "values": [-1, 1], "covers": [2, 2]}
-    trees = level(version=2) | {"model": {"type": "trees", "scale": "logit", "thresholds": [0], "trees": [stump]}}
-    await publishing.publish(parse(trees))
+    await publishing.publish(parse(level_of_trees()))
     await scored(publishing, "level@2")
     for i, m in enumerate(IDS):
         assert system.held(m)["level@2"].startswith("2:" if i % 4 > 1 else "1:")
@@ -88,6 +88,42 @@ async def test_trees_are_a_version_like_any_other(system: System) -> None:
         await system.send([Sent(m.encode(), event("replace", document={"x": x})) for m, x in changes.items()])
         await system.applied()
         assert [a.cluster("level") for a in lookup.get_many(list(changes))] == [1, 2, 2, 1]
+
+
+@pytest.mark.long  # 10 s: the version before is built
+async def test_a_worker_of_the_version_before_cannot_use_trees(
+    embedded_pair: Pair, install: Install, before: Release
+) -> None:
+    """It knows no such type. It says so, the version can't be promoted, and the live one goes on moving members.
+    Today's worker, on its disk, takes the version up."""
+    system = await install(embedded_pair, [level()])
+    system.release = before
+    system.start()
+    await system.send([Sent(m.encode(), event("replace", document={"x": 0})) for m in IDS[:40]])
+    await system.applied()
+    publishing = author(system)
+    await publishing.publish(parse(level_of_trees()))
+    refusal = r"level@2 can't be used by the workers of 2 of 2 partitions.* Next: update these workers"
+    with pytest.raises(PublishError, match=refusal):
+        await scored(publishing, "level@2")
+    with pytest.raises(PublishError, match=refusal):
+        await publishing.promote("level", 2)
+    assert [line for line in system.says().splitlines() if "level@2" in line and "model.type: expected" in line]
+    await system.send([Sent(b"m0", event("patch", patch={"x": 1}))])
+    await system.applied()
+    assert system.held("m0")["level@1"].startswith("2:")
+    system.stop()
+    system.release = NOW
+    system.start()
+    async with asyncio.timeout(60):
+        while True:  # until its workers have told of themselves, the one before is believed
+            with suppress(PublishError):
+                await scored(publishing, "level@2")
+                break
+            await asyncio.sleep(0.1)
+    await publishing.promote("level", 2)
+    with Lookup(system.settings.redis_url) as lookup:
+        assert [a.cluster("level") for a in lookup.get_many(["m0", "m1"])] == [1, 1]
 
 
 async def until_version(lookup: Lookup, version: int) -> None:

@@ -47,7 +47,7 @@ def write(path: Path, *lines: Any) -> Path:
 @pytest.fixture
 def models(tmp_path: Path) -> dict[str, Path]:
     """The demo's model files, by name."""
-    return {d["name"]: write(tmp_path / f"{d['name']}.json", d) for d in demo_models()}
+    return {d["name"]: write(tmp_path / f"{d['name']}.json", d) for d in demo_models(boosted=True)}
 
 
 @pytest.fixture
@@ -270,20 +270,21 @@ def test_a_file_without_lines_is_refused_before_memory_is_full(tmp_path: Path) -
 
 
 def test_score_prints_what_explain_says(models: dict[str, Path], tmp_path: Path) -> None:
-    """A line per document, in order: predictors, eta and probability or distances, cluster; equal to the last bit."""
+    """A line per document, in order: predictors, eta and probability, or raw and probability, or distances, cluster;
+    equal to the last bit."""
     some = list(documents(day_ms(AT)).values())[:50]
     file = write(tmp_path / "docs.ndjson", *some, b"")
-    for name, model in ((d["name"], parse(d)) for d in demo_models()):
+    for name, model in ((d["name"], parse(d)) for d in demo_models(boosted=True)):
         result = memberstream("model", "score", models[name], file, "--at", AT)
         assert result.exit_code == 0, result.output
         rows = [orjson.loads(line) for line in result.stdout.splitlines()]
         for row, document in zip(rows, some, strict=True):
             why = explain_one(model, document, parse_ms(AT) or 0)
-            figures = (
-                {"eta": why.eta, "probability": why.probability}
-                if name == "repeat_buyer"
-                else {"distances": why.distances}
-            )
+            figures: dict[str, Any] = {
+                "repeat_buyer": {"eta": why.eta, "probability": why.probability},
+                "repeat_boosted": {"raw": why.raw, "probability": why.probability},
+                "buying_style": {"distances": why.distances},
+            }[name]
             assert row == {
                 "member_id": document["member_id"],
                 "predictors": why.predictors,

@@ -318,8 +318,10 @@ def test_without_its_libraries_the_command_says_what_to_install(monkeypatch: pyt
 def test_the_demo_stays_open_if_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the console on its own servers, while they still run; else it ends."""
     served: list[tuple[Settings, int]] = []
+    has_trees: list[bool] = []
 
     def run_demo(*, json: bool, boosted: bool, then: Callable[[Settings], None] | None) -> None:
+        has_trees.append(boosted)
         if then is not None:
             then(SETTINGS)
 
@@ -329,6 +331,8 @@ def test_the_demo_stays_open_if_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) 
     assert served == []
     assert CliRunner().invoke(command_line, ["demo", "--console"]).exit_code == 0
     assert served == [(SETTINGS, 0)]
+    assert CliRunner().invoke(command_line, ["demo", "--boosted"]).exit_code == 0
+    assert has_trees == [False, False, True]
 
 
 async def test_how_far_a_version_is_scored() -> None:

@@ -109,7 +109,7 @@ def test_trees_explained(capsys: pytest.CaptureFixture[str]) -> None:
     explanation.print_explanation("bob", NOW, explain_one(missing, {}, NOW))
     printed = capsys.readouterr().out
     assert "raw score -0.5000 (of which +0.0000 is the mean of training) → probability 0.3775\n" in printed
-    assert "would become 1 [high] if raw score rose by 0.5000\n" in printed
+    assert "would become 1 [high] if the raw score rose by 0.5000\n" in printed
     assert "raw scores 2.0000 0.5000\n" in printed
     assert "  1e+90 " in printed
     assert "next is 1 [high]: its raw score is 1.5000 lower\n" in printed
