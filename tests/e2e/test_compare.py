@@ -76,8 +76,8 @@ async def test_a_candidate_against_the_live_version(
 
 
 async def test_models_of_other_kinds(system: System, tmp_path: Path) -> None:
-    """Another model with other clusters is compared and promoted; trees are compared with a regression; what can't be, is
-    said with what to do."""
+    """Another model with other clusters is compared and promoted, trees are compared with a regression; what can't be
+    done is said with what to do."""
     file = tmp_path / "recent.json"
     file.write_bytes(orjson.dumps(recent()))
     assert (await memberstream(system, "model", "publish", str(file), "--force"))[0] == 0

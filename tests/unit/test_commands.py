@@ -280,15 +280,15 @@ def test_score_prints_what_explain_says(models: dict[str, Path], tmp_path: Path)
         rows = [orjson.loads(line) for line in result.stdout.splitlines()]
         for row, document in zip(rows, some, strict=True):
             why = explain_one(model, document, parse_ms(AT) or 0)
-            figures: dict[str, Any] = {
+            of_kind: dict[str, dict[str, Any]] = {
                 "repeat_buyer": {"eta": why.eta, "probability": why.probability},
                 "repeat_boosted": {"raw": why.raw, "probability": why.probability},
                 "buying_style": {"distances": why.distances},
-            }[name]
+            }
             assert row == {
                 "member_id": document["member_id"],
                 "predictors": why.predictors,
-                **figures,
+                **of_kind[name],
                 "cluster": why.cluster.id,
             }
 
