@@ -165,6 +165,8 @@ class Forest:
         self._going = [int((deepest > step).sum()) for step in range(int(deepest.max()))]
         self._at_once = max(1, _AT_ONCE // (len(trees) * (self.n_outputs if self.value.ndim == 2 else 1)))
         self.cuts = self._all_cuts()
+        # Where there are many thresholds most rows cross one: then the other places needn't be looked at.
+        self._most_cut_first = sorted(range(len(self.cuts)), key=lambda place: -len(self.cuts[place]))
 
     def spread(self, x: Floats) -> Floats:
         """Return x (n, n_inputs) as the nodes read it, (n, n_places)."""
@@ -221,11 +223,13 @@ class Forest:
         moved = np.flatnonzero(~alike)
         if len(moved):
             a, b = self.spread(before[moved]), self.spread(after[moved])
-            are_same = np.ones(len(moved), dtype=bool)
-            for place in np.flatnonzero((a != b).any(axis=0)).tolist():
-                cuts = self.cuts[place]
-                are_same &= cuts.searchsorted(a[:, place]) == cuts.searchsorted(b[:, place])
-            alike[moved] = are_same
+            differ = (a != b).any(axis=0)
+            rows = np.arange(len(moved))  # those that cross no threshold so far
+            for place in self._most_cut_first:
+                if differ[place] and len(rows):
+                    cuts = self.cuts[place]
+                    rows = rows[cuts.searchsorted(a[rows, place]) == cuts.searchsorted(b[rows, place])]
+            alike[moved[rows]] = True
         return alike
 
     def bounds(self, low: Floats, high: Floats) -> tuple[Floats, Floats]:
