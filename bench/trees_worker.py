@@ -1,6 +1,6 @@
 """What a hundred trees cost a worker, beside the two models of the job.
 
-    python -m bench.trees_worker [--rounds 3] [--small]
+    python -m bench.trees_worker [--rounds 3] [--scale 1]
 
 Method. bench/job.py's members and events on Apache Kafka and Valkey, one worker process. It has the job's two models;
 or these and 100 trees, fitted by scikit-learn on the job's own documents and all its columns. In each round everybody
@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import orjson
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # it has no types
 
 from bench import job
 from bench.latency import producer
@@ -50,6 +50,7 @@ from memberstream.stream.demo import history
 N_TREES, N_FITTED, N_PROVEN = 100, 4_000, 300
 BATCH = 100  # members rescored together: what a worker has at some thousand live events a second
 RATE, LIVE_S = 1_000, 15.0
+_LEAST_SCALE = 0.1
 ESTIMATORS: dict[str, Any] = {
     "GradientBoosting": GradientBoostingClassifier(n_estimators=N_TREES, random_state=0),
     "HistGradientBoosting": HistGradientBoostingClassifier(max_iter=N_TREES, random_state=0),
@@ -188,12 +189,13 @@ def skippings(grown: Models, n: int) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--small", action="store_true", help="a fiftieth of the job, to try the bench; writes nothing")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the job; below 0.1, to try it, nothing is written")
     asked = parser.parse_args()
-    scale, live_s = (0.02, 3.0) if asked.small else (1.0, LIVE_S)
+    scale, is_tried = asked.scale, asked.scale < _LEAST_SCALE
+    live_s = 3.0 if is_tried else LIVE_S
     about_it = machine()
     grown = {name: trees(name) for name in ESTIMATORS}
-    skipping = skippings(grown, 500 if asked.small else 5_000)
+    skipping = skippings(grown, 500 if is_tried else 3_000)
     both = job.model_files()
     contenders = {"the job's two models": both} | {
         f"and {N_TREES} trees of {name}": both | {"trees": model} for name, model in grown.items()
@@ -208,9 +210,9 @@ def main() -> None:
                 runs[name].append(run)
                 print(name, {figure: round(value, 1) for figure, value in run.items()}, flush=True)
     summary = {name: {f: statistics.median(run[f] for run in of) for f in of[0]} for name, of in runs.items()}
-    results = {"machine": about_it, "rounds": runs, "medians": summary, "skipping": skipping}
+    results = {"machine": about_it, "events": len(events), "rounds": runs, "medians": summary, "skipping": skipping}
     text = list(shown(results))
-    if asked.small:
+    if is_tried:
         print("\n".join(text))
     else:
         save("trees_worker", results, text)
@@ -228,7 +230,7 @@ def shown(results: dict[str, Any]) -> list[str]:
         for name, m in results["skipping"].items()
     ]
     return [
-        f"Through a worker (`python -m bench.trees_worker`). {about(results)}",
+        f"Through a worker: `python -m bench.trees_worker`, {results['events']:,} events. {about(results)}",
         "In brackets: how many times that of the two models.",
         "",
         *table(
