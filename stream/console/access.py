@@ -4,6 +4,7 @@ Laws:
 - A proxy's word counts only from its declared addresses, and only if it says it once: two headers of one name may be
   the browser's own beside the proxy's.
 - What the file of users says now is what counts: roles, a new password and a removal hold at the next request.
+- Off this machine only the cookie counts that no other site of the same domain can set.
 - Without any log-in everybody may look, and nobody more; server.py then lets only this machine in.
 """
 
@@ -59,15 +60,16 @@ class Access:
         """Whether anybody can be known."""
         return self.users is not None or bool(self._proxies)
 
-    def admit(self, scope: Scope) -> Admission | None:
-        """Return who asks; None: nobody who is known."""
+    def admit(self, scope: Scope, *, is_here: bool) -> Admission | None:
+        """Return who asks; None: nobody who is known. `is_here`: the console is asked for by a name of this machine."""
         if not self.has_log_in:
             return Admission(ANYBODY, self.sessions.token("anybody"), "", lambda: True)
         headers = Headers(scope=scope)
         if headers.get(USER_HEADER) and self._is_proxy(address_of(scope)):
             return self._by_proxy(headers)
         cookies = cookie_parser(headers.get("cookie", ""))
-        return self._by_session(cookies.get(SECURE_COOKIE) or cookies.get(COOKIE) or "")
+        plain = cookies.get(COOKIE) if is_here else None
+        return self._by_session(cookies.get(SECURE_COOKIE) or plain or "")
 
     def _by_proxy(self, headers: Headers) -> Admission | None:
         names, groups = headers.getlist(USER_HEADER), headers.getlist(GROUPS_HEADER)

@@ -132,7 +132,8 @@ class Guard:
         if (refused := self._refused(scope)) is not None:
             await refused(scope, receive, send_guarded)
             return
-        let_in(scope, self._access.admit(scope))
+        is_here = is_own_name(Headers(scope=scope).get("host", ""))
+        let_in(scope, self._access.admit(scope, is_here=is_here))
         await self._app(scope, receive, send_guarded)
 
     def _refused(self, scope: Scope) -> PlainTextResponse | None:

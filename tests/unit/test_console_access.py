@@ -296,6 +296,14 @@ async def test_a_form_comes_from_a_page_of_the_console(
         assert (await fetch(app, "/models", host, headers=cookie_of(reply))).status == 200
 
 
+async def test_a_cookie_of_another_site_of_the_domain_is_none(file: Path) -> None:
+    """Such a site can set one for the console, but none with the prefix: else it could log others in as somebody."""
+    app, _ = console(with_users(file, console_hosts=(NAME,)))
+    cookie = cookie_of(await log_in(app, "viewer"))
+    assert (await fetch(app, "/models", headers=cookie)).status == 200
+    assert (await fetch(app, "/models", NAME, headers=cookie)).status == 303
+
+
 def proxied(*names: str, groups: tuple[str, ...] = ("memberstream-manager, staff",)) -> list[tuple[str, str]]:
     return [*(("X-Forwarded-User", name) for name in names), *(("X-Forwarded-Groups", one) for one in groups)]
 
@@ -348,10 +356,11 @@ async def test_an_open_overview_ends_with_the_log_in(file: Path, monkeypatch: py
     monkeypatch.setattr("memberstream.stream.console.live.EVERY_S", 0.01)
     site = a_site(a_shop(), now=at(WELL), settings=with_users(file))
     live = Live(site)
-    admitted = site.access.admit({"type": "http", "headers": []})
+    admitted = site.access.admit({"type": "http", "headers": []}, is_here=True)
     assert admitted is None
     number = site.access.sessions.begin("viewer", Users(file).all["viewer"].password)
-    admitted = site.access.admit({"type": "http", "headers": [(b"cookie", f"memberstream={number}".encode())]})
+    scope = {"type": "http", "headers": [(b"cookie", f"memberstream={number}".encode())]}
+    admitted = site.access.admit(scope, is_here=True)
     assert admitted is not None
     stream = live._events(admitted)
     assert (await anext(stream)).startswith(b"data: ")

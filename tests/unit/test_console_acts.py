@@ -53,11 +53,13 @@ ASKING = {
 
 
 class Log:
-    """A models' log in memory, by whose rules steps count. `away`: raised in place of an answer."""
+    """A models' log in memory, by whose rules steps count. `away`: raised in place of an answer; `then_away`: from the
+    next step on."""
 
     def __init__(self, registry: Registry) -> None:
         self.registry, self.taken = registry, list[Step]()
         self.away: OSError | None = None
+        self.then_away: OSError | None = None
 
     def steps(self, _: Settings, actor: str) -> Any:
         log = self
@@ -75,6 +77,7 @@ class Log:
                 if why := log.registry.add(log.registry.offset + 1, step):
                     raise PublishError(why)
                 log.taken.append(step)
+                log.away = log.then_away
                 return log.registry
 
         return Steps()
@@ -315,6 +318,15 @@ async def test_kafka_that_is_away_is_said_and_the_form_stays(app: ASGIApp, log: 
     log.away = None
     assert (await send(app, "/campaigns/open/set", fields)).status == 303
     assert len(log.taken) == 1
+
+
+async def test_kafka_that_goes_away_just_then_leaves_the_step_taken(app: ASGIApp, log: Log) -> None:
+    """It was acknowledged: nobody is asked to send it again."""
+    fields = await filled(app, "/campaigns/open/pause")
+    log.then_away = OSError("no Kafka broker at k:1. Next: start one")
+    reply = await send(app, "/campaigns/open/pause", fields)
+    assert (reply.status, len(log.taken)) == (303, 1)
+    assert "open is paused." in text_of((await get(app, reply.headers["location"])).text)
 
 
 async def test_a_fault_says_that_the_step_may_be_taken(
