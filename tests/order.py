@@ -34,7 +34,7 @@ SECONDS = {
     "e2e/test_health.py::test_a_stalled_worker_says_so_and_ends": 40,
     "e2e/test_doctor.py": 45,
     "e2e/test_timers.py": 40,
-    "e2e/test_console.py": 40,
+    "e2e/test_console.py": 55,
     "e2e/test_tasks.py": 35,
     "e2e/test_loading.py": 25,
     "e2e/test_resending.py": 25,

@@ -75,7 +75,7 @@ class Outcome:
 @dataclass(frozen=True, slots=True)
 class _Begun:
     by: str
-    act: Act
+    what: str  # not the act: it holds the file that came with the form
     task: asyncio.Task[Outcome]
 
     @property
@@ -107,7 +107,7 @@ class Acts:
         begun = self._begun.get(name)
         if begun is None or begun.has_failed:
             task = asyncio.create_task(self._run(site, request, act, person.actor))
-            begun = self._begun[name] = _Begun(person.name, act, task)
+            begun = self._begun[name] = _Begun(person.name, act.what, task)
             self._forget()
         await asyncio.wait([begun.task], timeout=MOMENT_S)
         if not begun.task.done():
@@ -134,14 +134,14 @@ class Acts:
             gone = Problem("nothing is known of that", "look at the history for what was done")
             return await site.page(request, "error.html", 404, title="Unknown", error=gone)
         if not begun.task.done():
-            shown = await site.page(request, "waiting.html", what=begun.act.what)
+            shown = await site.page(request, "waiting.html", what=begun.what)
             shown.headers["Refresh"] = "2"
             return shown
         outcome = begun.task.result()
         if outcome.problem is None:
             return RedirectResponse(f"{outcome.page}?done={name}", 303)
         return await site.page(
-            request, "error.html", outcome.status, title=f"Not done: {begun.act.what}", error=outcome.problem,
+            request, "error.html", outcome.status, title=f"Not done: {begun.what}", error=outcome.problem,
             problems=outcome.problems,
         )  # fmt: skip
 
