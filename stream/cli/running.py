@@ -118,16 +118,20 @@ def demo(
     ] = False,
 ) -> None:
     """Score 23,570 real customers from 69,659 purchases, with everything started here and stopped at the end."""
+    from memberstream.stream.demo.campaign import shown_campaign
     from memberstream.stream.demo.run import run_demo
     from memberstream.stream.local.server_process import ServerError
 
     if console:
         check_libraries()  # a minute later it would be too late
     _stop_on_sigterm()
+
+    def open_console(settings: Settings) -> None:
+        with shown_campaign(settings):
+            serve_console(settings, port=0, to=err if json else out)
+
     try:
-        beside = err if json else out  # of the result
-        then = (lambda settings: serve_console(settings, port=0, to=beside)) if console else None
-        run_demo(json=json, boosted=boosted, then=then)
+        run_demo(json=json, boosted=boosted, then=open_console if console else None)
     except ServerError as error:
         raise CommandError(str(error)) from None
     except KeyboardInterrupt:

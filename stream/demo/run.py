@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import sys
 import tempfile
 import time
@@ -71,6 +72,7 @@ def run_demo(*, json: bool, boosted: bool = False, then: Callable[[Settings], No
             replication_factor=1,
             session_timeout_s=4.0,  # the embedded broker lets a worker join after half of this time
             metrics_port=free_port(),
+            query_secret=secrets.token_hex(24),  # for the console's page of a member
         )
         err.print(f"[dim]broker on {kafka.bootstrap}, Valkey on {valkey.url}, both in memory[/]")
         # The worker is started by a thread of the runner, and ends with it.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from asyncio import create_subprocess_exec, subprocess, timeout, to_thread
+from asyncio import create_subprocess_exec, sleep, subprocess, timeout, to_thread
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from signal import SIGINT
 from urllib.request import urlopen
@@ -14,15 +15,18 @@ import orjson
 import pytest
 from e2e.test_every_command import documented
 
+from memberstream.stream.demo.campaign import CAMPAIGN
 from memberstream.stream.demo.history import N_MEMBERS, N_PURCHASES, changes, histories
 from memberstream.stream.demo.oracle import BOOSTED, MODELS, recompute_all
+
+WORKERS = [["interactions", "worker"], ["worker"]]
 
 
 @pytest.mark.long
 async def test_the_demo_shows_everybody_as_of_the_last_day(tmp_path: Path) -> None:
     """Also those who bought nothing for a year: time alone has moved them, and the demo waits for that. Then it stays
-    open with the console, its worker still at work, and ends without an error. All is asked for that can be: with the
-    boosted trees there are three models, and the trees' members are explained.
+    open with the console, its workers at work, a campaign and a list, and ends without an error. All is asked for that
+    can be: with the boosted trees there are three models, and the trees' members are explained.
     Standard output has the result alone."""
     environment = {name: text for name, text in os.environ.items() if not name.startswith("MEMBERSTREAM_")}
     command = [sys.executable, "-m", "memberstream", "demo", "--json", "--console", "--boosted"]
@@ -38,9 +42,13 @@ async def test_the_demo_shows_everybody_as_of_the_last_day(tmp_path: Path) -> No
                 shown.append(line.decode().rstrip("\n"))
                 if shown[-1].startswith("http://127.0.0.1:"):
                     break
-            assert [words for words in children_of(process.pid) if "worker" in words]
+            await until(lambda: workers_of(process.pid) == WORKERS)  # the second has just been started
             page = await to_thread(urlopen, f"{shown[-1]}/members?id=c00004")
-            assert "repeat_buyer@1" in page.read().decode()
+            shown_page = page.read().decode()
+            assert "repeat_buyer@1" in shown_page
+            assert "As of event" in shown_page
+            assert "newsletter@1" in (await to_thread(urlopen, f"{shown[-1]}/lists")).read().decode()
+            await until(lambda: "members exposed on" in report_of(shown[-1]))
             process.send_signal(SIGINT)
             await process.stderr.read()
             printed = await process.stdout.read()
@@ -62,6 +70,22 @@ async def test_the_demo_shows_everybody_as_of_the_last_day(tmp_path: Path) -> No
         sizes = Counter(str(clusters[model]) for clusters in expected)
         assert result["clusters"][model] == sizes, model
     assert sum("under repeat_boosted@1, as of 1998-06-30T00:00:00Z: cluster" in line for line in shown) == 3
+
+
+def report_of(address: str) -> str:
+    """Return the report of the demo's campaign, as far as interactions are counted."""
+    return urlopen(f"{address}/campaigns/{CAMPAIGN}/report", timeout=60).read().decode()  # type: ignore[no-any-return]
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Return when it holds, looked at in a thread."""
+    while not await to_thread(holds):  # noqa: ASYNC110  (another process; nobody announces it)
+        await sleep(0.2)
+
+
+def workers_of(pid: int) -> list[list[str]]:
+    """Return the commands of the workers that a process has started."""
+    return sorted(words[3:-1] for words in children_of(pid) if "worker" in words)
 
 
 def children_of(pid: int) -> list[list[str]]:

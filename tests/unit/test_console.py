@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
@@ -326,11 +327,18 @@ def test_the_demo_stays_open_if_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) 
             then(SETTINGS)
 
     monkeypatch.setattr(run, "run_demo", run_demo)
+
+    @contextmanager
+    def shown_campaign(settings: Settings) -> Iterator[None]:
+        served.append((settings, -1))
+        yield
+
+    monkeypatch.setattr("memberstream.stream.demo.campaign.shown_campaign", shown_campaign)
     monkeypatch.setattr(running, "serve_console", lambda settings, port, to: served.append((settings, port)))
     assert CliRunner().invoke(command_line, ["demo"]).exit_code == 0
     assert served == []
     assert CliRunner().invoke(command_line, ["demo", "--console"]).exit_code == 0
-    assert served == [(SETTINGS, 0)]
+    assert served == [(SETTINGS, -1), (SETTINGS, 0)]
     assert CliRunner().invoke(command_line, ["demo", "--boosted"]).exit_code == 0
     assert has_trees == [False, False, True]
 
