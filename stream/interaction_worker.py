@@ -92,6 +92,7 @@ def run_interaction_worker(settings: Settings) -> int:
         ),
         OUTCOMES,
         STAGES,
+        exposed=lambda: interactions.exposed(),
     )
 
     def on_batch(report: Report) -> None:

@@ -273,6 +273,7 @@ def run_worker(settings: Settings) -> int:
             redis_rights_missing=lambda: sweep.problem is not None or surroundings.is_forbidden,
             redis_round_trip_s=lambda: writer.round_trip_s,
             clusters=roll_call.clusters,
+            campaigns=lambda: roll_call.campaigns(wall_ms()),
             roll_call=lambda: (roll_call.healed, roll_call.corrected),
             spot_checks=lambda: spot_checks.told,
         ),

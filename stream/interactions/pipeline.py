@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,7 +34,7 @@ from itertools import islice
 from msgspec.structs import replace
 
 from memberstream.models.count_state import CELL_PREFIXES, Count, counts_at, decode_count
-from memberstream.models.counts import AnyCell, AnyTally, Changes
+from memberstream.models.counts import EXPOSED, NOTHING, AnyCell, AnyTally, Cell, Changes
 from memberstream.models.registry import Registry
 from memberstream.models.rules import Rules
 from memberstream.models.timeline import lives, timelines
@@ -82,12 +83,26 @@ class Owned:
 
     Attributes:
         told: up to where Redis has all counts, which readers may be told; None: not all are there yet.
+        exposed: (campaign, whether it was held out) → members exposed, over all periods, versions, clusters and days.
     """
 
     progress: Progress
     term: int
     counts: Changes = field(default_factory=dict)
     told: Progress | None = None
+    exposed: Counter[tuple[str, bool]] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        before, self.counts = self.counts, {}
+        self.take(before)
+
+    def take(self, changed: Changes) -> None:
+        """Note counts that are durable."""
+        for cell, tally in changed.items():
+            if type(cell) is Cell and cell.kind == EXPOSED:
+                before = self.counts.get(cell, NOTHING)
+                self.exposed[cell.campaign, cell.is_held_out] += tally.members - before.members
+        self.counts |= changed
 
 
 class Interactions:
@@ -194,7 +209,7 @@ class Interactions:
             watch.lap("dead_letters")
         items, changed = to_items(batch, owned.counts, owned.term)
         await self._write(partition, items, owned.term)  # 2, 3
-        owned.counts |= changed
+        owned.take(changed)
         owned.progress = batch.progress
         watch.lap("changelog_and_state")
         try:
@@ -212,6 +227,13 @@ class Interactions:
     async def _write(self, partition: int, items: Items, term: int) -> None:
         changelog_offset = await self._state.publish(partition, items, term)  # 2
         self._state.write(partition, items, changelog_offset, term)  # 3
+
+    def exposed(self) -> dict[tuple[str, bool], int]:
+        """Return (campaign, whether it was held out) → members exposed, of the owned partitions. From any thread."""
+        total = Counter[tuple[str, bool]]()
+        for owned in tuple(self.owned.values()):
+            total.update(dict(owned.exposed))
+        return dict(total)
 
     async def _catch_up_with_readers(self) -> None:
         """Wait until this worker knows each campaign that a reader can have known. Usually it does already.

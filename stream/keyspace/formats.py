@@ -103,6 +103,11 @@ class PublishedCampaign(NamedTuple):
     holdout: int = 0
     is_paused: bool = False
 
+    def is_shown_at(self, now_ms: int) -> bool:
+        """Whether members in its clusters see it at a time."""
+        has_begun = self.from_ms is None or self.from_ms <= now_ms
+        return has_begun and (self.until_ms is None or now_ms < self.until_ms) and not self.is_paused
+
 
 class Announcement(NamedTuple):
     """What readers are told about models and campaigns.

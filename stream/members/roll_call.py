@@ -93,6 +93,22 @@ class RollCall:
             for cluster in clusters
         }
 
+    def campaigns(self, now_ms: int) -> dict[str, int]:
+        """Return campaign → members in its clusters by the live version, those held out too, of the owned partitions.
+
+        Of campaigns that are shown at a time, unless they are more than TOLD. Lists have no counts. From any thread.
+        """
+        counts = [census.counts for census in tuple(self._called.values())]
+        announcement = self._current.announcement
+        shown = [one for one in announcement.campaigns if one.is_shown_at(now_ms)]
+        keys = {(model.name, model.version): model.key for model in self._current.publication.models}
+        found = {}
+        for campaign in shown if len(shown) <= TOLD else ():
+            key = keys.get((campaign.model, announcement.live.get(campaign.model, 0)))
+            if key is not None:
+                found[campaign.id] = sum(c.of((key, cluster)) for c in counts for cluster in campaign.clusters)
+        return found
+
     def cells(self) -> list[tuple[Model, list[int]]]:
         """Return the clusters of each computed version; of none, if they are more than TOLD. From any thread."""
         found = [(model, model.cluster_ids.tolist()) for model in self._current.publication.models]

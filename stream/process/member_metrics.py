@@ -53,6 +53,7 @@ class Gauges(WorkerGauges):
     removed_rows: Callable[[], int]
     redis_rights_missing: Callable[[], bool]
     clusters: Callable[[], Mapping[tuple[str, int], int]]  # (model label, cluster) → members
+    campaigns: Callable[[], Mapping[str, int]]  # campaign → members in its clusters
     roll_call: Callable[[], tuple[int, int]]  # members healed, counts corrected
     spot_checks: Callable[[], Mapping[str, Told]]  # model label → what its predictors find
 
@@ -117,6 +118,7 @@ class MemberMetrics(Collector):
             "memberstream_cluster_members",
             {(label, str(cluster)): n for (label, cluster), n in gauges.clusters().items()},
         )
+        yield simple("memberstream_campaign_members", by(gauges.campaigns()))
         told = gauges.spot_checks()
         yield simple("memberstream_spot_checked_values_total", {
             (one.label, heading): told[one.label].values[heading] if one.label in told else 0

@@ -56,6 +56,7 @@ METRICS = (
     ("memberstream_unscored_healed_members_total", "counter", "", "members found unscored by a roll call, and scored"),
     ("memberstream_counts_corrected_total", "counter", "", "counts of members that a roll call found wrong"),
     ("memberstream_cluster_members", "gauge", "model, cluster", "members in each cluster, counted with the states"),
+    ("memberstream_campaign_members", "gauge", "campaign", "members in the clusters of each campaign shown now"),
     ("memberstream_spot_checked_values_total", "counter", "model, found", "values that a model reads, looked at"),
     ("memberstream_misfit_share", "gauge", "model", "share that doesn't fit, at the place of the model with most"),
     ("memberstream_clock_skew_seconds", "gauge", "", "age of the youngest record of the last minute or two"),
@@ -65,6 +66,7 @@ INTERACTION_METRICS = (
     ("memberstream_interactions_total", "counter", "outcome", "interactions, by what became of them"),
     ("memberstream_interaction_dead_letters_total", "counter", "reason", "interactions that could not be counted"),
     ("memberstream_resent_interactions_total", "counter", "", "dead letters that came again, whatever became of them"),
+    ("memberstream_campaign_exposed_members", "gauge", "campaign, group", "members exposed, as counted so far"),
 )
 _DECLARED = {
     name: (kind, [x for x in labels.split(", ") if x], text)

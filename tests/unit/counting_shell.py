@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
@@ -13,7 +14,7 @@ from typing import Literal, cast, get_args
 from unit.shell import WALL_MS, Crash, FakeTopic, Record
 
 from memberstream.models.count_state import CELL_PREFIXES, decode, decode_count
-from memberstream.models.counts import AnyCell, AnyTally, Changes
+from memberstream.models.counts import EXPOSED, AnyCell, AnyTally, Cell, Changes
 from memberstream.models.log_steps import Promote, SetCampaign
 from memberstream.models.registry import Registry
 from memberstream.models.rules import Stood
@@ -238,6 +239,11 @@ class Process:
             if left:
                 await self.interactions.handle(0, left)
                 self.disk.committed = left[-1].offset + 1
+        exposed = Counter[tuple[str, bool]]()
+        for cell, tally in self.disk.redis.items():
+            if isinstance(cell, Cell) and cell.kind == EXPOSED:
+                exposed[cell.campaign, cell.is_held_out] += tally.members
+        assert Counter(self.interactions.exposed()) == exposed  # a count of 0 is none
 
     def _die_at(self, point: CrashPoint) -> None:
         if self._crash_at == point:

@@ -73,6 +73,7 @@ def test_all_series_exist_before_anything_happened() -> None:
         redis_rights_missing=lambda: False,
         rescored=lambda: 6,
         clusters=lambda: {("level@1", 1): 5},
+        campaigns=lambda: {"spring": 4},
         roll_call=lambda: (0, 0),
         spot_checks=lambda: {"level@1": Told(dict.fromkeys(HEADINGS, 0) | {"usable": 3}, 0.25)},
     )
@@ -122,7 +123,8 @@ def test_a_worker_of_interactions_has_all_its_series_from_the_start() -> None:
         redis_round_trip_s=lambda: 0.002,
         set_aside=lambda: 0,
     )
-    worker = InteractionMetrics(gauges, INTERACTION_OUTCOMES, INTERACTION_STAGES)
+    exposed = {("spring", False): 5, ("spring", True): 2}
+    worker = InteractionMetrics(gauges, INTERACTION_OUTCOMES, INTERACTION_STAGES, lambda: exposed)
     families = {f.name: f for f in text_string_to_metric_families(generate_latest(worker.registry).decode())}
     assert families.keys() >= {name.removesuffix("_total") for name, *_ in INTERACTION_METRICS}
     reasons = {s.labels["reason"] for s in families["memberstream_interaction_dead_letters"].samples}
@@ -130,4 +132,8 @@ def test_a_worker_of_interactions_has_all_its_series_from_the_start() -> None:
     outcomes = {s.labels["outcome"] for s in families["memberstream_interactions"].samples}
     assert outcomes == {"counted", "duplicate", "not_exposed", "replayed", "forgotten", "dead_letter"}
     assert {"memberstream_lag_records", "memberstream_ready", "memberstream_rebalances"} <= families.keys()
+    found = families["memberstream_campaign_exposed_members"].samples
+    assert [(*s.labels.values(), s.value) for s in found] == [("spring", "shown", 5), ("spring", "held_out", 2)]
+    exposed |= {(str(i), False): 1 for i in range(999)}
+    assert "spring" not in generate_latest(worker.registry).decode()
     assert [s.value for s in families["memberstream_redis_refused_writes"].samples] == [2]

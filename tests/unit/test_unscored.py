@@ -16,7 +16,7 @@ from unit.shell import LISTED, WALL_MS, Disk, Process, Record
 from memberstream.models.member import Move, decode, encode
 from memberstream.models.model import Model
 from memberstream.models.model_file import parse
-from memberstream.stream.keyspace.formats import Announcement, Sizes, membership_field
+from memberstream.stream.keyspace.formats import Announcement, PublishedCampaign, Sizes, membership_field
 from memberstream.stream.members import roll_call
 from memberstream.stream.members.roll_call import Standing
 from memberstream.stream.partition.bookkeeping import SCORED, Mark, decode_mark
@@ -173,6 +173,14 @@ def test_a_roll_call_finds_and_scores_who_was_missed(caplog: pytest.LogCaptureFi
             ("second@1", 1): 3,
             ("second@1", 2): 0,
         }
+        day = PublishedCampaign("day", "first", (1, 2), WALL_MS, WALL_MS + 1)
+        others = PublishedCampaign("gone", "third", (1,)), PublishedCampaign("list", LISTED.name, (1,))
+        few, off = PublishedCampaign("few", "second", (2, 7)), PublishedCampaign("off", "first", (1,), is_paused=True)
+        process.current.announcement = Announcement(
+            1, (), {"first": 1, "second": 1, LISTED.name: 1}, (day, few, off, *others)
+        )
+        assert process.roll_call.campaigns(WALL_MS) == {"day": 3, "few": 0}
+        assert process.roll_call.campaigns(WALL_MS - 1) == process.roll_call.campaigns(WALL_MS + 1) == {"few": 0}
         told = process.redis_watch._sizes()
         assert told == {0: Sizes(WALL_MS, {b"first@1": {1: 3, 2: 0}, b"second@1": {1: 3, 2: 0}})}
         for key in (b"b", b"c"):
