@@ -88,7 +88,8 @@ class CampaignActs:
         async def again(outcome: Outcome) -> Response:
             now, _, found = await _campaign(site, request)  # as it is by now
             values = filled(form) | {"seen": "" if found is None else str(found.offset)}
-            return await _form(site, request, now, found, values, chosen, outcome, problems)
+            since = _since(now, campaign, found, form)
+            return await _form(site, request, now, found, values, chosen, outcome, problems, since)
 
         if terms is None:
             return await again(Outcome(problem=_NONE, status=400))
@@ -116,8 +117,9 @@ class CampaignActs:
             _, campaign, _ = await _campaign(site, request)
 
             async def again(outcome: Outcome) -> Response:
-                _, _, found = await _campaign(site, request)
-                return await _ask(site, request, verb, found, outcome, filled(form))
+                now, _, found = await _campaign(site, request)
+                since = _since(now, campaign, found, form)
+                return await _ask(site, request, verb, found, outcome, filled(form), since)
 
             if why := term_form.reason_problem(form):
                 return await again(Outcome(problem=Problem.of(f"the reason: {why}", "say it shorter"), status=400))
@@ -151,6 +153,15 @@ def _seen(form: FormData) -> int | None:
     return int(seen) if seen.isascii() and seen.isdecimal() and len(seen) < 20 else None
 
 
+def _since(registry: Registry, campaign: str, found: Campaign | None, form: FormData) -> str:
+    """Return who has changed a campaign since a form was made, "" if nobody. A form that is shown again goes by now."""
+    if _seen(form) == (None if found is None else found.offset):
+        return ""
+    steps = [step for step in registry.campaign_history if step.campaign == campaign]
+    who = steps[-1].actor if steps else "somebody"
+    return f"{who} has changed {campaign} since you opened this form. What you send now replaces that."
+
+
 async def _form(
     site: Site,
     request: Request,
@@ -160,6 +171,7 @@ async def _form(
     chosen: set[str],
     outcome: Outcome = Outcome(),  # noqa: B008  (a value)
     problems: dict[str, str] | None = None,
+    since: str = "",
 ) -> Response:
     model = _model(request, found)
     shown: dict[str, Any] = {
@@ -170,7 +182,7 @@ async def _form(
     }  # fmt: skip
     return await site.page(
         request, "set_campaign.html", outcome.status, why=outcome.problem, values=values, problems=problems or {},
-        number=new_number(), **shown,
+        number=new_number(), since=since, **shown,
     )  # fmt: skip
 
 
@@ -181,6 +193,7 @@ async def _ask(
     found: Campaign | None,
     outcome: Outcome = Outcome(),  # noqa: B008  (a value)
     values: dict[str, str] | None = None,
+    since: str = "",
 ) -> Response:
     campaign = request.path_params["campaign"]
     if found is None and outcome.problem is None:
@@ -190,5 +203,5 @@ async def _ask(
     return await site.page(
         request, "ask.html", outcome.status, place="/campaigns", back=f"/campaigns/{campaign}", subject=campaign,
         title=CHANGES[verb].title, means=CHANGES[verb].means, now=now, hidden=hidden, why=outcome.problem,
-        values=values or {}, number=new_number(), checks=[], is_final=verb == "delete",
+        values=values or {}, number=new_number(), checks=[], is_final=verb == "delete", since=since,
     )  # fmt: skip

@@ -170,11 +170,14 @@ async def _ask(
     live = registry.live.get(name)
     now = f"Now: {entry.label} {entry.status}, {'no version' if live is None else label(name, live)} live."
     instead = "" if live is None else f", in place of {label(name, live)}"
+    before = (values or {}).get("live", "")
+    is_overtaken = values is not None and verb != "retire" and before != ("" if live is None else str(live))
+    since = f"Another version of {name} has become live since you opened this form." if is_overtaken else ""
     means = CHANGES[verb].means.format(version=entry.label, instead=instead)
     return await site.page(
         request, "ask.html", outcome.status, place="/models", back=f"/models/{name}", subject=entry.label,
         title=CHANGES[verb].title, means=means, now=now, why=outcome.problem, number=new_number(),
         hidden={"version": version, "live": "" if live is None else str(live)},
         values={"max_flips": f"{MAX_FLIPS:.0%}"} | (values or {}), checks=["max_flips"] if verb == "promote" else [],
-        is_final=verb == "retire",
+        is_final=verb == "retire", since=since,
     )  # fmt: skip

@@ -286,6 +286,10 @@ async def test_what_somebody_else_did_meanwhile_is_not_overwritten(app: ASGIApp,
     assert "open: somebody else has just changed it" in text
     assert "As it is now: level 2 high" in text
     assert "; paused." in text
+    assert "zoe has changed open since you opened this form. What you send now replaces that." in text
+    typo = [(name, "x" if name == "holdout" else value) for name, value in fields]
+    assert "zoe has changed open since" in text_of((await send(app, "/campaigns/open/set", typo)).text)
+    assert "since you opened" not in text_of((await get(app, "/campaigns/open/set")).text)
     assert log.registry.campaigns["open"].terms.holdout == 0
     assert (await send(app, "/campaigns/open/set", fields_of(reply.text))).status == 303
     assert log.registry.campaigns["open"].terms.holdout == 5_000
@@ -424,9 +428,9 @@ async def test_promote_roll_back_retire(app: ASGIApp, log: Log) -> None:
     assert overtaken.status == 409
     assert "isn't the version that was live before, by now" in text_of(overtaken.text)
     live = [(name, "7" if name == "live" else value) for name, value in await filled(app, path, force="1")]
-    assert "version 7 was live when this was decided, now version 1 is" in text_of(
-        (await send(app, "/models/level/promote", live)).text
-    )
+    text = text_of((await send(app, "/models/level/promote", live)).text)
+    assert "version 7 was live when this was decided, now version 1 is" in text
+    assert "Another version of level has become live since you opened this form." in text
     assert (await send(app, "/models/level/retire", await filled(app, "/models/level/retire?version=1"))).status == 409
     assert (await send(app, "/models/level/retire", await filled(app, "/models/level/retire?version=2"))).status == 303
     assert (await get(app, "/models/level/promote?version=77")).status == 404
