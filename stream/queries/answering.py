@@ -71,7 +71,10 @@ class Answering:
         if loop is None:
             return BUSY, b""
         looked_up = Future[bytes | None]()
-        loop.call_soon_threadsafe(self._look_up, looked_up, int(partition), key)
+        try:
+            loop.call_soon_threadsafe(self._look_up, looked_up, int(partition), key)
+        except RuntimeError:  # it is closed: the worker ends
+            return BUSY, b""
         try:
             found = looked_up.result(PATIENCE_S)
         except NotOwner:

@@ -41,7 +41,9 @@ class Worker:
         self._thread.start()
 
     def end(self) -> None:
-        """End the loop."""
+        """End the loop, if it runs."""
+        if self.loop.is_closed():
+            return
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
@@ -139,6 +141,8 @@ def test_what_a_worker_cannot_answer(worker: Worker, door: Door, monkeypatch: py
     assert [asked(door) for _ in range(answering.PER_S + 2)] == ["answered"] * answering.PER_S + ["too often"] * 2
     monkeypatch.setattr(answering, "monotonic", lambda: later + 1.0)
     assert asked(door) == "answered"
+    worker.end()
+    assert "is busy" in asked(door)
     assert worker.reads == [(1, b"ann")] * (answering.PER_S + 1)  # nobody waits for the late one any more
 
 
