@@ -62,7 +62,7 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Acted:
     """What came of it. `problem` None: it was done; `problems`: those of a file, each with its place."""
 
     said: str = ""
@@ -76,7 +76,7 @@ class Outcome:
 class _Begun:
     by: str
     what: str  # not the act: it holds the file that came with the form
-    task: asyncio.Task[Outcome]
+    task: asyncio.Task[Acted]
 
     @property
     def has_failed(self) -> bool:
@@ -95,13 +95,13 @@ class Acts:
         request: Request,
         form: FormData,
         act: Act,
-        again: Callable[[Outcome], Awaitable[Response]],
+        again: Callable[[Acted], Awaitable[Response]],
         file: bytes = b"",
     ) -> Response:
         """Do what a form asks for, once. `again`: shows the form with what is wrong; `file`: what came with it."""
         admission, number = admitted(request), form.get(NUMBER)
         if admission is None or not isinstance(number, str) or len(number) != len(new_number()):
-            return await again(Outcome(problem=_NO_NUMBER, status=400))
+            return await again(Acted(problem=_NO_NUMBER, status=400))
         person = admission.person
         name = _name(person.name, request.url.path, form, file)
         begun = self._begun.get(name)
@@ -151,23 +151,23 @@ class Acts:
                 return
             del self._begun[name]
 
-    async def _run(self, site: Site, request: Request, act: Act, actor: str) -> Outcome:
+    async def _run(self, site: Site, request: Request, act: Act, actor: str) -> Acted:
         try:
             said, page, end = await asyncio.to_thread(asyncio.run, _taken(site.settings, act, actor))
         except ModelFileError as error:
             audit.failed(request, act.what, "the file has problems")
             problem = Problem("this file can't be published", "correct it (docs/model-file.md), and send it again")
-            return Outcome(problem=problem, problems=tuple(map(str, error.problems)), status=400)
+            return Acted(problem=problem, problems=tuple(map(str, error.problems)), status=400)
         except EXPECTED as error:
             text = error_text(error)
             audit.failed(request, act.what, text)
-            return Outcome(problem=Problem.of(text, _TRY), status=409 if isinstance(error, PublishError) else 503)
+            return Acted(problem=Problem.of(text, _TRY), status=409 if isinstance(error, PublishError) else 503)
         except Exception:
             log.exception("audit: %s: a fault", act.what)
-            return Outcome(problem=_FAULT, status=500)
+            return Acted(problem=_FAULT, status=500)
         audit.done(request, act.what)
         await _is_read(site, end)
-        return Outcome(said, page)
+        return Acted(said, page)
 
 
 async def _taken(settings: Settings, act: Act, actor: str) -> tuple[str, str, int]:

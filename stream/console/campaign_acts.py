@@ -16,7 +16,7 @@ from memberstream.models.registry import Registry
 from memberstream.models.terms import is_id
 from memberstream.stream.authoring.campaigning import Campaigning
 from memberstream.stream.console import term_form
-from memberstream.stream.console.acts import Act, Acts, Outcome, filled, new_number
+from memberstream.stream.console.acts import Act, Acted, Acts, filled, new_number
 from memberstream.stream.console.following import Problem
 from memberstream.stream.console.site import Site, now_ms
 from memberstream.stream.console.views import missing
@@ -85,14 +85,14 @@ class CampaignActs:
         terms, problems = term_form.read(registry, model, base, form, kinds)
         chosen = {str(one) for one in form.getlist("cluster")}
 
-        async def again(outcome: Outcome) -> Response:
+        async def again(outcome: Acted) -> Response:
             now, _, found = await _campaign(site, request)  # as it is by now
             values = filled(form) | {"seen": "" if found is None else str(found.offset)}
             since = _since(now, campaign, found, form)
             return await _form(site, request, now, found, values, chosen, outcome, problems, since)
 
         if terms is None:
-            return await again(Outcome(problem=_NONE, status=400))
+            return await again(Acted(problem=_NONE, status=400))
         reason, force, seen = str(form.get("reason", "")).strip(), "force" in form, _seen(form)
 
         async def run(settings: Settings, actor: str) -> tuple[str, str]:
@@ -116,13 +116,13 @@ class CampaignActs:
         async def act(site: Site, request: Request, form: FormData) -> Response:
             _, campaign, _ = await _campaign(site, request)
 
-            async def again(outcome: Outcome) -> Response:
+            async def again(outcome: Acted) -> Response:
                 now, _, found = await _campaign(site, request)
                 since = _since(now, campaign, found, form)
                 return await _ask(site, request, verb, found, outcome, filled(form), since)
 
             if why := term_form.reason_problem(form):
-                return await again(Outcome(problem=Problem.of(f"the reason: {why}", "say it shorter"), status=400))
+                return await again(Acted(problem=Problem.of(f"the reason: {why}", "say it shorter"), status=400))
             reason, seen = str(form.get("reason", "")).strip(), _seen(form)
 
             async def run(settings: Settings, actor: str) -> tuple[str, str]:
@@ -169,7 +169,7 @@ async def _form(
     found: Campaign | None,
     values: dict[str, str],
     chosen: set[str],
-    outcome: Outcome = Outcome(),  # noqa: B008  (a value)
+    outcome: Acted = Acted(),  # noqa: B008  (a value)
     problems: dict[str, str] | None = None,
     since: str = "",
 ) -> Response:
@@ -191,7 +191,7 @@ async def _ask(
     request: Request,
     verb: str,
     found: Campaign | None,
-    outcome: Outcome = Outcome(),  # noqa: B008  (a value)
+    outcome: Acted = Acted(),  # noqa: B008  (a value)
     values: dict[str, str] | None = None,
     since: str = "",
 ) -> Response:

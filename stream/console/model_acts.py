@@ -14,7 +14,7 @@ from memberstream.models.model_file import load
 from memberstream.models.registry import Registry, Version
 from memberstream.stream.authoring.publishing import MAX_FLIPS, Publishing
 from memberstream.stream.authoring.terms_given import NotATerm, ten_thousandths
-from memberstream.stream.console.acts import Act, Acts, Outcome, filled, new_number
+from memberstream.stream.console.acts import Act, Acted, Acts, filled, new_number
 from memberstream.stream.console.following import Problem
 from memberstream.stream.console.site import Site
 from memberstream.stream.console.term_form import reason_problem
@@ -55,12 +55,12 @@ class ModelActs:
     async def publish(self, site: Site, request: Request, form: FormData) -> Response:
         """Publish a file as a candidate."""
 
-        async def again(outcome: Outcome) -> Response:
+        async def again(outcome: Acted) -> Response:
             return await _publish(site, request, outcome, filled(form))
 
         given = form.get("file")
         if not isinstance(given, UploadFile) or not (content := await given.read()):
-            return await again(Outcome(problem=_NO_FILE, status=400))
+            return await again(Acted(problem=_NO_FILE, status=400))
         if why := _reason(form):
             return await again(why)
         name = given.filename or ""
@@ -89,13 +89,13 @@ class ModelActs:
         async def act(site: Site, request: Request, form: FormData) -> Response:
             asked = str(form.get("version", ""))
 
-            async def again(outcome: Outcome) -> Response:
+            async def again(outcome: Acted) -> Response:
                 return await _ask(site, request, verb, asked, outcome, filled(form))
 
             registry = await site.registry()
             entry = _entry(registry, request.path_params["name"], asked)
             if entry is None:
-                return await again(Outcome())
+                return await again(Acted())
             if why := _reason(form):
                 return await again(why)
             how: dict[str, Any] = {"reason": str(form.get("reason", "")).strip()}
@@ -105,7 +105,7 @@ class ModelActs:
                 try:
                     flips = ten_thousandths(str(form.get("max_flips", "")).strip()) / 10_000
                 except NotATerm as error:
-                    return await again(Outcome(problem=Problem.of(str(error), "write it like 20%"), status=400))
+                    return await again(Acted(problem=Problem.of(str(error), "write it like 20%"), status=400))
                 how |= {"max_flips": min(flips, 1.0), "force": "force" in form}
 
             async def run(settings: Settings, actor: str) -> tuple[str, str]:
@@ -138,15 +138,15 @@ def _entry(registry: Registry, name: str, version: str) -> Version | None:
     return registry.versions.get(label(name, int(version))) if is_number else None
 
 
-def _reason(form: FormData) -> Outcome | None:
+def _reason(form: FormData) -> Acted | None:
     why = reason_problem(form)
-    return Outcome(problem=Problem.of(f"the reason: {why}", "say it shorter"), status=400) if why else None
+    return Acted(problem=Problem.of(f"the reason: {why}", "say it shorter"), status=400) if why else None
 
 
 async def _publish(
     site: Site,
     request: Request,
-    outcome: Outcome = Outcome(),  # noqa: B008  (a value)
+    outcome: Acted = Acted(),  # noqa: B008  (a value)
     values: dict[str, str] | None = None,
 ) -> Response:
     return await site.page(
@@ -160,7 +160,7 @@ async def _ask(
     request: Request,
     verb: str,
     version: str,
-    outcome: Outcome = Outcome(),  # noqa: B008  (a value)
+    outcome: Acted = Acted(),  # noqa: B008  (a value)
     values: dict[str, str] | None = None,
 ) -> Response:
     name, registry = request.path_params["name"], await site.registry()
