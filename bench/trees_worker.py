@@ -68,7 +68,7 @@ def main() -> None:
         f"and {N_TREES} trees of {name}": both | {"trees": model} for name, model in grown.items()
     }
     skipping = skippings(grown, 500 if is_tried else 3_000)
-    steps = all_steps(contenders, 500 if is_tried else 4_000)
+    steps = all_steps(contenders, 500 if is_tried else 2_000)
     events = list(job.events(int(job.MEMBERS * scale), int(job.PATCHES * scale)))
     runs: defaultdict[str, list[dict[str, float]]] = defaultdict(list)
     with servers() as on:
@@ -103,7 +103,8 @@ def shown(results: dict[str, Any]) -> list[str]:
         for name, m in results["skipping"].items()
     ]
     return [
-        f"Through a worker: `python -m bench.trees_worker`. {about(results)}",
+        "Through a worker: `python -m bench.trees_worker`.",
+        about(results),
         "",
         "A worker's own steps for a patch of the job, without Kafka, RocksDB and Redis, in batches of so many records.",
         "In brackets: how many times that of the two models.",
