@@ -7,9 +7,7 @@ knows no campaign. It is the same each time.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,12 +20,13 @@ from memberstream.models.terms import Terms
 from memberstream.stream.authoring.campaigning import Campaigning
 from memberstream.stream.authoring.uploading import Options, Uploading
 from memberstream.stream.demo.history import histories
+from memberstream.stream.demo.spawning import spawn
 from memberstream.stream.files.lists import read_rows
 from memberstream.stream.kafka.producer import Producer
 from memberstream.stream.kafka.topics import create_topic
 from memberstream.stream.local.server_process import ServerProcess, free_port
 from memberstream.stream.lookup import AsyncLookup
-from memberstream.stream.settings import Settings, to_environment
+from memberstream.stream.settings import Settings
 
 CAMPAIGN, LIST = "come_back", "newsletter"
 TERMS = Terms("repeat_buyer", (2, 3), holdout=3_000, title="Come back: 10% off your next CD")
@@ -43,13 +42,10 @@ def shown_campaign(settings: Settings) -> Iterator[None]:
     It took 2.6 s on two cores with a load of 20.
     """
     asyncio.run(_make(settings))
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("MEMBERSTREAM_")}
     worker = ServerProcess("the interactions worker", settings.data_dir.parent / "interactions.log")
-    worker.spawn(  # nobody waits for it: the console is open while it joins
-        [sys.executable, "-m", "memberstream", "interactions", "worker"],
-        cwd=worker.log.parent,
-        env=environment | to_environment(replace(settings, metrics_port=free_port())),
-    )
+    spawn(
+        worker, replace(settings, metrics_port=free_port()), "interactions", "worker"
+    )  # the console is open meanwhile
     try:
         yield
     finally:

@@ -9,9 +9,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +29,7 @@ from memberstream.stream.demo.history import Change, changes, histories
 from memberstream.stream.demo.measure import EVENTS, LAG, CatchingUp, Freshness, time_lookups, worker_metrics
 from memberstream.stream.demo.oracle import BOOSTED, MODELS
 from memberstream.stream.demo.result import Result, explain_some, show_result
+from memberstream.stream.demo.spawning import spawn
 from memberstream.stream.demo.verify import n_due, verify
 from memberstream.stream.files.models import read_model
 from memberstream.stream.kafka.producer import Producer
@@ -38,7 +37,7 @@ from memberstream.stream.kafka.topics import create_topic
 from memberstream.stream.local.embedded import EmbeddedKafka, EmbeddedValkey
 from memberstream.stream.local.server_process import ServerError, ServerProcess, free_port
 from memberstream.stream.lookup import AsyncLookup
-from memberstream.stream.settings import Settings, to_environment
+from memberstream.stream.settings import Settings
 from memberstream.stream.terminal.output import err, out, print_json
 
 LIVE_EVENTS = 12_000  # the end of the history, sent at a steady rate
@@ -95,12 +94,7 @@ class WorkerProcess:
 
     def start(self) -> None:
         """Start the worker. Returns when its metrics answer; that is before it has joined its group."""
-        environment = {name: text for name, text in os.environ.items() if not name.startswith("MEMBERSTREAM_")}
-        self._server.spawn(
-            [sys.executable, "-m", "memberstream", "worker"],
-            cwd=self._server.log.parent,
-            env=environment | to_environment(self._settings),
-        )
+        spawn(self._server, self._settings, "worker")
         self._server.wait_until(self._answers, timeout_s=START_TIMEOUT_S)
 
     def _answers(self) -> bool:

@@ -348,6 +348,10 @@ def test_rows_between_the_same_thresholds_are_alike() -> None:
     forest = scorer_of(file_of_trees(1, 2, model | {"input_precision": "single"})).forest
     before, after = (np.array(v)[:, None] for v in ([1.0, 1.0, 1.0, 8.0], [1.0, 2.0, -1.0, 9.0]))
     assert forest.are_alike(before, after).tolist() == [True, True, False, False]
+    of_two = {"scale": "value", "thresholds": [0], "trees": [STUMP, STUMP | {"columns": [1, -1, -1]}]}
+    forest = scorer_of(file_of_trees(2, 2, of_two)).forest
+    assert forest.are_alike(np.array([[1.0, 1.0]]), np.array([[-1.0, -1.0]])).tolist() == [False]  # the first says so
+    assert forest.are_alike(np.array([[1.0, 1.0]]), np.array([[1.0, 2.0]])).tolist() == [True]
 
 
 def shapley(definition: dict[str, Any], x: Sequence[float], output: int) -> list[float]:

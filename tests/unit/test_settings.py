@@ -225,7 +225,7 @@ async def test_a_token_that_holds_is_used_while_none_can_be_had(monkeypatch: pyt
 
 
 def test_the_environment_is_read_in_one_place() -> None:
-    """os.environ stands where settings are read for commands and for notebooks, and in demo/run.py (a child's)."""
+    """os.environ stands where settings are read for commands and for notebooks, and in demo/spawning.py (a child's)."""
     read = re.compile(r"\bos\.(environ|getenv)b?\b|^\s*from os import .*\b(environ|getenv)", re.MULTILINE)
     found = {
         str(path.relative_to(ROOT))
@@ -233,4 +233,4 @@ def test_the_environment_is_read_in_one_place() -> None:
         for path in (ROOT / folder).rglob("*.py")
         if read.search(path.read_text())
     }
-    assert found == {"stream/terminal/output.py", "stream/demo/run.py", "stream/notebook.py"}
+    assert found == {"stream/terminal/output.py", "stream/demo/spawning.py", "stream/notebook.py"}
