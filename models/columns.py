@@ -16,6 +16,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Hashable, Sequence
 from itertools import chain, pairwise, repeat
 from operator import itemgetter
+from sys import getsizeof
 from typing import Any, final
 
 import numpy as np
@@ -255,7 +256,7 @@ class Numbers:
     @property
     def size_bytes(self) -> int:
         """Bytes that it takes in memory, about."""
-        return 8 * len(self.values) + 32 * len(self._blocks)
+        return 8 * len(self.values) + 150 * len(self._blocks)
 
 
 class Codes:
@@ -266,6 +267,7 @@ class Codes:
         self._values: list[Any] = list(dict.fromkeys([None, *values]))
         self._known = {value: code for code, value in enumerate(self._values)}
         self._codes = array("i", map(self._known.__getitem__, values))
+        self._values_bytes = sum(map(getsizeof, self._values))
 
     def add(self, place: int, element: Any) -> None:
         """Put the value of an element at a place."""
@@ -273,6 +275,7 @@ class Codes:
         code = self._known.setdefault(value, len(self._values))
         if code == len(self._values):
             self._values.append(value)
+            self._values_bytes += getsizeof(value)
         self._codes.insert(place, code)
 
     def value(self, place: int) -> Any:
@@ -289,7 +292,7 @@ class Codes:
     @property
     def size_bytes(self) -> int:
         """Bytes that it takes in memory, about."""
-        return 4 * len(self._codes) + 150 * len(self._values)
+        return 4 * len(self._codes) + 100 * len(self._values) + self._values_bytes
 
 
 def _partials(values: Sequence[float]) -> list[float]:

@@ -24,6 +24,8 @@ from memberstream.models.columns import Keep, Selection, Span
 LONG_BYTES = 8_192
 # Objects inside one another that are looked through for long lists. Each level is skimmed as a whole.
 _LEVELS = 4
+# To go on with columns by one element costs what it costs to make them of four or so. A few are always gone on with.
+_READ_FOR_ONE, _FEW = 4, 4
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
 _unpack_list = msgspec.msgpack.Decoder(list[Any]).decode
@@ -35,13 +37,16 @@ _N16, _N32 = struct.Struct(">BH"), struct.Struct(">BI")
 class PackedList:
     """A list as its packed elements. `len` is their number."""
 
-    __slots__ = ("_added", "_before", "_body", "_items", "_n", "_packed", "_selections")
+    __slots__ = ("_added", "_before", "_body", "_items", "_n", "_n_added", "_packed", "_selections")
 
     def __init__(
-        self, body: memoryview, n: int, added: tuple[bytes, ...] = (), before: PackedList | None = None
+        self, body: memoryview, n: int, added: list[bytes] | None = None, before: PackedList | None = None
     ) -> None:
-        self._body, self._n, self._added = body, n, added  # n: of all elements; added: the last, each packed
-        self._before = before  # this one without its last element; None: its columns can't be gone on with
+        self._body, self._n = body, n  # n: of all elements
+        # The last elements, each packed. What `plus` makes of this one has the same list, and its elements behind them.
+        self._added = [] if added is None else added
+        self._n_added = len(self._added)
+        self._before = before  # this one with fewer elements; None: its columns can't be gone on with
         self._packed: bytes | None = None
         self._items: list[Any] | None = None
         self._selections: dict[str, Selection] = {}
@@ -64,16 +69,20 @@ class PackedList:
         return self._n
 
     def plus(self, value: Any) -> PackedList:
-        """Return the list with one more element."""
-        return PackedList(self._body, self._n + 1, (*self._added, _pack(value)), self)
+        """Return the list with one more element. A batch may add thousands: none costs more for those before it."""
+        packed, n = _pack(value), self._n_added
+        added = self._added if 0 < n == len(self._added) else self._added[:n]
+        added.append(packed)
+        before = self if self._selections or self._before is None else self._before
+        return PackedList(self._body, self._n + 1, added, before)
 
     def packed(self) -> bytes:
         """Return the list packed. What was read of it for new columns is forgotten."""
         if self._packed is None:
             n = self._n
             head = bytes((0x90 | n,)) if n < 16 else _N16.pack(0xDC, n) if n < 1 << 16 else _N32.pack(0xDD, n)
-            self._packed = b"".join((head, self._body, *self._added))
-            self._body, self._added = memoryview(self._packed)[len(head) :], ()
+            self._packed = b"".join((head, self._body, *self._added[: self._n_added]))
+            self._body, self._added, self._n_added = memoryview(self._packed)[len(head) :], [], 0
         self._items = self._before = None
         for selection in self._selections.values():
             selection.forget()
@@ -81,7 +90,7 @@ class PackedList:
 
     def read(self) -> list[Any]:
         """Return the list."""
-        return _unpack_list(b"".join((_N32.pack(0xDD, self._n), self._body, *self._added)))
+        return _unpack_list(b"".join((_N32.pack(0xDD, self._n), self._body, *self._added[: self._n_added])))
 
     def items(self) -> list[Any]:
         """Return the elements, and remember them until it is packed: columns that are made together read them once."""
@@ -102,24 +111,28 @@ class PackedList:
         return Span(found, self.items, 0, found.n)
 
     def _go_on(self) -> None:
-        """Take the columns of the list from which this one was made, and add what it has more."""
+        """Take the columns of the list from which this one was made, and add what it has more, unless that is much."""
         before, self._before = self._before, None
-        added: list[bytes] = []
-        while before is not None:
-            added.append(self._added[-1 - len(added)])
-            if before._selections:
-                self._selections, before._selections = before._selections, {}
-                for packed in reversed(added):
-                    element = _unpack(packed)
-                    for selection in self._selections.values():
-                        selection.add(element)
-                return
-            before = before._before
+        if before is None or not before._selections:
+            return
+        n_more = self._n - before._n
+        if n_more > max(_FEW, self._n // _READ_FOR_ONE):
+            return
+        self._selections, before._selections = before._selections, {}
+        for packed in self._added[self._n_added - n_more : self._n_added]:
+            element = _unpack(packed)
+            for selection in self._selections.values():
+                selection.add(element)
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of its elements, packed."""
+        return len(self._body) + sum(map(len, self._added[: self._n_added]))
 
     @property
     def size_bytes(self) -> int:
         """Bytes that it takes in memory, about."""
-        return len(self._body) + sum(selection.size_bytes for selection in self._selections.values())
+        return self.packed_bytes + sum(selection.size_bytes for selection in self._selections.values())
 
 
 def unpack_document(packed: msgspec.Raw | bytes, levels: int = _LEVELS) -> Any:

@@ -18,6 +18,8 @@ from memberstream.models.packed_list import LONG_BYTES, packed_lists
 
 #: Bytes of all members kept, about. One with 5,000 elements of 50 bytes, under 12 predictors, takes 0.8 MB.
 MOST_BYTES = 64 << 20
+# Bytes that one byte of a state takes in memory at most, about, if it isn't packed: as dictionaries of short lists.
+_AS_OBJECTS = 32
 #: Members remembered to have been looked at once.
 MOST_SEEN = 1_000
 
@@ -74,7 +76,9 @@ class Recent:
             self.size_bytes -= before.size_bytes
         if len(state) < LONG_BYTES or not (found := packed_lists(member.document)):
             return
-        kept = _Kept(state, member, len(state) + sum(one.size_bytes for one in found))
+        unpacked_bytes = len(state) - sum(one.packed_bytes for one in found) - sum(map(len, member.rows.values()))
+        size_bytes = len(state) + sum(one.size_bytes for one in found) + _AS_OBJECTS * unpacked_bytes
+        kept = _Kept(state, member, size_bytes)
         self._kept[key] = kept
         self.size_bytes += kept.size_bytes
         while self.size_bytes > self._most_bytes:

@@ -6,6 +6,7 @@ Here every list is long and a block of numbers has two, so that edges are common
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -168,6 +169,48 @@ def test_two_lists_may_come_of_one() -> None:
     written = first.plus(1)
     written.packed()
     assert total(written.plus(1)) == 5
+
+
+def test_appends_of_one_batch_cost_the_same_each() -> None:
+    """None keeps the lists between the first and the last: with thousands that took gigabytes."""
+    grown = of_list([1])
+    tracemalloc.start()
+    try:
+        for i in range(3_000):
+            grown = grown.plus(i)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
+    assert grown.packed() == msgspec.msgpack.encode([1, *range(3_000)])
+
+
+def test_many_at_once_are_read_with_the_rest() -> None:
+    """To go on with columns one by one would take longer. A few that follow are gone on with again."""
+    plan = plan_of({"name": "s", "path": "l", "aggregate": "sum", "missing": 0})
+    grown = of_list(list(range(100)))
+    plan.evaluate_many([{"l": grown}], [NOW])
+    n_items, is_read = 100, []
+    for n_more in (25, 60, 3, 70):
+        for i in range(n_more):
+            grown = grown.plus(n_items + i)
+        n_items += n_more
+        assert plan.evaluate_many([{"l": grown}], [NOW])[0].tolist() == [[sum(range(n_items))]]
+        is_read.append(grown._items is not None)
+        grown.packed()
+    assert is_read == [False, True, False, True]
+
+
+def test_memory_counts_what_columns_hold() -> None:
+    """Texts that are only compared are long now and then."""
+    document = packed({"l": [{"k": "a" * 5_000}]})
+    plan = plan_of({"name": "d", "path": "l", "aggregate": "distinct", "value": "k"})
+    plan.evaluate_many([document], [NOW])
+    assert document["l"].size_bytes > 10_000
+    document["l"].packed()
+    document = {"l": document["l"].plus({"k": "b" * 5_000})}
+    plan.evaluate_many([document], [NOW])
+    assert (document["l"].packed_bytes > 10_000, document["l"].size_bytes > 20_000) == (True, True)
 
 
 def test_only_new_elements_are_read() -> None:

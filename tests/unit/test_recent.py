@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -122,6 +123,23 @@ def test_memory_is_bounded() -> None:
     packed(recent, b"a", state)
     recent.under(7)
     assert recent.find(b"a", state) is not None
+
+
+def test_memory_counts_what_isnt_packed() -> None:
+    """Beside a long list a document may hold objects, and they take many times their bytes."""
+    state = state_of(LONG | {"o": {f"k{i}": {"a": i} for i in range(1_000)}})
+    recent = Recent()
+    for _ in range(2):
+        packed(recent, b"a", state)
+    tracemalloc.start()
+    try:
+        member = decode(state, is_packed=True)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert member.document is not None
+    assert len(member.document["o"]) == 1_000
+    assert recent.size_bytes > taken
 
 
 def test_who_is_rescored_stays_and_nobody_else_comes() -> None:
