@@ -15,8 +15,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-import orjson
-
 from memberstream.models.document import NotAList, append, merge_patch
 from memberstream.models.event import (
     DELETE,
@@ -31,7 +29,7 @@ from memberstream.models.event import (
     Reason,
 )
 from memberstream.models.member import Member, document_size
-from memberstream.models.packed_list import read
+from memberstream.models.packed_list import json_bytes
 from memberstream.models.plan import EVERYTHING
 from memberstream.models.position import NOWHERE
 
@@ -130,7 +128,7 @@ def _change(member: Member, event: ChangeEvent, size_bytes: int, fitting_bytes: 
         touched.clear()
         touched |= EVERYTHING
     if document_bytes > fitting_bytes:  # an upper estimate: only now is measuring worth its time
-        document_bytes = len(orjson.dumps(changed, default=read))
+        document_bytes = json_bytes(changed)
         if document_bytes > MAX_VALUE_BYTES:
             raise BadEvent(Reason.TOO_LARGE, f"expected the document to stay within {MAX_VALUE_BYTES} bytes")
         room = _STATE_GROWTH * fitting_bytes

@@ -17,6 +17,7 @@ import struct
 from typing import Any, final
 
 import msgspec
+import orjson
 
 from memberstream.models.columns import Keep, Selection, Span
 
@@ -26,6 +27,7 @@ LONG_BYTES = 8_192
 _LEVELS = 4
 # To go on with columns by one element costs what it costs to make them of four or so. A few are always gone on with.
 _READ_FOR_ONE, _FEW = 4, 4
+_json = orjson.dumps
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
 _unpack_list = msgspec.msgpack.Decoder(list[Any]).decode
@@ -37,7 +39,7 @@ _N16, _N32 = struct.Struct(">BH"), struct.Struct(">BI")
 class PackedList:
     """A list as its packed elements. `len` is their number."""
 
-    __slots__ = ("_added", "_before", "_body", "_items", "_n", "_n_added", "_packed", "_selections")
+    __slots__ = ("_added", "_before", "_body", "_items", "_json_bytes", "_n", "_n_added", "_packed", "_selections")
 
     def __init__(
         self, body: memoryview, n: int, added: list[bytes] | None = None, before: PackedList | None = None
@@ -49,6 +51,7 @@ class PackedList:
         self._before = before  # this one with fewer elements; None: its columns can't be gone on with
         self._packed: bytes | None = None
         self._items: list[Any] | None = None
+        self._json_bytes: int | None = None
         self._selections: dict[str, Selection] = {}
 
     @staticmethod
@@ -124,6 +127,18 @@ class PackedList:
             for selection in self._selections.values():
                 selection.add(element)
 
+    def json_bytes(self) -> int:
+        """Return the bytes of the list as JSON. What it has more than the list that it was made from is written."""
+        if self._json_bytes is None:
+            before = self._before
+            if before is None:
+                self._json_bytes = len(_json(self.read()))
+            else:
+                more = self._added[self._n_added - self._n + before._n : self._n_added]
+                framing = 1 if before._n else 2  # [a] and [b] make [a,b], [] and [b] make [b]
+                self._json_bytes = before.json_bytes() + len(_json([_unpack(packed) for packed in more])) - framing
+        return self._json_bytes
+
     @property
     def packed_bytes(self) -> int:
         """Bytes of its elements, packed."""
@@ -157,6 +172,19 @@ def read(value: Any) -> Any:
     if type(value) is dict and any(type(inner) in (dict, PackedList) for inner in value.values()):
         return {key: read(inner) for key, inner in value.items()}
     return value
+
+
+def json_bytes(document: Any) -> int:
+    """Return the bytes of a document as JSON."""
+    n_bytes = 0
+
+    def beside(value: Any) -> None:
+        nonlocal n_bytes
+        if type(value) is not PackedList:
+            raise TypeError(f"expected something of JSON, found {type(value).__name__}")
+        n_bytes += value.json_bytes() - len(b"null")
+
+    return len(_json(document, default=beside)) + n_bytes
 
 
 def packed_lists(value: Any) -> list[PackedList]:

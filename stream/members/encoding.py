@@ -37,6 +37,7 @@ def encoding(batch: Batch, members: Mapping[bytes, Touched], publication: Public
                 recent.keep(key, state, member)
             else:  # also of one that came in this very batch: a stale worker may have written it in between
                 batch.gone.append((key, None))
+                recent.drop(key)
             if member.valid_until_ms != touched.was_due_ms:  # of a deleted one it is for ever
                 batch.timers.append((key, touched.was_due_ms, member.valid_until_ms))
             if (now := member.memberships if is_there else None) != touched.was:

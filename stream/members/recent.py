@@ -70,10 +70,14 @@ class Recent:
             self._seen.popitem(last=False)
         return decode(state, is_packed=is_seen)
 
-    def keep(self, key: bytes, state: bytes, member: Member) -> None:
-        """Keep a member that is written as this state. Nobody changes it from now on."""
+    def drop(self, key: bytes) -> None:
+        """Forget a member: of whom nothing is stored, nothing stays here."""
         if (before := self._kept.pop(key, None)) is not None:
             self.size_bytes -= before.size_bytes
+
+    def keep(self, key: bytes, state: bytes, member: Member) -> None:
+        """Keep a member that is written as this state. Nobody changes it from now on."""
+        self.drop(key)
         if len(state) < LONG_BYTES or not (found := packed_lists(member.document)):
             return
         unpacked_bytes = len(state) - sum(one.packed_bytes for one in found) - sum(map(len, member.rows.values()))

@@ -20,10 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memberstream.models.apply import apply_one
-from memberstream.models.event import BadEvent, ChangeEvent, Op
+from memberstream.models.event import MAX_VALUE_BYTES, BadEvent, ChangeEvent, Op
 from memberstream.models.member import Member, decode, document_size, encode
 from memberstream.models.model import Model
-from memberstream.models.packed_list import PackedList, packed_lists, read
+from memberstream.models.packed_list import PackedList, json_bytes, packed_lists, read
 from memberstream.models.plan import Plan
 from memberstream.models.rescore import look_ahead, rescore_many
 from memberstream.models.timestamps import DAY_MS
@@ -259,6 +259,31 @@ def test_a_refused_event_leaves_the_member_as_it_was() -> None:
     assert read(member.document) == {"l": [1, 2], "o": {"l": [3, 4]}}
     assert member.document is not None
     assert document_size(member.document) == len(msgspec.msgpack.encode(read(member.document)))
+
+
+def test_measuring_writes_only_what_was_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member at the bound refuses one append after the other, and each is measured."""
+    member, n_read = decode(encode(Member(document={"e": [], "l": [1, 2]}), 0), is_packed=True), 0
+    whole = PackedList.read
+
+    def counted(packed_list: PackedList) -> list[Any]:
+        nonlocal n_read
+        n_read += 1
+        return whole(packed_list)
+
+    monkeypatch.setattr(PackedList, "read", counted)
+    for i in range(9):
+        path = ("e",) if i % 2 else ("l",)
+        with pytest.raises(BadEvent):
+            apply_one(member, 1, ChangeEvent(Op.APPEND, NOW, None, "x" * MAX_VALUE_BYTES, path), 1, fitting_bytes=0)
+    assert n_read == 2
+    for i in range(9):
+        path = ("e",) if i % 2 else ("l",)
+        apply_one(member, 1 + i, ChangeEvent(Op.APPEND, NOW, None, {"é": [i, -0.0]}, path), 1, fitting_bytes=100)
+        assert member.document is not None
+        assert json_bytes(member.document) == len(orjson.dumps(read(member.document)))
+    with pytest.raises(TypeError, match="serializable"):
+        json_bytes({"x": object()})
 
 
 def test_what_isnt_a_list_is_read_as_ever() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -181,3 +182,18 @@ def test_a_list_that_grows_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None
     document = decode(disk.state()[b"a"]).document
     assert document is not None
     assert len(document["seen"]) == 2_005
+
+
+def test_of_whom_nothing_is_stored_nothing_stays() -> None:
+    """A deleted member's document doesn't wait in memory for others to push it out."""
+    long = orjson.dumps({"op": "replace", "document": LONG})
+    append = orjson.dumps({"op": "append", "path": "l", "value": 1})
+
+    async def kept_bytes() -> list[int]:
+        process, found = Process(Disk(), MODELS), []
+        for i, value in enumerate([long, append, append, None]):
+            await process.run([[Record(i, b"a", value)]])
+            found.append(process.pipeline._computing._recent.size_bytes)
+        return found
+
+    assert [size > 0 for size in asyncio.run(kept_bytes())] == [False, False, True, False]
