@@ -4,7 +4,7 @@ Laws:
 - A member is taken from here only if its stored state is, byte for byte, what was written of it. So nothing here can be
   wrong: neither after a batch that failed, nor after a partition that went and came back.
 - A member is kept from its second look on, if it comes soon. A pass over many members, each looked at once, costs what
-  it did without this.
+  it did without this. Nor is a large document without long lists looked through again, until it has doubled.
 - Memory is bounded. Whoever wasn't looked at for longest goes first.
 """
 
@@ -40,7 +40,8 @@ class Recent:
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes, self.size_bytes = most_bytes, 0
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
-        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        # Bytes of a state from which on it is looked through for long lists. 0: it had some at the last look.
+        self._seen: OrderedDict[bytes, int] = OrderedDict()
         self._fingerprint = 0
 
     def under(self, fingerprint: int) -> None:
@@ -63,12 +64,17 @@ class Recent:
             return decode(state)
         if (found := self.find(key, state)) is not None:
             return found
-        is_seen = key in self._seen or key in self._kept
-        self._seen[key] = None
+        look_from = 0 if key in self._kept else self._seen.get(key)
+        member = decode(state, is_packed=look_from is not None and len(state) >= look_from)
+        if look_from is None:
+            look_from = LONG_BYTES
+        elif len(state) >= look_from:
+            look_from = 0 if packed_lists(member.document) else 2 * len(state)
+        self._seen[key] = look_from
         self._seen.move_to_end(key)
         if len(self._seen) > MOST_SEEN:
             self._seen.popitem(last=False)
-        return decode(state, is_packed=is_seen)
+        return member
 
     def drop(self, key: bytes) -> None:
         """Forget a member: of whom nothing is stored, nothing stays here."""
@@ -77,8 +83,9 @@ class Recent:
 
     def keep(self, key: bytes, state: bytes, member: Member) -> None:
         """Keep a member that is written as this state. Nobody changes it from now on."""
+        is_packed = key in self._kept or self._seen.get(key) == 0
         self.drop(key)
-        if len(state) < LONG_BYTES or not (found := packed_lists(member.document)):
+        if len(state) < LONG_BYTES or not is_packed or not (found := packed_lists(member.document)):
             return
         unpacked_bytes = len(state) - sum(one.packed_bytes for one in found) - sum(map(len, member.rows.values()))
         size_bytes = len(state) + sum(one.size_bytes for one in found) + _AS_OBJECTS * unpacked_bytes

@@ -90,6 +90,21 @@ def test_from_the_second_look_on() -> None:
     assert packed(recent, b"a", state) is False
 
 
+def test_who_has_no_long_list_is_not_looked_through_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look through many values takes longer than to read them. Whoever has doubled may have one now."""
+    looks = []
+
+    def noted(state: bytes, *, is_packed: bool = False) -> Member:
+        looks.append(is_packed)
+        return decode(state, is_packed=is_packed)
+
+    monkeypatch.setattr("memberstream.stream.members.recent.decode", noted)
+    recent, flat = Recent(), {f"key {i}": 0.5 * i for i in range(900)}
+    for document in (flat, flat, flat, flat | {"x": 1}, flat | LONG, flat | LONG):
+        assert packed(recent, b"a", state_of(document)) is ("l" in document)
+    assert looks == [False, True, False, False, True]
+
+
 def test_only_what_was_written_is_taken() -> None:
     """If the stored state is another, it is read; what is taken is the batch's own."""
     recent, state = Recent(), state_of(LONG)
