@@ -181,7 +181,7 @@ def json_bytes(document: Any) -> int:
     def beside(value: Any) -> None:
         nonlocal n_bytes
         if type(value) is not PackedList:
-            raise TypeError(f"expected something of JSON, found {type(value).__name__}")
+            raise TypeError  # orjson's own text says what it can't write
         n_bytes += value.json_bytes() - len(b"null")
 
     return len(_json(document, default=beside)) + n_bytes
