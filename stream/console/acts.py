@@ -3,11 +3,14 @@
 Laws:
 - A form has a number. The same form again, by the same person, does nothing again: the same is told. What wasn't done
   is tried again. A form that was filled in otherwise is another one, and is judged by what it was made for.
-- A step is taken in a thread with a loop of its own: a promotion reads all members, and pages go on meanwhile.
+- A step is taken in a thread with a loop of its own: a promotion reads all members, and pages go on meanwhile. These
+  threads are its own, too: while Kafka is away each is kept for long, and pages and the log-in need threads. One action
+  more than there are threads is refused, so files that wait don't take the memory.
 - What was done is shown on a page of its own address, by redirecting to it: a reload asks for that page only. It shows
   the step, for the console waits until it has read it.
 - What wasn't done is said on the form, with the error of the product, and with what was filled in.
-- Whoever closes the browser ends nothing. What takes longer than a moment says so, and is looked at until it is over.
+- Whoever closes the browser ends nothing. A console that is stopped ends the steps under way first. What takes longer
+  than a moment says so, and is looked at until it is over.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 
 from starlette.datastructures import FormData
@@ -39,6 +44,10 @@ NUMBER = "once"
 MOMENT_S = 10.0
 _LOOKS, _LOOK_S = 100, 0.05  # at its own reading of a step: for five seconds
 _MOST = 1_000  # results that are remembered; a form older than as many others is answered as an unknown one
+AT_ONCE = 8
+_BUSY = Problem(
+    f"{AT_ONCE} actions are under way: this one was not begun", "wait until one is over, then send it again"
+)
 _TRY = "see the overview for what is away, then send it again"
 _NO_NUMBER = Problem("this form is too old, or it was made elsewhere: nothing was done", "reload the page, and send it")
 _FAULT = Problem(
@@ -88,6 +97,7 @@ class Acts:
 
     def __init__(self) -> None:
         self._begun: dict[str, _Begun] = {}
+        self._threads = ThreadPoolExecutor(AT_ONCE, "act")
 
     async def do(
         self,
@@ -106,6 +116,8 @@ class Acts:
         name = _name(person.name, request.url.path, form, file)
         begun = self._begun.get(name)
         if begun is None or begun.has_failed:
+            if sum(not one.task.done() for one in self._begun.values()) >= AT_ONCE:
+                return await again(Acted(problem=_BUSY, status=503))
             task = asyncio.create_task(self._run(site, request, act, person.actor))
             begun = self._begun[name] = _Begun(person.name, act.what, task)
             self._forget()
@@ -145,6 +157,10 @@ class Acts:
             problems=outcome.problems,
         )  # fmt: skip
 
+    async def close(self) -> None:
+        """Wait for what is under way: a process that gets SIGTERM waits for no thread."""
+        await asyncio.gather(*(one.task for one in self._begun.values()), return_exceptions=True)
+
     def _forget(self) -> None:
         for name in [name for name, begun in self._begun.items() if begun.task.done()]:
             if len(self._begun) <= _MOST:
@@ -153,7 +169,10 @@ class Acts:
 
     async def _run(self, site: Site, request: Request, act: Act, actor: str) -> Acted:
         try:
-            said, page, end = await asyncio.to_thread(asyncio.run, _taken(site.settings, act, actor))
+            taken, threads = _taken(site.settings, act, actor), self._threads
+            said, page, end = await asyncio.get_running_loop().run_in_executor(
+                threads, copy_context().run, asyncio.run, taken
+            )
         except ModelFileError as error:
             audit.failed(request, act.what, "the file has problems")
             problem = Problem("this file can't be published", "correct it (docs/model-file.md), and send it again")

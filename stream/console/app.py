@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -66,6 +66,7 @@ def application(site: Site, live: Live) -> ASGIApp:
         await site.begin()
         yield
         await live.close()
+        await acts.close()
         await letters.close()
         await site.end()
 
@@ -116,6 +117,9 @@ def application(site: Site, live: Live) -> ASGIApp:
     async def fault(request: Request, _: Exception) -> Response:
         return await site.page(request, "error.html", 500, title="A fault", error=_FAULT)
 
+    async def gone(_: Request, __: Exception) -> Response:
+        return Response(status_code=400)  # nobody reads it: the browser went while it sent a form
+
     pages = Starlette(
         routes=[
             route("/", views.overview_page),
@@ -142,7 +146,7 @@ def application(site: Site, live: Live) -> ASGIApp:
             Route("/style.css", _sheet),
             *(route(f"/history.{form}", views.history_as(form)) for form in ("csv", "json")),
         ],
-        exception_handlers={HTTPException: refused, Exception: fault},
+        exception_handlers={HTTPException: refused, ClientDisconnect: gone, Exception: fault},
         lifespan=lifespan,
     )
     return Guard(

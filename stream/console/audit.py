@@ -46,12 +46,13 @@ def forged(request: Request, why: str) -> None:
 
 def done(request: Request, what: str) -> None:
     """Somebody has done something."""
-    log.info("audit: %s: %s, from %s", _who(request), what, address_of(request.scope))
+    log.info("audit: %s: %s, from %s", _who(request), one_line(what), address_of(request.scope))
 
 
 def failed(request: Request, what: str, why: str) -> None:
     """Somebody wanted to do something, and a rule objected, or something was away."""
-    log.info("audit: %s: %s, from %s: not done: %s", _who(request), what, address_of(request.scope), one_line(why))
+    told, address = one_line(what), address_of(request.scope)  # a name of a file is the browser's own text
+    log.info("audit: %s: %s, from %s: not done: %s", _who(request), told, address, one_line(why))
 
 
 def _who(request: Request) -> str:

@@ -48,12 +48,12 @@ class Live:
         admission = admitted(request)
         if admission is None or not admission.person.may(Right.LOOK):
             return Response(_refused(_OVER), media_type=_KIND)
-        if self._n_streams >= STREAMS:
-            refused = f"{STREAMS} overviews are open, so this one isn't renewed. Next: close some of them"
-            return Response(_refused(refused), media_type=_KIND)
         return StreamingResponse(self._events(admission), media_type=_KIND)
 
     async def _events(self, admission: Admission) -> AsyncGenerator[bytes]:
+        if self._n_streams >= STREAMS:  # looked at and counted at once, for many may come at one moment
+            yield _refused(f"{STREAMS} overviews are open, so this one isn't renewed. Next: close some of them")
+            return
         self._n_streams += 1
         try:
             sent: Mapping[str, str] = {}

@@ -23,6 +23,7 @@ from memberstream.stream.registry.refused import PublishError
 from memberstream.stream.settings import Settings
 
 PUBLISH = "/models-publish"
+_NAME_SHOWN = 100  # characters of a file's name, in the log and on pages
 _NO_FILE = Problem("no file was chosen", "choose a model file, .json or .toml")
 
 
@@ -73,7 +74,7 @@ class ModelActs:
             said = "published as a candidate" if published.is_new else "published already, with the same content"
             return f"{model.label} is {said}.{cost}", f"/models/{model.name}"
 
-        return await self._acts.do(site, request, form, Act(f"publish {name}", run), again, content)
+        return await self._acts.do(site, request, form, Act(f"publish {name[:_NAME_SHOWN]}", run), again, content)
 
     def ask(self, verb: str) -> Callable[[Site, Request], Awaitable[Response]]:
         """Return the page that asks whether this is meant."""

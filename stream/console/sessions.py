@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 #: A working day with its breaks. Whoever is away for the night logs in again.
 LASTS_S = 12 * 3_600
-#: More people than an installation has; a browser that logs in again and again ends the oldest.
-_MOST = 1_000
+#: More people than an installation has, and more browsers than a person has. One more ends the oldest: of the person
+#: first, so that nobody logs the others out by logging in again and again.
+_MOST, _MOST_OF_ONE = 1_000, 20
 
 
 class Session(NamedTuple):
@@ -41,6 +42,9 @@ class Sessions:
         """Begin a session; return its number. `proof`: a new password ends it (access.py compares)."""
         now = self._clock()
         self._found = {number: one for number, one in self._found.items() if one.ends_at > now}
+        own = [number for number, one in self._found.items() if one.name == name]
+        for oldest in own[: max(0, len(own) - _MOST_OF_ONE + 1)]:
+            del self._found[oldest]
         while len(self._found) >= _MOST:
             del self._found[next(iter(self._found))]
         number = secrets.token_urlsafe(32)

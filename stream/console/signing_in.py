@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 from starlette.datastructures import FormData
@@ -42,6 +43,7 @@ class SigningIn:
     def __init__(self) -> None:
         self._attempts = Attempts()
         self._one = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, "log-in")  # its own: look-ups in a Redis that hangs keep the others
 
     async def page(self, site: Site, request: Request) -> Response:
         """Ask for name and password."""
@@ -64,7 +66,7 @@ class SigningIn:
                 refused.headers["Retry-After"] = f"{wait_s:.0f}"
                 return refused
             try:
-                found = await asyncio.to_thread(users.check, name, password)
+                found = await asyncio.get_running_loop().run_in_executor(self._thread, users.check, name, password)
             except UsersError as error:
                 audit.kept_out(request, "somebody", str(error))
                 away = Problem("nobody can log in now", "whoever runs the console finds the reason in its log")
@@ -74,6 +76,8 @@ class SigningIn:
         if found is None:
             audit.kept_out(request, _told(users, name), "the password is wrong")
             return await _form(site, request, 403, _WRONG)
+        if (before := admitted(request)) is not None:
+            site.access.sessions.end(before.session)  # nobody can log out of it any more
         audit.came(request, name)
         reply = RedirectResponse(_wanted(request), 303)
         is_secure = request.headers.get("origin", "").startswith("https://")

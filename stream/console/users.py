@@ -119,7 +119,7 @@ def _read(path: Path) -> Mapping[str, User]:
     advice = "Next: correct it, or remove it and add everybody anew (memberstream console-users add)"
     try:
         found = msgspec.json.decode(path.read_bytes(), type=_File)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsersError(f"{path} is no file of users: {error}. {advice}") from None
     if found.format != 1:
         raise UsersError(f"{path}: expected format 1, found {found.format}. Next: take the memberstream that wrote it")

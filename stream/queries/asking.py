@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
+from socket import SHUT_RDWR, socket
+from threading import Timer
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -64,18 +67,13 @@ def ask(secret: str, door: Door, partition: int, key: bytes) -> bytes | None:
     """Ask a worker for the bytes of a member's state; None: it has none. Raises NoAnswer."""
     path = f"/members/{partition}/{quote(key, safe='')}"
     question, where = seal_question(secret, path, _now_ms()), f"the worker at {door.host}:{door.port}"
-    connection = HTTPConnection(door.host, door.port, timeout=TIMEOUT_S)
     try:
-        connection.request("GET", path, headers={SEAL: question})
-        reply = connection.getresponse()
-        status, body, seal = reply.status, reply.read(MAX_STATE_BYTES + 1), reply.headers.get(SEAL, "")
-    except (OSError, HTTPException) as error:
+        status, body, seal = _answer(door, path, question)
+    except (OSError, HTTPException, UnicodeError) as error:  # a name that no host can have is a UnicodeError
         raise NoAnswer(
             f"{where} can't be reached ({error}). Next: see that it runs, and that MEMBERSTREAM_QUERY_HOST is its "
             "address as it is seen from here"
         ) from None
-    finally:
-        connection.close()
     if status == DENIED or not is_answer(secret, question, status, body, seal):
         raise NoAnswer(f"{where} has another MEMBERSTREAM_QUERY_SECRET. Next: give both the same")
     if status in (OK, NOT_THERE):
@@ -87,6 +85,30 @@ def ask(secret: str, door: Door, partition: int, key: bytes) -> bytes | None:
     if status == CLOCK:
         raise NoAnswer(f"the clock of {where} is more than {APART_MS // 1000} s off from this one. Next: set them")
     raise NoAnswer(f"{where} is busy. Next: ask again; if it lasts, see its log")
+
+
+def _answer(door: Door, path: str, question: str) -> tuple[int, bytes, str]:
+    """Return an answer's status, body and seal. Raises OSError, HTTPException, UnicodeError."""
+    connection = HTTPConnection(door.host, door.port, timeout=TIMEOUT_S)
+    connection.connect()
+    began, cut_off = time.monotonic(), Timer(TIMEOUT_S, _cut_off, (connection.sock,))
+    cut_off.start()
+    try:
+        connection.request("GET", path, headers={SEAL: question})
+        reply = connection.getresponse()
+        found = reply.status, reply.read(MAX_STATE_BYTES + 1), reply.headers.get(SEAL, "")
+        if time.monotonic() - began >= TIMEOUT_S:
+            raise TimeoutError("timed out")
+        return found
+    finally:
+        cut_off.cancel()
+        connection.close()
+
+
+def _cut_off(connected: socket) -> None:
+    """End an answer that doesn't end: a socket's own timeout begins anew with each byte."""
+    with suppress(OSError):  # it was closed meanwhile
+        connected.shutdown(SHUT_RDWR)
 
 
 def _now_ms() -> int:

@@ -123,14 +123,15 @@ def test_the_file_of_users(file: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "{}", '{"format":2,"users":{}}', '{"format":1,"users":{"ann":{"roles":["boss"],"password":"x"}}}',
-     '{"format":1,"users":{"ann":{"roles":[],"password":"x"}}}', '{"format":1,"users":{},"more":1}'],
+     '{"format":1,"users":{"ann":{"roles":[],"password":"x"}}}', '{"format":1,"users":{},"more":1}',
+     '{"format":1,"users":{"\xe4":{}}}', '{"format":1,"users":{"ann":' + '{"x":' * 100_000],
 )  # fmt: skip
 async def test_a_file_that_cant_be_read_lets_nobody_in(text: str, file: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Those who were in, too; why stands in the log, not on the page."""
     app, _ = console(with_users(file))
     cookie = cookie_of(await log_in(app, "viewer"))
     assert (await fetch(app, "/models", headers=cookie)).status == 200
-    await asyncio.to_thread(file.write_text, text)
+    await asyncio.to_thread(file.write_text, text, "latin-1")
     with pytest.raises(UsersError, match="Next: "):
         _ = Users(file).all
     assert (await fetch(app, "/models", headers=cookie)).status == 303
@@ -236,7 +237,7 @@ def test_sessions_end_by_time_and_number() -> None:
     assert sessions.get(first) is not None
     clock.now_s += 1
     assert sessions.get(first) is None
-    numbers = [sessions.begin("ann", "p") for _ in range(1_001)]
+    numbers = [sessions.begin(f"ann {i}", "p") for i in range(1_001)]
     assert [sessions.get(number) is None for number in (*numbers[:2], numbers[-1])] == [True, False, False]
     assert len({sessions.token(number) for number in numbers}) == len(numbers)
     assert Sessions(clock).token("x") != sessions.token("x")
@@ -343,7 +344,7 @@ async def test_with_a_proxy_alone_there_is_no_password_to_give() -> None:
 
 async def test_a_form_that_is_too_large_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before it is read whole; a stranger's has little room."""
-    monkeypatch.setattr("memberstream.stream.console.forms.LARGEST", 20_000)
+    monkeypatch.setattr("memberstream.stream.console.forms.LARGEST_OF_FIELDS", 20_000)
     app, _ = console(with_users(file))
     cookie = cookie_of(await log_in(app, "viewer"))
     for n, stranger, known in ((9_000, 403, 403), (10_001, 413, 403), (20_001, 413, 413)):
@@ -460,3 +461,70 @@ def test_without_a_file_the_commands_say_what_to_set(runner: CliRunner, monkeypa
     result = runner.invoke(command_line, ["console-users", "list"])
     assert result.exit_code == 1
     assert "Next: export MEMBERSTREAM_CONSOLE_USERS=FILE" in result.stderr
+
+
+async def test_a_form_is_in_utf_8(file: Path) -> None:
+    """Who sends it doesn't choose who decodes it: punycode takes minutes for a megabyte, others make what can't be
+    encoded. Without any word about it, it is UTF-8."""
+    app, _ = console(with_users(file))
+    parts = {"name": b"viewer", "password": b"\\ud800"}
+    body = b"".join(
+        b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % (name.encode(), value)
+        for name, value in parts.items()
+    )
+    for said, status in (
+        ("; charset=punycode", 415), ('; CHARSET="unicode_escape"', 415), ("; charset=UTF-8", 403), ("", 403),
+    ):  # fmt: skip
+        kind = {"content-type": f"multipart/form-data; boundary=x{said}"}
+        assert (await post(app, "/log-in", body + b"--x--\r\n", headers=kind)).status == status, said
+
+
+async def test_fields_are_few_and_files_are_large(file: Path) -> None:
+    """A megabyte of empty fields would keep the event loop busy for half a second."""
+    app, _ = console(with_users(file))
+    viewer = cookie_of(await log_in(app, "viewer"))
+    assert (await post(app, "/log-out", b"&" * 100_001, headers=viewer)).status == 413
+    assert (await post(app, "/log-out", b"&" * 100_000, headers=viewer)).status == 403
+    manager = cookie_of(await log_in(app, "manager"))
+    all_clusters = b"&".join(b"cluster=%d" % i for i in range(1_000))
+    reply = await post(app, "/campaigns/open/set", all_clusters, headers=manager)
+    assert "this form isn't of your log-in" in text_of(reply.text)
+
+
+async def test_a_browser_that_goes_while_it_sends_is_no_fault(file: Path) -> None:
+    """Anybody could fill the console's log with tracebacks."""
+    app, _ = console(with_users(file))
+    sent = list[Any]()
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = OURS | {"host": HOST, "content-type": "application/x-www-form-urlencoded"}
+    scope = {
+        "type": "http", "http_version": "1.1", "method": "POST", "scheme": "http", "path": "/log-in", "root_path": "",
+        "raw_path": b"/log-in", "query_string": b"", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 9470),
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }  # fmt: skip
+    await app(scope, receive, send)
+    assert sent[0]["status"] == 400
+
+
+async def test_a_new_log_in_ends_the_one_before(file: Path) -> None:
+    """Of the same browser: nobody could log out of it any more."""
+    app, access = console(with_users(file))
+    viewer = cookie_of(await log_in(app, "viewer"))
+    await log_in(app, "author", headers=viewer)
+    assert access.sessions.get(viewer["cookie"].partition("=")[2]) is None
+    assert (await fetch(app, "/", headers=viewer)).status == 303
+
+
+def test_nobody_logs_others_out_by_logging_in() -> None:
+    """A person has so many sessions; one more ends the person's own oldest."""
+    sessions = Sessions()
+    anns = sessions.begin("ann", "p")
+    bobs = [sessions.begin("bob", "p") for _ in range(1_100)]
+    assert sessions.get(anns) is not None
+    assert [sessions.get(one) is not None for one in bobs] == [False] * 1_080 + [True] * 20

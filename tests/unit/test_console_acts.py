@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from typing import Any
 from urllib.parse import urlencode
@@ -493,3 +495,70 @@ async def test_redis_that_is_away_leaves_the_step_taken(monkeypatch: pytest.Monk
         "Redis at r: no connection. Next: check that it runs\nThe step is taken all the same, don't repeat it: workers "
         "tell readers of it once they can."
     )
+
+
+async def test_actions_that_wait_hold_up_no_other_thread(app: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While Kafka is away actions take long. Pages and the log-in go on; one action more is refused."""
+    may_go, n_begun = threading.Event(), threading.Semaphore(0)
+
+    async def take(*_: object) -> tuple[str, str, int]:
+        n_begun.release()
+        may_go.wait(60)
+        return "paused.", "/campaigns/open", -1
+
+    monkeypatch.setattr(acts, "_taken", take)
+    monkeypatch.setattr(acts, "MOMENT_S", 0.01)
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(2))
+    for i in range(acts.AT_ONCE):
+        sent = await send(app, "/campaigns/open/pause", await filled(app, "/campaigns/open/pause", reason=f"{i}"))
+        assert sent.headers["location"].startswith("/acts/")
+    for _ in range(acts.AT_ONCE):
+        assert await asyncio.wait_for(asyncio.to_thread(n_begun.acquire), 30)  # all run, and this finds a thread
+    fields = await filled(app, "/campaigns/open/pause", reason="one more")
+    refused = await send(app, "/campaigns/open/pause", fields)
+    assert refused.status == 503
+    assert "actions are under way: this one was not begun" in text_of(refused.text)
+    may_go.set()
+    for _ in range(1_000):
+        if (await send(app, "/campaigns/open/pause", fields)).status == 303:
+            break
+        await asyncio.sleep(0.01)
+    else:
+        pytest.fail("actions that are over keep the next one out")
+
+
+async def test_a_console_that_is_stopped_ends_the_step_under_way(
+    app: ASGIApp, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody would know whether it was taken, nor would the console's log."""
+    may_go, taken = threading.Event(), acts._taken
+
+    async def late(*given: Any) -> tuple[str, str, int]:
+        may_go.wait(60)
+        return await taken(*given)
+
+    monkeypatch.setattr(acts, "_taken", late)
+    monkeypatch.setattr(acts, "MOMENT_S", 0.01)
+    asked, told = asyncio.Queue[Any](), asyncio.Queue[Any]()
+    lifespan = asyncio.create_task(app({"type": "lifespan", "state": {}}, asked.get, told.put))  # type: ignore[arg-type]
+    await asked.put({"type": "lifespan.startup"})
+    assert (await told.get())["type"] == "lifespan.startup.complete"
+    await send(app, "/campaigns/open/pause", await filled(app, "/campaigns/open/pause"))
+    await asked.put({"type": "lifespan.shutdown"})
+    await asyncio.sleep(0.1)
+    assert not lifespan.done()
+    may_go.set()
+    assert (await told.get())["type"] == "lifespan.shutdown.complete"
+    assert [step.campaign for step in log.taken if isinstance(step, PauseCampaign)] == ["open"]
+    await lifespan
+
+
+async def test_a_files_name_is_one_short_line_of_the_log(app: ASGIApp, caplog: pytest.LogCaptureFixture) -> None:
+    """It is a text of the browser: it can't look like another line."""
+    caplog.set_level(logging.INFO)
+    fields = fields_of((await get(app, "/models-publish")).text)
+    await publish(app, fields, b"{}", "a\u2028audit: bob (operator): retire\x85" + "x" * 300)
+    (told,) = [one.getMessage() for one in caplog.records if "the file has problems" in one.getMessage()]
+    assert r"publish a\u2028audit: bob (operator): retire\x85xxx" in told
+    assert len(told) < 250

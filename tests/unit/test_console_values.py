@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import signal
 import socket
 import subprocess
 import sys
@@ -18,15 +19,14 @@ from typing import Any, cast
 import pytest
 import uvicorn
 from authored import defined
-from starlette.requests import Request
 from unit.consoles import NOON_MS, SETTINGS, Followed, a_shop, a_site, answer, by, published
 from unit.test_doctor import WELL
 
 from memberstream.models.log_steps import Publish, SetCampaign
 from memberstream.models.registry import Registry
 from memberstream.models.terms import Terms
-from memberstream.stream.console import asking, history, live, reporting, standing, versions
-from memberstream.stream.console.access import Admission, let_in
+from memberstream.stream.console import asking, history, live, reporting, server, standing, versions
+from memberstream.stream.console.access import Admission
 from memberstream.stream.console.app import application
 from memberstream.stream.console.asking import Now
 from memberstream.stream.console.following import Following
@@ -457,13 +457,10 @@ async def test_the_overviews_events(monkeypatch: pytest.MonkeyPatch) -> None:
     events = made._events(NOBODY)
     assert [await anext(events) for _ in range(3)] == [b'data: {"a":"1"}\n\n', b"data: {}\n\n", b'data: {"a":"2"}\n\n']
     monkeypatch.setattr(live, "STREAMS", 1)
-    scope = {"type": "http"}
-    let_in(scope, NOBODY)
-    refused = await made.stream(None, Request(scope))  # type: ignore[arg-type]
-    assert refused.status_code == 200
-    assert refused.body == (
+    assert [one async for one in made._events(NOBODY)] == [
         b'event: refused\ndata: "1 overviews are open, so this one isn\'t renewed. Next: close some of them"\n\n'
-    )
+    ]
+    assert made._n_streams == 1
     await made.close()
     assert [one async for one in events] == []  # so that it is over
     assert made._n_streams == 0
@@ -487,3 +484,16 @@ async def test_it_stops_at_once_though_an_overview_is_open(caplog: pytest.LogCap
         assert (await reader.read()).endswith(b"0\r\n\r\n")  # whole
         writer.close()
     assert caplog.text == ""
+
+
+def test_the_second_ctrl_c_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step under way may take long; whoever sends SIGTERM twice is a supervisor, and doesn't hurry."""
+    ended = list[str]()
+    monkeypatch.setattr(server.signal, "signal", lambda sig, how: ended.append(f"{sig.name} {how.name}"))
+    monkeypatch.setattr(server.signal, "raise_signal", lambda sig: ended.append(sig.name))
+    made = Server(uvicorn.Config(lambda: None), None)  # type: ignore[arg-type]
+    for sig in (signal.SIGTERM, signal.SIGTERM):
+        made.handle_exit(sig, None)
+    assert ended == []
+    made.handle_exit(signal.SIGINT, None)
+    assert ended == ["SIGINT SIG_DFL", "SIGINT"]

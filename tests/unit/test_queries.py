@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from http.client import HTTPConnection
 from time import monotonic
@@ -18,7 +21,7 @@ from memberstream.stream.keyspace.formats import Door
 from memberstream.stream.partition.state import NotOwner
 from memberstream.stream.process.http_server import HttpServer
 from memberstream.stream.projection.partitions import Partitions
-from memberstream.stream.queries import answering
+from memberstream.stream.queries import answering, asking
 from memberstream.stream.queries.answering import Answering
 from memberstream.stream.queries.asking import Held, NoAnswer, _now_ms, ask, held_of
 from memberstream.stream.queries.seal import SEAL, seal_question
@@ -178,3 +181,32 @@ async def test_the_owner_of_a_members_partition_is_asked(worker: Worker, door: D
         await asked_of({1: door}, settings)
     worker.states = {}
     assert await asked_of({1: door}, settings) is None
+
+
+def test_an_answer_that_does_not_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else who can write to Redis would keep a thread of the console for ever, and all pages of members with it."""
+    monkeypatch.setattr(asking, "TIMEOUT_S", 0.5)
+    for line in (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"):
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            thread = threading.Thread(target=drip, args=(listening, line))
+            thread.start()
+            with pytest.raises(NoAnswer, match=r"can't be reached \(.+\)\. Next: see"):
+                ask(SECRET, Door(0, "127.0.0.1", listening.getsockname()[1]), 1, b"ann")
+            thread.join()
+
+
+def drip(listening: socket.socket, line: bytes) -> None:
+    """Answer a bit, again and again, for as long as somebody takes it."""
+    connected, _ = listening.accept()
+    with connected, suppress(OSError):
+        connected.sendall(line)
+        while True:
+            connected.sendall(line if b"100" in line else b"x")
+            time.sleep(0.05)
+
+
+def test_an_address_that_can_be_none_is_told() -> None:
+    """It stands in Redis, and may have been set wrongly."""
+    for host in ("a..b", "x" * 70, "a\r\nb", ""):
+        with pytest.raises(NoAnswer, match="can't be reached"):
+            ask(SECRET, Door(0, host, 1), 1, b"ann")
