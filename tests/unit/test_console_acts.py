@@ -541,7 +541,11 @@ async def test_a_console_that_is_stopped_ends_the_step_under_way(
     monkeypatch.setattr(acts, "_taken", late)
     monkeypatch.setattr(acts, "MOMENT_S", 0.01)
     asked, told = asyncio.Queue[Any](), asyncio.Queue[Any]()
-    lifespan = asyncio.create_task(app({"type": "lifespan", "state": {}}, asked.get, told.put))  # type: ignore[arg-type]
+
+    async def live() -> None:
+        await app({"type": "lifespan", "state": {}}, asked.get, told.put)
+
+    lifespan = asyncio.create_task(live())
     await asked.put({"type": "lifespan.startup"})
     assert (await told.get())["type"] == "lifespan.startup.complete"
     await send(app, "/campaigns/open/pause", await filled(app, "/campaigns/open/pause"))
