@@ -14,7 +14,7 @@ MANY := -n auto --dist worksteal --durations=10
 
 # Real input through a real worker, about a minute. JSON=1: one JSON object as the last line. DEMO_CONSOLE=1: it stays
 # open, with the console on its data. BOOSTED=1: with boosted trees as a third model.
-demo: $(RUN)
+demo: $(if $(DEMO_CONSOLE),$(DEV),$(RUN)) # the console's reports need statsmodels
 	@.venv/bin/memberstream demo $(if $(JSON),--json) $(if $(DEMO_CONSOLE),--console) $(if $(BOOSTED),--boosted)
 
 # Events per second against the peers, a quarter of an hour: bench/README.md. ONLY=ours,confluent-loop ROUNDS=3

@@ -13,6 +13,7 @@ from memberstream.models.model import label
 from memberstream.models.registry import Registry, Status
 from memberstream.models.targeting import clusters_of, misfit
 from memberstream.stream.authoring.terms_told import clusters_text
+from memberstream.stream.console.versions import told
 from memberstream.stream.lookup import Answer
 
 SEES, HELD_OUT, SEES_NOT = "sees it", "held out", "doesn't see it"
@@ -22,7 +23,7 @@ class Standing(NamedTuple):
     """A member's cluster under a version. `before`: its clusters before, as text and since when (ms), latest first."""
 
     label: str
-    is_live: bool
+    status: str
     cluster: str
     since_ms: int
     before: list[tuple[str, int]]
@@ -37,16 +38,16 @@ class Seen(NamedTuple):
 
 
 def standings(registry: Registry, answer: Answer) -> list[Standing]:
-    """Return the member's clusters under live versions and candidates, as far as it has one."""
+    """Return the member's clusters under live versions and candidates, as far as it has one: the live one first."""
     live = {label(one.model, one.version) for one in answer.memberships.values()}
-    candidates = {entry.label for entry in registry.scored() if entry.status is Status.CANDIDATE}
+    statuses = told(registry) | dict.fromkeys(live, Status.LIVE.value)
     found = []
-    for name in sorted(live | candidates):
+    for name in sorted(statuses, key=lambda name: (name.partition("@")[0], name not in live, name)):
         entry = registry.versions.get(name)
         names = {} if entry is None else entry.definition.clusters
         said = [(f"{cluster} {names.get(cluster, '')}".strip(), since_ms) for cluster, since_ms in answer.course(name)]
         if said:
-            found.append(Standing(name, name in live, *said[0], said[1:]))
+            found.append(Standing(name, statuses[name], *said[0], said[1:]))
     return found
 
 

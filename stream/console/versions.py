@@ -7,7 +7,9 @@ from typing import NamedTuple
 from memberstream.models.list_version import parse_list
 from memberstream.models.log_steps import Publish, PublishList, Switch, Upload, VersionStep
 from memberstream.models.problems import ModelFileError
-from memberstream.models.registry import Registry, Version
+from memberstream.models.registry import Registry, Status, Version
+
+WAS_LIVE = "was live"
 
 
 class Shown(NamedTuple):
@@ -63,6 +65,14 @@ def shown(registry: Registry, entries: list[Version]) -> list[Shown]:
         )
         for entry in entries
     ]
+
+
+def told(registry: Registry) -> dict[str, str]:
+    """Return label → what a scored version is to a reader of pages: one that was live isn't a fresh candidate."""
+    return {
+        one.entry.label: WAS_LIVE if one.replaced and one.entry.status is Status.CANDIDATE else one.entry.status.value
+        for one in shown(registry, registry.scored())
+    }
 
 
 def _campaigns(registry: Registry, entry: Version) -> list[str]:

@@ -22,10 +22,10 @@ from authored import defined
 from unit.consoles import NOON_MS, SETTINGS, Followed, a_shop, a_site, answer, by, published
 from unit.test_doctor import WELL
 
-from memberstream.models.log_steps import Publish, SetCampaign
+from memberstream.models.log_steps import Promote, Publish, SetCampaign
 from memberstream.models.registry import Registry
 from memberstream.models.terms import Terms
-from memberstream.stream.console import asking, history, live, reporting, server, standing, versions
+from memberstream.stream.console import asking, history, live, reasons, reporting, server, standing, versions
 from memberstream.stream.console.access import Admission
 from memberstream.stream.console.app import application
 from memberstream.stream.console.asking import Now
@@ -81,8 +81,8 @@ def test_a_members_clusters() -> None:
     """Live versions and candidates, with what was before; a version that is neither isn't shown."""
     row = b"0:0:9:5:|level@1=2:50|level@1~=1:20|level@2=1:30|level@7=1:30"
     found = standing.standings(a_shop(), answer(row))
-    assert [(one.label, one.is_live, one.cluster, one.since_ms) for one in found] == [
-        ("level@1", True, "2 high", 50), ("level@2", False, "1 low", 30),
+    assert [(one.label, one.status, one.cluster, one.since_ms) for one in found] == [
+        ("level@1", "live", "2 high", 50), ("level@2", "candidate", "1 low", 30),
     ]  # fmt: skip
     assert found[0].before == [("1 low", 20)]
 
@@ -497,3 +497,24 @@ def test_the_second_ctrl_c_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) ->
     assert ended == []
     made.handle_exit(signal.SIGINT, None)
     assert ended == ["SIGINT SIG_DFL", "SIGINT"]
+
+
+def test_a_masked_contribution_tells_no_number() -> None:
+    """Neither in words nor by its bar: with the model file a number would tell what the predictor read."""
+    contributions = (-4.0, 2.1, 1.9, 0.5, -0.3, 0.0)
+    some = [reasons.pulling("x", reasons.MASKED, contribution, 4.0) for contribution in contributions]
+    assert [(one.contribution, one.share) for one in some] == [
+        ("much, below 0", -100), ("much, above 0", 100), ("some, above 0", 40), ("some, above 0", 40),
+        ("little, below 0", -10), ("nothing", 0),
+    ]  # fmt: skip
+    assert reasons.pulling("x", "84 days ago", -1.0, 4.0) == ("x", "84 days ago", "-1.0000", -25)
+
+
+def test_a_version_that_was_live_is_no_fresh_candidate() -> None:
+    """A member's page tells them apart."""
+    registry = a_shop()
+    assert versions.told(registry)["level@1"] == "live"
+    registry.add(99, Promote("level", 2, replaces=1, **by("x")))
+    assert {name: versions.told(registry)[name] for name in ("level@1", "level@2")} == {
+        "level@1": "was live", "level@2": "live",
+    }  # fmt: skip
