@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 from chaos.workers import Crew
+from e2e.conftest import patient_readers
 from e2e.system import Pair, System
+
+__all__ = ["patient_readers"]
 
 #: `await crew_on(pair, models)`, the fixture.
 CrewOn = Callable[..., Awaitable[Crew]]

@@ -10,11 +10,23 @@ import pytest
 from e2e.system import Install, Pair, System
 from servers import Broker, RedisServer
 
+from memberstream.stream.lookup import AsyncLookup, Lookup
+
 #: A test that holds on each pair runs on the embedded one with every change, and on the real one in `make proof`.
 PAIRS = [
     pytest.param("embedded"),
     pytest.param("real", marks=[pytest.mark.kafka, pytest.mark.redis_server, pytest.mark.long]),
 ]
+
+
+@pytest.fixture(autouse=True)
+def patient_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look-ups wait 30 s for an answer, not one. A machine full of servers may stand still for a second, and how long
+    readers wait is shown in tests/redis."""
+    for client in (Lookup, AsyncLookup):
+        defaults: Any = client.__init__.__kwdefaults__
+        assert defaults["timeout_s"] == 1.0
+        monkeypatch.setitem(defaults, "timeout_s", 30.0)
 
 
 @pytest.fixture
