@@ -476,14 +476,14 @@ async def test_why_a_member_is_in_its_cluster(
 
 @pytest.mark.parametrize("role", ["viewer", "manager"])
 async def test_values_are_masked(role: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others see what each predictor contributes, and nothing that stands in the document."""
+    """Others see how much each predictor weighs, in steps, and nothing that stands in the document."""
     document = {"total": SUM, "plan": 7.75, "name": "Ann Onym", "note": "total"}
     page = await member_page(monkeypatch, held_member(document), role)
     text = text_of(page)
-    assert "total masked +3.1250 plan masked +0.0000" in text
+    assert "total masked much, above 0 plan masked nothing" in text
     assert "1 place that it reads holds what doesn't fit" in text
     assert "Masked: 6 lines." in text
-    for value in ("312.5", "7.75", "Onym"):
+    for value in ("312.5", "3.125", "7.75", "Onym"):
         assert value not in page, value
 
 

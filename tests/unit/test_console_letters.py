@@ -199,7 +199,7 @@ async def test_the_page_of_dead_letters(app: ASGIApp) -> None:
     assert "2 dead letters in docs.dead : the newest, older ones weren't read." in text.replace("dead:", "dead :")
     assert "Not one JSON text in UTF-8. Next: its producer: serialise with a JSON library" in text
     assert "0/1 not_json expected <JSON> at 1 2 bytes none" in text
-    assert "There are none in shown.dead, or this user may not see it." in text
+    assert "None are seen in shown.dead. Kafka hides a topic from who has no right to it." in text
     assert "sent again 2 times" in text
     assert "<b>odd" not in page
     assert 'aria-label="failed on each of the last 14 days: 0, ' in page
