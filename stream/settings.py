@@ -1,7 +1,8 @@
 """Settings: the one place that knows the environment, each setting declared once with its default and the reason.
 
 Law: an environment is parsed whole into one frozen `Settings`, or refused with every problem at once.
-docs/operations.md shows this list; a test holds the two together.
+docs/operations.md shows this list; a test holds the two together. The file is long because it is one list, a paragraph
+for each setting.
 """
 
 # ruff: noqa: RUF009 (setting is dataclasses.field with a parser and a reason)

@@ -9,6 +9,8 @@ Laws:
   before `||` and needn't read it. A reader finds a version by the text from `|` to `=` (`marker`). Neither character is
   allowed in a model's name.
 - Pure: bytes in, frozen values out. No Redis client is imported here.
+
+The file is long because each format stands beside its counterpart, and whoever reads the contract reads all of them.
 """
 
 from collections.abc import Mapping, Sequence
