@@ -90,6 +90,22 @@ def choice(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def scopes(value: str) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(value.replace(",", " ").split()))
+    if "openid" not in found:
+        raise ValueError("scopes joined by commas, openid among them")
+    return found
+
+
+def roles(value: str) -> tuple[str, ...]:
+    """Return VALUE=ROLE for each. A value may hold commas and "=", as names in directories do."""
+    *pairs, rest = re.split(r"=\s*(viewer|manager|author|operator)\s*(?:,|$)", value.strip())
+    values = [one.strip() for one in pairs[::2]]
+    if rest.strip() or not all(values):
+        raise ValueError("VALUE=ROLE, joined by commas, as marketing=manager; roles: viewer, manager, author, operator")
+    return tuple(f"{one}={role}" for one, role in zip(values, pairs[1::2], strict=True))
+
+
 def readable_file(value: str) -> Path:
     if not Path(value).is_file():
         raise ValueError("a file that exists")

@@ -25,9 +25,12 @@ from memberstream.stream.declared import (
     host_names,
     instance_id,
     networks,
+    roles,
+    scopes,
     seconds,
     setting,
     text,
+    url,
     whole,
 )
 from memberstream.stream.kafka.clients import Kafka
@@ -237,6 +240,36 @@ class Settings:
         "`memberstream console`: the names by which browsers ask for it over HTTPS, joined by commas. Others are "
         "refused. None: only names of this machine",
     )
+    console_oidc_issuer: str | None = setting(
+        None,
+        url,
+        "`memberstream console`: the OpenID Connect provider that logs people in, as it names itself, such as "
+        "https://login.shop.example. None: nobody logs in so",
+    )
+    console_oidc_client_id: str | None = setting(None, text, "the name under which the provider knows the console")
+    console_oidc_client_secret: str | None = setting(None, text, "the secret that goes with it", is_secret=True)
+    console_oidc_scopes: tuple[str, ...] = setting(
+        ("openid", "profile"),
+        scopes,
+        "what the provider is asked for, joined by commas. Some tell groups only if it holds `groups`",
+    )
+    console_oidc_name_claim: str = setting(
+        "preferred_username",
+        text,
+        "the claim that names a person in the history. Take one that people can't choose themselves",
+    )
+    console_oidc_roles_claim: str = setting(
+        "groups",
+        text,
+        "the claim that holds what roles go by: a text, or a list of texts. Dots lead into objects, as in "
+        "realm_access.roles",
+    )
+    console_oidc_roles: tuple[str, ...] = setting(
+        (),
+        roles,
+        "which of its values give which role: VALUE=ROLE joined by commas, as marketing=manager,everyone=viewer. "
+        "None: memberstream-viewer, memberstream-manager, memberstream-author and memberstream-operator give theirs",
+    )
     query_secret: str | None = setting(
         None,
         _secret,
@@ -366,10 +399,19 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
             found = "something else" if declared.metadata["is_secret"] else repr(value)
             problems.append(f"{name}: expected {error}, found {found}")
     security = Security(**{one.name: values.pop(name) for name, one in _security() if name in values})
-    problems += security.problems()
+    problems += [*security.problems(), *_oidc_problems(values)]
     if problems:
         raise SettingsError("\n".join([*problems, "Next: correct these variables (docs/operations.md)"]))
     return Settings(**{known[name].name: value for name, value in values.items()}, kafka_security=security)
+
+
+def _oidc_problems(values: Mapping[str, Any]) -> list[str]:
+    """Return what lacks for a log-in by OpenID Connect, if a part of it is set."""
+    needed = [variable(f"console_oidc_{name}") for name in ("issuer", "client_id", "client_secret")]
+    if not any(name in values for name in needed):
+        return []
+    wanted = "expected a value, as the others of the log-in by OpenID Connect have one"
+    return [f"{name}: {wanted}" for name in needed if name not in values]
 
 
 def _instead_of(name: str, known: Iterable[str]) -> str:

@@ -21,7 +21,7 @@ from memberstream.stream.terminal.output import (
 from memberstream.stream.terminal.safe import SafeConsole
 
 HOST, PORT = "127.0.0.1", 9470
-_EXTRA = {"argon2", "jinja2", "markupsafe", "python_multipart", "starlette", "uvicorn"}
+_EXTRA = {"argon2", "authlib", "httpx2", "jinja2", "joserfc", "markupsafe", "python_multipart", "starlette", "uvicorn"}
 
 
 @reports_errors

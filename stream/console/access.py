@@ -3,7 +3,8 @@
 Laws:
 - A proxy's word counts only from its declared addresses, and only if it says it once: two headers of one name may be
   the browser's own beside the proxy's.
-- What the file of users says now is what counts: roles, a new password and a removal hold at the next request.
+- What the file of users says now is what counts: roles, a new password and a removal hold at the next request. Of an
+  OpenID provider, it is what it said at the log-in.
 - Off this machine only the cookie counts that no other site of the same domain can set.
 - Without any log-in everybody may look, and nobody more; server.py then lets only this machine in.
 """
@@ -19,6 +20,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request, cookie_parser
 from starlette.types import Scope
 
+from memberstream.stream.console.provider import Provider
 from memberstream.stream.console.roles import ANYBODY, Person, Role, may_be_called
 from memberstream.stream.console.sessions import Sessions
 from memberstream.stream.console.users import Users, UsersError
@@ -52,13 +54,14 @@ class Access:
 
     def __init__(self, settings: Settings) -> None:
         self.users = None if settings.console_users is None else Users(settings.console_users)
+        self.provider = None if settings.console_oidc_issuer is None else Provider(settings)
         self.sessions = Sessions()
         self._proxies = [ip_network(one, strict=False) for one in settings.console_proxies]
 
     @property
     def has_log_in(self) -> bool:
         """Whether anybody can be known."""
-        return self.users is not None or bool(self._proxies)
+        return self.users is not None or self.provider is not None or bool(self._proxies)
 
     def admit(self, scope: Scope, *, is_here: bool) -> Admission | None:
         """Return who asks; None: nobody who is known. `is_here`: the console is asked for by a name of this machine."""
@@ -91,7 +94,11 @@ class Access:
         return Admission(person, token, number, lambda: self._person(number) is not None)
 
     def _person(self, number: str) -> Person | None:
-        if self.users is None or (session := self.sessions.get(number)) is None:
+        if (session := self.sessions.get(number)) is None:
+            return None
+        if session.roles is not None:
+            return Person(session.name, session.roles)
+        if self.users is None:
             return None
         try:
             found = self.users.all.get(session.name)

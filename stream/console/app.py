@@ -33,7 +33,7 @@ from memberstream.stream.console.live import Live
 from memberstream.stream.console.model_acts import ModelActs
 from memberstream.stream.console.pages import FOLDER
 from memberstream.stream.console.roles import Right
-from memberstream.stream.console.signing_in import LOG_IN, SigningIn, to_log_in
+from memberstream.stream.console.signing_in import BACK, BY_PROVIDER, LOG_IN, SigningIn, to_log_in
 from memberstream.stream.console.site import Site
 from memberstream.stream.lookup import Lookup
 from memberstream.stream.readout.style import SHEET
@@ -126,6 +126,8 @@ def application(site: Site, live: Live) -> ASGIApp:
             route("/live", live.stream, None),  # it answers as an event why it tells nothing
             route(LOG_IN, signing_in.page, None),
             act(LOG_IN, signing_in.log_in, None),
+            route(BY_PROVIDER, signing_in.to_provider, None),
+            route(BACK, signing_in.from_provider, None),
             act("/log-out", signing_in.log_out, Right.LOOK),
             route("/models", views.models_page),
             route("/models/{name}", views.model_page),

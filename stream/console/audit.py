@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 def came(request: Request, name: str) -> None:
     """Somebody has logged in."""
-    log.info("audit: %s logged in, from %s", name, address_of(request.scope))
+    log.info("audit: %s logged in, from %s", one_line(name), address_of(request.scope))
 
 
 def went(request: Request, name: str) -> None:
@@ -31,7 +31,7 @@ def went(request: Request, name: str) -> None:
 
 def kept_out(request: Request, name: str, why: str) -> None:
     """Somebody wasn't let in."""
-    log.warning("audit: %s wasn't let in: %s, from %s", name, why, address_of(request.scope))
+    log.warning("audit: %s wasn't let in: %s, from %s", name, one_line(why), address_of(request.scope))
 
 
 def refused(request: Request, right: Right) -> None:

@@ -47,7 +47,8 @@ def check_address(settings: Settings, host: str, port: int) -> None:
     if settings.console_hosts and not has_log_in:
         raise Unreachable(
             f"{variable('console_hosts')} is set, but there is no log-in: everybody who reaches the console would see "
-            f"everything. Next: set {variable('console_users')} or {variable('console_proxies')} (docs/console.md)"
+            f"everything. Next: set {variable('console_users')}, {variable('console_oidc_issuer')} or "
+            f"{variable('console_proxies')} (docs/console.md)"
         )
     if settings.console_hosts:
         return

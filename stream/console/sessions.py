@@ -15,6 +15,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import NamedTuple
 
+from memberstream.stream.console.roles import Role
+
 #: A working day with its breaks. Whoever is away for the night logs in again.
 LASTS_S = 12 * 3_600
 #: More people than an installation has, and more browsers than a person has. One more ends the oldest: of the person
@@ -23,10 +25,17 @@ _MOST, _MOST_OF_ONE = 1_000, 20
 
 
 class Session(NamedTuple):
-    """One log-in. `proof`: with what; `ends_at`: by the clock of the sessions."""
+    """One log-in.
+
+    Attributes:
+        proof: with what; a new password ends the session (access.py compares).
+        roles: as the provider told them at the log-in; None: as the file of users says now.
+        ends_at: by the clock of the sessions.
+    """
 
     name: str
     proof: str
+    roles: frozenset[Role] | None
     ends_at: float
 
 
@@ -38,8 +47,8 @@ class Sessions:
         self._found: dict[str, Session] = {}
         self._key = secrets.token_bytes(32)
 
-    def begin(self, name: str, proof: str) -> str:
-        """Begin a session; return its number. `proof`: a new password ends it (access.py compares)."""
+    def begin(self, name: str, proof: str, roles: frozenset[Role] | None = None) -> str:
+        """Begin a session; return its number."""
         now = self._clock()
         self._found = {number: one for number, one in self._found.items() if one.ends_at > now}
         own = [number for number, one in self._found.items() if one.name == name]
@@ -48,7 +57,7 @@ class Sessions:
         while len(self._found) >= _MOST:
             del self._found[next(iter(self._found))]
         number = secrets.token_urlsafe(32)
-        self._found[number] = Session(name, proof, now + LASTS_S)
+        self._found[number] = Session(name, proof, roles, now + LASTS_S)
         return number
 
     def get(self, number: str) -> Session | None:

@@ -5,12 +5,14 @@ Laws:
   don't slip past the limit, and don't take the machine's memory.
 - An unknown name and a wrong password are answered alike, after the same work.
 - After a log-in one goes on to where one wanted to, on this console and nowhere else.
+- Nobody is led to a provider without pressing for it: else nobody could log out.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
@@ -22,12 +24,18 @@ from memberstream.stream.console import audit
 from memberstream.stream.console.access import COOKIE, SECURE_COOKIE, address_of, admitted
 from memberstream.stream.console.attempts import Attempts
 from memberstream.stream.console.following import Problem
-from memberstream.stream.console.roles import may_be_called
+from memberstream.stream.console.guard import is_own_name
+from memberstream.stream.console.provider import BEGUN_LASTS_S, NotLetIn
+from memberstream.stream.console.roles import Role, may_be_called
 from memberstream.stream.console.sessions import LASTS_S
 from memberstream.stream.console.site import Site
 from memberstream.stream.console.users import Users, UsersError
 
 LOG_IN = "/log-in"
+BY_PROVIDER, BACK = f"{LOG_IN}/provider", f"{LOG_IN}/provider/back"
+#: What a browser keeps while it is at the provider.
+_BEGUN = "-log-in"
+_LONGEST_WANTED = 1_000  # it is kept in a cookie
 _INSIDE = re.compile(r"/(?![/\\])[^\\\s]*")  # a path; "//host" and "/\host" are addresses of others
 _WRONG = Problem(
     "name or password is wrong", "try again; whoever runs the console can give you a new one (console-users add)"
@@ -49,7 +57,9 @@ class SigningIn:
         """Ask for name and password."""
         if admitted(request) is not None:
             return RedirectResponse(_wanted(request), 303)
-        return await _form(site, request, 200 if site.access.users else 401, None if site.access.users else _BY_PROXY)
+        if site.access.users or site.access.provider:
+            return await _form(site, request, 200, None)
+        return await _form(site, request, 401, _BY_PROXY)
 
     async def log_in(self, site: Site, request: Request, form: FormData) -> Response:
         """Begin a session, or say why not."""
@@ -76,15 +86,43 @@ class SigningIn:
         if found is None:
             audit.kept_out(request, _told(users, name), "the password is wrong")
             return await _form(site, request, 403, _WRONG)
-        if (before := admitted(request)) is not None:
-            site.access.sessions.end(before.session)  # nobody can log out of it any more
         audit.came(request, name)
-        reply = RedirectResponse(_wanted(request), 303)
         is_secure = request.headers.get("origin", "").startswith("https://")
+        return _let_in(site, request, _wanted(request), is_secure, name, found.password)
+
+    async def to_provider(self, site: Site, request: Request) -> Response:
+        """Lead to the provider."""
+        provider, wanted = site.access.provider, _wanted(request)
+        if provider is None or admitted(request) is not None:
+            return RedirectResponse(wanted if provider else LOG_IN, 303)
+        is_secure = _is_secure(request)
+        back = f"{'https' if is_secure else 'http'}://{request.headers['host']}{BACK}"
+        wanted = wanted if len(wanted) <= _LONGEST_WANTED else "/"
+        try:
+            address, kept = await provider.begin(request, back, wanted, _signed(site))
+        except NotLetIn as error:
+            return await _not_let_in(site, request, error)
+        reply = RedirectResponse(address, 303)
         reply.set_cookie(
-            SECURE_COOKIE if is_secure else COOKIE, site.access.sessions.begin(name, found.password), max_age=LASTS_S,
-            secure=is_secure, httponly=True, samesite="lax",
-        )  # fmt: skip
+            _cookie(is_secure) + _BEGUN, kept, max_age=BEGUN_LASTS_S, secure=is_secure, httponly=True, samesite="lax"
+        )
+        return reply
+
+    async def from_provider(self, site: Site, request: Request) -> Response:
+        """Begin a session for whom the provider knows, or say why not."""
+        provider, is_secure = site.access.provider, _is_secure(request)
+        if provider is None:
+            return RedirectResponse(LOG_IN, 303)
+        name = _cookie(is_secure) + _BEGUN
+        try:
+            found = await provider.end(request, request.cookies.get(name, ""), _signed(site))
+        except NotLetIn as error:
+            reply = await _not_let_in(site, request, error)
+        else:
+            person = found.person
+            audit.came(request, f"{person.told}, {found.subject} at {provider.issuer},")
+            reply = _let_in(site, request, found.wanted, is_secure, person.name, provider.issuer, person.roles)
+        reply.delete_cookie(name, secure=is_secure, httponly=True, samesite="lax")  # a log-in ends once
         return reply
 
     async def log_out(self, site: Site, request: Request, _: FormData) -> Response:
@@ -98,6 +136,42 @@ class SigningIn:
         return reply
 
 
+def _let_in(
+    site: Site,
+    request: Request,
+    wanted: str,
+    is_secure: bool,
+    name: str,
+    proof: str,
+    roles: frozenset[Role] | None = None,
+) -> Response:
+    """Begin a session, in place of the one that the browser has: nobody could log out of that any more."""
+    if (before := admitted(request)) is not None:
+        site.access.sessions.end(before.session)
+    reply = RedirectResponse(wanted, 303)
+    number = site.access.sessions.begin(name, proof, roles)
+    reply.set_cookie(_cookie(is_secure), number, max_age=LASTS_S, secure=is_secure, httponly=True, samesite="lax")
+    return reply
+
+
+async def _not_let_in(site: Site, request: Request, error: NotLetIn) -> Response:
+    audit.kept_out(request, "somebody", error.why)
+    return await _form(site, request, error.status, error.problem)
+
+
+def _signed(site: Site) -> Callable[[str], str]:
+    return lambda text: site.access.sessions.token(f"log-in {text}")
+
+
+def _cookie(is_secure: bool) -> str:
+    return SECURE_COOKIE if is_secure else COOKIE
+
+
+def _is_secure(request: Request) -> bool:
+    """Return whether the browser asked by HTTPS: by a declared name it must have."""
+    return not is_own_name(request.headers.get("host", ""))
+
+
 def to_log_in(request: Request) -> Response:
     """Return the way to the log-in, and from there back here."""
     wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
@@ -107,13 +181,15 @@ def to_log_in(request: Request) -> Response:
 def _wanted(request: Request) -> str:
     """Return where to go after the log-in: on this console, else the overview."""
     wanted = request.query_params.get("next", "")
-    return wanted if _INSIDE.fullmatch(wanted) and wanted.partition("?")[0] != LOG_IN else "/"
+    return wanted if _INSIDE.fullmatch(wanted) and not wanted.startswith(LOG_IN) else "/"
 
 
 async def _form(site: Site, request: Request, status: int, why: Problem | None) -> Response:
+    provider = site.access.provider
     return await site.page(
-        request, "log_in.html", status, why=why, wanted=_wanted(request), has_password=site.access.users is not None
-    )
+        request, "log_in.html", status, why=why, wanted=_wanted(request), has_password=site.access.users is not None,
+        by_provider=None if provider is None else BY_PROVIDER, provider="" if provider is None else provider.name,
+    )  # fmt: skip
 
 
 def _told(users: Users, name: str) -> str:

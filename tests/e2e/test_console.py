@@ -21,6 +21,8 @@ from e2e import console_story
 from e2e.commands import memberstream
 from e2e.counting import IDS, Counting, by, counting, load
 from e2e.system import PATIENCE_S, Install, Pair, Sent, event, pause_s
+from oidc.server import SECRET
+from oidc.server import provider as oidc_provider
 from playwright.async_api import Browser, ConsoleMessage, Error, Page, Request, async_playwright
 from prefork import PythonProcess
 from servers import missing
@@ -82,17 +84,17 @@ async def system(embedded_pair: Pair, install: Install) -> AsyncIterator[Countin
 @pytest.fixture
 async def address(system: Counting, tmp_path: Path) -> AsyncIterator[str]:
     """Where the console of this installation answers: the real command, in a process of its own."""
-    async with serving(system, tmp_path / "console.log", {}) as found:
+    async with serving(system.members.environment(), tmp_path / "console.log") as found:
         yield found
 
 
 @asynccontextmanager
-async def serving(system: Counting, log: Path, more: dict[str, str]) -> AsyncIterator[str]:
-    """Run a console of this installation; yields where it answers. `more`: of its environment."""
-    port = free_port()
+async def serving(environment: dict[str, str], log: Path, port: int | None = None) -> AsyncIterator[str]:
+    """Run a console; yields where it answers."""
+    port = port or free_port()
     process = PythonProcess("the console", log)
     command = [sys.executable, "-m", "memberstream", "console", "--port", str(port)]
-    process.spawn(command, cwd=log.parent, env=system.members.environment() | more)
+    process.spawn(command, cwd=log.parent, env=environment)
     found = f"http://127.0.0.1:{port}"
     give_up_at = asyncio.get_running_loop().time() + PATIENCE_S
     while True:
@@ -138,20 +140,21 @@ async def test_the_console(system: Counting, address: str, browser: Browser, tmp
     await live(system, address, page)
     await letters(system, address, page)
     await people_act(system, browser, tmp_path)
+    await by_a_provider(system, browser, tmp_path)
 
 
 async def people_act(system: Counting, browser: Browser, folder: Path) -> None:
     """With a log-in: the story by clicks, each action by each role, and what is refused stands in the log."""
     users, log = folder / "users.json", folder / "acting.log"
     console_story.make_users(users)
-    pictures = os.environ.get("CONSOLE_PICTURES")
     asked: list[str] = []
 
     async def look(page: Page, path: str) -> None:
-        await fits(page, path, Path(pictures) if pictures else None, f"acting-{len(asked):02}-")
+        await fits(page, path, pictures_folder(), f"acting-{len(asked):02}-")
         asked.append(path)
 
-    async with serving(system, log, {"MEMBERSTREAM_CONSOLE_USERS": str(users)}) as address:
+    environment = system.members.environment() | {"MEMBERSTREAM_CONSOLE_USERS": str(users)}
+    async with serving(environment, log) as address:
         pages = await console_story.story(system, address, browser, folder, look)
         n_refused = await console_story.forbidden(address, pages, look)
         for page, path in zip(pages, ("/models-publish", "/campaigns/summer/set", "/history"), strict=True):
@@ -159,6 +162,68 @@ async def people_act(system: Counting, browser: Browser, folder: Path) -> None:
             await reached(page, path)
         await console_story.logs_out(address, pages[-1])
         assert (await asyncio.to_thread(log.read_text)).count(" may not ") == n_refused
+
+
+async def at_the_provider(browser: Browser, address: str) -> Page:
+    """Return a stranger's page that wanted the history, at the provider."""
+    page = await (await browser.new_context()).new_page()
+    page.set_default_timeout(1_000 * PATIENCE_S)
+    await page.goto(f"{address}/history")
+    await page.get_by_role("link", name="Log in with 127.0.0.1").click()
+    return page
+
+
+def pictures_folder() -> Path | None:
+    """Return where pictures of pages are kept, if anywhere."""
+    found = os.environ.get("CONSOLE_PICTURES")
+    return Path(found) if found else None
+
+
+async def by_a_provider(system: Counting, browser: Browser, folder: Path) -> None:
+    """People log in by clicks at npm's oidc-provider: two roles, none, somebody who doesn't say who; and it is away."""
+    port, log = free_port(), folder / "provided.log"
+    async with oidc_provider(f"http://127.0.0.1:{port}/log-in/provider/back", folder / "oidc.log") as (
+        issuer,
+        process,
+    ):
+        environment = system.members.environment() | {
+            "MEMBERSTREAM_CONSOLE_OIDC_ISSUER": issuer,
+            "MEMBERSTREAM_CONSOLE_OIDC_CLIENT_ID": "console",
+            "MEMBERSTREAM_CONSOLE_OIDC_CLIENT_SECRET": SECRET,
+            "MEMBERSTREAM_CONSOLE_OIDC_SCOPES": "openid,profile,groups",
+            "MEMBERSTREAM_CONSOLE_OIDC_ROLES": "marketing=manager,CN=data,OU=science=author",
+        }
+        async with serving(environment, log, port) as address:
+            for who, may in (("mia", "look, set campaigns."), ("dan", "look, publish and promote models,")):
+                page = await at_the_provider(browser, address)
+                await page.get_by_label("Who").fill(who)
+                await page.get_by_role("button", name="Go on").click()
+                await page.wait_for_url(f"{address}/history")
+                assert f"You may {may}" in await page.locator("footer").inner_text()
+                assert who in await page.locator(".who").inner_text()
+            await page.get_by_role("button", name="Log out").click()
+            await page.wait_for_url("**/log-in")
+            assert (await page.request.get(f"{address}/history", max_redirects=0)).status == 303
+            page = await at_the_provider(browser, address)
+            await page.get_by_label("Who").fill("eve")
+            await page.get_by_role("button", name="Go on").click()
+            await page.get_by_text("logged in as eve, but none of your groups has a role here").wait_for()
+            assert (await page.request.get(page.url)).status == 400  # a log-in is one once
+            page = await at_the_provider(browser, address)
+            await page.get_by_role("button", name="Not now").click()
+            await page.get_by_text("the provider didn't log you in: access_denied").wait_for()
+        told = await asyncio.to_thread(log.read_text)
+        assert f"audit: mia (manager), mia at {issuer}, logged in, from 127.0.0.1" in told
+        assert "audit: somebody wasn't let in: eve: none of the values of groups gives a role, from" in told
+        assert "audit: somebody wasn't let in: the provider says access_denied, from" in told
+        process.stop(grace_s=5.0)
+        async with serving(environment, log, port) as address:
+            page = await browser.new_page()
+            reply = await page.goto(f"{address}/log-in/provider")
+            assert reply is not None
+            assert reply.status == 503
+            await page.get_by_text("the provider of log-ins doesn't answer").wait_for()
+            await fits(page, "log-in-provider-away", pictures_folder(), "oidc-")
 
 
 async def each_page(address: str, page: Page, pictures: Path) -> None:

@@ -64,6 +64,13 @@ def test_every_setting_survives_the_way_through_the_environment() -> None:
         console_users=Path("/etc/users.json"),
         console_proxies=("10.1.2.0/24", "::1"),
         console_hosts=("console.example",),
+        console_oidc_issuer="https://login.example",
+        console_oidc_client_id="console",
+        console_oidc_client_secret="a secret of it",
+        console_oidc_scopes=("openid", "groups"),
+        console_oidc_name_claim="email",
+        console_oidc_roles_claim="roles",
+        console_oidc_roles=("CN=a,OU=b=viewer",),
         log_format="json",
         traces="otlp",
     )
