@@ -1,7 +1,7 @@
 """What a worker knows about itself at one moment, and what only time can tell of it: is it stalled?
 
 Law: stalled means that there is work, nobody else is to blame, and nothing gets finished. Time spent waiting for Kafka
-or Redis doesn't count.
+or Redis doesn't count, nor does time in which the whole process was stopped (a frozen container, a machine that moves).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from memberstream.stream.tasks.supervisor import Down
 DEAD_AFTER_S = 10.0
 # Share of the limit after which a stalled worker ends: early enough for a person to look, late enough for a slow batch.
 STALL_SHARE = 0.25
+# Whoever looks once a second and comes later than this was stopped itself, and all else with it.
+_LATEST_LOOK_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,13 @@ class StallClock:
     """Remembers since when there is work and nothing gets finished."""
 
     def __init__(self, now_s: float) -> None:
-        self._since_s = now_s
+        self._since_s = self._looked_s = now_s
         self._finished = -1
 
     def stalled_s(self, now_s: float, vitals: Vitals) -> float:
-        """Take in the vitals of now. Returns for how long the worker has been stalled; 0 if it isn't."""
+        """Take in the vitals of now, once a second. Returns for how long the worker has been stalled; 0 if it isn't."""
+        self._since_s += max(0.0, now_s - self._looked_s - _LATEST_LOOK_S)
+        self._looked_s = now_s
         is_excused = vitals.is_waiting or not vitals.has_work
         if vitals.loop_silent_s < DEAD_AFTER_S and (is_excused or vitals.finished != self._finished):
             self._since_s = now_s
