@@ -60,6 +60,16 @@ class RangeConsumer(driver.Consumer):  # type: ignore[misc]  # Faust's classes a
     def _new_offset(self, tp: TP) -> int | None:
         return self._positions.next.get(tp)
 
+    async def maybe_wait_for_commit_to_finish(self) -> bool:
+        """Return whether a commit was under way, and has ended. (Faust's own begins another one when it is cancelled: a
+        limit of time then has no effect, and a rebalance waits for as long as a write isn't acknowledged.)
+        """
+        under_way = self._commit_fut
+        if under_way is None:
+            return False
+        await asyncio.wait({under_way})
+        return not under_way.cancelled()
+
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         began = perf_counter()
         is_taken: bool = await super()._commit(offsets)

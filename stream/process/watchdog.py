@@ -13,8 +13,9 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
+from typing import Any
 
 from memberstream.stream.partition.holds import Hold
 from memberstream.stream.process.health import Check, alive, ready
@@ -127,5 +128,14 @@ def stacks(loop: asyncio.AbstractEventLoop | None) -> str:
     for ident, frame in sys._current_frames().items():
         text.write(f"thread {names.get(ident, ident)}\n{''.join(traceback.format_stack(frame))}")
     for task in asyncio.all_tasks(loop) if loop is not None else ():
-        task.print_stack(file=text)
+        text.write(f"{task}\n{''.join(_awaited(task.get_coro()))}")
     return text.getvalue()
+
+
+def _awaited(waiting: Any) -> Iterator[str]:
+    """Yield where a coroutine waits, and what it waits for in turn. (A task's own stack has the outermost one only.)"""
+    while waiting is not None:
+        frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "gi_frame", None)
+        if frame is not None:
+            yield from traceback.format_stack(frame, limit=1)
+        waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "gi_yieldfrom", None)

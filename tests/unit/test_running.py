@@ -104,6 +104,35 @@ async def test_a_commit_tells_whether_the_broker_has_taken_all(monkeypatch: pyte
     assert await refused.commit_range()
 
 
+class Beside(Consumer):
+    """Where a commit of Faust's own timer is under way, and doesn't end: a write isn't acknowledged."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self._loop = asyncio.get_running_loop()
+        self._commit_fut: Any = self._loop.create_future()
+        self.app: Any = SimpleNamespace(client_only=False)
+
+    async def commit(self, *_: Any) -> bool:
+        return bool(await faust.transport.consumer.Consumer.commit(self))
+
+    async def force_commit(self, *_: Any, **__: Any) -> bool:
+        """Wait for what isn't acknowledged, as the other one does."""
+        return await self._commit({HAD: 5})
+
+
+async def test_a_commit_beside_another_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rebalance waits for it, and all other workers for the rebalance. The one under way isn't touched."""
+    monkeypatch.setattr(offsets, "BATCH_GRACE_S", 0.05)
+    consumer = Beside()
+    assert not await asyncio.wait_for(consumer.commit_range(), 5)
+    assert not consumer._commit_fut.done()
+    consumer._commit_fut.set_result(None)
+    assert await consumer.maybe_wait_for_commit_to_finish()
+    consumer._commit_fut = None
+    assert not await consumer.maybe_wait_for_commit_to_finish()
+
+
 @pytest.mark.parametrize("is_taken", [True, False])
 async def test_after_a_signal_only_what_is_committed_is_said_to_be(
     is_taken: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
