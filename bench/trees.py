@@ -1,8 +1,8 @@
 """What a hundred trees cost beside a logistic regression: microseconds a row, by the processor's clock.
 
 `python -m bench.trees`. Both are fitted by scikit-learn on the same rows and exported; only scorers are measured, side
-by side in one run. Then the share of rows that a day of time leaves where they are, so that the trees aren't asked. Last
-the question whether LightGBM's own library finds leaves faster than NumPy's walk does; the sum is ours in both.
+by side in one run. Then the share of rows that a day of time leaves where they are, so that the trees aren't asked.
+Last the question whether LightGBM's own library finds leaves faster than NumPy's walk; the sum is ours in both.
 """
 
 from __future__ import annotations

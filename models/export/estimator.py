@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from memberstream.models.export import boosters
+from memberstream.models.export import boosters, catboost
 from memberstream.models.export.bands import Asked, Bands, Thresholds
 from memberstream.models.export.columns import Column
 from memberstream.models.export.ensembles import reader_of
@@ -97,9 +97,11 @@ def from_estimator(
 
 
 def _names(fitted: Any) -> list[str] | None:
+    # CatBoost's and LightGBM's names of a matrix are their own.
     names = getattr(fitted, "feature_names_in_", None)
+    if names is None and (own := getattr(fitted, "feature_names_", None)) != list(map(str, range(len(own or ())))):
+        names = own
     listed = None if names is None else list(map(str, names))
-    # LightGBM gives the columns of a matrix names of its own.
     return None if listed == [f"Column_{i}" for i in range(len(listed or ()))] else listed
 
 
@@ -137,7 +139,7 @@ def _judge(fitted: Any, raw: Raw, inputs: list[str], names: list[str] | None, le
         x = raw.matrix(x, inputs, names)
         with joblib.parallel_config(backend="sequential"):  # the order in which threads add trees is chance
             probabilities = np.asarray(fitted.predict_proba(x)) if left.has_probabilities else None
-            predicted = np.asarray(fitted.predict(x)).tolist()
+            predicted = np.ravel(fitted.predict(x)).tolist()  # CatBoost tells classes in a column
         if probabilities is not None and left.is_banded:
             probabilities = probabilities[:, fitted.classes_.tolist().index(left.classes[1])]
         return probabilities, predicted
@@ -198,7 +200,7 @@ def _walk(fitted: Any, columns: list[Column], asked: Asked, problems: list[str])
     # After a step that can't be represented there are too many or too few columns for the estimator.
     if problems:
         return None
-    reader = reader_of(fitted) or boosters.reader_of(fitted)
+    reader = reader_of(fitted) or boosters.reader_of(fitted) or catboost.reader_of(fitted)
     if reader is not None:
         return of_trees(fitted, reader, columns, cut, problems)
     found = of_estimator(fitted, columns, cut, problems)

@@ -8,7 +8,7 @@ _SOFTMAX = "LogisticRegression, which tells more than two classes apart by itsel
 _OTHER = "a model file has no such scorer"
 _BOOSTED = "HistGradientBoostingClassifier"
 _NO_TREES = ("its trees aren't read", f"{_BOOSTED}; or {LIST}")
-_TREES = ("CatBoostClassifier", "CatBoostRegressor", "LGBMRanker", "XGBRanker", "Booster")
+_TREES = ("CatBoostRanker", "LGBMRanker", "XGBRanker", "Booster")
 
 #: estimator → (why, what to use)
 ESTIMATORS: dict[str, tuple[str, str]] = dict.fromkeys(_TREES, _NO_TREES) | {
