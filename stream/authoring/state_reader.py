@@ -96,6 +96,27 @@ async def all_members(
                 yield [(key, member) for key, member in members if member.document is not None]
 
 
+async def ids_of_members(kafka: Kafka, changelog: str, progress: Meter = unwatched) -> AsyncIterator[list[bytes]]:
+    """Yield the ids of the members that have a document, a partition at a time; states aren't kept in memory.
+
+    Raises like `read_members`.
+    """
+    async with connected(kafka, changelog, _ADVICE) as (consumer, partitions):
+        total = sum((await consumer.end_offsets(partitions)).values())
+        done = 0
+        for partition in partitions:
+            held: dict[bytes, bool] = {}
+            async for latest, n in _written(consumer, partition):
+                held.update(
+                    (key, value is not None and decode(value).document is not None)
+                    for key, value in latest.items()
+                    if not key.startswith(b"\0")
+                )
+                done += n
+                progress(done, max(done, total))
+            yield [key for key, is_there in held.items() if is_there]
+
+
 async def sample_documents(
     kafka: Kafka, changelog: str, most: int, most_bytes: int
 ) -> tuple[list[dict[str, Any]], int]:

@@ -29,9 +29,11 @@ from memberstream.models.registry import Registry, Version
 from memberstream.models.wording import counted
 from memberstream.stream.authoring.memberships import memberships
 from memberstream.stream.authoring.publishing import Publishing
+from memberstream.stream.authoring.state_reader import ids_of_members
 from memberstream.stream.authoring.steps import Steps, find
 from memberstream.stream.authoring.upload_steps import UploadSteps
 from memberstream.stream.files.lists import RawChunk, Rejected
+from memberstream.stream.kafka.topic_reader import TopicUnreadable
 from memberstream.stream.lists.check import ListCheck
 from memberstream.stream.lists.rows import Appender, Ready, prepare
 from memberstream.stream.registry.refused import PublishError
@@ -80,6 +82,7 @@ class Uploaded:
         repeated: rows that repeat an earlier one, with the same cluster.
         n_rejected: how many rows can't be taken. `rejected`: the first of them.
         moved, held: of a dry run. `held` members have a cluster by the live version; `moved` of them would change it.
+        known: of a dry run that was asked for it: how many of the new rows' members have a document. None: not known.
     """
 
     label: str
@@ -90,6 +93,7 @@ class Uploaded:
     rejected: list[Rejected] = field(default_factory=list)
     moved: int = 0
     held: int = 0
+    known: int | None = None
 
     @property
     def n_rows(self) -> int:
@@ -107,6 +111,18 @@ class RowsRejected(PublishError):
             "Next: correct them and upload again; or leave them out (--skip-bad), all are listed by --rejected FILE"
         )
         self.outcome = outcome
+
+
+def cluster_names(text: str) -> dict[int, str]:
+    """Return cluster → name of 1=low,2=high. Raises PublishError: it is something else."""
+    names: dict[int, str] = {}
+    for part in filter(None, text.split(",")):
+        cluster, _, name = (word.strip() for word in part.partition("="))
+        is_number = cluster.isascii() and cluster.isdigit() and len(cluster) <= 20
+        if not is_number or not name or int(cluster) in names or name in names.values():
+            raise PublishError(f"{text}: expected names such as 1=low,2=medium,3=high")
+        names[int(cluster)] = name
+    return names
 
 
 class Uploading:
@@ -128,10 +144,16 @@ class Uploading:
         self._steps = UploadSteps(Steps(settings, actor))
         self._on_rejected, self._on_progress = on_rejected, on_progress
 
-    async def check(self, source: Iterable[RawChunk], options: Options) -> Uploaded:
-        """Return what an upload would find and do; writes nothing. Raises like `upload`, except for rejected rows."""
+    async def check(self, source: Iterable[RawChunk], options: Options, on_known: Meter | None = None) -> Uploaded:
+        """Return what an upload would find and do; writes nothing. Raises like `upload`, except for rejected rows.
+
+        Args:
+            on_known: if it is there, `known` is counted, which reads the changelog; called with how far that is.
+        """
         registry = await self.publishing.registry()
         base, checked, outcome = await self._judge_all(registry, source, options)
+        if on_known is not None:
+            outcome.known = await self._known(checked, on_known)
         if not outcome.n_rejected or options.skip_bad:
             _refuse_none(outcome)
         async for ids, kept in self._kept(base, checked):
@@ -267,6 +289,16 @@ class Uploading:
             )
         self._on_progress(chunk.done, chunk.total)
         return ids, clusters
+
+    async def _known(self, checked: ListCheck, on_known: Meter) -> int | None:
+        """Return how many of the rows' members have a document; None: no worker has run, or nobody can say."""
+        known = 0
+        try:
+            async for ids in ids_of_members(self._settings.kafka, self._settings.changelog_topic, on_known):
+                known += int((checked.clusters_of(ids) >= 0).sum())
+        except TopicUnreadable:
+            return None
+        return known
 
     async def _kept(self, base: Version | None, checked: ListCheck) -> AsyncIterator[tuple[list[bytes], list[int]]]:
         """Yield the rows of the list to merge with, without the members that the new rows name."""

@@ -15,11 +15,12 @@ from memberstream.models.wording import counted, percent_of
 from memberstream.stream.authoring.coverage import goes_on
 from memberstream.stream.authoring.publishing import MAX_FLIPS
 from memberstream.stream.authoring.steps import this_user
-from memberstream.stream.authoring.uploading import Options, Uploaded, Uploading
+from memberstream.stream.authoring.uploading import Options, Uploaded, Uploading, cluster_names
 from memberstream.stream.cli.arguments import Json, Name, Why, a_label, in_a_folder, share
 from memberstream.stream.cli.model.versions import Scored, follow, print_sizes
 from memberstream.stream.files.lists import Columns, Rejected, read_file
 from memberstream.stream.files.pipes import rereadable
+from memberstream.stream.registry.refused import PublishError
 from memberstream.stream.terminal.bar import bar
 from memberstream.stream.terminal.output import err, out, print_json, reports_errors, settings
 from memberstream.stream.terminal.waiting import stoppable
@@ -178,10 +179,7 @@ def _print(outcome: Uploaded, options: Options, is_dry: bool) -> None:
 
 def _names(text: str) -> dict[int, str]:
     """Return cluster → name of 1=low,2=high. Raises typer.BadParameter."""
-    names: dict[int, str] = {}
-    for part in filter(None, text.split(",")):
-        cluster, _, name = (word.strip() for word in part.partition("="))
-        if not cluster.isdigit() or not name or int(cluster) in names or name in names.values():
-            raise typer.BadParameter(f"{text}: expected names such as 1=low,2=medium,3=high", param_hint="--names")
-        names[int(cluster)] = name
-    return names
+    try:
+        return cluster_names(text)
+    except PublishError as error:
+        raise typer.BadParameter(str(error), param_hint="--names") from None

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from memberstream.stream.console import campaign_acts, forms, letter_acts, model_acts, views
+from memberstream.stream.console import campaign_acts, forms, letter_acts, list_acts, model_acts, uploads, views
 from memberstream.stream.console.access import Access, admitted
 from memberstream.stream.console.acts import Acts
 from memberstream.stream.console.asking import Asking
@@ -29,12 +29,14 @@ from memberstream.stream.console.campaign_acts import CampaignActs
 from memberstream.stream.console.following import Following, Problem
 from memberstream.stream.console.guard import Guard
 from memberstream.stream.console.letter_acts import DeadLetters
+from memberstream.stream.console.list_acts import ListActs
 from memberstream.stream.console.live import Live
 from memberstream.stream.console.model_acts import ModelActs
 from memberstream.stream.console.pages import FOLDER
 from memberstream.stream.console.roles import Right
 from memberstream.stream.console.signing_in import BACK, BY_PROVIDER, LOG_IN, SigningIn, to_log_in
 from memberstream.stream.console.site import Site
+from memberstream.stream.console.uploads import Uploads
 from memberstream.stream.lookup import Lookup
 from memberstream.stream.readout.style import SHEET
 from memberstream.stream.settings import Settings
@@ -59,6 +61,7 @@ def console(settings: Settings) -> tuple[ASGIApp, Live]:
 def application(site: Site, live: Live) -> ASGIApp:
     """Return the pages of a site."""
     signing_in, letters, acts = SigningIn(), DeadLetters(site), Acts()
+    lists = Uploads(site.settings)
     site.said = acts.said
 
     @asynccontextmanager
@@ -66,6 +69,7 @@ def application(site: Site, live: Live) -> ASGIApp:
         await site.begin()
         yield
         await live.close()
+        await lists.close()
         await acts.close()
         await letters.close()
         await site.end()
@@ -89,13 +93,17 @@ def application(site: Site, live: Live) -> ASGIApp:
 
         return Route(path, endpoint)
 
-    def act(path: str, view: Act, right: Right | None) -> Route:
-        """Return an action, sent as a form. `right` None: by those who aren't known yet, so it carries no token."""
+    def act(path: str, view: Act, right: Right | None, most: int = forms.LARGEST) -> Route:
+        """Return an action, sent as a form. `right` None: by those who aren't known yet, so it carries no token.
+
+        Args:
+            most: how many bytes a form with a file may have.
+        """
 
         async def endpoint(request: Request) -> Response:
             if right is not None and (refusal := await kept_out(request, right)) is not None:
                 return refusal
-            form = await forms.read_form(request)
+            form = await forms.read_form(request, most)
             try:
                 if right is not None and not forms.is_ours(request, form):
                     return await site.page(request, "error.html", 403, title="Not done", error=_NOT_OURS)
@@ -131,7 +139,7 @@ def application(site: Site, live: Live) -> ASGIApp:
             act("/log-out", signing_in.log_out, Right.LOOK),
             route("/models", views.models_page),
             route("/models/{name}", views.model_page),
-            route("/lists", views.lists_page),
+            *_uploading(lists, route, act),
             route("/campaigns", views.campaigns_page),
             route("/campaigns/{campaign}", views.campaign_page),
             route("/campaigns/{campaign}/report", views.report_page),
@@ -154,6 +162,19 @@ def application(site: Site, live: Live) -> ASGIApp:
     return Guard(
         pages, site.access, site.settings.console_hosts
     )  # around everything: an answer about a fault has its headers, too
+
+
+def _uploading(uploading: Uploads, route: Callable[..., Route], act: Callable[..., Route]) -> list[Route]:
+    """Return the page of lists, and the steps of an upload."""
+    lists = ListActs(uploading)
+    return [
+        route("/lists", views.lists_page(lists.own)),
+        route(list_acts.UPLOAD, lists.form, Right.MODELS),
+        act(list_acts.UPLOAD, lists.take, Right.MODELS, uploads.LARGEST),
+        route(list_acts.PROGRESS, lists.progress, Right.MODELS),
+        act(list_acts.GO, lists.go, Right.MODELS),
+        act(list_acts.DROP, lists.drop, Right.MODELS),
+    ]
 
 
 def _acting(

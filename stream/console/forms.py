@@ -2,8 +2,9 @@
 
 Laws:
 - The right is looked at before anything of the form is read, the token before any of its values is.
-- A form with a file is at most as large as the largest model file that can be published, any other one is small: to
-  take fields apart keeps the event loop busy for half a second per megabyte.
+- A form with a file is at most as large as the largest model file that can be published, or as the largest list, which
+  goes to the disk as it comes. Any other one is small: to take fields apart keeps the event loop busy for half a second
+  per megabyte.
 - A form is in UTF-8, as all pages are. Else who sends it would choose who decodes it: some of Python's codecs take
   minutes for a megabyte, or make texts that nothing can encode.
 """
@@ -51,12 +52,12 @@ def missing_right(request: Request, right: Right) -> Problem | None:
     return Problem(f"{told} may not {right}", f"ask whoever runs the console for the role {who_may(right)}")
 
 
-async def read_form(request: Request) -> FormData:
-    """Return a form. Raises HTTPException: it is too large, or it is none."""
+async def read_form(request: Request, largest: int = LARGEST) -> FormData:
+    """Return a form. Raises HTTPException: it is too large, or it is none. `largest`: bytes of one with a file."""
     kind, options = parse_options_header(request.headers.get("content-type"))
     if options.get(b"charset", b"utf-8").lower() != b"utf-8":
         raise HTTPException(415, "a form is expected in UTF-8. Next: reload the page, and send its form")
-    read, most = 0, LARGEST if kind == b"multipart/form-data" else LARGEST_OF_FIELDS
+    read, most = 0, largest if kind == b"multipart/form-data" else LARGEST_OF_FIELDS
     if admitted(request) is None:
         most = LARGEST_OF_STRANGERS
 

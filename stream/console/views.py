@@ -21,6 +21,7 @@ from memberstream.stream.console.reasons import Known
 from memberstream.stream.console.reporting import report
 from memberstream.stream.console.roles import Right
 from memberstream.stream.console.site import PATIENCE_S, Site, foreign, now_ms
+from memberstream.stream.console.uploads import Upload
 from memberstream.stream.keyspace.formats import KeyspaceError
 from memberstream.stream.lookup import LookupUnavailable
 from memberstream.stream.projection.calls import RedisFault, RedisUnavailable
@@ -96,10 +97,15 @@ async def _coverages(site: Site, entries: list[Version]) -> tuple[dict[str, Cove
     return found, None
 
 
-async def lists_page(site: Site, request: Request) -> Response:
-    """All uploaded lists."""
-    registry = await site.registry()
-    return await site.page(request, "lists.html", shown=versions.versions(registry, are_lists=True))
+def lists_page(own: Callable[[Request], list[Upload]]) -> Callable[[Site, Request], Awaitable[Response]]:
+    """Return the page of all uploaded lists. `own`: returns the uploads of whoever asks."""
+
+    async def view(site: Site, request: Request) -> Response:
+        registry = await site.registry()
+        shown = versions.versions(registry, are_lists=True)
+        return await site.page(request, "lists.html", shown=shown, uploads=own(request))
+
+    return view
 
 
 async def campaigns_page(site: Site, request: Request) -> Response:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from e2e.counting import Counting
+from e2e.counting import IDS, Counting
 from e2e.definitions import level
 from e2e.system import PATIENCE_S
 from playwright.async_api import Browser, Page
@@ -24,6 +24,7 @@ ACTING = {
     "/campaigns/summer/pause": Role.MANAGER,
     "/campaigns/summer/delete": Role.MANAGER,
     "/models-publish": Role.AUTHOR,
+    "/lists-upload": Role.AUTHOR,
     "/models/level/promote?version=2": Role.AUTHOR,
     "/models/level/retire?version=2": Role.AUTHOR,
 }
@@ -71,6 +72,7 @@ async def story(system: Counting, address: str, browser: Browser, folder: Path, 
     await author.get_by_role("button", name="Promote").click()
     await author.locator(".well", has_text="level@3 is live.").wait_for()
     await look(author, "/models/level")
+    await uploads_a_list(author, folder, look)
 
     manager = await log_in(browser, address, Role.MANAGER, "/campaigns")
     await manager.get_by_role("link", name="New campaign").click()
@@ -109,6 +111,35 @@ async def story(system: Counting, address: str, browser: Browser, folder: Path, 
         *("manager via console", "out of stock"),
     )
     return [author, manager, await log_in(browser, address, Role.VIEWER, "/history")]
+
+
+async def uploads_a_list(page: Page, folder: Path, look: Look) -> None:
+    """Choose a file, read what is wrong in it, leave that out, close the page while it goes on, and look again."""
+    await page.get_by_role("link", name="Lists").click()
+    await page.get_by_role("link", name="Upload a list").click()
+    await look(page, "/lists-upload")
+    rows = [f"{member},{i % 2 + 1}" for i, member in enumerate([*IDS[:60], "nobody"])]
+    file = folder / "march.csv"
+    await asyncio.to_thread(file.write_text, "\n".join(["member,cluster", *rows, "m9999,high", ",1"]))
+    await page.get_by_label("File, .csv").set_input_files(file)
+    await page.get_by_label("Name: a new one").fill("buyers")
+    await page.get_by_label("Names of the clusters").fill("1=no,2=yes")
+    await page.get_by_label("Reason").fill("from March")
+    await page.get_by_role("button", name="Check the file").click()
+    await page.get_by_role("heading", name="2 rows can't be taken").wait_for()  # renewed by itself
+    text = await page.locator("main").inner_text()
+    assert "60 of the 61 members in the file have a document (98.4%)" in text
+    assert "buyers@2, a candidate" in text
+    cells = await page.locator("tr", has_text="m9999").locator("td").all_inner_texts()
+    assert cells[:2] == ["63", "m9999"]
+    await look(page, "/lists-upload of a file with bad rows")
+    await page.get_by_label("Leave out 2 rows").check()
+    await page.get_by_role("button", name="Upload 61 members").click()
+    await page.wait_for_url("**/lists-upload/*")
+    await page.goto(page.url.partition("/lists-upload")[0] + "/lists")
+    await page.get_by_role("link", name="buyers, march.csv").click()
+    await page.locator(".well", has_text="buyers@2 is uploaded as a candidate: 61 members.").wait_for()
+    await look(page, "/lists-upload that is done")
 
 
 async def _file(page: Page, file: Path, content: dict[str, Any]) -> None:

@@ -48,6 +48,7 @@ ASKING = {
     "/campaigns/paused/resume": Right.CAMPAIGNS,
     "/campaigns/open/delete": Right.CAMPAIGNS,
     "/models-publish": Right.MODELS,
+    "/lists-upload": Right.MODELS,
     "/models/level/promote?version=2": Right.MODELS,
     "/models/level/rollback?version=1": Right.MODELS,
     "/models/level/retire?version=2": Right.MODELS,
@@ -170,7 +171,7 @@ async def test_each_action_by_each_role(role: Role, app: ASGIApp, log: Log, capl
             assert "audit: refused from ann" in caplog.text
     assert log.registry.offset == n
     links = set()
-    for page in ("/campaigns", "/campaigns/open", "/campaigns/paused", "/models", "/models/level"):
+    for page in ("/campaigns", "/campaigns/open", "/campaigns/paused", "/models", "/models/level", "/lists"):
         tags = Tags((await get(app, page, role)).text).found
         links |= {(its.get("href") or "").partition("?")[0] for _, its in tags}
     shown = links & {path.partition("?")[0] for path in ASKING}
