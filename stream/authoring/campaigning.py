@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import EllipsisType
+from typing import Any
+
+import msgspec
 
 from memberstream.models.campaigns import Campaign
 from memberstream.models.log_steps import DeleteCampaign, PauseCampaign, ResumeCampaign, SetCampaign, Step
@@ -84,6 +87,43 @@ class Campaigning:
         done = self._steps.by(reason, force)
         taken = await self._take(registry, SetCampaign(campaign_id, _seen(registry, campaign_id, seen), terms, **done))
         return taken.campaigns[campaign_id]
+
+    async def split(
+        self,
+        campaign_id: str,
+        model: str,
+        given: Mapping[str, Any],
+        *,
+        reason: str = "",
+        next_is: Callable[[int, int, str], None] = lambda done, total, name: None,
+    ) -> tuple[list[str], int]:
+        """Make a campaign for each cluster of a model's live version, ID-low, ID-high …; again: only the missing ones.
+
+        Args:
+            given: the terms that all of them have, `model` among them.
+            next_is: called before each one with how many are set, of how many, and which is next.
+
+        Returns:
+            The ids of all, and how many were set now.
+
+        Raises:
+            PublishError: the model has no live version; or one is there with other terms.
+        """
+        registry = await self.registry()
+        terms = {
+            name: Terms(clusters=(cluster,), split=campaign_id, **given)
+            for name, cluster in split_ids(registry, campaign_id, model).items()
+        }
+        found = {name: its.terms for name, its in registry.campaigns.items()}
+        for name, wanted in terms.items():
+            if found.get(name, wanted) not in (wanted, msgspec.structs.replace(wanted, split="")):
+                raise PublishError(f"{name} is there with other terms. Next: campaign delete {name}, or another ID")
+        # A version before didn't write down whose split they are: such ones are set again.
+        missing = [name for name, wanted in terms.items() if found.get(name) != wanted]
+        for n, name in enumerate(missing):
+            next_is(n, len(missing), name)
+            await self.set(name, terms[name], reason=reason)
+        return list(terms), len(missing)
 
     async def pause(self, campaign_id: str, *, reason: str = "", seen: Seen = ...) -> None:
         """Hide a campaign from everybody until it is resumed."""

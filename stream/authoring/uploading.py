@@ -120,7 +120,7 @@ def cluster_names(text: str) -> dict[int, str]:
         cluster, _, name = (word.strip() for word in part.partition("="))
         is_number = cluster.isascii() and cluster.isdigit() and len(cluster) <= 20
         if not is_number or not name or int(cluster) in names or name in names.values():
-            raise PublishError(f"{text}: expected names such as 1=low,2=medium,3=high")
+            raise PublishError(f"{text}: expected the clusters' names. Next: write them like 1=low,2=medium,3=high")
         names[int(cluster)] = name
     return names
 

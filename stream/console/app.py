@@ -185,6 +185,8 @@ def _acting(
     found = [
         route("/acts/{name}", acts.waiting, Right.LOOK),
         route(campaign_acts.NEW, campaigns.new, Right.CAMPAIGNS),
+        route(campaign_acts.SPLIT, campaigns.split_form, Right.CAMPAIGNS),
+        act(campaign_acts.SPLIT, campaigns.split, Right.CAMPAIGNS),
         route("/campaigns/{campaign}/set", campaigns.form, Right.CAMPAIGNS),
         act("/campaigns/{campaign}/set", campaigns.set, Right.CAMPAIGNS),
         route(model_acts.PUBLISH, models.form, Right.MODELS),

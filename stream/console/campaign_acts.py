@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
+from msgspec import structs
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -14,7 +16,8 @@ from memberstream.models.campaigns import Campaign
 from memberstream.models.definition import is_name
 from memberstream.models.registry import Registry
 from memberstream.models.terms import is_id
-from memberstream.stream.authoring.campaigning import Campaigning
+from memberstream.models.wording import counted
+from memberstream.stream.authoring.campaigning import Campaigning, split_ids
 from memberstream.stream.console import term_form
 from memberstream.stream.console.acts import Act, Acted, Acts, filled, new_number
 from memberstream.stream.console.following import Problem
@@ -22,7 +25,7 @@ from memberstream.stream.console.site import Site, now_ms
 from memberstream.stream.console.views import missing
 from memberstream.stream.settings import Settings
 
-NEW = "/campaigns-new"
+NEW, SPLIT = "/campaigns-new", "/campaigns-split"
 _NO_ID = Problem(
     "that is no campaign id", "begin with a small letter; small letters, digits, _ and - may follow, 64 in all"
 )
@@ -100,6 +103,37 @@ class CampaignActs:
             return f"{campaign} is set.", f"/campaigns/{campaign}"
 
         return await self._acts.do(site, request, form, Act(f"set {campaign}", run), again)
+
+    async def split_form(self, site: Site, request: Request) -> Response:
+        """Show the terms of a split's campaigns as a form."""
+        campaign, model = (request.query_params.get(name, "").strip() for name in ("id", "model"))
+        registry = await site.registry()
+        if not is_id(campaign) or model not in registry.live:
+            return RedirectResponse(f"{NEW}?{urlencode({'id': campaign, 'model': model})}", 303)
+        values = term_form.fields(None, site.settings.interaction_kinds)
+        return await _split(site, request, registry, campaign, model, values)
+
+    async def split(self, site: Site, request: Request, form: FormData) -> Response:
+        """Make a campaign for each cluster."""
+        campaign, model = (str(form.get(name, "")) for name in ("id", "model"))
+        registry = await site.registry()
+        if not is_id(campaign) or not is_name(model):
+            raise HTTPException(400, f"{_NO_ID.what}. Next: {_NO_ID.next}")
+        terms, problems = term_form.read(registry, model, None, form, site.settings.interaction_kinds, is_split=True)
+
+        async def again(outcome: Acted) -> Response:
+            return await _split(site, request, registry, campaign, model, filled(form), outcome, problems)
+
+        if terms is None:
+            return await again(Acted(problem=_NONE, status=400))
+        given = {name: value for name, value in structs.asdict(terms).items() if name not in ("clusters", "split")}
+        reason = str(form.get("reason", "")).strip()
+
+        async def run(settings: Settings, actor: str) -> tuple[str, str]:
+            ids, n = await Campaigning(settings, actor).split(campaign, model, given, reason=reason)
+            return f"{n} of {counted(len(ids), 'campaign')} set: {', '.join(ids)}.", "/campaigns"
+
+        return await self._acts.do(site, request, form, Act(f"split {campaign} by {model}", run), again)
 
     def ask(self, verb: str) -> Callable[[Site, Request], Awaitable[Response]]:
         """Return the page that asks whether this is meant."""
@@ -183,6 +217,25 @@ async def _form(
     return await site.page(
         request, "set_campaign.html", outcome.status, why=outcome.problem, values=values, problems=problems or {},
         number=new_number(), since=since, **shown,
+    )  # fmt: skip
+
+
+async def _split(
+    site: Site,
+    request: Request,
+    registry: Registry,
+    campaign: str,
+    model: str,
+    values: dict[str, str],
+    outcome: Acted = Acted(),  # noqa: B008  (a value)
+    problems: dict[str, str] | None = None,
+) -> Response:
+    kinds = site.settings.interaction_kinds
+    parts = split_ids(registry, campaign, model) if model in registry.live else {}
+    return await site.page(
+        request, "split_campaign.html", outcome.status, place="/campaigns", why=outcome.problem, values=values,
+        problems=problems or {}, number=new_number(), campaign=campaign, model=model, parts=parts,
+        names=term_form.choices(registry, model, None), kinds=kinds, able=term_form.able(kinds),
     )  # fmt: skip
 
 

@@ -60,7 +60,7 @@ class ListActs:
         try:
             names = cluster_names(values.get("names", "").strip())
         except PublishError as error:
-            return await again(Problem.of(f"names of the clusters: {error}", "write them so, or leave them out"))
+            return await again(Problem.of(str(error), "write them like 1=low,2=high"))
         options = Options(
             name, None, values.get("description", "").strip(), names, values.get("merge", "").strip() or None,
             reason=values.get("reason", "").strip(),

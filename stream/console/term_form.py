@@ -58,12 +58,13 @@ def choices(registry: Registry, model: str, terms: Terms | None) -> dict[int, st
 
 
 def read(
-    registry: Registry, model: str, terms: Terms | None, form: FormData, kinds: Sequence[str]
+    registry: Registry, model: str, terms: Terms | None, form: FormData, kinds: Sequence[str], *, is_split: bool = False
 ) -> tuple[Terms | None, dict[str, str]]:
     """Return the terms that a form means, or None with the problems of its fields, by their names.
 
     Args:
         terms: those that hold; what the form has no field for stays as it is there.
+        is_split: each cluster gets a campaign, so none is chosen, and the terms have none.
     """
     problems: dict[str, str] = {}
 
@@ -96,7 +97,7 @@ def read(
         given["clusters"] = cluster_ids(registry, model, chosen)
     except PublishError as error:
         problems["cluster"] = str(error)
-    if not chosen:
+    if not chosen and not is_split:
         problems["cluster"] = "none is chosen. Next: choose at least one"
     if given["primary"] and given["primary"] not in able(kinds):
         problems["primary"] = f"{given['primary']} can't judge a campaign. Next: choose one of the list"

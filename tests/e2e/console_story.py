@@ -110,12 +110,24 @@ async def story(system: Counting, address: str, browser: Browser, folder: Path, 
     assert (registry.campaign_history[-1].actor, registry.campaign_history[-1].reason) == (
         *("manager via console", "out of stock"),
     )
+    await splits(manager, address, look)
     return [author, manager, await log_in(browser, address, Role.VIEWER, "/history")]
+
+
+async def splits(page: Page, address: str, look: Look) -> None:
+    """A campaign for each cluster, by one form."""
+    await page.goto(f"{address}/campaigns-new")
+    await page.get_by_label("Id,").fill("spring")
+    await page.get_by_role("button", name="One for each cluster").click()
+    await look(page, "/campaigns-split")
+    await page.get_by_label("Held out").fill("10%")
+    await page.get_by_role("button", name="Set 2 campaigns").click()
+    await page.locator(".well", has_text="2 of 2 campaigns set: spring-low, spring-high.").wait_for()
 
 
 async def uploads_a_list(page: Page, folder: Path, look: Look) -> None:
     """Choose a file, read what is wrong in it, leave that out, close the page while it goes on, and look again."""
-    await page.get_by_role("link", name="Lists").click()
+    await page.get_by_role("navigation", name="Pages").get_by_role("link", name="Lists").click()
     await page.get_by_role("link", name="Upload a list").click()
     await look(page, "/lists-upload")
     rows = [f"{member},{i % 2 + 1}" for i, member in enumerate([*IDS[:60], "nobody"])]

@@ -42,6 +42,7 @@ MODEL = {
 #: Each page that asks for an action, and the right that it takes.
 ASKING = {
     "/campaigns-new": Right.CAMPAIGNS,
+    "/campaigns-split?id=new&model=level": Right.CAMPAIGNS,
     "/campaigns/open/set": Right.CAMPAIGNS,
     "/campaigns/new-one/set?model=level": Right.CAMPAIGNS,
     "/campaigns/open/pause": Right.CAMPAIGNS,
@@ -175,10 +176,11 @@ async def test_each_action_by_each_role(role: Role, app: ASGIApp, log: Log, capl
         tags = Tags((await get(app, page, role)).text).found
         links |= {(its.get("href") or "").partition("?")[0] for _, its in tags}
     shown = links & {path.partition("?")[0] for path in ASKING}
-    missing = {
+    missing = {  # two are asked for by a form, the other isn't possible
         "/campaigns/new-one/set",
+        "/campaigns-split",
         "/models/level/rollback",
-    }  # one is asked for by a form, the other isn't possible
+    }
     assert shown == {path.partition("?")[0] for path, right in ASKING.items() if right in RIGHTS[role]} - missing
 
 
@@ -262,6 +264,41 @@ async def test_each_field_that_cant_be_meant_is_named(app: ASGIApp, log: Log) ->
     assert log.taken[-1].forced
     assert (await get(app, "/campaigns-new?id=Summer&model=level")).status == 400
     assert (await get(app, "/campaigns/Summer/set")).status == 404
+
+
+async def test_a_campaign_for_each_cluster(app: ASGIApp, log: Log) -> None:
+    """With the same terms; again: nothing is set; with other terms it is refused, by the command's rule."""
+    new = (await get(app, "/campaigns-new")).text
+    assert 'formaction="/campaigns-split"' in new
+    for wrong in ("?id=Spring&model=level", "?id=spring&model=none"):
+        assert (await get(app, f"/campaigns-split{wrong}")).headers["location"].startswith("/campaigns-new?id=")
+    path = "/campaigns-split?id=spring&model=level"
+    page = (await get(app, path)).text
+    assert "spring-low , seen by 1 low spring-high , seen by 2 high" in text_of(page)
+    assert "Set 2 campaigns" in text_of(page)
+    wrong_share = await send(app, "/campaigns-split", await filled(app, path, holdout="ten"))
+    assert (wrong_share.status, "ten: expected a share" in text_of(wrong_share.text)) == (400, True)
+    sent = await filled(app, path, holdout="10%", reason="a try")
+    reply = await send(app, "/campaigns-split", sent)
+    assert reply.status == 303
+    told = text_of((await get(app, reply.headers["location"])).text)
+    assert "2 of 2 campaigns set: spring-low, spring-high." in told
+    assert [
+        (step.campaign, step.terms.clusters, step.terms.split, step.terms.holdout, step.reason, step.actor)
+        for step in log.taken
+        if isinstance(step, SetCampaign)
+    ] == [
+        ("spring-low", (1,), "spring", 1_000, "a try", "ann via console"),
+        ("spring-high", (2,), "spring", 1_000, "a try", "ann via console"),
+    ]
+    again = await send(app, "/campaigns-split", await filled(app, path, holdout="10%"))
+    assert "0 of 2 campaigns set" in text_of((await get(app, again.headers["location"])).text)
+    other = await send(app, "/campaigns-split", await filled(app, path, holdout="20%"))
+    assert other.status == 409
+    assert "spring-low is there with other terms" in text_of(other.text)
+    assert len(log.taken) == 2
+    bad = [(name, "X" if name == "id" else value) for name, value in sent]
+    assert (await send(app, "/campaigns-split", bad)).status == 400
 
 
 async def test_pause_resume_delete(app: ASGIApp, log: Log) -> None:

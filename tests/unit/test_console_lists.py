@@ -160,7 +160,7 @@ async def test_an_upload_is_its_authors(app: ASGIApp, steps: type[Steps]) -> Non
 @pytest.mark.parametrize(
     ("how", "said"),
     [({"content": b""}, "no file was chosen"), ({"called": "a.csv.gz"}, "gzipped files aren't taken here"),
-     ({"name": "Buyers!"}, "that is no name of a list"), ({"names": "low"}, "expected names such as 1=low"),
+     ({"name": "Buyers!"}, "that is no name of a list"), ({"names": "low"}, "expected the clusters' names"),
      ({"reason": "x" * 2_001}, "the reason: ")],
 )  # fmt: skip
 async def test_what_is_refused_at_once(how: dict[str, Any], said: str, app: ASGIApp) -> None:
@@ -226,5 +226,5 @@ def test_names_of_clusters() -> None:
     assert cluster_names("1=low, 2=very high") == {1: "low", 2: "very high"}
     assert cluster_names("") == {}
     for wrong in ("low", "1=", "x=low", "1=a,1=b", "1=a,2=a", "²=a"):
-        with pytest.raises(PublishError, match="expected names such as"):
+        with pytest.raises(PublishError, match=r"expected the clusters' names\. Next: write"):
             cluster_names(wrong)

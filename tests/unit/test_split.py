@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from authored import BY, defined
 from typer.testing import CliRunner
 
+from memberstream.models.campaigns import Campaign
 from memberstream.models.log_steps import Promote, Publish, SetCampaign
 from memberstream.models.registry import Registry
 from memberstream.models.terms import Terms
-from memberstream.stream.authoring.campaigning import split_ids
+from memberstream.stream.authoring.campaigning import Campaigning, split_ids
 from memberstream.stream.cli.campaign import split as split_command
 from memberstream.stream.cli.main import app
 
@@ -31,7 +34,7 @@ def test_parts_are_named_after_clusters() -> None:
         assert split_ids(registry(*names), "spring", "activity") == expected
 
 
-class Steps:
+class Steps(Campaigning):
     """Stands for the models' log in Kafka: two clusters; one campaign may be there already."""
 
     def __init__(self) -> None:
@@ -41,11 +44,12 @@ class Steps:
     async def registry(self) -> Registry:
         return self.log
 
-    async def set(self, name: str, terms: Terms, reason: str) -> None:
-        seen = self.log.campaigns.get(name)
-        step = SetCampaign(name, None if seen is None else seen.offset, terms, **BY)
+    async def set(self, campaign_id: str, terms: Terms, **_: Any) -> Campaign:
+        seen = self.log.campaigns.get(campaign_id)
+        step = SetCampaign(campaign_id, None if seen is None else seen.offset, terms, **BY)
         assert self.log.add(len(self.log.history) + len(self.log.campaign_history), step) == ""
-        self.set_[name] = terms
+        self.set_[campaign_id] = terms
+        return self.log.campaigns[campaign_id]
 
 
 def test_goals_are_those_of_each_part(monkeypatch: pytest.MonkeyPatch) -> None:

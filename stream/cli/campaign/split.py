@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-import msgspec
 import typer
 
-from memberstream.models.terms import Terms
 from memberstream.models.wording import counted
-from memberstream.stream.authoring.campaigning import split_ids
 from memberstream.stream.authoring.terms_given import changed
 from memberstream.stream.cli.arguments import Id, Json, Why, a_name, refuse_terms, terms_given
 from memberstream.stream.cli.campaign.goals import (
@@ -22,7 +19,7 @@ from memberstream.stream.cli.campaign.goals import (
     goals_given,
 )
 from memberstream.stream.cli.campaign.terms import campaigning_by_user
-from memberstream.stream.terminal.output import CommandError, err, out, print_json, reports_errors, settings
+from memberstream.stream.terminal.output import err, out, print_json, reports_errors, settings
 from memberstream.stream.terminal.waiting import stoppable
 
 
@@ -51,28 +48,12 @@ def split(
     given = changed(terms_given(campaign, model, from_, until, holdout), goals)
     refuse_terms(campaign, changed({}, goals))
 
-    async def run() -> tuple[list[str], int]:
-        steps = campaigning_by_user()
-        registry = await steps.registry()
-        terms = {
-            name: Terms(clusters=(cluster,), split=campaign, **given)
-            for name, cluster in split_ids(registry, campaign, model).items()
-        }
-        found = {name: its.terms for name, its in registry.campaigns.items()}
-        for name, wanted in terms.items():
-            if found.get(name, wanted) not in (wanted, msgspec.structs.replace(wanted, split="")):
-                raise CommandError(f"{name} is there with other terms. Next: campaign delete {name}, or another ID")
-        # A version before didn't write down whose split they are: such ones are set again.
-        missing = [name for name, wanted in terms.items() if found.get(name) != wanted]
-        for n, name in enumerate(missing):
-            stop.text = (
-                f"{n} of {counted(len(missing), 'campaign')} set, {name} maybe. Next: run it again: it sets the rest"
-            )
-            await steps.set(name, terms[name], reason=reason)
-        return list(terms), len(missing)
+    def next_is(n: int, total: int, name: str) -> None:
+        stop.text = f"{n} of {counted(total, 'campaign')} set, {name} maybe. Next: run it again: it sets the rest"
 
     with stoppable("nothing was set. Next: run it again") as stop:
-        ids, n_made = asyncio.run(run())
+        steps = campaigning_by_user()
+        ids, n_made = asyncio.run(steps.split(campaign, model, given, reason=reason, next_is=next_is))
     if json:
         print_json({"split": campaign, "campaigns": ids, "set": n_made})
         return
