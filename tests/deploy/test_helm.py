@@ -21,7 +21,10 @@ import kubernetes_validate
 import orjson
 import pytest
 import yaml
+from unit.consoles import fetch
 
+from memberstream.stream.console.app import console
+from memberstream.stream.console.guard import check_address
 from memberstream.stream.settings import Settings, from_environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,9 +50,9 @@ def values(name: str) -> Any:
 
 
 def pods() -> Iterator[Any]:
-    """Yield the specification of each StatefulSet's pods."""
+    """Yield the specification of all pods: workers', then the console's."""
     for name in NAMES:
-        for one in of_kind(name, "StatefulSet"):
+        for one in [*of_kind(name, "StatefulSet"), *of_kind(name, "Deployment")]:
             yield one["spec"]["template"]["spec"]
 
 
@@ -66,11 +69,14 @@ def test_renderings_are_of_this_chart() -> None:
 
 
 def test_what_is_rendered() -> None:
-    """The least is a StatefulSet with Service, budget and policy; everything is both kinds of workers, and more."""
+    """The least is a StatefulSet with Service, budget and policy; everything is both kinds of workers, the console, and
+    more."""
     each = ["NetworkPolicy", "PodDisruptionBudget", "Service", "StatefulSet"]
     assert sorted(one["kind"] for one in rendered("small")) == each
     found = sorted(one["kind"] for one in rendered("everything"))
-    assert found == sorted([*each * 2, "ServiceMonitor", "ServiceMonitor", "ScaledObject"])
+    assert found == sorted(
+        [*each * 2, "Deployment", "NetworkPolicy", "Service", "ServiceMonitor", "ServiceMonitor", "ScaledObject"]
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -110,7 +116,10 @@ def test_probes_and_image() -> None:
     for pod in pods():
         [container] = pod["containers"]
         asked = {probe: container[f"{probe}Probe"]["httpGet"]["path"] for probe in ("startup", "liveness", "readiness")}
-        assert asked == {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
+        if container["name"] == "worker":
+            assert asked == {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
+        else:
+            assert set(asked.values()) == {"/style.css"}  # of the console: it takes no log-in (test below)
         assert container["image"].endswith(f"memberstream:{version}")
 
 
@@ -118,6 +127,7 @@ def test_probes_and_image() -> None:
 def test_every_variable_is_a_setting(name: str, tmp_path: Path) -> None:
     """A worker takes the environment that the chart gives it; a secret comes from a file, never from the manifest."""
     secrets = {"MEMBERSTREAM_REDIS_URL": "redis://user:word@redis/0", "MEMBERSTREAM_KAFKA_SASL_PASSWORD": "word"}
+    secrets["MEMBERSTREAM_QUERY_SECRET"] = "sixteen or more of them"
     for setting, text in secrets.items():
         (tmp_path / setting).write_text(text)
     for one in of_kind(name, "StatefulSet"):
@@ -126,6 +136,9 @@ def test_every_variable_is_a_setting(name: str, tmp_path: Path) -> None:
         assert len(named) == len(container["env"])
         ref = named.pop("MEMBERSTREAM_KAFKA_GROUP_INSTANCE_ID")["valueFrom"]
         assert ref == {"fieldRef": {"fieldPath": "metadata.name"}}
+        if (host := named.pop("MEMBERSTREAM_QUERY_HOST", None)) is not None:
+            assert host["valueFrom"] == {"fieldRef": {"fieldPath": "status.podIP"}}
+            assert {"name": "query", "containerPort": 9465} in container["ports"]
         given = {key: entry["value"].replace(SECRETS, str(tmp_path)) for key, entry in named.items()}
         if authorities := given.pop("MEMBERSTREAM_KAFKA_SSL_CA_LOCATION", None):
             assert authorities == f"{tmp_path}/MEMBERSTREAM_KAFKA_SSL_CA_LOCATION"
@@ -139,6 +152,39 @@ def test_every_variable_is_a_setting(name: str, tmp_path: Path) -> None:
         assert paths == {entry["setting"] for entry in values(name).get("secrets", [])}
 
 
+async def test_the_console_is_set_up(tmp_path: Path) -> None:
+    """By settings that exist, with a log-in, off loopback; secrets are files; the probe is answered without a log-in.
+
+    Workers are asked about members by it alone.
+    """
+    [deployed] = of_kind("everything", "Deployment")
+    spec = deployed["spec"]["template"]["spec"]
+    [container] = spec["containers"]
+    given = {entry["name"]: entry["value"].replace(SECRETS, str(tmp_path)) for entry in container["env"]}
+    assert len(given) == len(container["env"])
+    assert (deployed["spec"]["replicas"], deployed["spec"]["strategy"]) == (1, {"type": "Recreate"})
+    [volume] = [one for one in spec["volumes"] if one["name"] == "secrets"]
+    items = {item["path"]: item["key"] for source in files_of(volume) for item in source["secret"]["items"]}
+    assert items["MEMBERSTREAM_REDIS_URL"] == "console-url"  # its own comes before the workers'
+    for name in items:
+        (tmp_path / name).write_text("redis://u:p@redis/0" if name.endswith("_URL") else "sixteen or more of them")
+    given.pop("MEMBERSTREAM_KAFKA_SSL_CA_LOCATION")
+    settings = from_environment(given)
+    assert settings.query_secret == settings.console_oidc_client_secret == "sixteen or more of them"
+    assert container["args"] == ["console", "--host", "0.0.0.0"]
+    check_address(settings, "0.0.0.0", container["ports"][0]["containerPort"])
+    app, _ = console(settings)
+    probe = container["livenessProbe"]["httpGet"]
+    [header] = probe["httpHeaders"]
+    assert (await fetch(app, probe["path"], header["value"])).status == 200
+    assert (await fetch(app, "/", header["value"])).status == 303
+    policies = {one["metadata"]["name"]: one["spec"] for one in of_kind("everything", "NetworkPolicy")}
+    asks = [rule for rule in policies["memberstream"]["ingress"] if {"port": "query"} in rule["ports"]]
+    own = deployed["spec"]["template"]["metadata"]["labels"]
+    assert [rule["from"] for rule in asks] == [[{"podSelector": {"matchLabels": own}}]]
+    assert not any({"port": "query"} in rule["ports"] for rule in policies["memberstream-interactions"]["ingress"])
+
+
 def files_of(volume: dict[str, Any]) -> list[Any]:
     return list(volume.get("projected", {}).get("sources", []))
 
@@ -147,13 +193,14 @@ def files_of(volume: dict[str, Any]) -> list[Any]:
 def test_selectors_find_the_pods(name: str) -> None:
     """Service, budget, policy and monitor each select the pods of the StatefulSet of their name, and no others."""
     labels = {
-        one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"] for one in of_kind(name, "StatefulSet")
+        one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"]
+        for one in [*of_kind(name, "StatefulSet"), *of_kind(name, "Deployment")]
     }
     for one in rendered(name):
         spec, own = one["spec"], labels[one["metadata"]["name"]]
         if one["kind"] == "Service":
             assert spec["selector"] == own
-        elif one["kind"] in ("PodDisruptionBudget", "StatefulSet"):
+        elif one["kind"] in ("PodDisruptionBudget", "StatefulSet", "Deployment"):
             assert spec["selector"]["matchLabels"] == own
         elif one["kind"] == "NetworkPolicy":
             assert spec["podSelector"]["matchLabels"] == own
@@ -215,6 +262,8 @@ def test_values_have_a_schema() -> None:
         {"settings": {"KAFKA": "kafka:9092"}},
         {"secrets": [{"setting": "MEMBERSTREAM_REDIS_URL_FILE", "secret": "s", "key": "k"}]},
         {"terminationGracePeriodSeconds": 5},
+        {"console": {"settings": {"CONSOLE": "x"}}},
+        {"console": {"secrets": [{"setting": "MEMBERSTREAM_CONSOLE_USERS"}]}},
     )
     for wrong in refused:
         assert not check(merged(small, wrong)), wrong
@@ -285,4 +334,6 @@ def test_helm_refuses_what_cannot_work() -> None:
     kafka = ("--set", "settings.MEMBERSTREAM_KAFKA_BOOTSTRAP=kafka:9092")
     assert "where is Redis?" in template(*kafka).stderr
     assert "MEMBERSTREAM_KAFKA_BOOTSTRAP" in template("--set", "settings.MEMBERSTREAM_REDIS_URL=redis://redis").stderr
+    none = ("--set", "settings.MEMBERSTREAM_REDIS_URL=redis://redis", "--set", "console.enabled=true")
+    assert "by which names do browsers ask" in template(*kafka, *none).stderr
     assert "werker" in template(*kafka, "--set", "werker.replicas=2").stderr

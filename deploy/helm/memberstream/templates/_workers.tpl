@@ -20,12 +20,51 @@ app.kubernetes.io/component: {{ .component }}
 {{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . }}{{ else }}{{ . }}{{ end }}
 {{- end }}
 
+{{- /* Variables that name the files of secrets. A secret setting reads its value from one; others are given its path. */ -}}
+{{- define "memberstream.secretVariables" -}}
+{{- range . }}
+- name: {{ .setting }}{{ if not (or (hasSuffix "_LOCATION" .setting) (hasSuffix "_USERS" .setting)) }}_FILE{{ end }}
+  value: /run/secrets/memberstream/{{ .setting }}
+{{- end }}
+{{- end }}
+
+{{- define "memberstream.secretVolume" -}}
+- name: secrets
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- range . }}
+      - secret: {name: {{ .secret }}, items: [{key: {{ .key }}, path: {{ .setting }}}]}
+      {{- end }}
+{{- end }}
+
+{{- /* What all pods have: no root, and where they may run. */ -}}
+{{- define "memberstream.pod" -}}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  fsGroup: 10001
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile: {type: RuntimeDefault}
+{{- with $.Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $.Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $.Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{- /*
 The workers of one kind. `top`: the chart; `component`, `name`, `args`; `of`: their values; `isScaled`: by KEDA.
 */ -}}
 {{- define "memberstream.workers" -}}
 {{- $values := .top.Values -}}
 {{- $from := list }}{{ range $values.secrets }}{{ $from = append $from .setting }}{{ end -}}
+{{- $answers := and (eq .component "worker") (has "MEMBERSTREAM_QUERY_SECRET" $from) -}}
 {{- if not (or (hasKey $values.settings "MEMBERSTREAM_REDIS_URL") (has "MEMBERSTREAM_REDIS_URL" $from)) -}}
 {{- fail "where is Redis? Set MEMBERSTREAM_REDIS_URL in `secrets`, or in `settings` if it has no password" -}}
 {{- end -}}
@@ -67,22 +106,7 @@ spec:
       # Kubernetes would describe the Service in variables that begin with MEMBERSTREAM_. Workers refuse unknown ones.
       enableServiceLinks: false
       terminationGracePeriodSeconds: {{ $values.terminationGracePeriodSeconds }}
-      securityContext:
-        runAsNonRoot: true
-        runAsUser: 10001
-        runAsGroup: 10001
-        fsGroup: 10001
-        fsGroupChangePolicy: OnRootMismatch
-        seccompProfile: {type: RuntimeDefault}
-      {{- with $values.imagePullSecrets }}
-      imagePullSecrets: {{- toYaml . | nindent 8 }}
-      {{- end }}
-      {{- with $values.nodeSelector }}
-      nodeSelector: {{- toYaml . | nindent 8 }}
-      {{- end }}
-      {{- with $values.tolerations }}
-      tolerations: {{- toYaml . | nindent 8 }}
-      {{- end }}
+      {{- include "memberstream.pod" .top | nindent 6 }}
       topologySpreadConstraints:
         - maxSkew: 1
           topologyKey: kubernetes.io/hostname
@@ -104,12 +128,20 @@ spec:
             {{- range $name, $value := $values.settings }}
             - {name: {{ $name }}, value: {{ include "memberstream.text" $value | quote }}}
             {{- end }}
-            {{- range $values.secrets }}
-            - name: {{ .setting }}{{ if not (hasSuffix "_LOCATION" .setting) }}_FILE{{ end }}
-              value: /run/secrets/memberstream/{{ .setting }}
+            {{- with $values.secrets }}
+            {{- include "memberstream.secretVariables" . | trim | nindent 12 }}
+            {{- end }}
+            {{- if $answers }}
+            # Its address, as the console reaches it: it tells it in Redis.
+            - name: MEMBERSTREAM_QUERY_HOST
+              valueFrom: {fieldRef: {fieldPath: status.podIP}}
+            - {name: MEMBERSTREAM_QUERY_PORT, value: "9465"}
             {{- end }}
           ports:
             - {name: metrics, containerPort: 9464}
+            {{- if $answers }}
+            - {name: query, containerPort: 9465}
+            {{- end }}
           # Alive and ready aren't the same: a restart doesn't bring Redis or Kafka back.
           startupProbe: {httpGet: {path: /healthz, port: metrics}, periodSeconds: 2, failureThreshold: 60}
           livenessProbe: {httpGet: {path: /healthz, port: metrics}, periodSeconds: 10, timeoutSeconds: 3}
@@ -128,13 +160,7 @@ spec:
       volumes:
         - {name: tmp, emptyDir: {}}
         {{- with $values.secrets }}
-        - name: secrets
-          projected:
-            defaultMode: 0440
-            sources:
-              {{- range . }}
-              - secret: {name: {{ .secret }}, items: [{key: {{ .key }}, path: {{ .setting }}}]}
-              {{- end }}
+        {{- include "memberstream.secretVolume" . | trim | nindent 8 }}
         {{- end }}
   volumeClaimTemplates:
     - metadata: {name: state}
@@ -191,10 +217,17 @@ spec:
     matchLabels: {{- include "memberstream.selector" $ | nindent 6 }}
   policyTypes: [Ingress{{ if .egress }}, Egress{{ end }}]
   ingress:
+    {{- if not (or .metricsFrom (and $answers $values.console.enabled)) }} []
+    {{- end }}
     {{- if .metricsFrom }}
     - ports: [{port: metrics}]
       from: {{- toYaml .metricsFrom | nindent 8 }}
-    {{- else }} []
+    {{- end }}
+    {{- if and $answers $values.console.enabled }}
+    - ports: [{port: query}]
+      from:
+        - podSelector:
+            matchLabels: {{- include "memberstream.selector" (dict "top" $.top "component" "console") | nindent 14 }}
     {{- end }}
   {{- if .egress }}
   egress:
