@@ -16,7 +16,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -156,14 +156,14 @@ class Uploads:
 
     def _start(self, one: Upload) -> None:
         work = self._check if one.state == "checking" else self._upload
-        task = asyncio.create_task(self._run(one, work(one)))
+        task = asyncio.create_task(self._run(one, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, one: Upload, work: Any) -> None:
+    async def _run(self, one: Upload, work: Callable[[Upload], Coroutine[Any, Any, None]]) -> None:
         what = f"{'check' if one.state == 'checking' else 'upload'} the list {one.options.name} of {one.file}"
         try:
-            await asyncio.get_running_loop().run_in_executor(self._threads, asyncio.run, work)
+            await asyncio.get_running_loop().run_in_executor(self._threads, lambda: asyncio.run(work(one)))
             one.state = "checked" if one.state == "checking" else "done"
         except EXPECTED as error:
             text = error_text(error)
@@ -210,7 +210,7 @@ class Uploads:
             n += len(chunk.lines) + len(chunk.rejected)
             if n > MOST_ROWS:
                 raise ListFileError(
-                    f"more than {MOST_ROWS:,} rows. Next: memberstream clusters upload takes files of any length"
+                    f"more rows than {MOST_ROWS:,}. Next: memberstream clusters upload takes files of any length"
                 )
             yield chunk
 

@@ -180,7 +180,7 @@ async def test_what_the_rules_refuse_is_said_on_the_page(app: ASGIApp, monkeypat
     assert "3 columns: a, b, c Next: the ids' column and the clusters' column" in text
     monkeypatch.setattr(uploads, "MOST_ROWS", 2)
     text = text_of(await ended(app, (await upload(app)).headers["location"]))
-    assert "more than 2 rows Next: memberstream clusters upload takes files of any length" in text
+    assert "more rows than 2 Next: memberstream clusters upload takes files of any length" in text
     monkeypatch.setattr(uploads, "read_file", lambda *_: 1 / 0)
     text = text_of(await ended(app, (await upload(app)).headers["location"]))
     assert "this is a fault of memberstream" in text
@@ -194,8 +194,11 @@ async def test_files_are_few_and_go(app: ASGIApp, steps: type[Steps], monkeypatc
     reply = await upload(app)
     assert (reply.status, "files are under way or wait" in text_of(reply.text)) == (503, True)
     monkeypatch.setattr(uploads, "KEPT_S", -1.0)
-    assert (await upload(app)).status == 303
+    taken = await upload(app)
+    assert taken.status == 303
     assert (await get(app, last)).status == 404
+    await asyncio.sleep(0)
+    await asyncio.gather(*[one for one in asyncio.all_tasks() if one is not asyncio.current_task()])
 
 
 async def test_a_console_that_is_stopped_ends_an_upload(steps: type[Steps], tmp_path: Path) -> None:
