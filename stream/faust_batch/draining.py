@@ -177,6 +177,8 @@ class DrainingConsumer(RangeConsumer):
         """`is_member`, asked as long as the flow goes on: a rebalance or a stop waits for this loop, and the broker's
         answer may wait for the rebalance.
         """
+        if self._membership.is_sure:  # as nearly always
+            return bool(self.flow_active)
         asking = asyncio.ensure_future(self.is_member(positions))
         try:
             done = False

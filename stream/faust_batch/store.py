@@ -59,6 +59,8 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
         # A pass over all members (a roll call does one every minute) must not push out of the cache what events read.
         self._passing = rocksdict.ReadOptions()
         self._passing.fill_cache(False)
+        self._paths: dict[int, Path] = {}
+        self._highest: dict[int, int] = {}  # what is stored, of the open databases
         self._timers: dict[int, TimerIndex] = {}  # of the open databases
         self._census: dict[int, Census] = {}
         self._stale: dict[int, StaleKeys] = {}
@@ -112,6 +114,7 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
         with refusals(partition, path):
             check_room(path, items, self._dbs.values())
             database.write(batch, self._unlogged)
+        self._highest[partition] = written_at
 
     def set_persisted_offset(self, tp: TP, offset: int) -> None:
         """Do a `write` without items. (Faust's own write would be logged, and survive a crash without the state.)"""
@@ -119,8 +122,8 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
 
     def written_at(self, partition: int) -> int:
         """The highest write position that the partition's state has seen; -1 before the first."""
-        stored = self._db_for_partition(partition).get(_HIGHEST)
-        return -1 if stored is None else int(WRITTEN_AT.unpack(stored)[0])
+        self._db_for_partition(partition)
+        return self._highest[partition]
 
     def scan(self, partition: int) -> Generator[tuple[bytes, bytes], None, None]:
         """Yield all members of a partition in the order of their keys, as they are at the first step."""
@@ -189,6 +192,12 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
             self._write(batch, partition, [], int(offset), self.written_at(partition))
         return n_wrong
 
+    def partition_path(self, partition: int) -> Path:
+        """Return where a partition's database lies. (Faust makes up the path anew each time.)"""
+        if (path := self._paths.get(partition)) is None:
+            path = self._paths[partition] = super().partition_path(partition)
+        return path
+
     # -- for recovery and standbys ----------------------------------------------------------------------------------
 
     def apply(self, partition: int, records: Sequence[ChangelogRecord]) -> None:
@@ -218,7 +227,8 @@ class StateStore(Store):  # type: ignore[misc]  # Faust ships no usable types: i
 
     def _open(self, partition: int, path: Path) -> Any:
         database = rocksdict.Rdict(str(path), options=options(self._cache))
-        offset = database.get(self.offset_key)
+        offset, highest = database.get(self.offset_key), database.get(_HIGHEST)
+        self._highest[partition] = -1 if highest is None else int(WRITTEN_AT.unpack(highest)[0])
         self._timers[partition] = TimerIndex(database, offset)
         cells = takewhile(lambda cell: cell[0] < CELLS_END, database.items(from_key=CELLS))
         self._census[partition] = Census(database.get(MARKER), cells, offset)

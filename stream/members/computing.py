@@ -9,6 +9,7 @@ Laws:
 - Small batches that wait are computed together, because a step of scoring costs much the same for one member as for
   forty. At 5,000 events/s a batch has ten members, and every partition brings one. If one is cancelled, the others
   aren't: the next that waits computes the rest. If one fails, it fails alone.
+- What was computed together goes on in one turn of the event loop. So its changelogs travel in one request.
 """
 
 from __future__ import annotations
@@ -51,7 +52,12 @@ class _Job:
     partition: int
     records: Sequence[Record]
     next_offset: int | None
+    goes_on: asyncio.Future[None]  # it is computed, or it is its turn to compute
     batch: Batch | None = None
+
+    def go_on(self) -> None:
+        if not self.goes_on.done():  # else it is cancelled
+            self.goes_on.set_result(None)
 
 
 class Computing:
@@ -90,8 +96,8 @@ class Computing:
         self._partitioner = partitioner
         self._clock, self._wall_ms, self._latest_ms = clock, wall_ms, latest_ms
         self.pace = Pace(SLICE)
-        self._lock = asyncio.Lock()
         self._waiting: list[_Job] = []
+        self._turn: _Job | None = None  # whose turn it is to compute
 
     async def compute(
         self, partition: int, records: Sequence[Record], watch: Stopwatch, next_offset: int | None = None
@@ -104,15 +110,21 @@ class Computing:
             TopicChanged: the topic ends below what was applied.
         """
         check_end(self._writer.progress[partition], self._topic.end_offset(partition), partition)
-        job = _Job(partition, records, next_offset)
+        job = _Job(partition, records, next_offset, asyncio.get_running_loop().create_future())
         self._waiting.append(job)
+        self._turn = self._turn or job
         try:
-            async with self._lock:
+            if self._turn is not job:
+                await job.goes_on
+            if job.batch is None:
                 await asyncio.sleep(0)  # the other partitions' records of the same fetch come in
-                if job.batch is None:
-                    await self._compute_one(job, watch)
+                await self._compute_one(job, watch)
         finally:
             self._waiting.remove(job)
+            if self._turn is job:
+                self._turn = next((other for other in self._waiting if other.batch is None), None)
+                if self._turn is not None:
+                    self._turn.go_on()
         watch.resume()
         assert job.batch is not None  # noqa: S101  (by now it is computed, by this call or another)
         return job.batch
@@ -172,6 +184,7 @@ class Computing:
             pace.took(sum(len(keys) for _, keys in parts))
         for job, batch in zip(jobs, batches, strict=True):
             job.batch = batch
+            job.go_on()
 
     async def _run(self, watch: Stopwatch, stage: str, steps: Steps[T]) -> T:
         return await self.pace.run(steps, partial(watch.breathe, stage))

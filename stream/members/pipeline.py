@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from memberstream.stream.interactions.forgetting import Forgetting
 from memberstream.stream.lists.enlisting import Enlisting
@@ -115,8 +116,8 @@ class Pipeline:
             watch.lap("deletes")
         items, written_at = to_items(batch), batch.written_at
         changelog_offset, _ = await together(
-            watch.during("changelog", self._state.publish(partition, items, written_at)),  # 2a
-            watch.during("redis", self._writer.write(partition, batch.updates)),  # 2b
+            watch.during("changelog", partial(self._state.publish, partition, items, written_at)),  # 2a
+            watch.during("redis", partial(self._writer.write, partition, batch.updates)),  # 2b
         )
         watch.lap("changelog_and_redis")
         self._state.write(partition, items, changelog_offset, written_at, batch.timers, batch.moves)  # 3

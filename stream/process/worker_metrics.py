@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from prometheus_client.core import Metric
 
 from memberstream.stream.partition.holds import Kind
@@ -61,9 +60,8 @@ class BatchMetrics:
         self.reasons.update(report.reasons)
         self.n_resent += report.n_resent
         if report.produced_ms:
-            age_ms = report.finished_ms - np.array(report.produced_ms, dtype=np.int64)
-            self._freshness.observe_many(np.maximum(age_ms, 0) / 1000, trace_id)
-            self.youngest.see(report.finished_ms, int(age_ms.min()))
+            self.youngest.see(report.finished_ms, report.finished_ms - max(report.produced_ms))
+            self._freshness.observe_ages(report.finished_ms, report.produced_ms, trace_id)
         self._batch_records.observe_one(sum(report.outcomes.values()))
         for stage, seconds in report.stages.items():
             self._stages[stage].observe_one(seconds)

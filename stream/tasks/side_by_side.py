@@ -20,15 +20,13 @@ async def together(publishing: Coroutine[Any, Any, T], writing: Coroutine[Any, A
     If publishing fails, writing is ended. If writing fails, publishing is waited for: what was sent can't be called
     back, and whoever handles the batch again must know where the changelog ends.
     """
-    tasks = asyncio.ensure_future(publishing), asyncio.ensure_future(writing)
+    task = asyncio.ensure_future(writing)  # publishing needs none: a task costs a live event some turns of the loop
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        published = await tasks[0]
-        return published, await tasks[1]
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        return await publishing, await task
+    except BaseException:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 async def side_by_side(coroutines: Iterable[Coroutine[Any, Any, Any]]) -> Any:

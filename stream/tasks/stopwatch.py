@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -34,11 +34,13 @@ class Stopwatch:
         self._note(stage, self._last, now)
         self._last = now
 
-    async def during(self, part: str, work: Coroutine[Any, Any, T]) -> T:
-        """Do a part of a stage, beside others, and note when it went on."""
+    async def during(self, part: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Do a part of a stage, beside others, and note when it went on. (A coroutine would complain if it is cancelled
+        before it begins.)
+        """
         began = perf_counter()
         try:
-            return await work
+            return await work()
         finally:
             self._note(part, began, perf_counter())
 

@@ -103,6 +103,21 @@ def test_large_ones_stay_alone(sizes: Sequence[int], asked: list[int]) -> None:
     assert [partition for partition, _ in groupby(held.asked)] == asked
 
 
+async def test_what_was_computed_together_goes_on_in_one_turn() -> None:
+    """Their changelogs travel in one request then. One after another, the first would travel alone."""
+    one, turns, ended = computing(Held()), 0, []
+
+    async def ends_at(partition: int) -> None:
+        await one.compute(partition, records(5), Stopwatch())
+        ended.append(turns)
+
+    tasks = [asyncio.create_task(ends_at(partition)) for partition in range(4)]
+    while not all(task.done() for task in tasks):
+        await asyncio.sleep(0)
+        turns += 1
+    assert max(ended) - min(ended) <= 1
+
+
 @pytest.mark.parametrize("which", [0, 1, 2])
 async def test_one_that_fails_takes_no_other_with_it(which: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A damaged state of one partition, computed together with the others': only its own records are to blame."""

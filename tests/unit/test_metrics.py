@@ -20,7 +20,7 @@ from memberstream.stream.interactions.pipeline import STAGES as INTERACTION_STAG
 from memberstream.stream.keyspace.formats import Announcement
 from memberstream.stream.partition.holds import Kind
 from memberstream.stream.process.health import ready
-from memberstream.stream.process.histogram import Histogram
+from memberstream.stream.process.histogram import FEW, Histogram
 from memberstream.stream.process.interaction_metrics import InteractionMetrics
 from memberstream.stream.process.member_metrics import OUTCOMES, STAGES, Gauges, MemberMetrics
 from memberstream.stream.process.metrics import INTERACTION_METRICS, METRICS, markdown_table
@@ -44,6 +44,16 @@ def test_histograms_count_like_numpy(batches: list[list[float]]) -> None:
     buckets, total = histogram.buckets()
     assert buckets == [*((f"{edge:g}", float((values <= edge).sum())) for edge in EDGES), ("+Inf", float(len(values)))]
     np.testing.assert_allclose(total, values.sum(), rtol=1e-9)
+
+
+@given(st.lists(st.integers(0, 3_000), min_size=1, max_size=3 * FEW))
+def test_ages_count_like_their_seconds(times_ms: list[int]) -> None:
+    """However many there are; a clock that is ahead gives 0."""
+    one, other = Histogram(EDGES), Histogram(EDGES)
+    one.observe_ages(2_000, times_ms)
+    other.observe_many([max(2_000 - at_ms, 0) / 1000 for at_ms in times_ms])
+    assert one.buckets()[0] == other.buckets()[0]
+    np.testing.assert_allclose(one.buckets()[1], other.buckets()[1], rtol=1e-9)
 
 
 def test_all_series_exist_before_anything_happened() -> None:

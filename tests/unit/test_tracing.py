@@ -140,7 +140,7 @@ async def test_a_stopwatch_knows_when_each_part_went_on() -> None:
     watch.lap("score")
     watch.lap("decode")
     with pytest.raises(ValueError, match=r"^$"):
-        await watch.during("redis", fails())
+        await watch.during("redis", fails)
     whole = watch.whole()
     assert list(whole) == ["", "decode", "score", "redis"]
     assert whole[""][0] == whole["decode"][0] <= whole["score"][0] <= whole["score"][1] <= whole["decode"][1]

@@ -236,6 +236,10 @@ class Asking(Consumer):
 
     is_answered = False
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._membership._alive_at -= 1e6
+
     async def is_member(self, positions: Any = None) -> bool:
         if not self.is_answered:
             await asyncio.Event().wait()
