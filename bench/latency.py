@@ -55,7 +55,7 @@ def quantile(values: list[float], q: float) -> float:
     return ranked[min(len(ranked) - 1, int(q * len(ranked)))]
 
 
-def _of_histogram(before: dict[Any, float], after: dict[Any, float], q: float) -> float:
+def histogram_quantile(before: dict[Any, float], after: dict[Any, float], q: float) -> float:
     """Quantile of what a Prometheus histogram counted in between, interpolated as PromQL does."""
     counts = sorted((float(le), after[(le,)] - before.get((le,), 0.0)) for (le,) in after)
     rank, low, below = q * counts[-1][1], 0.0, 0.0
@@ -197,8 +197,8 @@ async def freshness(
         "outside_p99_ms": quantile(ages_ms, 0.99),
         "probes": len(ages_ms),
         "probes_not_seen": missed,
-        "metric_p50_ms": 1000 * _of_histogram(before[histogram], after[histogram], 0.5),
-        "metric_p99_ms": 1000 * _of_histogram(before[histogram], after[histogram], 0.99),
+        "metric_p50_ms": 1000 * histogram_quantile(before[histogram], after[histogram], 0.5),
+        "metric_p99_ms": 1000 * histogram_quantile(before[histogram], after[histogram], 0.99),
         "look_p50_ms": 1000 * quantile(looks, 0.5),
         "producer_late_p99_ms": sent["late_p99_ms"],
         "records_per_batch": (after["batch_records_sum"][()] - before["batch_records_sum"][()]) / max(1, n_batches),

@@ -63,6 +63,12 @@ def pin(pid: int | None, cores: set[int]) -> None:
         os.sched_setaffinity(int(thread.name), cores)
 
 
+def cpu_s(pid: int | None) -> float:
+    """CPU seconds of a process, user and system, since its start."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _HERTZ
+
+
 class Servers:
     """One Apache Kafka and one Valkey for a whole bench. `store`: in Valkey's place."""
 
@@ -116,12 +122,13 @@ class Worker:
         self.log = directory / "worker.log"
         self.process = ServerProcess("the worker", self.log)
 
-    def start(self, cores: set[int] | None = None) -> Self:
-        """Launch it, if asked for on these cores only; returns before it is ready."""
+    def start(self, cores: set[int] | None = None, tree: Path | None = None) -> Self:
+        """Launch it, if asked for on these cores only, or from another tree; returns before it is ready."""
         self.directory.mkdir(parents=True, exist_ok=True)
         others = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSTREAM_")}
         command = [sys.executable, "-m", "memberstream", *self.command]
-        self.process.spawn(command, cwd=self.directory, env=others | to_environment(self.settings))
+        path = {} if tree is None else {"PYTHONPATH": str(tree)}
+        self.process.spawn(command, cwd=self.directory, env=others | path | to_environment(self.settings))
         if cores is not None:
             os.sched_setaffinity(self.pid, cores)
         return self
@@ -151,8 +158,7 @@ class Worker:
 
     def cpu_s(self) -> float:
         """CPU seconds, user and system, since its start."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _HERTZ
+        return cpu_s(self.pid)
 
     def memory_mb(self) -> dict[str, float]:
         """Resident memory now (VmRSS) and at its highest (VmHWM), MB."""

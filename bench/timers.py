@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import job
-from bench.latency import _of_histogram, producer
+from bench.latency import histogram_quantile, producer
 from bench.results_file import about, machine, save, table
 from bench.rig import Rig, Servers, Worker, servers
 from bench.scaling import READY, documents, pool
@@ -137,10 +137,10 @@ async def under_load(on: Servers, n_members: int) -> dict[str, float]:
         "rescored_by_timers": n,
         "took_s": took_s,
         "worker_cores": cores,
-        "before_p50_ms": 1000 * _of_histogram(first, second, 0.5),
-        "before_p99_ms": 1000 * _of_histogram(first, second, 0.99),
-        "during_p50_ms": 1000 * _of_histogram(second, third, 0.5),
-        "during_p99_ms": 1000 * _of_histogram(second, third, 0.99),
+        "before_p50_ms": 1000 * histogram_quantile(first, second, 0.5),
+        "before_p99_ms": 1000 * histogram_quantile(first, second, 0.99),
+        "during_p50_ms": 1000 * histogram_quantile(second, third, 0.5),
+        "during_p99_ms": 1000 * histogram_quantile(second, third, 0.99),
     }
 
 

@@ -16,6 +16,7 @@ from bench.job import change
 from bench.peers.redis_batch import write
 
 BATCH = 1_000
+WAIT_S = float(os.environ.get("CONSUME_S", "0.1"))  # for more records than one
 
 
 def main() -> None:
@@ -32,7 +33,7 @@ def main() -> None:
     documents: dict[str, dict[str, Any]] = {}
     started = False
     while True:
-        messages = consumer.consume(BATCH, 0.1)
+        messages = consumer.consume(BATCH, WAIT_S)
         if not messages:
             continue
         if not started:
@@ -45,7 +46,8 @@ def main() -> None:
             member = (message.key() or b"").decode()
             event = orjson.loads(message.value() or b"")
             documents[member] = document = change(documents.get(member), event)
-            rows[member] = (document, f"{message.partition()}:{message.offset()}:{event['at']}")
+            at_ms = event.get("at", message.timestamp()[1])  # live events have their record's time only
+            rows[member] = (document, f"{message.partition()}:{message.offset()}:{at_ms}")
         write(client, rows)
         consumer.commit(asynchronous=True)
 
