@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 
 from memberstream.models.campaigns import Campaign
 from memberstream.models.definition import is_name
+from memberstream.models.model import label
 from memberstream.models.registry import Registry
 from memberstream.models.terms import is_id
 from memberstream.models.wording import counted
@@ -22,6 +23,7 @@ from memberstream.stream.console import term_form
 from memberstream.stream.console.acts import Act, Acted, Acts, filled, new_number
 from memberstream.stream.console.following import Problem
 from memberstream.stream.console.site import Site, now_ms
+from memberstream.stream.console.sizes import Size
 from memberstream.stream.console.views import missing
 from memberstream.stream.settings import Settings
 
@@ -176,6 +178,12 @@ async def _campaign(site: Site, request: Request) -> tuple[Registry, str, Campai
     return registry, campaign, registry.campaigns.get(campaign)
 
 
+async def _size(site: Site, registry: Registry, model: str) -> Size | None:
+    """Return how many members are in which cluster of a model's live version; None: workers don't tell."""
+    live = registry.live.get(model)
+    return None if live is None else (await site.sizes()).get(label(model, live))
+
+
 def _model(request: Request, found: Campaign | None) -> str:
     """Return the model that is meant: another one may be chosen for a campaign that there is."""
     asked = request.query_params.get("model", "")
@@ -212,7 +220,7 @@ async def _form(
         "campaign": request.path_params["campaign"], "model": model, "found": found, "registry": registry,
         "choices": term_form.choices(registry, model, None if found is None else found.terms), "chosen": chosen,
         "kinds": site.settings.interaction_kinds, "able": term_form.able(site.settings.interaction_kinds),
-        "models": sorted({*registry.live, model}),
+        "models": sorted({*registry.live, model}), "size": await _size(site, registry, model),
     }  # fmt: skip
     return await site.page(
         request, "set_campaign.html", outcome.status, why=outcome.problem, values=values, problems=problems or {},
@@ -236,6 +244,7 @@ async def _split(
         request, "split_campaign.html", outcome.status, place="/campaigns", why=outcome.problem, values=values,
         problems=problems or {}, number=new_number(), campaign=campaign, model=model, parts=parts,
         names=term_form.choices(registry, model, None), kinds=kinds, able=term_form.able(kinds),
+        size=await _size(site, registry, model),
     )  # fmt: skip
 
 

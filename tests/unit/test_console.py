@@ -385,6 +385,13 @@ async def test_how_many_members_are_in_which_cluster() -> None:
     assert "nobody now, otherwise 6,000 members" in text_of((await fetch(whole, "/campaigns/paused")).text)
     held = text_of((await fetch(whole, "/campaigns/held")).text)
     assert "0 members see it; 8,000 members are held out Of 8,000 members, as of" in held
+    manager = {"x-forwarded-user": "ann", "x-forwarded-groups": "memberstream-manager"}
+    acting = pages(a_shop(), now=at(replace(WELL, sizes={0: told, 1: told})), settings=NOT_ASKED)
+    for path in ("/campaigns/open/set", "/campaigns-split?id=new&model=level"):
+        text = text_of((await fetch(acting, path, headers=manager)).text)
+        assert re.search("1 low: 6,000 members .*2 high: 2,000 members .*Members as of", text), path
+    none = await fetch(pages(Registry(), settings=NOT_ASKED), "/campaigns", headers=manager)
+    assert "There is no campaign yet. Next: New campaign, above" in text_of(none.text)
     partly = pages(a_shop(), now=at(replace(WELL, sizes={0: told})))
     for path, said in (
         ("/", "Members of level@1 are as of"),
@@ -492,8 +499,8 @@ async def test_why_nothing_is_known_of_a_member(monkeypatch: pytest.MonkeyPatch)
     gone = NoAnswer("no worker of partition 1 answers. Next: start one")
     for found, settings, said in (
         (gone, NOT_ASKED, "Workers aren't asked for documents here. Next: set MEMBERSTREAM_QUERY_SECRET, here and for"),
-        (gone, ASKED, "No worker of partition 1 answers. Next: start one. Or: memberstream explain"),
-        (RedisUnavailable("Redis is away"), ASKED, "Redis is away. Next: check Redis, and reload. Or: memberstream"),
+        (gone, ASKED, "No worker of partition 1 answers. Next: start one."),
+        (RedisUnavailable("Redis is away"), ASKED, "Redis is away. Next: check Redis, and reload."),
         (None, ASKED, "No worker holds a document of this member."),
         (held_member(None), ASKED, "No worker holds a document of this member."),
     ):
