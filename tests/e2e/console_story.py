@@ -121,6 +121,7 @@ async def splits(page: Page, address: str, look: Look) -> None:
     await page.goto(f"{address}/campaigns-new")
     await page.get_by_label("Id,").fill("spring")
     await page.get_by_role("button", name="One for each cluster").click()
+    await page.get_by_role("heading", name="Split spring").wait_for()
     await look(page, "/campaigns-split")
     await page.get_by_label("Held out").fill("10%")
     await page.get_by_role("button", name="Set 2 campaigns").click()
@@ -131,6 +132,7 @@ async def uploads_a_list(page: Page, folder: Path, look: Look) -> None:
     """Choose a file, read what is wrong in it, leave that out, close the page while it goes on, and look again."""
     await page.get_by_role("navigation", name="Pages").get_by_role("link", name="Lists").click()
     await page.get_by_role("link", name="Upload a list").click()
+    await page.get_by_role("heading", name="Upload a list").wait_for()
     await look(page, "/lists-upload")
     rows = [f"{member},{i % 2 + 1}" for i, member in enumerate([*IDS[:60], "nobody"])]
     file = folder / "march.csv"
