@@ -17,6 +17,7 @@ from memberstream.stream.readout.finding import Guard, Other, Status
 from memberstream.stream.readout.judging import Part
 from memberstream.stream.readout.report import Report, Row
 from memberstream.stream.readout.statistics import ALPHA
+from memberstream.stream.readout.tables import VALUE_UNIT, weighting
 from memberstream.stream.readout.wording import (
     day_of,
     joined,
@@ -31,6 +32,7 @@ from memberstream.stream.readout.wording import (
 )
 
 WARNING = "Warning"
+_PER_MEMBER = f" per member, {VALUE_UNIT}"
 _NAMED = 3  # clusters in a sentence; the others are in the table
 
 
@@ -38,10 +40,12 @@ def sentences(report: Report, told: Sequence[Told] = ()) -> list[str]:
     """Return the sentences; `told`: what was told before, in its order."""
     found = [sentence for part in report.parts for sentence in _of_part(report, part, told)]
     total = report.total
+    plain = ", unweighted" if any(weighting(part) and part.finding.effect is not None for part in report.parts) else ""
     if total.n:
         found.append(
             f"{counted(total.n, 'member was', 'members were')} shown {_names(report, report.campaigns)} until "
-            f"{day_of(report.last_day)}; {total.hits:,} of them ({percent(total.rate)}) had at least one {report.kind}."
+            f"{day_of(report.last_day)}; {total.hits:,} of them ({percent(total.rate)}{plain}) had at least one "
+            f"{report.kind}."
         )
         if not total.hits:
             others = ", ".join(kind for kind in report.kinds if kind != report.kind)
@@ -79,7 +83,8 @@ def headline(report: Report, part: Part) -> str:
         did, by = ("raised", effect.difference) if effect.difference > 0 else ("lowered", -effect.difference)
         return (
             f"{name} {finding.status}: showing it {did} the rate of {finding.kind} by {_unsigned(points(by))} points "
-            f"({pointses(effect.interval)}), from {percent(effect.held_out)} to {percent(effect.shown)}."
+            f"({pointses(effect.interval)}), from {percent(effect.held_out)} to {percent(effect.shown)}"
+            f"{f', {weighting(part)}' if weighting(part) else ''}."
         )
     if finding.status is Status.UNTOLD:
         return f"What {name} caused {finding.status}: {finding.why}."
@@ -154,7 +159,7 @@ def _other(other: Other) -> list[str]:
     if effect is None or effect.is_broken:
         return []
     write, writes, unit = (
-        (lambda x: number(x, sign=True), lambda x: numbers(x, sign=True), " a member")
+        (lambda x: number(x, sign=True), lambda x: numbers(x, sign=True), _PER_MEMBER)
         if other.is_value
         else (points, pointses, " points")
     )

@@ -13,6 +13,7 @@ from memberstream.stream.readout.wording import (
     NONE,
     count,
     day_of,
+    joined,
     number,
     numbers,
     p_value,
@@ -25,6 +26,7 @@ from memberstream.stream.readout.wording import (
 CAUSAL = "causal: chance alone decided who was held out; intervals hold at every look and for all effects together"
 BROKEN = "NOT TO BE BELIEVED: the holdout isn't what was meant; told only because it was asked for"
 OBSERVED = "observational: clusters hold different members, so nothing here says what caused it"
+VALUE_UNIT = "in the unit of the events' value"
 #: Stands in each cell that tells an effect of a broken holdout.
 MARK = " (broken)"
 
@@ -119,7 +121,20 @@ def _effects(report: Report, part: Part, name: str) -> TextTable:
     )  # fmt: skip
     is_broken = any(effect.is_broken for _, effect in effects)
     title = f"{name}Effect on {part.finding.kind}: shown against held out"
-    return TextTable(title, BROKEN if is_broken else CAUSAL, heads, rows, is_broken)
+    note = BROKEN if is_broken else CAUSAL
+    if how := weighting(part):
+        note += f". Rates of all together are {how}"
+    return TextTable(title, note, heads, rows, is_broken)
+
+
+def weighting(part: Part) -> str:
+    """Return how the rates of all together are weighted, "" if there is only one of what they are weighted by.
+
+    They are rates of what is compared, so they differ from the rate of all who were shown it.
+    """
+    by = ["cluster"] if len(part.clusters) > 1 else []
+    by += ["period"] if len(part.finding.holdouts) > 1 else []
+    return f"weighted by {joined(by)}" if by else ""
 
 
 def claimed(effect: Effect) -> str:
@@ -141,7 +156,7 @@ def _others(part: Part, name: str) -> TextTable:
         effect = other.effect
         if effect is None or not (effect.shown or effect.held_out or other.margin is not None):
             continue
-        what = f"value of {other.kind}, a member" if other.is_value else f"rate of {other.kind}"
+        what = f"value of {other.kind} per member" if other.is_value else f"rate of {other.kind}"
         if other.cap is not None:
             what += f" (at most {number(other.cap)})"
         if other.is_value:
@@ -163,6 +178,8 @@ def _others(part: Part, name: str) -> TextTable:
     heads = ("what", "shown", "held out", "effect", "at every look", "p", "", "")
     is_broken = any(other.effect is not None and other.effect.is_broken for other in part.others)
     note = BROKEN if is_broken else f"{CAUSAL}. Members without any count as 0"
+    if any(other.is_value for other in part.others):
+        note += f"; values are {VALUE_UNIT}"
     return TextTable(f"{name}Effects on other kinds and on values", note, heads, rows, is_broken)
 
 
@@ -245,8 +262,8 @@ def _values(report: Report) -> TextTable:
         for row in report.rows
         if row.mean is not None
     ]
-    note = f"what the values of a member shown add up to, 0 without any; {OBSERVED}"
-    return TextTable(f"Values of {report.kind}", note, ("cluster", "shown", "a member", "at every look"), rows)
+    note = f"what the values of a member shown add up to, 0 without any, {VALUE_UNIT}; {OBSERVED}"
+    return TextTable(f"Values of {report.kind}", note, ("cluster", "shown", "per member", "at every look"), rows)
 
 
 def _pairs(report: Report) -> TextTable:

@@ -47,7 +47,7 @@ def test_every_number_is_the_reports(seed: int) -> None:
     assert effect.interval is not None
     read = numbers(
         rf"^spring worked: showing it raised the rate of purchase by ([\d.]+) points \({POINTS} to {POINTS}\), "
-        rf"from {PERCENT} to {PERCENT}\.",
+        rf"from {PERCENT} to {PERCENT}, weighted by cluster\.",
         text,
     )
     expected = (effect.difference, effect.interval.low, effect.interval.high, effect.held_out, effect.shown)
@@ -63,7 +63,10 @@ def test_every_number_is_the_reports(seed: int) -> None:
             read = numbers(rf"{POINTS} points in {name} \({POINTS} to {POINTS}\)", text)
             bounds = (its.effect.difference, its.effect.interval.low, its.effect.interval.high)
             assert read == [round(100 * x, 2) for x in bounds]
-    n, hits, rate = numbers(rf"([\d,]+) members were shown spring until [\d-]+; ([\d,]+) of them \({PERCENT}\)", text)
+    read = numbers(
+        rf"([\d,]+) members were shown spring until [\d-]+; ([\d,]+) of them \({PERCENT}, unweighted\) had", text
+    )
+    n, hits, rate = read
     assert (n, hits, rate) == (found.total.n, found.total.hits, round(100 * found.total.rate, 2))
     most, least = (pick(found.rows, key=lambda row: row.rate or 0) for pick in (max, min))
     for word, row in (("most in", most), ("least in", least)):
@@ -75,6 +78,25 @@ def test_every_number_is_the_reports(seed: int) -> None:
     assert read == [switched, round(100 * switched / found.total.n, 2)]
     assert "observed, not caused" in text
     assert "Warning" not in text
+
+
+def test_a_value_has_its_unit_and_each_rate_says_whether_it_is_weighted() -> None:
+    """Sentences and notes say so; with one cluster nothing is weighted, and nobody is told that it isn't."""
+    world = World(members=20_000, held_out=(0.01, 0.05, 0.04))
+    found = reported(world.counts(np.random.default_rng(0)), world.setup())
+    unit = "in the unit of the events' value"
+    assert re.search(rf"It also raised the value of purchase by [\d.]+ per member, {unit} \(\+", text_of(found))
+    notes = {table.title: table.note for table in tables(found)}
+    assert f"values are {unit}" in notes["Effects on other kinds and on values"]
+    assert f"add up to, 0 without any, {unit};" in notes["Values of purchase"]
+    weighted = "Rates of all together are weighted by cluster"
+    assert notes["Effect on purchase: shown against held out"].endswith(weighted)
+    one = reported(counted("spring", WORKS), setup(clusters={1: "low"}, holdout=0.1))
+    assert "weighted" not in text_of(one) + " ".join(table.note for table in tables(one))
+    later = counted("spring", {(1, False): (8_000, 800), (1, True): (2_000, 100)}, day=19)
+    counts = counted("spring", WORKS) | {cell._replace(period=BEGIN_MS + 15 * DAY_MS): n for cell, n in later.items()}
+    changed = reported(counts, setup(clusters={1: "low"}, holdout=0.1, changes=[(15, 0.2)]))
+    assert ", weighted by period." in headline(changed, changed.parts[0])
 
 
 def test_sentence_table_and_csv_say_one_thing() -> None:
