@@ -10,6 +10,7 @@ Laws:
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -31,6 +32,8 @@ QUICK_S, SLOW_S = 1.0, 10.0
 LATE_S = 15.0
 #: Older answers aren't shown: nobody has looked for a while. Pages then say that it is asked.
 RECENT_S, OLD_S = 5.0, 3 * SLOW_S
+#: Seconds that a page waits for what isn't known yet. After that it says so. Of Redis that was away just now: _AWAY_S.
+PATIENCE_S, _AWAY_S = 1.5, 0.2
 #: Looks over which the rate of records is told, with fewer it would jump; and the longest time that they span.
 _LOOKS, LOOKS_S = 10, 20.0
 
@@ -70,10 +73,13 @@ class Asking:
         """What Redis holds about partitions, asked at once."""
         return self._glance.partitions
 
-    async def now(self, patience_s: float = 2.0) -> Now:
-        """Return what is known. Waits only if nothing recent is known, and not longer than the patience, twice."""
-        quick = await self._quick.get(patience_s)
-        slow = await self._slow.get(patience_s if self._slow.age_s > OLD_S else 0)
+    async def now(self, patience_s: float = PATIENCE_S) -> Now:
+        """Return what is known. Both are asked at once, and whoever is known to be silent is hardly waited for."""
+        is_away = self._quick.age_s <= RECENT_S and "redis_problem" in (self._quick.last or {})
+        quick, slow = await asyncio.gather(
+            self._quick.get(min(patience_s, _AWAY_S) if is_away else patience_s),
+            self._slow.get(patience_s if self._slow.age_s > OLD_S else 0),
+        )
         if slow is None and quick is not None and self._slow.waiting_s >= LATE_S:
             slow = self._slow.last  # beside the incident that it is late, or that Redis is away
         is_told = quick is not None and "redis_problem" not in quick

@@ -2,7 +2,8 @@
 
 Laws:
 - It is asked at most once in `every_s`, however many ask. Who isn't looked at asks nothing.
-- Nobody waits longer than the patience given: then the last answer has to do, or None.
+- Nobody waits longer than the patience given: then the last answer has to do, or None. It is counted from when the
+  question was asked: whoever comes later, or again, doesn't wait anew for one that isn't answered.
 - An answer older than `keep_s` isn't handed out: nobody has looked for a while, and what it says may be over.
 """
 
@@ -46,7 +47,7 @@ class Fresh(Generic[T]):
             self._task = asyncio.create_task(self._ask())
         if self._task is not None:
             task = self._task
-            await asyncio.wait([task], timeout=patience_s)
+            await asyncio.wait([task], timeout=max(0.0, patience_s - self.waiting_s))
             if task.done() and not task.cancelled():
                 task.result()
         return self.last if self.age_s <= self._keep_s else None

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from memberstream.models.wording import counted
 from memberstream.stream.console import audit, dead_letters
 from memberstream.stream.console.access import admitted
+from memberstream.stream.console.asking import PATIENCE_S
 from memberstream.stream.console.dead_letters import Letters
 from memberstream.stream.console.following import Problem
 from memberstream.stream.console.fresh import Fresh
@@ -34,7 +35,9 @@ PAGE, LOOK, SEND = "/dead-letters", "/dead-letters/look", "/dead-letters/send"
 MOST = 1_000
 #: Seconds for a look at the topics. The command has no such bound.
 LOOK_S = 60.0
-_READ_S, _KEPT_S, _PATIENCE_S = 10.0, 60.0, 8.0
+_READ_S, _KEPT_S = 10.0, 60.0
+#: Seconds that the page waits for the topics, which are read while Kafka answers.
+_PATIENCE_S = 8.0
 SHOWN = 50  # letters that aren't sent, each with its reason
 _BUSY = Problem("dead letters are being sent again by somebody", "wait until that is done, and look again")
 
@@ -52,7 +55,8 @@ class DeadLetters:
 
     async def page(self, site: Site, request: Request) -> Response:
         """What failed, and why."""
-        found = await asyncio.gather(*(fresh.get(_PATIENCE_S) for fresh in self._read.values()))
+        patience_s = _PATIENCE_S if site.doubt is None else PATIENCE_S
+        found = await asyncio.gather(*(fresh.get(patience_s) for fresh in self._read.values()))
         reason = request.query_params.get("reason", "")
         return await site.page(
             request, "dead_letters.html", found=found, reason=reason, right=Right.DEAD_LETTERS, n_most=MOST

@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse
 
 from memberstream.models.registry import Registry
 from memberstream.stream.console.access import Access, admitted
-from memberstream.stream.console.asking import Asking, Now
+from memberstream.stream.console.asking import PATIENCE_S, Asking, Now
 from memberstream.stream.console.following import Following, Problem
 from memberstream.stream.console.pages import environment
 from memberstream.stream.console.reasons import Known, Models, known
@@ -28,9 +28,7 @@ from memberstream.stream.queries.asking import NoAnswer, held_of
 from memberstream.stream.settings import Settings
 
 log = logging.getLogger(__name__)
-#: Seconds that a page waits for what isn't known yet. After that it says so.
-PATIENCE_S = 3.0
-#: Seconds that a page waits, at most twice, for the count of incidents in its navigation.
+#: Seconds that a page waits for the count of incidents in its navigation.
 _GLANCE_S = 0.5
 _UNKNOWN = Problem("what Kafka holds isn't known yet", "wait some seconds and reload; if it lasts, see the brokers")
 _WHOSE = Problem(
@@ -57,6 +55,7 @@ class Site:
         """Follow the models' log from now on."""
         self._task = asyncio.create_task(self.following.run())
         self._task.add_done_callback(_say_why)
+        await self.asking.now(0)  # the first page finds it answered
 
     async def end(self) -> None:
         """Close everything."""
@@ -68,7 +67,8 @@ class Site:
         self.lookup.close()
 
     async def registry(self) -> Registry:
-        """Return what the models' log says, as far as it is known."""
+        """Return what the models' log says, as far as it is known. What else a page asks is asked meanwhile."""
+        await self.asking.now(0)
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_S):
                 await self.following.is_told.wait()
@@ -86,11 +86,11 @@ class Site:
 
     async def foreign(self) -> Problem | None:
         """Return why Redis' answers aren't shown as this installation's; None: they are."""
-        return foreign(await self.asking.now(PATIENCE_S))
+        return foreign(await self.asking.now())
 
     async def sizes(self) -> dict[str, Size]:
         """Return label → how many members are in which cluster, as far as workers tell."""
-        now = await self.asking.now(PATIENCE_S)
+        now = await self.asking.now()
         if now.facts is None or foreign(now) is not None:
             return {}
         return sizes(now.facts, self.settings.topic, self.following.registry)
@@ -104,7 +104,7 @@ class Site:
             return Problem(
                 "workers aren't asked for documents here", "set MEMBERSTREAM_QUERY_SECRET, here and for them"
             )
-        facts = (await self.asking.now(PATIENCE_S)).facts
+        facts = (await self.asking.now()).facts
         described = None if facts is None else facts.topics.get(self.settings.topic)
         if described is None:
             return Problem("in which partition the member is isn't known", "see the overview for what is away")
@@ -125,13 +125,16 @@ class Site:
         Args:
             place: the page of the navigation that it belongs to, if its address doesn't say so.
         """
-        admission, incidents, problem = admitted(request), 0, None
+        admission, incidents, problem, is_untold = admitted(request), 0, None, False
         if admission is not None:
-            incidents, problem = len((await self.asking.now(_GLANCE_S)).incidents), self.problem
+            now = await self.asking.now(_GLANCE_S)
+            incidents, problem = len(now.incidents), self.problem
+            is_untold = now.facts is None and problem is None  # else pages say already what is away
         shown = self.render(
-            template, path=place or request.url.path, n_incidents=incidents, problem=problem, admission=admission,
-            has_log_in=self.access.has_log_in, may=lambda right: admission is not None and admission.person.may(right),
-            said=self.said(request), action=request.url.path, **values,
+            template, path=place or request.url.path, n_incidents=incidents, problem=problem, is_untold=is_untold,
+            admission=admission, has_log_in=self.access.has_log_in,
+            may=lambda right: admission is not None and admission.person.may(right), said=self.said(request),
+            action=request.url.path, **values,
         )  # fmt: skip
         return HTMLResponse(shown, status)
 

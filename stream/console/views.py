@@ -20,7 +20,7 @@ from memberstream.stream.console.following import Problem
 from memberstream.stream.console.reasons import Known
 from memberstream.stream.console.reporting import report
 from memberstream.stream.console.roles import Right
-from memberstream.stream.console.site import PATIENCE_S, Site, foreign, now_ms
+from memberstream.stream.console.site import Site, foreign, now_ms
 from memberstream.stream.console.uploads import Upload
 from memberstream.stream.keyspace.formats import KeyspaceError
 from memberstream.stream.lookup import LookupUnavailable
@@ -79,7 +79,7 @@ async def model_page(site: Site, request: Request) -> Response:
 
 async def _coverages(site: Site, entries: list[Version]) -> tuple[dict[str, Coverage | Problem], Problem | None]:
     """Return how far versions are scored, by their labels; and why that isn't known."""
-    facts = (await site.asking.now(PATIENCE_S)).facts
+    facts = (await site.asking.now()).facts
     described = None if facts is None else facts.topics.get(site.settings.topic)
     if described is None:
         return {}, Problem("how far members are scored isn't known", "see the overview for what is away")

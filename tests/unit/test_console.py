@@ -134,6 +134,14 @@ async def test_without_kafka_nothing_is_said_to_be_missing() -> None:
     assert "level@2" in text_of((await fetch(known, "/models")).text)  # as it was read last
 
 
+async def test_sizes_that_are_not_known_yet_are_not_left_out_without_a_word() -> None:
+    """Kafka's log is read, and what workers tell isn't asked through. Else pages don't say so."""
+    said = "How many members are in each cluster isn't known yet. Next: reload"
+    for path in ("/models", "/campaigns"):
+        assert said in text_of((await fetch(pages(a_shop()), path)).text)
+        assert said not in text_of((await fetch(pages(a_shop(), now=at(WELL)), path)).text)
+
+
 async def test_without_redis_pages_say_so() -> None:
     """The overview tells no figures of members, a look-up says what to do, and models are shown all the same."""
     gone = replace(WELL, redis_problem="Redis at r: no connection. Next: check that it runs")

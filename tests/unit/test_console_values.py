@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from io import StringIO
 from time import monotonic
 from types import SimpleNamespace
@@ -19,13 +20,23 @@ from typing import Any, cast
 import pytest
 import uvicorn
 from authored import defined
-from unit.consoles import NOON_MS, SETTINGS, Followed, a_shop, a_site, answer, by, published
+from unit.consoles import NOON_MS, SETTINGS, Followed, a_shop, a_site, answer, by, fetch, published
 from unit.test_doctor import WELL
 
 from memberstream.models.log_steps import Promote, Publish, SetCampaign
 from memberstream.models.registry import Registry
 from memberstream.models.terms import Terms
-from memberstream.stream.console import asking, history, live, reasons, reporting, server, standing, versions
+from memberstream.stream.console import (
+    asking,
+    dead_letters,
+    history,
+    live,
+    reasons,
+    reporting,
+    server,
+    standing,
+    versions,
+)
 from memberstream.stream.console.access import Admission
 from memberstream.stream.console.app import application
 from memberstream.stream.console.asking import Now
@@ -221,6 +232,48 @@ async def test_brokers_that_hang_are_an_incident(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(asking, "LATE_S", 60.0)
     sources.kafka.set()
     assert [check.ok for check in (await made.now(5)).checks if check.name == "kafka"] == [True]
+    await made.close()
+
+
+@pytest.mark.parametrize("was_away", [False, True])
+@pytest.mark.parametrize("path", ["/", "/models", "/campaigns", "/members?id=m", "/history", "/dead-letters"])
+async def test_a_page_answers_within_two_seconds_though_nobody_else_does(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock, path: str, was_away: bool
+) -> None:
+    """Kafka and Redis are both silent, or Redis was away just now: no wait comes after another. Pages say so."""
+
+    async def wait(_: object, timeout: float) -> None:
+        until_s = clock.now_s + timeout
+        await asyncio.sleep(0)
+        clock.now_s = max(clock.now_s, until_s)  # of several at once the longest
+
+    async def untold() -> None:
+        clock.now_s += asking.PATIENCE_S
+        raise TimeoutError
+
+    sources = Sources(monkeypatch)
+    sources.kafka.clear()
+    sources.told = {}
+    made = sources.asking()
+    if was_away:
+        await made._quick.get(5)
+        clock.now_s += 1.5
+    sources.redis.clear()
+    site = a_site(was_read=False)
+    monkeypatch.setattr(site, "asking", made)
+    monkeypatch.setattr(site.following.is_told, "wait", untold)
+    monkeypatch.setattr(dead_letters, "read", lambda *_: asyncio.Event().wait())
+    app = application(site, Live(site))
+    monkeypatch.setattr(
+        "memberstream.stream.console.fresh.asyncio", SimpleNamespace(wait=wait, create_task=asyncio.create_task)
+    )
+    began_s = clock.now_s
+    reply = await fetch(app, path)
+    assert clock.now_s - began_s <= 2.0
+    assert reply.status == 200
+    if path != "/":
+        assert "what Kafka holds isn't known yet" in unescape(reply.text)
+    monkeypatch.undo()
     await made.close()
 
 
