@@ -18,7 +18,8 @@ from memberstream.stream.tasks.supervisor import Down
 DEAD_AFTER_S = 10.0
 # Share of the limit after which a stalled worker ends: early enough for a person to look, late enough for a slow batch.
 STALL_SHARE = 0.25
-# Whoever looks once a second and comes later than this was stopped itself, and all else with it.
+# Whoever looks once a second and comes later than this was stopped itself, and all else with it. But if the process has
+# used the processor meanwhile, something of its own has kept the watchdog from looking. That is no excuse.
 _LATEST_LOOK_S = 10.0
 
 
@@ -87,14 +88,18 @@ class Vitals:
 class StallClock:
     """Remembers since when there is work and nothing gets finished."""
 
-    def __init__(self, now_s: float) -> None:
+    def __init__(self, now_s: float, used_s: float = 0.0) -> None:
         self._since_s = self._looked_s = now_s
+        self._used_s = used_s
         self._finished = -1
 
-    def stalled_s(self, now_s: float, vitals: Vitals) -> float:
-        """Take in the vitals of now, once a second. Returns for how long the worker has been stalled; 0 if it isn't."""
-        self._since_s += max(0.0, now_s - self._looked_s - _LATEST_LOOK_S)
-        self._looked_s = now_s
+    def stalled_s(self, now_s: float, vitals: Vitals, used_s: float = 0.0) -> float:
+        """Take in the vitals of now, once a second. Returns for how long the worker has been stalled; 0 if it isn't.
+
+        `used_s`: seconds of the processor that the process has used.
+        """
+        self._since_s += max(0.0, now_s - self._looked_s - _LATEST_LOOK_S - (used_s - self._used_s))
+        self._looked_s, self._used_s = now_s, used_s
         is_excused = vitals.is_waiting or not vitals.has_work
         if vitals.loop_silent_s < DEAD_AFTER_S and (is_excused or vitals.finished != self._finished):
             self._since_s = now_s

@@ -14,7 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from time import monotonic
+from time import monotonic, process_time
 from typing import Any
 
 from memberstream.stream.partition.holds import Hold
@@ -45,7 +45,7 @@ class Watchdog:
         end: Callable[[int], None] = os._exit,
     ) -> None:
         self._vitals, self._loop, self._stall_limit_s, self._end = vitals, loop, stall_limit_s, end
-        self._stall_clock = StallClock(monotonic())
+        self._stall_clock = StallClock(monotonic(), process_time())
         self._lock = threading.Lock()  # probes and the tick come from different threads
         self._stopped = threading.Event()
         self._is_said = False
@@ -71,7 +71,7 @@ class Watchdog:
     def _look(self) -> tuple[Vitals, float]:
         with self._lock:
             vitals = self._vitals()
-            return vitals, self._stall_clock.stalled_s(monotonic(), vitals)
+            return vitals, self._stall_clock.stalled_s(monotonic(), vitals, process_time())
 
     def _run(self) -> None:
         while not self._stopped.wait(_TICK_S):

@@ -129,6 +129,13 @@ def test_a_process_that_was_stopped_has_not_stalled() -> None:
     assert progress.stalled_s(620.0, BUSY) == 30.0
 
 
+def test_a_process_that_lets_nothing_of_it_turn_has_stalled() -> None:
+    """Code that holds the interpreter keeps the watchdog from looking, too. It uses the processor: it isn't frozen."""
+    progress = StallClock(0.0, 5.0)
+    progress.stalled_s(0.0, BUSY, 5.0)
+    assert progress.stalled_s(60.0, BUSY, 64.0) == 60.0
+
+
 def test_two_held_partitions_are_told_with_both_actions_and_the_same_one_once() -> None:
     """An operator reads the one line and knows all there is to do."""
     held = {3: HELD, 1: HELD._replace(next="another"), 4: HELD}
