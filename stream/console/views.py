@@ -49,6 +49,7 @@ async def overview_parts(site: Site) -> dict[str, str]:
         "n_campaigns": len(registry.campaigns) if site.following.was_read else None,
         "versions": versions.shown(registry, overview.scored_versions(registry)),
         "topic": site.settings.topic, "sizes": await site.sizes(),
+        "has_log_in": site.access.has_log_in,
     }  # fmt: skip
     return {name: site.render(f"parts/{name}.html", **values) for name in ("incidents", "figures", "partitions")}
 

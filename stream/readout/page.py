@@ -6,6 +6,7 @@ It says first whether the campaign worked, then how the effect came about, then 
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 
 from memberstream.models.told import Told
@@ -113,11 +114,11 @@ def _plots(report: Report) -> Iterable[str]:
 
 def _sentence(text: str) -> str:
     alarm = ' class="alarm"' if text.startswith(WARNING) else ""
-    return f"<p{alarm}>{_escape(text)}</p>"
+    return f"<p{alarm}>{_prose(text)}</p>"
 
 
 def _note(text: str) -> str:
-    return f'<p class="note">{_escape(text)}</p>'
+    return f'<p class="note">{_prose(text)}</p>'
 
 
 def _table(table: TextTable) -> str:
@@ -142,6 +143,11 @@ def _cells(table: TextTable) -> str:
 def _cell(text: str, is_word: bool, head: str) -> str:
     how = ' class="text"' if len(text) > _LONG else ' class="left"' if is_word else ""
     return f'<td{how} data-label="{_escape(head)}">{_escape(text)}</td>'
+
+
+def _prose(text: str) -> str:
+    """Return a text as HTML in which no line ends inside a date."""
+    return re.sub(r"\b\d{4}-\d\d-\d\d\b", r'<span class="day">\g<0></span>', _escape(text))
 
 
 def _escape(text: str) -> str:

@@ -17,9 +17,10 @@ h1, .summary, .verdict { overflow-wrap: anywhere }
 .verdict .effect { font-size: 1.15rem; margin: .4rem 0 }
 .facts { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; margin: .5rem 0 0; padding: 0; list-style: none;
   color: var(--soft); font-size: .9rem }
-.summary p { margin: .4rem 0 }
+.summary p { margin: .4rem 0 } .day { white-space: nowrap }
 .alarm { color: var(--bad); font-weight: 600 }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 0 2rem }
+.plots .note { text-wrap: balance }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums }
 th { text-align: right; font-weight: 600; border-bottom: 1px solid var(--soft); vertical-align: bottom }

@@ -111,6 +111,7 @@ def test_the_headline_comes_first_and_every_number_is_there(found: Report) -> No
     assert OBSERVED in text
     assert page.count("<svg") == 3
     assert "percentage points, shown − held out" in text
+    assert '<span class="day">2024-10-17</span>' in to_html(found)  # no line ends inside a date
     assert page.index("Effect over time") < page.index("Effect by cluster") < page.index("<h2>Rate of purchase")
 
 

@@ -115,6 +115,23 @@ async def test_before_anything_was_done_each_page_says_what_to_do() -> None:
         assert command in text_of((await fetch(app, path)).text), path
 
 
+async def test_who_may_do_it_here_is_led_to_the_page() -> None:
+    """And not to a command. The overview is made once for all, so it leads to pages that anybody may see."""
+    app = pages(now=at(WELL), settings=replace(SETTINGS, console_proxies=("127.0.0.1",)))
+    operator = {"x-forwarded-user": "ola", "x-forwarded-groups": "memberstream-operator"}
+    for path, to in (
+        ("/", "/models"),
+        ("/models", "/models-publish"),
+        ("/lists", "/lists-upload"),
+        ("/campaigns", "/campaigns-new"),
+        ("/members?id=m", "/campaigns-new"),
+        ("/history", "/models-publish"),
+    ):
+        main = (await fetch(app, path, headers=operator)).text.partition("<main")[2]
+        assert re.search(rf'<div class="empty">.*?Next: [^<]*<a href="{to}">', main, re.DOTALL), path
+        assert "<code>" not in main, path
+
+
 async def test_without_kafka_nothing_is_said_to_be_missing() -> None:
     """The error with its next action stands on each page. What isn't known is no "none yet", and no file is given."""
     away = Facts(WELL.now_ms, cluster="k", owner="g@k", kafka_problem=". Next: ".join(AWAY))  # was known
@@ -399,7 +416,7 @@ async def test_how_many_members_are_in_which_cluster() -> None:
         text = text_of((await fetch(acting, path, headers=manager)).text)
         assert re.search("1 low: 6,000 members .*2 high: 2,000 members .*Members as of", text), path
     none = await fetch(pages(Registry(), settings=NOT_ASKED), "/campaigns", headers=manager)
-    assert "There is no campaign yet. Next: New campaign, above" in text_of(none.text)
+    assert "There is no campaign yet. Next: New campaign" in text_of(none.text)
     partly = pages(a_shop(), now=at(replace(WELL, sizes={0: told})))
     for path, said in (
         ("/", "Members of level@1 are as of"),
