@@ -98,11 +98,21 @@ def scopes(value: str) -> tuple[str, ...]:
 
 
 def roles(value: str) -> tuple[str, ...]:
-    """Return VALUE=ROLE for each. A value may hold commas and "=", as names in directories do."""
+    """Return VALUE=ROLE for each. Values may hold commas and "=" if all are whole names of a directory.
+
+    Else it isn't clear where one ends: OU=operator,DC=shop=viewer is one group, or two.
+    """
     *pairs, rest = re.split(r"=\s*(viewer|manager|author|operator)\s*(?:,|$)", value.strip())
     values = [one.strip() for one in pairs[::2]]
     if rest.strip() or not all(values):
         raise ValueError("VALUE=ROLE, joined by commas, as marketing=manager; roles: viewer, manager, author, operator")
+    if any("=" in one or "," in one for one in values):
+        parts = [part.partition("=") for one in values for part in one.split(",")]
+        if not all(key.strip() and text.strip() and "=" not in text for key, _, text in parts):
+            raise ValueError(
+                "VALUE=ROLE, where values with = or , are whole names of a directory, as CN=data,OU=shop=author, and "
+                "stand beside such ones only: else it isn't clear where one ends"
+            )
     return tuple(f"{one}={role}" for one, role in zip(values, pairs[1::2], strict=True))
 
 

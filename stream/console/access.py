@@ -21,7 +21,7 @@ from starlette.requests import Request, cookie_parser
 from starlette.types import Scope
 
 from memberstream.stream.console.provider import Provider
-from memberstream.stream.console.roles import ANYBODY, Person, Role, may_be_called
+from memberstream.stream.console.roles import ANYBODY, BY_PROXY, Person, Role, may_be_called
 from memberstream.stream.console.sessions import Sessions
 from memberstream.stream.console.users import Users, UsersError
 from memberstream.stream.settings import Settings
@@ -83,7 +83,7 @@ class Access:
             )  # fmt: skip
             return None
         told = {group.strip() for group in (groups[0] if groups else "").split(",")}
-        person = Person(name, frozenset(role for role in Role if f"{GROUP}{role}" in told))
+        person = Person(name, frozenset(role for role in Role if f"{GROUP}{role}" in told), BY_PROXY)
         return Admission(person, self.sessions.token(f"proxy {name}"), "", lambda: True)
 
     def _by_session(self, number: str) -> Admission | None:
@@ -97,7 +97,7 @@ class Access:
         if (session := self.sessions.get(number)) is None:
             return None
         if session.roles is not None:
-            return Person(session.name, session.roles)
+            return Person(session.name, session.roles, *session.identity)
         if self.users is None:
             return None
         try:

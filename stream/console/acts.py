@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +37,6 @@ from memberstream.stream.registry.refused import PublishError
 from memberstream.stream.settings import Settings
 from memberstream.stream.terminal.output import EXPECTED, error_text
 
-log = logging.getLogger(__name__)
 NUMBER = "once"
 #: Most steps are over within a second or two. After this a page says that it goes on.
 MOMENT_S = 10.0
@@ -83,7 +81,7 @@ class Acted:
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    by: str
+    by: tuple[str, str]  # the identity
     what: str  # not the act: it holds the file that came with the form
     task: asyncio.Task[Acted]
 
@@ -113,13 +111,13 @@ class Acts:
         if admission is None or not isinstance(number, str) or len(number) != len(new_number()):
             return await again(Acted(problem=_NO_NUMBER, status=400))
         person = admission.person
-        name = _name(person.name, request.url.path, form, file)
+        name = _name(person.identity, request.url.path, form, file)
         begun = self._begun.get(name)
         if begun is None or begun.has_failed:
             if sum(not one.task.done() for one in self._begun.values()) >= AT_ONCE:
                 return await again(Acted(problem=_BUSY, status=503))
             task = asyncio.create_task(self._run(site, request, act, person.actor))
-            begun = self._begun[name] = _Begun(person.name, act.what, task)
+            begun = self._begun[name] = _Begun(person.identity, act.what, task)
             self._forget()
         await asyncio.wait([begun.task], timeout=MOMENT_S)
         if not begun.task.done():
@@ -131,7 +129,7 @@ class Acts:
 
     def _of(self, request: Request, name: str) -> _Begun | None:
         admission, begun = admitted(request), self._begun.get(name)
-        return begun if admission is not None and begun is not None and begun.by == admission.person.name else None
+        return begun if admission is not None and begun is not None and begun.by == admission.person.identity else None
 
     def said(self, request: Request) -> str:
         """Return what the person who asks has just done, if the address names it; "" if not."""
@@ -182,7 +180,7 @@ class Acts:
             audit.failed(request, act.what, text)
             return Acted(problem=Problem.of(text, _TRY), status=409 if isinstance(error, PublishError) else 503)
         except Exception:
-            log.exception("audit: %s: a fault", act.what)
+            audit.fault(request, act.what)
             return Acted(problem=_FAULT, status=500)
         audit.done(request, act.what)
         await _is_read(site, end)
@@ -212,7 +210,7 @@ def new_number() -> str:
     return secrets.token_urlsafe(16)
 
 
-def _name(person: str, path: str, form: FormData, file: bytes) -> str:
+def _name(person: tuple[str, str], path: str, form: FormData, file: bytes) -> str:
     fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
     return hashlib.sha256(repr((person, path, fields)).encode() + hashlib.sha256(file).digest()).hexdigest()[:32]
 

@@ -13,7 +13,7 @@ import logging
 from starlette.requests import Request
 
 from memberstream.stream.console.access import address_of, admitted
-from memberstream.stream.console.roles import Right
+from memberstream.stream.console.roles import BY_PASSWORD, Person, Right
 from memberstream.stream.terminal.safe import one_line
 
 log = logging.getLogger(__name__)
@@ -24,9 +24,9 @@ def came(request: Request, name: str) -> None:
     log.info("audit: %s logged in, from %s", one_line(name), address_of(request.scope))
 
 
-def went(request: Request, name: str) -> None:
+def went(request: Request) -> None:
     """Somebody has logged out."""
-    log.info("audit: %s logged out, from %s", name, address_of(request.scope))
+    log.info("audit: %s logged out, from %s", _who(request), address_of(request.scope))
 
 
 def kept_out(request: Request, name: str, why: str) -> None:
@@ -55,9 +55,21 @@ def failed(request: Request, what: str, why: str) -> None:
     log.info("audit: %s: %s, from %s: not done: %s", _who(request), told, address, one_line(why))
 
 
+def fault(request: Request, what: str) -> None:
+    """Somebody wanted to do something, and met a fault of ours. Called where it is caught: its traceback follows."""
+    log.exception("audit: %s: %s, from %s: a fault", _who(request), one_line(what), address_of(request.scope))
+
+
 def _who(request: Request) -> str:
     admission = admitted(request)
-    return "somebody who isn't logged in" if admission is None else admission.person.told
+    return "somebody who isn't logged in" if admission is None else one_line(_known(admission.person))
+
+
+def _known(person: Person) -> str:
+    """Return who it is; of one whom the file of passwords doesn't know, also who says so."""
+    if person.source == BY_PASSWORD:
+        return person.told
+    return f"{person.told} by {' '.join(filter(None, (person.source, person.subject)))}"
 
 
 def _what(request: Request) -> str:

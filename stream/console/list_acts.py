@@ -84,6 +84,8 @@ class ListActs:
         one = self._one(request)
         if one.found is not None and one.found.n_rejected and "skip_bad" not in form:
             raise HTTPException(400, "rows can't be taken. Next: correct them and begin anew, or leave them out")
+        if one.found is not None and one.found.n_rows == one.found.kept:
+            raise HTTPException(400, "no row of the file can be taken. Next: correct them and begin anew")
         self._uploads.go(one, "skip_bad" in form)
         return RedirectResponse(f"{UPLOAD}/{one.id}", 303)
 

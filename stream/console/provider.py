@@ -5,7 +5,9 @@ Laws:
   browser, signed here: a log-in that somebody else began is none, and nobody fills the memory by beginning many.
 - An id token counts only if the issuer of the settings signed it with a key of its own, for this console, for now, and
   for this log-in. Whatever else the provider tells counts only beside it, of the same person.
-- The provider is told and believed over HTTPS alone, but for one on this machine.
+- The provider is told and believed over HTTPS alone, but for one on this machine. Its metadata is judged before it
+  counts, and it is asked for it and for its keys anew every few minutes. A key that can't be read is left out.
+- A log-in ends once. Waiting for one's turn is a part of the patience: many who wait keep nobody for longer.
 - Whoever isn't let in learns why in a sentence; what the provider answered stands in the console's log.
 """
 
@@ -23,7 +25,9 @@ import httpx2
 import orjson
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.starlette_client import OAuth
+from cryptography.exceptions import UnsupportedAlgorithm
 from joserfc.errors import JoseError
+from joserfc.jwk import JWKRegistry
 from starlette.requests import Request
 
 from memberstream.stream.console.following import Problem
@@ -40,8 +44,15 @@ _NAME = "provider"
 _STATE = f"_state_{_NAME}_{{}}"  # Authlib's own name for what belongs to a state
 _SIGNED = ("RS", "PS", "ES", "Ed")  # with a key that only the provider has
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+_USER_INFO = "userinfo_endpoint"  # a provider may have none
+#: Seconds for which its metadata and its keys are believed: so long a key counts that it has withdrawn.
+KNOWN_S = 300.0
+#: Log-ins that are over, of which nothing but the state is kept until it expires.
+_MOST_ENDED = 10_000
 _TRY = "try again in some minutes; whoever runs the console finds the reason in its log"
 _ANEW = "log in anew"
+#: What comes of an answer that isn't as it should be; of JSON that is nested too deeply the last one.
+_UNUSABLE = AuthlibBaseError, JoseError, ValueError, KeyError, TypeError, AttributeError, RecursionError
 
 
 class NotLetIn(Exception):
@@ -69,16 +80,19 @@ class Provider:
         self._settings = settings
         self._roles = role_map(settings.console_oidc_roles)
         self._some = asyncio.Semaphore(_AT_ONCE)
+        self._ended: dict[str, float] = {}
+        self._address = f"{self.issuer.rstrip('/')}/.well-known/openid-configuration"
         oauth = OAuth()
         oauth.register(
             _NAME, client_id=settings.console_oidc_client_id, client_secret=settings.console_oidc_client_secret,
-            server_metadata_url=f"{self.issuer.rstrip('/')}/.well-known/openid-configuration",
+            server_metadata_url=self._address,
             client_kwargs={
                 "scope": " ".join(settings.console_oidc_scopes), "code_challenge_method": "S256",
                 "timeout": PATIENCE_S / 3,
             },
         )  # fmt: skip
         self._client: Any = oauth.create_client(_NAME)
+        self._client.fetch_jwk_set = self._keys
 
     async def begin(self, request: Request, back: str, wanted: str, signed: Callable[[str], str]) -> tuple[str, str]:
         """Return the provider's address for a browser, and what the browser keeps until it is back.
@@ -107,7 +121,8 @@ class Provider:
     async def end(self, request: Request, kept: str, signed: Callable[[str], str]) -> LoggedIn:
         """Return who has logged in at the provider, when the browser is back from there. Raises NotLetIn."""
         begun = _begun(kept, signed)
-        if begun is None or _STATE.format(request.query_params.get("state", "")) not in begun["begun"]:
+        state = request.query_params.get("state", "")
+        if begun is None or _STATE.format(state) not in begun["begun"] or not self._ends(state, begun["until"]):
             raise NotLetIn(Problem("this log-in was begun elsewhere, or too long ago", _ANEW), "an unknown state", 400)
         if error := request.query_params.get("error"):
             problem = Problem(f"the provider didn't log you in: {error[:100]}", _ANEW)
@@ -124,7 +139,7 @@ class Provider:
             claims: Mapping[str, Any] | None = token.get("userinfo")  # Authlib's name for the id token's claims
             if claims is None:
                 raise _unbelieved("its answer has no id token")
-            if self._is_thin(claims) and metadata.get("userinfo_endpoint"):
+            if self._is_thin(claims) and metadata.get(_USER_INFO):
                 more = await self._client.userinfo(token=token)
                 if more.get("sub") != claims["sub"]:
                     raise _unbelieved("what it tells of the person is of another one")
@@ -134,30 +149,60 @@ class Provider:
         claims = await self._asked(ask)
         return LoggedIn(self._person(claims), str(begun["wanted"]), str(claims["sub"]))
 
+    def _ends(self, state: str, until: float) -> bool:
+        """Note that a log-in is over; False: it was before."""
+        now = time.time()
+        if state in self._ended:
+            return False
+        while self._ended and (len(self._ended) >= _MOST_ENDED or next(iter(self._ended.values())) <= now):
+            del self._ended[next(iter(self._ended))]
+        self._ended[state] = until
+        return True
+
     async def _metadata(self) -> dict[str, Any]:
-        """Return what the provider tells of itself, once it is believed."""
-        found: dict[str, Any] = await self._client.load_server_metadata()
+        """Return what the provider tells of itself, once it is believed. What isn't is asked again the next time."""
+        known: dict[str, Any] = self._client.server_metadata
+        if time.time() - known.get("_loaded_at", 0.0) > KNOWN_S:
+            self._client.server_metadata = known = self._believed(await self._get(self._address))
+        return known
+
+    def _believed(self, found: dict[str, Any]) -> dict[str, Any]:
         if found.get("issuer") != self.issuer:
-            self._client.server_metadata.clear()  # asked again the next time: it may be corrected there
             raise _unbelieved(f"it calls itself {found.get('issuer')!r}, the settings {self.issuer!r}")
-        for name in _ENDPOINTS:
+        for name in (*_ENDPOINTS, *([_USER_INFO] if found.get(_USER_INFO) is not None else [])):
             try:
                 url(str(found.get(name, "")))
             except ValueError as error:
-                self._client.server_metadata.clear()
                 raise _unbelieved(f"its {name} is {found.get(name)!r}, expected {error}") from None
         algorithms = found.get("id_token_signing_alg_values_supported") or ["RS256"]
-        found["id_token_signing_alg_values_supported"] = [one for one in algorithms if one.startswith(_SIGNED)]
-        return found
+        signed = [one for one in algorithms if one.startswith(_SIGNED)]
+        # Authlib's own names for the keys, and for when it was asked.
+        return found | {"id_token_signing_alg_values_supported": signed, "jwks": None, "_loaded_at": time.time()}
+
+    async def _keys(self, force: bool = False) -> dict[str, Any]:
+        """Return the provider's keys; in place of Authlib's function, for which one unusable key spoils them all."""
+        metadata = await self._metadata()
+        if force or metadata["jwks"] is None:
+            found = await self._get(metadata["jwks_uri"])
+            metadata["jwks"] = {"keys": [one for one in found["keys"] if _is_usable(one)]}
+        keys: dict[str, Any] = metadata["jwks"]
+        return keys
+
+    async def _get(self, address: str) -> dict[str, Any]:
+        async with self._client._get_session() as client:
+            reply = await client.request("GET", address, withhold_token=True)
+            reply.raise_for_status()
+            found: dict[str, Any] = reply.json()
+            return found
 
     async def _asked(self, ask: Callable[[], Any]) -> Any:
         try:
-            async with self._some, asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(PATIENCE_S), self._some:
                 return await ask()
         except (httpx2.HTTPError, TimeoutError) as error:
             why = f"{self.issuer} can't be asked: {type(error).__name__}: {error}"
             raise NotLetIn(Problem("the provider of log-ins doesn't answer", _TRY), why, 503) from error
-        except (AuthlibBaseError, JoseError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except _UNUSABLE as error:
             raise _unbelieved(f"{type(error).__name__}: {error}") from error
 
     def _is_thin(self, claims: Mapping[str, Any]) -> bool:
@@ -175,7 +220,9 @@ class Provider:
             raise NotLetIn(Problem("the provider doesn't tell your name", "ask whoever runs the console"), why, 403)
         values = claim(claims, settings.console_oidc_roles_claim)
         told = values if isinstance(values, list) else [values]
-        found = frozenset(self._roles[one] for one in told if isinstance(one, str) and one in self._roles)
+        found = frozenset[Role]().union(
+            *(self._roles[one] for one in told if isinstance(one, str) and one in self._roles)
+        )
         if not found:
             problem = Problem(
                 f"you are logged in as {name}, but none of your groups has a role here",
@@ -183,14 +230,17 @@ class Provider:
             )
             why = f"none of the values of {settings.console_oidc_roles_claim} gives a role"
             raise NotLetIn(problem, f"{name}: {why}", 403)
-        return Person(name, found)
+        return Person(name, found, self.issuer, str(claims["sub"]))
 
 
-def role_map(pairs: tuple[str, ...]) -> dict[str, Role]:
-    """("marketing=manager",) → {"marketing": Role.MANAGER}; none: the names that proxies' groups have."""
+def role_map(pairs: tuple[str, ...]) -> dict[str, frozenset[Role]]:
+    """("marketing=manager",) → {"marketing": {Role.MANAGER}}; none: the names that proxies' groups have."""
     if not pairs:
-        return {f"memberstream-{role}": role for role in Role}
-    return {value: Role(role) for value, _, role in (pair.rpartition("=") for pair in pairs)}
+        return {f"memberstream-{role}": frozenset({role}) for role in Role}
+    found: dict[str, frozenset[Role]] = {}
+    for value, _, role in (pair.rpartition("=") for pair in pairs):
+        found[value] = found.get(value, frozenset()) | {Role(role)}
+    return found
 
 
 def claim(claims: Mapping[str, Any], name: str) -> Any:
@@ -201,6 +251,13 @@ def claim(claims: Mapping[str, Any], name: str) -> Any:
     for part in name.split("."):
         found = found.get(part) if isinstance(found, dict) else None
     return found
+
+
+def _is_usable(key: Any) -> bool:
+    try:
+        return JWKRegistry.import_key(key).as_dict(private=False) is not None
+    except (*_UNUSABLE, UnsupportedAlgorithm):
+        return False
 
 
 def _begun(kept: str, signed: Callable[[str], str]) -> dict[str, Any] | None:

@@ -42,15 +42,30 @@ RIGHTS = {
 }
 
 
+BY_PASSWORD, BY_PROXY = "password", "proxy"
+
+
 class Person(NamedTuple):
-    """Who asks. `name` "": nobody is known here."""
+    """Who asks. `name` "": nobody is known here.
+
+    Attributes:
+        source: who says so: the file of passwords, a proxy, or the issuer of a provider.
+        subject: the source's own id of the person; "": the name is it.
+    """
 
     name: str
     roles: frozenset[Role]
+    source: str = BY_PASSWORD
+    subject: str = ""
 
     def may(self, right: Right) -> bool:
         """Return whether one of the roles has this right."""
         return any(right in RIGHTS[role] for role in self.roles)
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Who it is: two sources may know different people by one name."""
+        return self.source, self.subject or self.name
 
     @property
     def actor(self) -> str:

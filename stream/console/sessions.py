@@ -15,7 +15,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import NamedTuple
 
-from memberstream.stream.console.roles import Role
+from memberstream.stream.console.roles import BY_PASSWORD, Role
 
 #: A working day with its breaks. Whoever is away for the night logs in again.
 LASTS_S = 12 * 3_600
@@ -31,12 +31,14 @@ class Session(NamedTuple):
         proof: with what; a new password ends the session (access.py compares).
         roles: as the provider told them at the log-in; None: as the file of users says now.
         ends_at: by the clock of the sessions.
+        identity: the person's source and its id there, whatever the name.
     """
 
     name: str
     proof: str
     roles: frozenset[Role] | None
     ends_at: float
+    identity: tuple[str, str]
 
 
 class Sessions:
@@ -47,17 +49,18 @@ class Sessions:
         self._found: dict[str, Session] = {}
         self._key = secrets.token_bytes(32)
 
-    def begin(self, name: str, proof: str, roles: frozenset[Role] | None = None) -> str:
-        """Begin a session; return its number."""
+    def begin(self, name: str, proof: str, roles: frozenset[Role] | None = None, subject: str = "") -> str:
+        """Begin a session; return its number. `roles`, `subject`: of a provider, whose issuer is the proof."""
+        identity = (BY_PASSWORD, name) if roles is None else (proof, subject or name)
         now = self._clock()
         self._found = {number: one for number, one in self._found.items() if one.ends_at > now}
-        own = [number for number, one in self._found.items() if one.name == name]
+        own = [number for number, one in self._found.items() if one.identity == identity]
         for oldest in own[: max(0, len(own) - _MOST_OF_ONE + 1)]:
             del self._found[oldest]
         while len(self._found) >= _MOST:
             del self._found[next(iter(self._found))]
         number = secrets.token_urlsafe(32)
-        self._found[number] = Session(name, proof, roles, now + LASTS_S)
+        self._found[number] = Session(name, proof, roles, now + LASTS_S, identity)
         return number
 
     def get(self, number: str) -> Session | None:

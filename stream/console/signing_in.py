@@ -26,7 +26,7 @@ from memberstream.stream.console.attempts import Attempts
 from memberstream.stream.console.following import Problem
 from memberstream.stream.console.guard import is_own_name
 from memberstream.stream.console.provider import BEGUN_LASTS_S, NotLetIn
-from memberstream.stream.console.roles import Role, may_be_called
+from memberstream.stream.console.roles import Person, may_be_called
 from memberstream.stream.console.sessions import LASTS_S
 from memberstream.stream.console.site import Site
 from memberstream.stream.console.users import Users, UsersError
@@ -121,7 +121,7 @@ class SigningIn:
         else:
             person = found.person
             audit.came(request, f"{person.told}, {found.subject} at {provider.issuer},")
-            reply = _let_in(site, request, found.wanted, is_secure, person.name, provider.issuer, person.roles)
+            reply = _let_in(site, request, found.wanted, is_secure, person.name, provider.issuer, person)
         reply.delete_cookie(name, secure=is_secure, httponly=True, samesite="lax")  # a log-in ends once
         return reply
 
@@ -129,7 +129,7 @@ class SigningIn:
         """End the session."""
         if (admission := admitted(request)) is not None and admission.session:
             site.access.sessions.end(admission.session)
-            audit.went(request, admission.person.name)
+            audit.went(request)
         reply = RedirectResponse(LOG_IN, 303)
         for name in (SECURE_COOKIE, COOKIE):
             reply.delete_cookie(name, secure=name == SECURE_COOKIE, httponly=True, samesite="lax")
@@ -143,13 +143,17 @@ def _let_in(
     is_secure: bool,
     name: str,
     proof: str,
-    roles: frozenset[Role] | None = None,
+    told: Person | None = None,
 ) -> Response:
-    """Begin a session, in place of the one that the browser has: nobody could log out of that any more."""
+    """Begin a session, in place of the one that the browser has: nobody could log out of that any more.
+
+    Args:
+        told: as a provider has told of the person.
+    """
     if (before := admitted(request)) is not None:
         site.access.sessions.end(before.session)
     reply = RedirectResponse(wanted, 303)
-    number = site.access.sessions.begin(name, proof, roles)
+    number = site.access.sessions.begin(name, proof, *((told.roles, told.subject) if told else ()))
     reply.set_cookie(_cookie(is_secure), number, max_age=LASTS_S, secure=is_secure, httponly=True, samesite="lax")
     return reply
 

@@ -11,7 +11,6 @@ Laws:
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import shutil
 import tempfile
@@ -32,12 +31,11 @@ from memberstream.stream.files.lists import Columns, ListFileError, RawChunk, Re
 from memberstream.stream.settings import Settings
 from memberstream.stream.terminal.output import EXPECTED, error_text
 
-log = logging.getLogger(__name__)
 #: Of a file, some 4 million rows; and of rows, for each of which a check keeps 28 bytes.
 LARGEST, MOST_ROWS = 100_000_000, 5_000_000
 MOST, AT_ONCE = 4, 2
 KEPT_S = 3_600.0
-SHOWN = 200  # rows that can't be taken
+SHOWN, LONGEST_SHOWN = 200, 100  # rows that can't be taken, and characters of what stands in one
 _TRY = "see the overview for what is away, then begin anew"
 #: What errors of the command call its options, as the form calls its fields.
 _FIELDS = {
@@ -108,7 +106,7 @@ class Uploads:
     def of(self, person: Person) -> list[Upload]:
         """Return somebody's uploads, the newest first."""
         self._forget()
-        return [one for one in reversed(self._found.values()) if one.person.name == person.name]
+        return [one for one in reversed(self._found.values()) if one.person.identity == person.identity]
 
     async def begin(
         self, request: Request, person: Person, file: str, content: BinaryIO, options: Options, columns: Columns
@@ -134,7 +132,7 @@ class Uploads:
         """Upload what was checked. Once: a second time nothing is done."""
         if one.state == "checked":
             one.options = replace(one.options, skip_bad=skip_bad)
-            one.state, one.doing, one.share, one.at_s = "uploading", "writing the rows", 0.0, time.monotonic()
+            one.state, one.doing, one.share, one.at_s = "uploading", "reading the file again", 0.0, time.monotonic()
             self._start(one)
 
     def drop(self, one: Upload) -> None:
@@ -173,7 +171,7 @@ class Uploads:
             audit.failed(one.request, what, text)
         except Exception:
             one.problem, one.state = _FAULT, "failed"
-            log.exception("audit: %s: a fault", what)
+            audit.fault(one.request, what)
         else:
             audit.done(one.request, what)
         one.at_s = time.monotonic()
@@ -197,6 +195,8 @@ class Uploads:
 
     async def _upload(self, one: Upload) -> None:
         uploading = Uploading(self._settings, one.person.actor, on_progress=lambda *how: self._told(one, *how))
+        await uploading.examine(self._rows(one), one.options)  # what is refused now uses up no version
+        one.doing, one.share = "writing the rows", 0.0
         one.found = await uploading.upload(self._rows(one), one.options)
 
     def _told(self, one: Upload, done: int, total: int) -> None:
@@ -222,10 +222,14 @@ def bad_rows(chunks: Iterator[RawChunk], rejected: Sequence[Rejected]) -> list[B
     last = max(wanted, default=0)
     for chunk in chunks if wanted else ():
         named = zip(chunk.lines, chunk.ids, strict=True)
-        ids |= {line: str(member_id) for line, member_id in named if line in wanted}
+        ids |= {line: _short(str(member_id)) for line, member_id in named if line in wanted}
         if chunk.lines and chunk.lines[-1] >= last:
             break
     return [BadRow(row.line, ids.get(row.line), row.reason) for row in rejected]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 def _copy(content: BinaryIO, path: Path) -> None:

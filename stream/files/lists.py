@@ -19,12 +19,15 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
+from memberstream.models.event import MAX_KEY_BYTES
 from memberstream.models.wording import counted
 from memberstream.stream.files.lines import lines
 from memberstream.stream.files.parquet import arrow, opened
 
 #: Rows read together; some 10 ms.
 CHUNK = 10_000
+#: Of a Parquet file's row group, in bytes once it is unpacked. Writers make them of some 100 MB, at most.
+LARGEST_GROUP = 1_000_000_000
 _DELIMITERS = ",;\t"
 
 
@@ -213,9 +216,42 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[RawChunk]:
         if not arrow().types.is_integer(schema.field(cluster).type):
             kind = schema.field(cluster).type
             raise ListFileError(f"column {cluster}: expected whole numbers, found {kind}. Next: store it as integers")
+        _refuse_swollen(path, file.metadata, schema, member_id)
         line, total = 0, file.metadata.num_rows
         for batch in file.iter_batches(batch_size=CHUNK, columns=[member_id, cluster]):
             found = batch.to_pydict()
             n = batch.num_rows
             yield RawChunk(list(range(line + 1, line + n + 1)), found[member_id], found[cluster], [], line + n, total)
             line += n
+
+
+def _refuse_swollen(path: Path, metadata: Any, schema: Any, member_id: str) -> None:
+    """Refuse what would become far more in memory than the file is: a text that is stored once may stand in each row.
+
+    Raises:
+        ListFileError: a row group is too large, or ids can't be texts or numbers, or one of them is far too long.
+    """
+    kind, types = schema.field(member_id).type, arrow().types
+    if types.is_nested(kind) or (types.is_fixed_size_binary(kind) and kind.byte_width > MAX_KEY_BYTES):
+        raise ListFileError(f"column {member_id}: expected texts or whole numbers, found {kind}. Next: is it the ids'?")
+    with opened(path, [member_id]) as file:
+        for i in range(metadata.num_row_groups):
+            if (size := metadata.row_group(i).total_byte_size) > LARGEST_GROUP:
+                raise ListFileError(
+                    f"row group {i + 1}: {size:,} bytes once it is unpacked, at most {LARGEST_GROUP:,} are taken. "
+                    "Next: write it with smaller row groups"
+                )
+            for batch in file.iter_batches(batch_size=1, row_groups=[i], columns=[member_id]):
+                if (longest := _longest(batch.column(0))) > MAX_KEY_BYTES:
+                    raise ListFileError(
+                        f"column {member_id}: a text of {longest:,} bytes, a member id has at most {MAX_KEY_BYTES}. "
+                        "Next: is it the ids'?"
+                    )
+                break  # the first row comes with all texts that the row group stores once
+
+
+def _longest(ids: Any) -> int:
+    """Return the bytes of the longest text that a column stores once."""
+    if not arrow().types.is_dictionary(ids.type) or arrow().types.is_integer(ids.type.value_type):
+        return 0
+    return arrow().compute.max(arrow().compute.binary_length(ids.dictionary)).as_py() or 0

@@ -17,17 +17,22 @@ def arrow() -> Any:
     """Return pyarrow with its Parquet part. Raises ParquetError: it isn't installed."""
     try:
         import pyarrow
+        import pyarrow.compute
         import pyarrow.parquet
     except ImportError:
         raise ParquetError("Parquet files need pyarrow. Next: pip install 'memberstream[parquet]'") from None
     return pyarrow
 
 
-def opened(path: Path) -> Any:
-    """Return a pyarrow.parquet.ParquetFile, to be closed. Raises ParquetError: it isn't one, or pyarrow is missing."""
+def opened(path: Path, as_dictionaries: Sequence[str] = ()) -> Any:
+    """Return a pyarrow.parquet.ParquetFile, to be closed. Raises ParquetError: it isn't one, or pyarrow is missing.
+
+    Args:
+        as_dictionaries: columns of texts that are read as the file stores them, each different text once.
+    """
     pyarrow = arrow()
     try:
-        return pyarrow.parquet.ParquetFile(path)
+        return pyarrow.parquet.ParquetFile(path, read_dictionary=list(as_dictionaries))
     except pyarrow.ArrowInvalid as error:
         raise ParquetError(f"{path}: expected a Parquet file ({error}). Next: check the file") from None
 

@@ -500,7 +500,7 @@ async def test_why_a_member_is_in_its_cluster(
     assert "Ann's" not in page.replace("Ann&#39;s", "")  # only as text
     assert "level@2" not in text[text.index("Why") :]
     assert [r.getMessage() for r in caplog.records if "audit" in r.getMessage()] == [
-        "audit: ann (operator): saw a member's document, unmasked, from 127.0.0.1"
+        "audit: ann (operator) by proxy: saw a member's document, unmasked, from 127.0.0.1"
     ]
     long = {"total": 1, "all": list(range(1_000))}
     assert "The first 400 of 1,005 lines." in text_of(await member_page(monkeypatch, held_member(long), "author"))

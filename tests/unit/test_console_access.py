@@ -209,7 +209,7 @@ async def test_a_session_from_log_in_to_log_out(file: Path, caplog: pytest.LogCa
     assert (await fetch(app, "/models", headers=cookie)).status == 200
     assert (await post(app, "/log-out", f"token={token}".encode(), headers=cookie)).status == 303
     assert (await fetch(app, "/models", headers=cookie)).status == 303
-    for said in ("audit: manager logged in, from 127.0.0.1", "audit: manager logged out",
+    for said in ("audit: manager logged in, from 127.0.0.1", "audit: manager (manager) logged out",
                  "audit: refused from manager (manager): the form is none"):  # fmt: skip
         assert said in caplog.text
     assert token not in caplog.text

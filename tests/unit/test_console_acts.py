@@ -166,7 +166,7 @@ async def test_each_action_by_each_role(role: Role, app: ASGIApp, log: Log, capl
         assert sent.status == 403, path
         if not may:
             assert f"ann ({role}) may not {right}" in text_of(sent.text)
-            assert f"audit: ann ({role}) may not {right}: POST {address}, from 10.0.0.1" in caplog.text
+            assert f"audit: ann ({role}) by proxy may not {right}: POST {address}, from 10.0.0.1" in caplog.text
         else:
             assert "this form isn't of your log-in" in text_of(sent.text)
             assert "audit: refused from ann" in caplog.text
@@ -220,7 +220,7 @@ async def test_a_campaign_is_set_changed_and_told(app: ASGIApp, log: Log, caplog
     assert "summer is set." in text_of((await get(app, reply.headers["location"])).text)
     assert "summer is set." not in text_of((await fetch(app, reply.headers["location"], peer="10.0.0.1",
                                                         headers=person("viewer", "bob"))).text)  # fmt: skip
-    assert "audit: ann (operator): set summer" in caplog.text
+    assert "audit: ann (operator) by proxy: set summer" in caplog.text
     split = SetCampaign("part", None, Terms("level", (1,), split="whole", windows={"old": 60_000}), **by("x"))
     assert log.registry.add(log.registry.offset + 1, split) == ""
     assert (
@@ -600,7 +600,7 @@ async def test_a_files_name_is_one_short_line_of_the_log(app: ASGIApp, caplog: p
     """It is a text of the browser: it can't look like another line."""
     caplog.set_level(logging.INFO)
     fields = fields_of((await get(app, "/models-publish")).text)
-    await publish(app, fields, b"{}", "a\u2028audit: bob (operator): retire\x85" + "x" * 300)
+    await publish(app, fields, b"{}", "a\u2028audit: bob (operator) by proxy: retire\x85" + "x" * 300)
     (told,) = [one.getMessage() for one in caplog.records if "the file has problems" in one.getMessage()]
-    assert r"publish a\u2028audit: bob (operator): retire\x85xxx" in told
+    assert r"publish a\u2028audit: bob (operator) by proxy: retire\x85xxx" in told
     assert len(told) < 250

@@ -49,6 +49,11 @@ class Steps:
             raise PublishError(f"{options.merge} isn't a list. Next: leave it out")
         return found
 
+    async def examine(self, source: Iterable[RawChunk], options: Options) -> Uploaded:
+        if options.description == "refused":
+            raise PublishError(f"clusters of one name, {options.skip_bad}. Next: another")
+        return Uploaded(f"{options.name}@3")
+
     async def upload(self, source: Iterable[RawChunk], options: Options) -> Uploaded:
         self._on_progress(1, 4)
         while not self.may_go.is_set():
@@ -137,10 +142,25 @@ async def test_a_file_is_checked_shown_and_uploaded(
     text = text_of(await ended(app, where))
     assert "buyers@3 is uploaded as a candidate: 3 members." in text
     assert steps.sent == [("ann via console", True, 5)]
-    assert "audit: ann (author): check the list buyers of a.csv, from 10.0.0.1" in caplog.text
-    assert "audit: ann (author): upload the list buyers of a.csv, from 10.0.0.1" in caplog.text
+    assert "audit: ann (author) by proxy: check the list buyers of a.csv, from 10.0.0.1" in caplog.text
+    assert "audit: ann (author) by proxy: upload the list buyers of a.csv, from 10.0.0.1" in caplog.text
     assert (await post(app, f"{where}/drop", fields)).status == 303
     assert (await get(app, where)).status == 404
+
+
+async def test_what_is_refused_is_never_begun(app: ASGIApp, steps: type[Steps]) -> None:
+    """Without the bad rows it is judged again, before a version is used up. Without a good row there is no button."""
+    where = (await upload(app, description="refused")).headers["location"]
+    fields = [one for one in fields_of(await ended(app, where)) if one[0] == "token"]
+    await post(app, f"{where}/go", [*fields, ("skip_bad", "1")])
+    assert "clusters of one name, True Next: another" in text_of(await ended(app, where))
+    where = (await upload(app, b"member,cluster\n,1\n" + b"y" * 5_000 + b",x\n")).headers["location"]
+    page = await ended(app, where)
+    assert "2 rows can't be taken" in text_of(page)
+    assert f"{'y' * uploads.LONGEST_SHOWN}… " in text_of(page)
+    assert "/go" not in page
+    assert (await post(app, f"{where}/go", [*fields, ("skip_bad", "1")])).status == 400
+    assert steps.sent == []
 
 
 async def test_an_upload_is_its_authors(app: ASGIApp, steps: type[Steps]) -> None:

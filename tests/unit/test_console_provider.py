@@ -5,6 +5,7 @@ The protocol itself is tried on a real provider: tests/e2e/test_console.py.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,11 +21,12 @@ from unit.test_console import at, text_of
 from unit.test_console_access import NAME, OURS, console, cookie_of
 from unit.test_doctor import WELL
 
+from memberstream.stream.console import provider
 from memberstream.stream.console.access import Access
 from memberstream.stream.console.app import application
 from memberstream.stream.console.live import Live
 from memberstream.stream.console.provider import BEGUN_LASTS_S, claim, role_map
-from memberstream.stream.console.roles import Role
+from memberstream.stream.console.roles import Person, Role
 from memberstream.stream.console.sessions import LASTS_S
 from memberstream.stream.settings import Settings, SettingsError, from_environment
 
@@ -51,21 +53,31 @@ class Fake:
         self.asked, self.nonce = list[str](), ""
         self.away: Exception | None = None
         self.status = 200
+        self.keys: list[dict[str, Any]] = [KEY.as_dict(private=False)]
+        self.answered: bytes | None = None
+        self.waits: asyncio.Event | None = None
 
     def sign_by_the_secret(self) -> None:
         """As some providers offer it."""
         self.header, self.key = {"alg": "HS256"}, OctKey.import_key(b"a" * 32)
         self.metadata["id_token_signing_alg_values_supported"] = ["RS256", "HS256", "none"]
 
+    async def answer_late(self, request: httpx2.Request) -> httpx2.Response:
+        if self.waits is not None:
+            await self.waits.wait()
+        return self.answer(request)
+
     def answer(self, request: httpx2.Request) -> httpx2.Response:
         if self.away is not None:
             raise self.away
         path = request.url.path
         self.asked.append(path)
+        if self.answered is not None:
+            return httpx2.Response(200, content=self.answered)
         if path == "/.well-known/openid-configuration":
             return httpx2.Response(self.status, json=self.metadata)
         if path == "/keys":
-            return httpx2.Response(200, json={"keys": [KEY.as_dict(private=False)]})
+            return httpx2.Response(200, json={"keys": self.keys})
         if path == "/me":
             return httpx2.Response(200, json=self.more)
         now = int(time.time())
@@ -85,7 +97,7 @@ def made(fake: Fake, settings: Settings = SETTINGS) -> tuple[ASGIApp, Access]:
     """Return a console that knows people by that provider."""
     app, access = console(settings)
     assert access.provider is not None
-    access.provider._client.client_kwargs["transport"] = httpx2.MockTransport(fake.answer)
+    access.provider._client.client_kwargs["transport"] = httpx2.MockTransport(fake.answer_late)
     return app, access
 
 
@@ -126,7 +138,7 @@ async def test_somebody_logs_in_and_out(host: str, fake: Fake, caplog: pytest.Lo
     assert "You may look, set campaigns." in page.text
     assert (await fetch(app, "/models-publish", host, headers=cookie)).status == 403
     assert "audit: ann (manager), 7 at https://login.shop.example, logged in, from 127.0.0.1" in caplog.text
-    assert "audit: ann (manager) may not publish and promote models" in caplog.text
+    assert "audit: ann (manager) by https://login.shop.example 7 may not publish and promote models" in caplog.text
     assert fake.asked == ["/.well-known/openid-configuration", "/token", "/keys"]  # the id token tells all
     token = page.text.partition('name="token" value="')[2].partition('"')[0]
     headers = OURS | cookie | {"content-type": "application/x-www-form-urlencoded"}
@@ -151,6 +163,8 @@ async def test_somebody_logs_in_and_out(host: str, fake: Fake, caplog: pytest.Lo
      (lambda fake: fake.metadata.update(issuer=f"{ISSUER}/other"), "it calls itself"),
      (lambda fake: fake.metadata.update(token_endpoint="http://login.shop.example/token"), "its token_endpoint is"),
      (lambda fake: fake.metadata.pop("jwks_uri"), "its jwks_uri is"),
+     (lambda fake: fake.metadata.update(userinfo_endpoint="http://login.shop.example/me"), "its userinfo_endpoint is"),
+     (lambda fake: setattr(fake, "answered", b"[" * 100_000), "RecursionError"),
      (lambda fake: (fake.claims.pop("groups"), fake.more.update(sub="8", groups=["memberstream-operator"])),
       "of another one")],
 )  # fmt: skip
@@ -241,6 +255,81 @@ async def test_only_who_began_a_log_in_ends_it(fake: Fake, monkeypatch: pytest.M
     assert "/token" not in fake.asked
 
 
+async def test_a_log_in_ends_once(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever brings its cookie again is told so, and the provider isn't asked. Ended ones are forgotten in time."""
+    app, access = made(fake)
+    begun = await begin(fake, app)
+    assert [(await come_back(app, *begun)).status for _ in range(3)] == [303, 400, 400]
+    assert fake.asked.count("/token") == 1
+    assert access.provider is not None
+    monkeypatch.setattr(provider, "_MOST_ENDED", 2)
+    for _ in range(3):
+        assert (await log_in(fake, app)).status == 303
+    assert len(access.provider._ended) == 2
+    now = time.time() + BEGUN_LASTS_S + 1
+    monkeypatch.setattr(provider.time, "time", lambda: now)
+    assert access.provider._ends("new", now + 1)
+    assert list(access.provider._ended) == ["new"]
+
+
+async def test_waiting_for_ones_turn_has_an_end(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider that answers nobody keeps those behind the first ones no longer than these."""
+    monkeypatch.setattr(provider, "PATIENCE_S", 0.3)
+    app, access = made(fake)
+    fake.waits = asyncio.Event()
+    assert access.provider is not None
+    access.provider._some = asyncio.Semaphore(1)
+    began = time.monotonic()
+    replies = await asyncio.gather(*(fetch(app, "/log-in/provider", NAME) for _ in range(20)))
+    assert {reply.status for reply in replies} == {503}
+    assert time.monotonic() - began < 20 * 0.3 / 2  # one after the other they would take all of it
+
+
+async def test_keys_and_metadata_are_asked_for_anew(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that can't be read spoils no other. A withdrawn one ends in minutes; so does what the metadata said."""
+    odd: list[Any] = [
+        {"kty": "AKP", "kid": "z", "pub": "AA"}, {"kty": "EC", "crv": "P-999", "x": "AA", "y": "AA", "kid": "q"},
+        {"kty": "RSA", "kid": "k2", "n": "!", "e": "AQAB"}, {}, 7, None, {"kty": ["RSA"]},
+    ]  # fmt: skip
+    fake.keys = odd + fake.keys
+    app, _ = made(fake)
+    assert (await log_in(fake, app)).status == 303
+    fake.keys, fake.key = [ANOTHER.as_dict(private=False)], ANOTHER  # under the same name
+    assert (await log_in(fake, app)).status == 502
+    now = time.time() + provider.KNOWN_S + 1
+    monkeypatch.setattr(provider.time, "time", lambda: now)
+    assert (await log_in(fake, app)).status == 303
+    fake.key = KEY
+    assert (await log_in(fake, app)).status == 502
+    assert fake.asked.count("/.well-known/openid-configuration") == 2
+
+
+async def test_bad_metadata_is_asked_for_again(fake: Fake) -> None:
+    app, _ = made(fake)
+    fake.metadata["id_token_signing_alg_values_supported"] = [None]
+    assert (await fetch(app, "/log-in/provider", NAME)).status == 502
+    fake.metadata["id_token_signing_alg_values_supported"] = ["RS256"]
+    assert (await log_in(fake, app)).status == 303
+
+
+async def test_one_name_of_two_sources_is_two_people(fake: Fake) -> None:
+    """The provider's ann ends none of the password's, nor of another ann of the provider."""
+    app, access = made(fake)
+    sessions = access.sessions
+    anns = sessions.begin("ann", "argon2")
+    for _ in range(20):
+        sessions.begin("ann", ISSUER, frozenset({Role.VIEWER}), "7")
+    others = sessions.begin("ann", ISSUER, frozenset({Role.VIEWER}), "8")
+    first = next(number for number, one in sessions._found.items() if one.identity == (ISSUER, "7"))
+    assert (await log_in(fake, app)).status == 303
+    assert sessions.get(first) is None
+    assert sessions.get(anns) is not None
+    assert sessions.get(others) is not None
+    person = access._person(others)
+    assert person is not None
+    assert person.identity == (ISSUER, "8") != Person("ann", frozenset()).identity
+
+
 async def test_one_goes_on_within_the_console(fake: Fake) -> None:
     """Nowhere else, nor in a circle; and a cookie stays short."""
     app, _ = made(fake)
@@ -261,25 +350,27 @@ def test_claims_and_roles() -> None:
     """A claim stands under its name, or within objects; values of directories hold commas and equals signs."""
     claims = {"a.b": 1, "realm_access": {"roles": ["x"]}, "a": {"b": 2}}
     assert [claim(claims, name) for name in ("a.b", "realm_access.roles", "a.b.c", "none")] == [1, ["x"], None, None]
-    assert role_map(()) == {f"memberstream-{role}": role for role in Role}
-    assert role_map(("CN=data,OU=x=author", "all=viewer")) == {"CN=data,OU=x": Role.AUTHOR, "all": Role.VIEWER}
+    assert role_map(()) == {f"memberstream-{role}": {role} for role in Role}
+    pairs = ("CN=data,OU=x=author", "CN=data,OU=x=manager", "all=viewer")
+    assert role_map(pairs) == {"CN=data,OU=x": {Role.AUTHOR, Role.MANAGER}, "all": {Role.VIEWER}}
 
 
 def test_settings_of_the_provider() -> None:
     """All that is needed is named at once; the secret is never shown, and may come from a file."""
     given = {
         "ISSUER": ISSUER, "CLIENT_ID": "console", "CLIENT_SECRET": "a secret",
-        "ROLES": "CN=data,OU=x=author, everyone = viewer", "SCOPES": "openid,groups",
+        "ROLES": "CN=data,OU=x=author, CN=everyone = viewer", "SCOPES": "openid,groups",
     }  # fmt: skip
     environment = {f"MEMBERSTREAM_CONSOLE_OIDC_{name}": value for name, value in given.items()}
     found = from_environment(environment)
-    assert found.console_oidc_roles == ("CN=data,OU=x=author", "everyone=viewer")
+    assert found.console_oidc_roles == ("CN=data,OU=x=author", "CN=everyone=viewer")
     assert {one.rpartition("=")[2] for one in found.console_oidc_roles} <= set(Role)
     assert "a secret" not in repr(found)
     for name, value, said in (
         ("ISSUER", "http://login.shop.example", "https://"), ("SCOPES", "groups", "openid among them"),
         ("ROLES", "a=king", "VALUE=ROLE"), ("ROLES", "=viewer", "VALUE=ROLE"), ("ROLES", "a=viewer,b", "VALUE=ROLE"),
-        ("ROLES", "a=viewer=", "VALUE=ROLE"),
+        ("ROLES", "a=viewer=", "VALUE=ROLE"), ("ROLES", "OU=operator,DC=shop=viewer", "it isn't clear where one ends"),
+        ("ROLES", "CN=staff,OU=operator,DC=shop=viewer", "whole names of a directory, as CN=data"),
     ):  # fmt: skip
         with pytest.raises(SettingsError, match=f"MEMBERSTREAM_CONSOLE_OIDC_{name}: expected .*{said}"):
             from_environment(environment | {f"MEMBERSTREAM_CONSOLE_OIDC_{name}": value})

@@ -205,3 +205,22 @@ def test_a_file_without_lines_is_refused_before_memory_is_full(tmp_path: Path) -
     file.write_bytes(b"m1,1\n" + b"x" * (17 << 20))
     with pytest.raises(LineTooLong, match=r"^line 2: longer than 16,777,216 characters"):
         list(read_file(file))
+
+
+def test_a_long_text_that_parquet_stores_once_is_refused(tmp_path: Path) -> None:
+    """A file of 700 bytes: 10,000 rows with the same text of 30,000 bytes. The rows are never made."""
+    file = tmp_path / "a.parquet"
+    ids = pa.DictionaryArray.from_arrays(pa.array([0] * 10_000), ["x" * 30_000])
+    pq.write_table(pa.table({"id": ids, "cluster": [1] * 10_000}), file)
+    assert file.stat().st_size < 10_000
+    with pytest.raises(ListFileError, match=r"column id: a text of 30,000 bytes, a member id has at most 512\. Next"):
+        next(read_file(file))
+    ids = pa.array([["x"]] * 3)
+    pq.write_table(pa.table({"id": ids, "cluster": [1] * 3}), file)
+    with pytest.raises(ListFileError, match="column id: expected texts or whole numbers, found list"):
+        next(read_file(file))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(list_file, "LARGEST_GROUP", 50)
+        pq.write_table(pa.table({"id": ["a"], "cluster": [1]}), file)
+        with pytest.raises(ListFileError, match=r"row group 1: .* bytes once it is unpacked"):
+            next(read_file(file))
