@@ -22,7 +22,7 @@ from memberstream.models.log_steps import DeleteCampaign, PauseCampaign, ResumeC
 from memberstream.models.model import label
 from memberstream.models.registry import Registry
 from memberstream.models.targeting import clusters_of, listed, misfit
-from memberstream.models.terms import Terms
+from memberstream.models.terms import Terms, problem
 from memberstream.stream.authoring.memberships import memberships
 from memberstream.stream.authoring.steps import Steps, refuse_if
 from memberstream.stream.lookup.holdout import is_held_out
@@ -95,21 +95,29 @@ class Campaigning:
         given: Mapping[str, Any],
         *,
         reason: str = "",
+        seen_live: int | None = None,
         next_is: Callable[[int, int, str], None] = lambda done, total, name: None,
     ) -> tuple[list[str], int]:
         """Make a campaign for each cluster of a model's live version, ID-low, ID-high …; again: only the missing ones.
 
         Args:
             given: the terms that all of them have, `model` among them.
+            seen_live: the live version that its author goes by; None: the one that is live now.
             next_is: called before each one with how many are set, of how many, and which is next.
 
         Returns:
             The ids of all, and how many were set now.
 
         Raises:
-            PublishError: the model has no live version; or one is there with other terms.
+            PublishError: the model has no live version, or another one than was seen; one is there with other terms; or
+                one can't be set. All are judged before the first is set; an error after it says how many are.
         """
         registry = await self.registry()
+        if seen_live is not None and registry.live.get(model) != seen_live:
+            now = f"{label(model, registry.live[model])} is" if model in registry.live else "none is"
+            raise PublishError(
+                f"{label(model, seen_live)} isn't live any more, {now}: nothing was set. Next: look at its clusters"
+            )
         terms = {
             name: Terms(clusters=(cluster,), split=campaign_id, **given)
             for name, cluster in split_ids(registry, campaign_id, model).items()
@@ -120,9 +128,15 @@ class Campaigning:
                 raise PublishError(f"{name} is there with other terms. Next: campaign delete {name}, or another ID")
         # A version before didn't write down whose split they are: such ones are set again.
         missing = [name for name, wanted in terms.items() if found.get(name) != wanted]
+        for name in missing:
+            refuse_if(problem(name, terms[name]))
         for n, name in enumerate(missing):
             next_is(n, len(missing), name)
-            await self.set(name, terms[name], reason=reason)
+            try:
+                await self.set(name, terms[name], reason=reason)
+            except Exception as error:
+                error.add_note(f"{n} of {len(missing)} campaigns are set, {name} isn't. Next: again: it sets the rest")
+                raise
         return list(terms), len(missing)
 
     async def pause(self, campaign_id: str, *, reason: str = "", seen: Seen = ...) -> None:

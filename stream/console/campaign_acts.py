@@ -124,15 +124,16 @@ class CampaignActs:
         terms, problems = term_form.read(registry, model, None, form, site.settings.interaction_kinds, is_split=True)
 
         async def again(outcome: Acted) -> Response:
-            return await _split(site, request, registry, campaign, model, filled(form), outcome, problems)
+            now = await site.registry()  # as it is by now
+            return await _split(site, request, now, campaign, model, filled(form), outcome, problems)
 
         if terms is None:
             return await again(Acted(problem=_NONE, status=400))
         given = {name: value for name, value in structs.asdict(terms).items() if name not in ("clusters", "split")}
-        reason = str(form.get("reason", "")).strip()
+        reason, live = str(form.get("reason", "")).strip(), _number(form, "live")
 
         async def run(settings: Settings, actor: str) -> tuple[str, str]:
-            ids, n = await Campaigning(settings, actor).split(campaign, model, given, reason=reason)
+            ids, n = await Campaigning(settings, actor).split(campaign, model, given, reason=reason, seen_live=live)
             return f"{n} of {counted(len(ids), 'campaign')} set: {', '.join(ids)}.", "/campaigns"
 
         return await self._acts.do(site, request, form, Act(f"split {campaign} by {model}", run), again)
@@ -191,7 +192,11 @@ def _model(request: Request, found: Campaign | None) -> str:
 
 
 def _seen(form: FormData) -> int | None:
-    seen = str(form.get("seen", ""))
+    return _number(form, "seen")
+
+
+def _number(form: FormData, name: str) -> int | None:
+    seen = str(form.get(name, ""))
     return int(seen) if seen.isascii() and seen.isdecimal() and len(seen) < 20 else None
 
 
@@ -244,7 +249,7 @@ async def _split(
         request, "split_campaign.html", outcome.status, place="/campaigns", why=outcome.problem, values=values,
         problems=problems or {}, number=new_number(), campaign=campaign, model=model, parts=parts,
         names=term_form.choices(registry, model, None), kinds=kinds, able=term_form.able(kinds),
-        size=await _size(site, registry, model),
+        size=await _size(site, registry, model), live=registry.live.get(model, ""),
     )  # fmt: skip
 
 

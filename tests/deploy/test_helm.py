@@ -337,3 +337,23 @@ def test_helm_refuses_what_cannot_work() -> None:
     none = ("--set", "settings.MEMBERSTREAM_REDIS_URL=redis://redis", "--set", "console.enabled=true")
     assert "by which names do browsers ask" in template(*kafka, *none).stderr
     assert "werker" in template(*kafka, "--set", "werker.replicas=2").stderr
+
+
+@pytest.mark.long
+def test_the_consoles_own_variables_win(tmp_path: Path) -> None:
+    """Over both the workers' settings and secrets; a variable is given once, for both as value and as file stop it."""
+    own = {"console": {"settings": {"MEMBERSTREAM_KAFKA_SASL_PASSWORD": "own"}}}
+    given = merged(values("everything"), own | {"settings": {"MEMBERSTREAM_REDIS_URL": "redis://workers/0"}})
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(given))
+    done = template("--values", str(tmp_path / "values.yaml"))
+    [deployed] = [one for one in yaml.safe_load_all(done.stdout) if one["kind"] == "Deployment"]
+    [container] = deployed["spec"]["template"]["spec"]["containers"]
+    named = {entry["name"]: entry["value"] for entry in container["env"]}
+    assert {"MEMBERSTREAM_REDIS_URL", "MEMBERSTREAM_KAFKA_SASL_PASSWORD_FILE"}.isdisjoint(named)
+    assert named["MEMBERSTREAM_KAFKA_SASL_PASSWORD"] == "own"
+    assert named["MEMBERSTREAM_REDIS_URL_FILE"] == f"{SECRETS}/MEMBERSTREAM_REDIS_URL"
+    own["console"]["settings"]["MEMBERSTREAM_REDIS_URL"] = "redis://own/0"
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(merged(given, own)))
+    assert (
+        "MEMBERSTREAM_REDIS_URL stands twice in console" in template("--values", str(tmp_path / "values.yaml")).stderr
+    )

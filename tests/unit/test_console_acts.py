@@ -301,6 +301,22 @@ async def test_a_campaign_for_each_cluster(app: ASGIApp, log: Log) -> None:
     assert (await send(app, "/campaigns-split", bad)).status == 400
 
 
+async def test_a_split_is_judged_before_the_first_is_set(app: ASGIApp, log: Log) -> None:
+    """Ids that are too long, and another live version than the page's: nothing is set, and the page goes by now."""
+    path = "/campaigns-split?id=" + "c" * 60 + "&model=level"
+    reply = await send(app, "/campaigns-split", await filled(app, path, holdout="10%"))
+    assert (reply.status, "high' is no campaign id" in text_of(reply.text), log.taken) == (409, True, [])
+    sent = await filled(app, "/campaigns-split?id=spring&model=level")
+    before = log.registry.live["level"]
+    log.registry.live["level"] = 7
+    log.registry.versions["level@7"] = log.registry.versions[f"level@{before}"]
+    reply = await send(app, "/campaigns-split", sent)
+    assert (reply.status, log.taken) == (409, [])
+    said = f"level@{before} isn't live any more, level@7 is: nothing was set Next: look at its clusters"
+    assert said in text_of(reply.text)
+    assert ("live", "7") in fields_of(reply.text)
+
+
 async def test_pause_resume_delete(app: ASGIApp, log: Log) -> None:
     """Each is asked for first, then done, and told."""
     for verb, said in (("pause", "open is paused."), ("resume", "open is resumed."), ("delete", "open is deleted.")):

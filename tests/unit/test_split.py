@@ -15,6 +15,8 @@ from memberstream.models.terms import Terms
 from memberstream.stream.authoring.campaigning import Campaigning, split_ids
 from memberstream.stream.cli.campaign import split as split_command
 from memberstream.stream.cli.main import app
+from memberstream.stream.registry.refused import PublishError
+from memberstream.stream.terminal.output import error_text
 
 
 def registry(*names: str) -> Registry:
@@ -83,3 +85,19 @@ def test_goals_are_those_of_each_part(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "set 2 of 2" in split()
     assert [terms.split for terms in steps.set_.values()] == ["s", "s"]
     assert "set 0 of 2" in split()
+
+
+async def test_an_error_says_how_many_are_set() -> None:
+    """The first is set, the second isn't; the command sets the rest."""
+
+    class Once(Steps):
+        async def set(self, campaign_id: str, terms: Terms, **more: Any) -> Campaign:
+            if self.set_:
+                raise PublishError("it was paused. Next: wait")
+            return await super().set(campaign_id, terms, **more)
+
+    with pytest.raises(PublishError) as raised:
+        await Once().split("s", "activity", {"model": "activity"})
+    assert error_text(raised.value).splitlines() == [
+        "it was paused. Next: wait", "1 of 2 campaigns are set, s-high isn't. Next: again: it sets the rest",
+    ]  # fmt: skip
