@@ -43,6 +43,7 @@ from memberstream.stream.settings import Settings
 
 View = Callable[[Site, Request], Awaitable[Response]]
 Act = Callable[[Site, Request, FormData], Awaitable[Response]]
+Before = Callable[[Site, Request], Awaitable[Response | None]]
 _NOT_OURS = Problem(
     "this form isn't of your log-in: nothing was done", "go back, reload the page, and send its form again"
 )
@@ -93,16 +94,19 @@ def application(site: Site, live: Live) -> ASGIApp:
 
         return Route(path, endpoint)
 
-    def act(path: str, view: Act, right: Right | None, most: int = forms.LARGEST) -> Route:
+    def act(path: str, view: Act, right: Right | None, most: int = forms.LARGEST, first: Before | None = None) -> Route:
         """Return an action, sent as a form. `right` None: by those who aren't known yet, so it carries no token.
 
         Args:
             most: how many bytes a form with a file may have.
+            first: asked before the form is read; what it answers is the answer.
         """
 
         async def endpoint(request: Request) -> Response:
             if right is not None and (refusal := await kept_out(request, right)) is not None:
                 return refusal
+            if first is not None and (answer := await first(site, request)) is not None:
+                return answer
             form = await forms.read_form(request, most)
             try:
                 if right is not None and not forms.is_ours(request, form):
@@ -170,7 +174,7 @@ def _uploading(uploading: Uploads, route: Callable[..., Route], act: Callable[..
     return [
         route("/lists", views.lists_page(lists.own)),
         route(list_acts.UPLOAD, lists.form, Right.MODELS),
-        act(list_acts.UPLOAD, lists.take, Right.MODELS, uploads.LARGEST),
+        act(list_acts.UPLOAD, lists.take, Right.MODELS, uploads.LARGEST, lists.full),
         route(list_acts.PROGRESS, lists.progress, Right.MODELS),
         act(list_acts.GO, lists.go, Right.MODELS),
         act(list_acts.DROP, lists.drop, Right.MODELS),

@@ -14,20 +14,25 @@ from memberstream.stream.console.acts import filled
 from memberstream.stream.console.following import Problem
 from memberstream.stream.console.site import Site
 from memberstream.stream.console.term_form import reason_problem
-from memberstream.stream.console.uploads import AT_ONCE, MOST, TooMany, Upload, Uploads
+from memberstream.stream.console.uploads import AT_ONCE, MOST, MOST_OF_ALL, TooMany, Upload, Uploads
 from memberstream.stream.files.lists import Columns
+from memberstream.stream.files.parquet import is_there
 from memberstream.stream.registry.refused import PublishError
 
 UPLOAD = "/lists-upload"
 PROGRESS, GO, DROP = (f"{UPLOAD}/{{number}}{rest}" for rest in ("", "/go", "/drop"))
 _NAME_SHOWN = 100  # characters of a file's name, in the log and on pages
-_NO_FILE = Problem("no file was chosen", "choose a file with members and their clusters, .csv or .parquet")
+_NO_FILE = Problem("no file was chosen", "choose a file with members and their clusters")
 _ZIPPED = Problem("gzipped files aren't taken here", "unzip it, or use memberstream clusters upload")
+_NO_PARQUET = Problem(
+    "this console reads no Parquet: pyarrow isn't installed beside it", "send the rows as CSV, or ask whoever runs it"
+)
 _NO_NAME = Problem(
     "that is no name of a list", "begin with a small letter; small letters, digits and _ may follow, 64 in all"
 )
 _BUSY = Problem(
-    f"{MOST} files are under way or wait to be decided on", "wait until one is through, or discard one of yours"
+    f"no more files are taken now, at most {MOST} of one person and {MOST_OF_ALL} of all",
+    "discard one of yours under Lists, or wait until one is through",
 )
 
 
@@ -38,8 +43,15 @@ class ListActs:
         self._uploads = uploads
 
     async def form(self, site: Site, request: Request) -> Response:
-        """Ask for a file."""
-        return await self._form(site, request)
+        """Ask for a file, or say that no more are taken."""
+        return await self.full(site, request) or await self._form(site, request)
+
+    async def full(self, site: Site, request: Request) -> Response | None:
+        """Return that no more files are taken now, before one is sent; None: one is."""
+        admission = admitted(request)
+        if admission is None or not self._uploads.are_too_many(admission.person):
+            return None
+        return await self._form(site, request, None, _BUSY, 503)
 
     async def take(self, site: Site, request: Request, form: FormData) -> Response:
         """Take a file, and begin to check it."""
@@ -53,6 +65,8 @@ class ListActs:
         file, name = (given.filename or "")[-_NAME_SHOWN:], values.get("name", "").strip()
         if file.lower().endswith(".gz"):
             return await again(_ZIPPED)
+        if file.lower().endswith(".parquet") and not is_there():
+            return await again(_NO_PARQUET)
         if not is_name(name):
             return await again(_NO_NAME)
         if why := reason_problem(form):
@@ -120,5 +134,13 @@ class ListActs:
         names = sorted({entry.name for entry in registry.versions.values()})
         lists = sorted({entry.name for entry in registry.versions.values() if entry.definition.is_list})
         return await site.page(
-            request, "upload_list.html", status, place="/lists", why=why, values=values or {}, names=names, lists=lists
+            request,
+            "upload_list.html",
+            status,
+            place="/lists",
+            why=why,
+            values=values or {},
+            names=names,
+            lists=lists,
+            has_parquet=is_there(),
         )

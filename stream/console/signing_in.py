@@ -35,7 +35,7 @@ LOG_IN = "/log-in"
 BY_PROVIDER, BACK = f"{LOG_IN}/provider", f"{LOG_IN}/provider/back"
 #: What a browser keeps while it is at the provider.
 _BEGUN = "-log-in"
-_LONGEST_WANTED = 1_000  # it is kept in a cookie
+_LONGEST_WANTED = 1_000  # bytes: it is kept in a cookie
 _INSIDE = re.compile(r"/(?![/\\])[^\\\s]*")  # a path; "//host" and "/\host" are addresses of others
 _WRONG = Problem(
     "name or password is wrong", "try again; whoever runs the console can give you a new one (console-users add)"
@@ -97,7 +97,7 @@ class SigningIn:
             return RedirectResponse(wanted if provider else LOG_IN, 303)
         is_secure = _is_secure(request)
         back = f"{'https' if is_secure else 'http'}://{request.headers['host']}{BACK}"
-        wanted = wanted if len(wanted) <= _LONGEST_WANTED else "/"
+        wanted = wanted if len(wanted.encode()) <= _LONGEST_WANTED else "/"
         try:
             address, kept = await provider.begin(request, back, wanted, _signed(site))
         except NotLetIn as error:

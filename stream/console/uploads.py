@@ -2,8 +2,8 @@
 
 Laws:
 - Both go on in a thread with a loop of its own, by the command's own steps. A page may be closed meanwhile.
-- What is kept is bounded: the bytes of a file, its rows, and how many files there are. A file nobody decides on goes
-  after an hour, one that is uploaded at once.
+- What is kept is bounded: the bytes of a file, its rows, and how many files there are, of one person and of all. A file
+  nobody decides on goes after an hour, one that is uploaded at once.
 - Each upload is its author's: nobody else sees it, or decides on it.
 - A console that is stopped ends the uploads under way: what they have written is withdrawn, and they can be begun anew.
 """
@@ -33,7 +33,8 @@ from memberstream.stream.terminal.output import EXPECTED, error_text
 
 #: Of a file, some 4 million rows; and of rows, for each of which a check keeps 28 bytes.
 LARGEST, MOST_ROWS = 100_000_000, 5_000_000
-MOST, AT_ONCE = 4, 2
+#: Files of one person, and of all; and how many are read at once.
+MOST, MOST_OF_ALL, AT_ONCE = 4, 8, 2
 KEPT_S = 3_600.0
 SHOWN, LONGEST_SHOWN = 200, 100  # rows that can't be taken, and characters of what stands in one
 _TRY = "see the overview for what is away, then begin anew"
@@ -108,12 +109,17 @@ class Uploads:
         self._forget()
         return [one for one in reversed(self._found.values()) if one.person.identity == person.identity]
 
+    def are_too_many(self, person: Person) -> bool:
+        """Return whether one more file of somebody would be refused."""
+        self._forget()
+        kept = [one.person.identity for one in self._found.values() if one.state not in ("done", "failed")]
+        return len(kept) >= MOST_OF_ALL or kept.count(person.identity) >= MOST
+
     async def begin(
         self, request: Request, person: Person, file: str, content: BinaryIO, options: Options, columns: Columns
     ) -> Upload:
         """Take a file, and begin to check it. Raises TooMany."""
-        self._forget()
-        if sum(one.state not in ("done", "failed") for one in self._found.values()) >= MOST:
+        if self.are_too_many(person):
             raise TooMany
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="memberstream-lists-"))
@@ -149,7 +155,7 @@ class Uploads:
 
     def _forget(self) -> None:
         now = time.monotonic()
-        for one in [one for one in self._found.values() if not one.is_under_way and now - one.at_s > KEPT_S]:
+        for one in [one for one in self._found.values() if not one.is_under_way and now - one.at_s >= KEPT_S]:
             self.drop(one)
 
     def _start(self, one: Upload) -> None:
@@ -161,7 +167,7 @@ class Uploads:
     async def _run(self, one: Upload, work: Callable[[Upload], Coroutine[Any, Any, None]]) -> None:
         what = f"{'check' if one.state == 'checking' else 'upload'} the list {one.options.name} of {one.file}"
         try:
-            await asyncio.get_running_loop().run_in_executor(self._threads, lambda: asyncio.run(work(one)))
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._work, work, one)
             one.state = "checked" if one.state == "checking" else "done"
         except EXPECTED as error:
             text = error_text(error)
@@ -177,6 +183,11 @@ class Uploads:
         one.at_s = time.monotonic()
         if one.state != "checked":
             one.path.unlink(missing_ok=True)
+        asyncio.get_running_loop().call_later(KEPT_S, self._forget)  # whether or not anybody looks
+
+    def _work(self, work: Callable[[Upload], Coroutine[Any, Any, None]], one: Upload) -> None:
+        self._go_on()  # it may have waited for its turn
+        asyncio.run(work(one))
 
     async def _check(self, one: Upload) -> None:
         rejected = list[Rejected]()
@@ -201,6 +212,9 @@ class Uploads:
 
     def _told(self, one: Upload, done: int, total: int) -> None:
         one.share = done / total if total else None
+        self._go_on()
+
+    def _go_on(self) -> None:
         if self._is_over:
             raise _Stopped("the console was stopped. Next: upload it again")
 

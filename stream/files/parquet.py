@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,11 @@ def arrow() -> Any:
     except ImportError:
         raise ParquetError("Parquet files need pyarrow. Next: pip install 'memberstream[parquet]'") from None
     return pyarrow
+
+
+def is_there() -> bool:
+    """Return whether Parquet files can be read here."""
+    return find_spec("pyarrow") is not None
 
 
 def opened(path: Path, as_dictionaries: Sequence[str] = ()) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from starlette.requests import Request
 from starlette.types import ASGIApp
 from unit.consoles import HOST, Reply, a_shop, a_site, fetch
 from unit.test_console import at, text_of
@@ -20,7 +21,8 @@ from memberstream.stream.authoring.uploading import Options, Uploaded, cluster_n
 from memberstream.stream.console import uploads
 from memberstream.stream.console.app import application
 from memberstream.stream.console.live import Live
-from memberstream.stream.files.lists import RawChunk, Rejected, read_file
+from memberstream.stream.console.roles import Person
+from memberstream.stream.files.lists import Columns, RawChunk, Rejected, read_file
 from memberstream.stream.lists.check import ListCheck
 from memberstream.stream.registry.refused import PublishError
 
@@ -206,19 +208,61 @@ async def test_what_the_rules_refuse_is_said_on_the_page(app: ASGIApp, monkeypat
     assert "this is a fault of memberstream" in text
 
 
-async def test_files_are_few_and_go(app: ASGIApp, steps: type[Steps], monkeypatch: pytest.MonkeyPatch) -> None:
-    """One more than may be kept is refused; a file that nobody decides on is forgotten."""
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+async def test_files_are_few_and_go(
+    app: ASGIApp, steps: type[Steps], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One more than a person may have is refused before it is read; a file that nobody decides on goes by itself."""
+    fields = fields_of((await get(app, "/lists-upload")).text)
+    monkeypatch.setattr(uploads, "KEPT_S", 0.5)
     for _ in range(uploads.MOST):
         last = (await upload(app)).headers["location"]
         await ended(app, last)
-    reply = await upload(app)
-    assert (reply.status, "files are under way or wait" in text_of(reply.text)) == (503, True)
-    monkeypatch.setattr(uploads, "KEPT_S", -1.0)
-    taken = await upload(app)
-    assert taken.status == 303
+    for reply in (
+        await get(app, "/lists-upload"),
+        await post(app, "/lists-upload", fields, called="a.csv", content=FILE),
+    ):
+        assert (reply.status, "no more files are taken now" in text_of(reply.text)) == (503, True)
+    assert (await get(app, "/lists-upload", "bob")).status == 200
+    with monkeypatch.context() as patch:
+        patch.setattr("memberstream.stream.console.forms.read_form", lambda *_: 1 / 0)
+        assert (await post(app, "/lists-upload", fields)).status == 503
+    async with asyncio.timeout(30):
+        while files_in(tmp_path):  # noqa: ASYNC110  (nobody looks at a page)
+            await asyncio.sleep(0.05)
     assert (await get(app, last)).status == 404
-    await asyncio.sleep(0)
-    await asyncio.gather(*[one for one in asyncio.all_tasks() if one is not asyncio.current_task()])
+
+
+async def test_all_files_are_few(app: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MOST_OF_ALL", 1)
+    await ended(app, (await upload(app)).headers["location"])
+    assert (await get(app, "/lists-upload", "bob")).status == 503
+
+
+async def test_without_pyarrow_parquet_isnt_offered(app: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ".csv or .parquet" in (await get(app, "/lists-upload")).text
+    monkeypatch.setattr("memberstream.stream.files.parquet.find_spec", lambda _: None)
+    assert ".parquet" not in (await get(app, "/lists-upload")).text
+    reply = await upload(app, called="a.parquet")
+    assert (reply.status, "this console reads no Parquet" in text_of(reply.text)) == (400, True)
+
+
+async def test_what_waits_for_its_turn_isnt_begun_by_a_console_that_stops(steps: type[Steps], tmp_path: Path) -> None:
+    """Neither a check: with brokers that don't answer each would take as long as the one before."""
+    made, begun, ann = uploads.Uploads(SETTINGS), list[str](), Person("ann", frozenset())
+    path, request = tmp_path / "a.csv", Request({"type": "http"})
+    one = uploads.Upload("n", ann, "a.csv", path, Options("buyers"), Columns(), request)
+
+    async def check(one: uploads.Upload) -> None:
+        begun.append(one.id)
+
+    await made.close()
+    with pytest.raises(OSError, match="the console was stopped"):
+        made._work(check, one)
+    assert begun == []
 
 
 async def test_a_console_that_is_stopped_ends_an_upload(steps: type[Steps], tmp_path: Path) -> None:

@@ -333,7 +333,7 @@ async def test_one_name_of_two_sources_is_two_people(fake: Fake) -> None:
 async def test_one_goes_on_within_the_console(fake: Fake) -> None:
     """Nowhere else, nor in a circle; and a cookie stays short."""
     app, _ = made(fake)
-    for wanted in ("//evil.example", "/log-in/provider", "/members?id=" + "x" * 1_000):
+    for wanted in ("//evil.example", "/log-in/provider", "/members?id=" + "x" * 1_000, "/members?id=" + "%C3%A9" * 900):
         cookie, state = await begin(fake, app, wanted)
         assert len(cookie["cookie"]) < 3_000
         assert (await come_back(app, cookie, state)).headers["location"] == "/"
