@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from memberstream.models.predictor import LIMIT, Combination, Predictor
 from memberstream.models.scorer import Floats, GaussianMixture, KMeans, Logistic, Multinomial, Scorer, Trees
-from memberstream.models.transform import Bins, Clip, Log, Log1p, Scale, Sqrt
+from memberstream.models.transform import Bins, Clip, Codes, Log, Log1p, Scale, Sqrt
 
 Interval = tuple[float, float]
 _EPS = float(np.finfo(np.float64).eps)
@@ -80,6 +80,10 @@ def columns(predictor: Predictor, interval: Interval | None, fallback: tuple[flo
                 low, high = (low - mean) / sd, (high - mean) / sd
             case Bins():
                 low, high = transform.compile()(low), transform.compile()(high)
+            case Codes(categories):
+                code = transform.compile()
+                within = [code(c) for c in categories if isinstance(c, float) and low <= c <= high]
+                low, high = (code(low), code(low)) if low == high else (-1.0, max(within, default=-1.0))
             case _:
                 found = tuple(_indicator(category, low, high) for category in transform.categories)
     if found is None:

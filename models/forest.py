@@ -3,8 +3,8 @@
 Laws:
 - A row's raw score has the trainer's bits. Leaf values are added one after the other, in the order of the trees, in the
   trainer's precision, from the base on; a mean is divided once, at the end. (NumPy's own sums add in pairs.)
-- A value goes left if it is at most the threshold, otherwise right. A value that is an input's number for missing goes
-  where the node sends it: there it counts as -∞, or as +∞.
+- A value goes left if it is at most the threshold, or if it is one of the codes; otherwise right. A value that is an
+  input's number for missing goes where the node sends it: beside a threshold it counts as -∞, or as +∞.
 - A row depends on itself alone, bit for bit, as with all scorers. Rows that lie in the same cell of the grid of all
   thresholds have the same leaves, so the same score.
 - Rounding is monotone, so the sums of the lowest and of the highest leaves that can be reached enclose the raw score.
@@ -41,7 +41,7 @@ class Tree:
     Attributes:
         columns: (n_nodes,) the input that a node asks, or LEAF.
         right: (n_nodes,) their right children; of a leaf itself. depths: (n_nodes,). Both as `shape` finds them.
-        thresholds: of the nodes that ask, in their order.
+        thresholds: of the nodes that ask, in their order. Or the codes that go left, ascending.
         values: of the leaves, in their order: a number, or one for each raw score.
         missing_left: of the nodes that ask, whether a missing value goes left.
         covers: of the leaves, how much of the training data each got.
@@ -51,7 +51,7 @@ class Tree:
     columns: Sequence[int]
     right: Sequence[int]
     depths: Sequence[int]
-    thresholds: Sequence[float]
+    thresholds: Sequence[float | tuple[int, ...]]
     values: Sequence[Any]
     missing_left: Sequence[bool] = ()
     covers: Sequence[float] = ()
@@ -102,11 +102,43 @@ class Sums:
     is_single: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Sets:
+    """All sets of codes that are asked of an input.
+
+    Attributes:
+        codes: (n_codes + 1,) that stand in a set, ascending; +∞ behind them.
+        goes_right: (n_codes + 2, n_sets) 0 or 1, of each code, of any other value, of a missing one.
+        missing: the number that means missing, or None.
+    """
+
+    column: int
+    codes: Floats
+    goes_right: Floats
+    missing: float | None
+
+    def rows(self, values: Floats) -> Indices:
+        """Return the row of `goes_right` for each value, (n,)."""
+        row, other = self.codes.searchsorted(values), len(self.codes) - 1
+        row = np.where(self.codes[row] == values, row, other)
+        return row if self.missing is None else np.where(values == self.missing, other + 1, row)
+
+    def possible(self, low: float, high: float) -> Indices:
+        """Return the rows for all values from `low` to `high`."""
+        if low == high:
+            return self.rows(np.array([low]))
+        first, other = int(self.codes.searchsorted(low)), len(self.codes) - 1
+        last = int(self.codes.searchsorted(high, side="right"))
+        may_be_missing = self.missing is not None and low <= self.missing <= high
+        return np.array([*range(first, last), other, *([other + 1] if may_be_missing else [])])
+
+
 class Forest:
     """Trees over the same inputs, packed: their nodes stand behind one another.
 
     A column that can be missing has two places in a spread row: in one a missing value is +∞, in the other -∞. Each
-    node reads the place that sends it the right way. So walking asks nothing about missing values.
+    node reads the place that sends it the right way. So walking asks nothing about missing values. Each different set
+    of codes has a place, too: 0 if the value goes left, 1 if right. So walking asks nothing about sets either.
 
     Args:
         missing: for each input, the number that means missing, or None.
@@ -142,8 +174,9 @@ class Forest:
         nodes = np.arange(len(self.column))
         right = _chained([tree.right for tree in trees], np.intp) + self.roots.repeat(sizes)
         self.child = np.stack([np.where(self.is_leaf, nodes, nodes + 1), right], axis=1).ravel()
+        asked = [one for tree in trees for one in tree.thresholds]
         self.split = np.zeros(len(nodes))
-        self.split[~self.is_leaf] = _chained([tree.thresholds for tree in trees], np.float64)
+        self.split[~self.is_leaf] = [0.5 if isinstance(one, tuple) else one for one in asked]
         values = np.concatenate([np.asarray(tree.values, dtype=np.float64) for tree in trees])
         self.value = np.zeros((len(nodes), *values.shape[1:]))
         self.value[self.is_leaf] = values
@@ -158,18 +191,50 @@ class Forest:
             second[i] = self.n_inputs + n
         self.place = np.where(goes_left, second[self.column], self.column)
         self.place[self.is_leaf] = 0
+        self._sets, self.n_places = self._place_sets(asked)
         deepest = np.maximum.reduceat(self.depth, self.roots)
         self._deepest_first = np.argsort(-deepest, kind="stable")
         self._back = np.argsort(self._deepest_first, kind="stable")
         # How many trees go on at each step, the deepest of them first.
         self._going = [int((deepest > step).sum()) for step in range(int(deepest.max()))]
-        self._at_once = max(1, _AT_ONCE // (len(trees) * (self.n_outputs if self.value.ndim == 2 else 1)))
+        n_numbers = len(trees) * (self.n_outputs if self.value.ndim == 2 else 1)
+        self._at_once = max(1, _AT_ONCE // max(n_numbers, self.n_places))
         self.cuts = self._all_cuts()
         # Where there are many thresholds most rows cross one: then the other places needn't be looked at.
         self._most_cut_first = sorted(range(len(self.cuts)), key=lambda place: -len(self.cuts[place]))
 
+    def _place_sets(self, asked: Sequence[float | tuple[int, ...]]) -> tuple[list[_Sets], int]:
+        """Give each different set a place. Return the sets of each input that has any, and the number of places."""
+        numbers, n_places = dict(self._missing), self.n_inputs + len(self._missing)
+        asking = np.flatnonzero(~self.is_leaf)
+        nodes: dict[int, dict[tuple[tuple[int, ...], bool], list[int]]] = {}  # of each input, of each set
+        for node, codes in zip(asking.tolist(), asked, strict=True):
+            if isinstance(codes, tuple):
+                column = int(self.column[node])
+                is_left = bool(self.place[node] >= self.n_inputs)
+                nodes.setdefault(column, {}).setdefault((codes, is_left), []).append(node)
+        found = []
+        for column, of_sets in sorted(nodes.items()):
+            known = np.array([*sorted({code for codes, _ in of_sets for code in codes}), np.inf])
+            goes_right = np.ones((len(known) + 1, len(of_sets)))  # behind the codes: any other value, a missing one
+            for k, ((codes, is_left), those) in enumerate(of_sets.items()):
+                goes_right[known.searchsorted(codes), k] = 0.0
+                goes_right[-1, k] = 0.0 if is_left else 1.0
+                self.place[those] = n_places + k
+            found.append(_Sets(column, known, goes_right, numbers.get(column)))
+            n_places += len(of_sets)
+        return found, n_places
+
     def spread(self, x: Floats) -> Floats:
         """Return x (n, n_inputs) as the nodes read it, (n, n_places)."""
+        spread = self._spread_numbers(x)
+        if self._sets:
+            spread = np.concatenate(
+                [spread, *(sets.goes_right[sets.rows(x[:, sets.column])] for sets in self._sets)], 1
+            )
+        return spread
+
+    def _spread_numbers(self, x: Floats) -> Floats:
         spread = self._rounded(np.concatenate([x, x[:, [i for i, _ in self._missing]]], axis=1))
         for n, (i, number) in enumerate(self._missing):
             is_missing = x[:, i] == number
@@ -239,6 +304,12 @@ class Forest:
             if low[i] <= number <= high[i] and low[i] < high[i]:  # missing, or a number
                 least[i], most[i] = self._rounded(low[i : i + 1])[0], np.inf
                 least[self.n_inputs + n], most[self.n_inputs + n] = -np.inf, self._rounded(high[i : i + 1])[0]
+        start = self.n_inputs + len(self._missing)
+        for sets in self._sets:
+            stop = start + sets.goes_right.shape[1]
+            possible = sets.goes_right[sets.possible(float(low[sets.column]), float(high[sets.column]))]
+            least[start:stop], most[start:stop] = possible.min(axis=0), possible.max(axis=0)
+            start = stop
         is_reached = np.zeros(len(self.place), dtype=bool)
         is_reached[self.roots] = True
         for level in self.levels:
@@ -288,7 +359,7 @@ class Forest:
         asking = ~self.is_leaf
         place, split = self.place[asking], self.split[asking]
         order = np.lexsort((split, place))
-        ends = place[order].searchsorted(np.arange(1, self.n_inputs + len(self._missing)))
+        ends = place[order].searchsorted(np.arange(1, self.n_places))
         return np.split(split[order], ends)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from memberstream.models.origins import Origin, Raw
 from memberstream.models.source import Elapsed, ListAggregate, Value
 from memberstream.models.timestamps import DAY_MS, MIN_MS
-from memberstream.models.transform import Log, Log1p, OneHot, Sqrt
+from memberstream.models.transform import Codes, Log, Log1p, OneHot, Sqrt
 
 FARTHEST = 1e12
 _MOST_COUNTED = 2**53
@@ -33,12 +33,12 @@ def may_be_missing(source: Value | Elapsed | ListAggregate) -> bool:
 def categories(origin: Origin, raw: Raw) -> list[Raw]:
     """Return the categories, texts or numbers, that the value may become; the last of a kind is one that nobody knows.
 
-    Numbers are categories if a one-hot looks at them as they are.
+    Numbers are categories if a one-hot or codes look at them as they are.
     """
     known: dict[Raw, None] = {}
     for reader in origin.readers:
-        if len(reader.transforms) == 1 and isinstance(one_hot := reader.transforms[0], OneHot):
-            known |= dict.fromkeys(one_hot.categories)
+        for first in reader.transforms[:1]:
+            known |= dict.fromkeys(first.categories if isinstance(first, (OneHot, Codes)) else ())
     texts, numbers = [c for c in known if isinstance(c, str)], [c for c in known if isinstance(c, float)]
     others: list[Raw] = []
     if texts:
@@ -61,7 +61,7 @@ def has_numbers(origin: Origin) -> bool:
     """Return whether a number of the origin is more than the name of a category."""
     return any(
         not (isinstance(reader.source, (Value, ListAggregate)) and reader.source.is_text)
-        and not (len(reader.transforms) == 1 and isinstance(reader.transforms[0], OneHot))
+        and not isinstance(next(iter(reader.transforms), None), (OneHot, Codes))
         for reader in origin.readers
     )
 

@@ -43,8 +43,9 @@ class Predictor:
     Attributes:
         name: unique in its model file.
         source: where the raw value comes from.
-        missing: the raw value in place of one that can't be used. None only before a one-hot: all columns are 0.
-        transforms: applied in order; a one-hot comes last.
+        missing: the raw value in place of one that can't be used. None only before a one-hot (all columns
+            are 0) or codes (the code is -1).
+        transforms: applied in order; a one-hot or codes come last.
     """
 
     name: str
@@ -88,7 +89,7 @@ class Predictor:
             return value
 
         missing = self.missing
-        if missing is None:
+        if missing is None and one_hot is not None:
             fallback: Any = (0.0,) * len(self.columns)
         else:
             try:

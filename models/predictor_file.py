@@ -15,7 +15,7 @@ from memberstream.models.predictor import Combination, Predictor, Source
 from memberstream.models.problems import Node
 from memberstream.models.source import RESOLUTION_MS, Aggregate, Elapsed, ListAggregate, Value
 from memberstream.models.timestamps import DAY_MS, UNITS
-from memberstream.models.transform import Bins, Category, Clip, Log, Log1p, OneHot, Scale, Sqrt, Transform
+from memberstream.models.transform import Bins, Category, Clip, Codes, Log, Log1p, OneHot, Scale, Sqrt, Transform
 from memberstream.models.where import ORDERINGS, Condition
 
 MAX_COLUMNS = 4_096  # 32 KiB of every member's state, which shares one changelog record with the document
@@ -71,7 +71,7 @@ def _predictor(node: Node, earlier: dict[str, Predictor | None]) -> Predictor | 
     before_transforms = len(node.problems)
     transforms = _transforms(node)
     are_transforms_known = len(node.problems) == before_transforms
-    is_text = bool(transforms) and isinstance(transforms[-1], OneHot) and transforms[-1].is_text
+    is_text = any(isinstance(one, (OneHot, Codes)) and one.is_text for one in transforms)
     kind = _kind(node)
     if kind is None:
         return None
@@ -278,7 +278,7 @@ def _transforms(node: Node) -> tuple[Transform, ...]:
         transform = _transform(element)
         if isinstance(transform, OneHot) and index != len(elements) - 1:
             element.problem("one_hot as the last transform", "one before others")
-        if isinstance(transform, OneHot) and transform.is_text and index:
+        if isinstance(transform, (OneHot, Codes)) and transform.is_text and index:
             element.problem("categories that are numbers after other transforms", "texts")
         if transform is not None:
             transforms.append(transform)
@@ -288,9 +288,9 @@ def _transforms(node: Node) -> tuple[Transform, ...]:
 def _transform(node: Node) -> Transform | None:
     if isinstance(node.value, str) and node.value in _PLAIN_TRANSFORMS:
         return _PLAIN_TRANSFORMS[node.value]
-    kinds = ("clip", "scale", "bins", "one_hot")
+    kinds = ("clip", "scale", "bins", "one_hot", "codes")
     if not isinstance(node.value, dict) or len(node.value) != 1 or next(iter(node.value)) not in kinds:
-        node.problem('"log1p", "log", "sqrt" or an object with one key of clip, scale, bins, one_hot')
+        node.problem('"log1p", "log", "sqrt" or an object with one key of clip, scale, bins, one_hot, codes')
         return None
     (name,) = node.value
     inner = node.child(name)
@@ -309,7 +309,8 @@ def _transform(node: Node) -> Transform | None:
             if a >= b:
                 inner.child(index + 1).problem(f"an edge above {a}, the one before")
         return Bins(tuple(edges)) if edges else None
-    return _one_hot(inner)
+    categories = _categories(inner)
+    return None if categories is None else OneHot(categories) if name == "one_hot" else Codes(categories)
 
 
 def _clip(node: Node) -> Clip | None:
@@ -324,7 +325,7 @@ def _clip(node: Node) -> Clip | None:
     return Clip(-math.inf if a is None else a, math.inf if b is None else b)
 
 
-def _one_hot(node: Node) -> OneHot | None:
+def _categories(node: Node) -> tuple[Category, ...] | None:
     before = len(node.problems)
     elements = list(node.array("a list of categories", most=MAX_COLUMNS))
     are_texts = bool(elements) and isinstance(elements[0].value, str)
@@ -338,4 +339,4 @@ def _one_hot(node: Node) -> OneHot | None:
     ]
     if len(set(categories)) < len(categories):
         node.problem("categories that differ from one another")
-    return OneHot(tuple(c for c in categories if c is not None)) if len(node.problems) == before else None
+    return tuple(c for c in categories if c is not None) if len(node.problems) == before else None

@@ -105,4 +105,22 @@ class OneHot:
         return columns_of
 
 
-Transform = Log1p | Log | Sqrt | Clip | Scale | Bins | OneHot
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """The place of the category in a list, 0 … n - 1; of any other value, and of a missing one, -1.
+
+    Categories are all texts or all numbers, as a one-hot's.
+    """
+
+    categories: tuple[Category, ...]
+
+    @property
+    def is_text(self) -> bool:
+        return isinstance(self.categories[0], str)
+
+    def compile(self) -> Callable[[Any], float]:
+        places = {category: float(i) for i, category in enumerate(self.categories)}
+        return lambda value: places.get(value, -1.0)
+
+
+Transform = Log1p | Log | Sqrt | Clip | Scale | Bins | OneHot | Codes

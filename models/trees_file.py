@@ -7,6 +7,7 @@ be finite, in time proportional to its nodes.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any, get_args
 
@@ -18,7 +19,8 @@ from memberstream.models.scorer import Scale, ThresholdRule, Trees
 
 MAX_TREES = 10_000
 MAX_NODES = 500_000  # of all trees; a file of 8 MiB has room for some 300,000
-MAX_NUMBERS = 2_000_000  # nodes × raw scores: memory
+MAX_NUMBERS = 2_000_000  # nodes × raw scores, and of each input codes × sets: memory
+MAX_CODES = 10_000  # a code is below
 _MOST_SINGLE = 1e34  # of a leaf: 10,001 of them are far from overflowing in single precision
 _MOST_COVER = 1e15
 _LAST_BITS = 1e-12  # relative: what the mathematics of two machines may differ by
@@ -144,8 +146,11 @@ def _trees(node: Node | None, n_inputs: int, n_outputs: int, is_single: bool) ->
         tree = _tree(element, n_inputs, n_outputs, is_single)
         if tree is not None:
             trees.append(tree)
-    if len({isinstance(tree.values[0], list) for tree in trees}) > 1 and node:
+    if node is None:
+        return []
+    if len({isinstance(tree.values[0], list) for tree in trees}) > 1:
         node.problem("leaves of all trees alike: numbers, or lists of numbers", "both")
+    _check_codes(node, trees)
     return trees
 
 
@@ -164,7 +169,7 @@ def _tree(node: Node, n_inputs: int, n_outputs: int, is_single: bool) -> Tree | 
         return None
     n_asking = sum(column != LEAF for column in columns)
     n_leaves = len(columns) - n_asking
-    thresholds = _numbers(node.get("thresholds"), n_asking, "one number for each node that asks")
+    thresholds = _questions(node.get("thresholds"), n_asking)
     values = _values(node.get("values"), n_leaves, n_outputs, is_single)
     covers = _covers(node.get("covers"), n_leaves)
     missing_left = _flags(node.get("missing_left"), n_asking)
@@ -199,10 +204,48 @@ def _columns(node: Node | None, n_inputs: int) -> list[int] | None:
     return None if len(node.problems) > before else given
 
 
-def _numbers(node: Node | None, length: int, expected: str) -> list[float] | None:
-    if node is None or not _is_as_long(node, length, expected):
+def _numbers(node: Node, length: int, expected: str) -> list[float] | None:
+    if not _is_as_long(node, length, expected):
         return None
     return node.numbers(length, expected) if length else []
+
+
+def _questions(node: Node | None, n_asking: int) -> list[Any] | None:
+    """Return of each node that asks its threshold, or the codes that go left."""
+    expected = "one number or list of codes for each node that asks"
+    if node is None or not _is_as_long(node, n_asking, expected):
+        return None
+    if list not in set(map(type, node.value)):
+        return node.numbers(n_asking, expected) if n_asking else []
+    before = len(node.problems)
+    found = [_codes(one) if isinstance(one.value, list) else one.number() for one in node.array(expected)]
+    return found if len(node.problems) == before else None
+
+
+def _codes(node: Node) -> tuple[int, ...]:
+    codes: Any = node.value
+    are_codes = all(type(one) is int and 0 <= one < MAX_CODES for one in codes)
+    if not (are_codes and all(map(operator.lt, codes, codes[1:]))):
+        node.problem(f"whole numbers from 0 to {MAX_CODES - 1} that ascend")
+        return ()
+    return tuple(codes)
+
+
+def _check_codes(node: Node, trees: Sequence[Tree]) -> None:
+    """Note if the table of all answers has no room, and inputs that are asked for codes and for numbers."""
+    sets: dict[int, set[tuple[int, ...]]] = {}
+    numbers: set[int] = set()
+    for tree in trees:
+        for column, one in zip((c for c in tree.columns if c != LEAF), tree.thresholds, strict=True):
+            if isinstance(one, tuple):
+                sets.setdefault(column, set()).add(one)
+            else:
+                numbers.add(column)
+    n = sum(2 * len(some) * (len(set().union(*some)) + 2) for some in sets.values())
+    if n > MAX_NUMBERS:
+        node.problem(f"at most {MAX_NUMBERS} codes × sets", str(n))
+    for column in sorted(sets.keys() & numbers):
+        node.problem("inputs that are asked for codes alone, or for numbers alone", f"both of input {column}")
 
 
 def _is_as_long(node: Node, length: int, expected: str) -> bool:

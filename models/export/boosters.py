@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from memberstream.models.export.ensembles import Ensemble, Reader, nodes
+from memberstream.models.forest import LEAF
 
 _ZERO = float(np.float32(1e-35))  # LightGBM's kZeroThreshold
 
@@ -37,6 +38,8 @@ def _lightgbm(estimator: Any, inputs: Sequence[int], problems: list[str]) -> Ens
         problems.append(f"{name}: the objective {' '.join(objective)} isn't read. Use: binary, multiclass, regression")
     if booster.params.get("linear_tree"):
         problems.append(f"{name}: linear_tree has a regression in each leaf. Use: linear_tree=False")
+    if getattr(booster, "pandas_categorical", None):
+        problems.append(f"{name}: reads pandas' categories. Use: their codes as numbers, with categorical_feature")
     if problems:
         return None
     found = [
@@ -53,6 +56,7 @@ def _lightgbm(estimator: Any, inputs: Sequence[int], problems: list[str]) -> Ens
         probability=lambda raw: 1 / (1 + math.exp(-raw)) if raw > -700 else 0.0,
         is_cut_by_probability=True,
         more={"divisor": divisor},
+        transforms=_bins(found),
     )
 
 
@@ -72,25 +76,44 @@ def _lightgbm_tree(
         left.append(-1)
         right.append(-1)
         if "split_feature" in node:
-            if node["decision_type"] != "<=":
-                problems.append(f"{name}: splits by categories. Use: no categorical_feature, behind a OneHotEncoder")
-                return None
-            if node["missing_type"] == "Zero":
+            if node["decision_type"] == "<=" and node["missing_type"] == "Zero":
                 problems.append(f"{name}: takes 0 for missing. Use: zero_as_missing=False")
                 return None
             waiting += [(node["right_child"], right, place), (node["left_child"], left, place)]
     # With no missing value in training LightGBM reads one as 0.
-    goes_left = [n["default_left"] if n.get("missing_type") == "NaN" else n.get("threshold", 0) >= 0 for n in table]
+    codes = {i: _codes(n) for i, n in enumerate(table) if n.get("decision_type") == "=="}
+    cuts = [0.0 if i in codes else n.get("threshold", 0.0) for i, n in enumerate(table)]
+    goes_left = [
+        n["default_left"] if n.get("missing_type") == "NaN" else cut >= 0 for n, cut in zip(table, cuts, strict=True)
+    ]
     return nodes(
         left,
         right,
         [n.get("split_feature", 0) for n in table],
-        [_beside_zero(n.get("threshold", 0.0)) for n in table],
+        [_beside_zero(cut) for cut in cuts],
         [n.get("leaf_value", 0.0) for n in table],
         [n.get("leaf_count", 1) for n in table],
         goes_left,
         inputs,
+        codes,
     )
+
+
+def _codes(node: dict[str, Any]) -> list[int]:
+    """Return the codes that go left, as `_bins` counts them."""
+    return sorted(int(code) + 1 for code in node["threshold"].split("||"))
+
+
+def _bins(trees: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Return for each input that is asked for codes the transform that makes them. LightGBM cuts a number to a whole
+    one, towards 0. So 0 is below it, 1 is its code 0, and so on; what lies behind all codes is in no set."""
+    most: dict[int, int] = {}
+    for tree in trees:
+        for column, one in zip((c for c in tree["columns"] if c != LEAF), tree["thresholds"], strict=True):
+            if isinstance(one, list):
+                most[column] = max(most.get(column, 0), *one)
+    below = math.nextafter(-1.0, 0.0)
+    return {column: {"bins": [below, *map(float, range(1, n + 1))]} for column, n in most.items()}
 
 
 def _beside_zero(threshold: float) -> float:

@@ -38,6 +38,7 @@ class Definition:
         operation: "ratio" or "product" of two operands; empty for a source.
         missing: the raw value in place of a missing one; None: not known yet, or (before a one-hot) no category.
         is_text: its raw value is a category's text that no step has encoded yet.
+        is_encoded: whether an OrdinalEncoder made its codes: -1 stands for a gap.
         unfilled: what a SimpleImputer would have put in place of a missing value, if there were any here.
     """
 
@@ -48,11 +49,15 @@ class Definition:
     missing: Any = None
     transforms: tuple[Any, ...] = ()
     is_text: bool = False
+    is_encoded: bool = False
     unfilled: tuple[str, Any] | None = None  # (the step, the value)
 
     @property
     def is_never_missing(self) -> bool:
-        """Whether an imputer finds nothing to fill: the predictor has its own rule, or nothing counts as 0."""
+        """Whether an imputer finds nothing to fill: the predictor has its own rule, or nothing counts as 0 or as -1."""
+        match self.transforms:
+            case [{"codes": [str(), *_]}, *_]:
+                return True
         kind = self.operation or self.source.get("aggregate")
         return self.missing is not None or kind in EMPTY_IS_ZERO
 
@@ -103,6 +108,15 @@ class Column:
         """Its name in the text of a problem."""
         name = self.definition.hint if self.definition else "a component" if self.terms else "1"
         return name if self.category is None else f"{name}={label(self.category)}"
+
+
+def gaps(columns: Sequence[Column], name: str) -> list[str]:
+    """Return problems of an estimator that takes no gaps, where an OrdinalEncoder may make some."""
+    return [
+        f"{column.hint}: an unknown category is NaN, which {name} doesn't take. Use: a OneHotEncoder"
+        for column in columns
+        if column.definition is not None and column.definition.is_encoded
+    ]
 
 
 def product(a: Definition, b: Definition) -> Definition:

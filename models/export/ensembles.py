@@ -7,8 +7,10 @@ own raw scores, for each document (models.export.proof).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -44,6 +46,7 @@ class Ensemble:
         takes_missing: whether it has a place for NaN.
         is_single: whether probabilities are in single precision.
         more: other fields of the model.
+        transforms: of the inputs that are asked for codes, what makes them of numbers.
     """
 
     trees: list[dict[str, Any]]
@@ -57,6 +60,7 @@ class Ensemble:
     takes_missing: bool = True
     is_single: bool = False
     more: dict[str, Any] = field(default_factory=dict)
+    transforms: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
 #: (fitted, column of the matrix → input, problems) → trees; None: they can't be exact, and a problem is noted.
@@ -64,7 +68,15 @@ Reader = Callable[[Any, Sequence[int], list[str]], Ensemble | None]
 
 
 def nodes(
-    left: Any, right: Any, column: Any, threshold: Any, value: Any, cover: Any, missing_left: Any, inputs: Sequence[int]
+    left: Any,
+    right: Any,
+    column: Any,
+    threshold: Any,
+    value: Any,
+    cover: Any,
+    missing_left: Any,
+    inputs: Sequence[int],
+    codes: Mapping[int, list[int]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return a tree as it stands in a model file: its nodes in preorder.
 
@@ -72,6 +84,7 @@ def nodes(
         left, right: (n_nodes,) children, below 0 for those of leaves. The root is node 0.
         column: (n_nodes,) of the matrix; inputs: column → input.
         value: (n_nodes,) or (n_nodes, n_outputs).
+        codes: of the nodes that ask for a set, the codes that go left.
     """
     order, waiting = [], [0]
     while waiting:
@@ -81,9 +94,10 @@ def nodes(
             waiting += [int(right[node]), int(left[node])]
     asking = [node for node in order if left[node] >= 0]
     leaves = [node for node in order if left[node] < 0]
+    thresholds = np.minimum(np.asarray(threshold, dtype=np.float64)[asking], LIMIT).tolist()
     return {
         "columns": [inputs[int(column[node])] if left[node] >= 0 else LEAF for node in order],
-        "thresholds": np.minimum(np.asarray(threshold, dtype=np.float64)[asking], LIMIT).tolist(),
+        "thresholds": [codes.get(node, one) for node, one in zip(asking, thresholds, strict=True)],
         "values": np.asarray(value, dtype=np.float64)[leaves].tolist(),
         "missing_left": np.asarray(missing_left, dtype=np.int64)[asking].tolist(),
         "covers": np.asarray(cover, dtype=np.float64)[leaves].tolist(),
@@ -149,9 +163,15 @@ def _boosted(estimator: Any, inputs: Sequence[int], problems: list[str]) -> Ense
 
 def _histograms(estimator: Any, inputs: Sequence[int], problems: list[str]) -> Ensemble | None:
     name, is_classifier = type(estimator).__name__, hasattr(estimator, "classes_")
-    if estimator.is_categorical_ is not None and any(estimator.is_categorical_):
-        problems.append(f"{name}: splits by categories. Use: categorical_features=None, behind a OneHotEncoder")
-        return None
+    is_categorical = np.zeros(len(inputs), dtype=bool)
+    transforms: dict[int, dict[str, Any]] = {}
+    if estimator.is_categorical_ is not None:
+        is_categorical = np.asarray(estimator.is_categorical_)
+        known = estimator._preprocessor.named_transformers_["encoder"].categories_
+        for column, values in zip(np.flatnonzero(is_categorical).tolist(), known, strict=True):
+            transforms[inputs[column]] = {"codes": [value for value in values.tolist() if not math.isnan(value)]}
+        # It has put the columns of categories in front.
+        inputs = [inputs[i] for i in np.argsort(~is_categorical, kind="stable").tolist()]
     if not is_classifier and estimator.loss not in ("squared_error", "absolute_error", "quantile"):
         problems.append(f'{name}: loss="{estimator.loss}" predicts an exponential. Use: loss="squared_error"')
         return None
@@ -161,7 +181,11 @@ def _histograms(estimator: Any, inputs: Sequence[int], problems: list[str]) -> E
             n = predictor.nodes
             left, right = (np.where(n["is_leaf"], -1, n[side].astype(np.int64)) for side in ("left", "right"))
             column, cut, missing = n["feature_idx"], n["num_threshold"], n["missing_go_to_left"]
-            tree = nodes(left, right, column, cut, n["value"], n["count"], missing, inputs)
+            codes = {
+                node: _codes_of(predictor.raw_left_cat_bitsets[n["bitset_idx"][node]])
+                for node in np.flatnonzero(n["is_categorical"]).tolist()
+            }
+            tree = nodes(left, right, column, cut, n["value"], n["count"], missing, inputs, codes)
             trees.append(tree | ({"output": k} if len(iteration) > 1 else {}))
     return Ensemble(
         trees,
@@ -169,7 +193,14 @@ def _histograms(estimator: Any, inputs: Sequence[int], problems: list[str]) -> E
         "logit" if is_classifier else "value",
         estimator.classes_.tolist() if is_classifier else [],
         estimator.decision_function if is_classifier else estimator.predict,
+        transforms=transforms,
     )
+
+
+def _codes_of(words: Any) -> list[int]:
+    """Return the codes in a set of bits, 32 in a word."""
+    bits = np.unpackbits(np.asarray(words, dtype="<u4").view(np.uint8), bitorder="little")
+    return np.flatnonzero(bits).tolist()
 
 
 _READERS: tuple[tuple[tuple[type, ...], Reader], ...] = (

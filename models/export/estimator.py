@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from memberstream.models.export import boosters, catboost
 from memberstream.models.export.bands import Asked, Bands, Thresholds
-from memberstream.models.export.columns import Column
+from memberstream.models.export.columns import Column, gaps
 from memberstream.models.export.ensembles import reader_of
 from memberstream.models.export.file import ModelFile, Request, Times, as_json, build
 from memberstream.models.export.from_statsmodels import from_statsmodels
@@ -203,5 +203,8 @@ def _walk(fitted: Any, columns: list[Column], asked: Asked, problems: list[str])
     reader = reader_of(fitted) or boosters.reader_of(fitted) or catboost.reader_of(fitted)
     if reader is not None:
         return of_trees(fitted, reader, columns, cut, problems)
+    problems += gaps(columns, type(fitted).__name__)
+    if problems:
+        return None
     found = of_estimator(fitted, columns, cut, problems)
     return None if found is None else replace(found, refuses_missing=type(fitted).__name__)

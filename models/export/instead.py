@@ -33,7 +33,6 @@ DEFAULT_ESTIMATOR = (_OTHER, f"LogisticRegression, {_BOOSTED}, KMeans or Gaussia
 STEPS: dict[str, tuple[str, str]] = {
     "KNNImputer": ("what it fills depends on other members", "SimpleImputer"),
     "IterativeImputer": ("what it fills comes from models of its own", "SimpleImputer"),
-    "OrdinalEncoder": ("a model file encodes a category in columns of its own", "OneHotEncoder"),
     "TargetEncoder": ("a model file encodes a category in columns of its own", "OneHotEncoder"),
     "KBinsDiscretizer": (
         "its edges can't be a step",

@@ -24,6 +24,7 @@ from sklearn.preprocessing import (
     MaxAbsScaler,
     MinMaxScaler,
     OneHotEncoder,
+    OrdinalEncoder,
     PolynomialFeatures,
     RobustScaler,
     StandardScaler,
@@ -62,6 +63,10 @@ def through(step: Any, columns: Columns, where: str, problems: list[str]) -> Col
         return columns  # imbalanced-learn's samplers act when the pipeline is fitted, not when it predicts
     n_in = getattr(step, "n_features_in_", len(columns))
     if n_in != len(columns):  # the echo of a step before it that can't be represented
+        return columns
+    encoded = [c.hint for c in columns if c.definition is not None and c.definition.is_encoded]
+    if encoded and not isinstance(step, (Pipeline, ColumnTransformer, SelectorMixin)):
+        problems.append(f"{where}: {encoded[0]} has codes already. Use: no step for it behind an OrdinalEncoder")
         return columns
     for kind, handler in _HANDLERS.items():
         if isinstance(step, kind):
@@ -188,6 +193,35 @@ def _one_hot(step: OneHotEncoder, columns: Columns, where: str, problems: list[s
     return result
 
 
+def _ordinal(step: OrdinalEncoder, columns: Columns, where: str, problems: list[str]) -> Columns:
+    """Codes of categories, for trees that ask for them: -1 is what is missing or unknown, where the encoder has NaN."""
+    result: Columns = []
+    others = (step.unknown_value, step.encoded_missing_value)
+    if step.handle_unknown == "error" or not all(map(_is_missing, others)):
+        problems.append(
+            f"{where}: a category that training has not seen, or none, must be NaN. Use: OrdinalEncoder(handle_unknown="
+            '"use_encoded_value", unknown_value=np.nan)'
+        )
+    if getattr(step, "infrequent_categories_", None) is not None:
+        problems.append(f"{where}: has infrequent categories. Use: no min_frequency and max_categories")
+    for column, categories in zip(columns, step.categories_, strict=True):
+        definition = column.definition
+        names = [name for name in categories.tolist() if not _is_missing(name)]
+        if definition is None or column.category is not None or not names:
+            problems.append(f"{where}: {column.hint} has no categories. Use: an OrdinalEncoder of categories alone")
+            continue
+        is_text = isinstance(names[0], str)
+        if is_text != definition.is_text:
+            kind, hint = (
+                ("texts", '"type": "text" in its predictor') if is_text else ("numbers", "no type in its predictor")
+            )
+            problems.append(f"{where}: {definition.hint} was fitted on {kind}. Use: {hint}")
+            continue
+        codes = definition.then({"codes": names if is_text else list(map(float, names))})
+        result.append(Column(replace(codes, is_text=False, is_encoded=True)))
+    return result
+
+
 def _polynomial(step: PolynomialFeatures, columns: Columns, where: str, problems: list[str]) -> Columns:
     result: Columns = []
     for powers in step.powers_.tolist():
@@ -229,6 +263,7 @@ _HANDLERS: dict[type, Callable[[Any, Columns, str, list[str]], Columns]] = {
     PCA: rotation,
     TruncatedSVD: rotation,
     OneHotEncoder: _one_hot,
+    OrdinalEncoder: _ordinal,
     SimpleImputer: _simple_imputer,
     FunctionTransformer: _function,
     PolynomialFeatures: _polynomial,

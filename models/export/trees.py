@@ -19,7 +19,7 @@ import numpy as np
 
 from memberstream.models.examples import TOLERANCE
 from memberstream.models.export.bands import Asked, Bands, read_bands
-from memberstream.models.export.columns import Column
+from memberstream.models.export.columns import Column, gaps
 from memberstream.models.export.ensembles import Ensemble, Reader
 from memberstream.models.export.scorers import Fitted, negated
 from memberstream.models.problems import Problem
@@ -27,7 +27,7 @@ from memberstream.models.scorer import ThresholdRule
 from memberstream.models.training.columns import parse_raw
 
 MISSING = 1e90  # log1p and scale can take it
-_FLATTENING = ("clip", "bins")  # behind these it would be a number like others
+_FLATTENING = ("clip", "bins", "codes")  # behind these it would be a number like others
 _SINGLE = 1e-6  # of probabilities that the trainer computes in single precision
 _FARTHEST = 1e4  # of a raw score on the logit scale: beyond 745 probabilities are 0 or 1
 
@@ -46,8 +46,10 @@ def of_trees(
         return None
     if found.takes_missing:
         kept, missing = _with_missing(kept, problems)
+        kept, missing = _with_codes(kept, missing, found.transforms, name, problems)
         more = {"missing": missing} if any(number is not None for number in missing) else {}
     else:
+        problems += gaps(kept, name)
         more = {}
     trees = found.trees if more else [{k: v for k, v in t.items() if k != "missing_left"} for t in found.trees]
     model = {"type": "trees", "scale": found.scale, **found.more, **more, "base": found.base, "trees": trees}
@@ -86,6 +88,32 @@ def _inputs(columns: Sequence[Column], name: str, problems: list[str]) -> tuple[
     return kept, inputs
 
 
+def _with_codes(
+    columns: Sequence[Column],
+    missing: Sequence[float | None],
+    transforms: Mapping[int, dict[str, Any]],
+    name: str,
+    problems: list[str],
+) -> tuple[list[Column], list[float | None]]:
+    """Return the columns, those that are asked for codes with what makes them, and the numbers that mean missing there.
+    An OrdinalEncoder may have made codes already."""
+    result, numbers = list(columns), list(missing)
+    for place, transform in transforms.items():
+        column = columns[place]
+        definition = column.definition
+        assert definition is not None  # noqa: S101 (constants were refused; narrows the type)
+        if column.category is not None:
+            problems.append(f"{name}: {column.hint}: takes a one-hot column for codes. Use: it as a number")
+        elif "codes" in transform and definition.is_encoded:
+            made = definition.transforms[-1]["codes"]
+            if transform["codes"] != list(map(float, range(len(made)))):
+                problems.append(f"{name}: {column.hint}: its encoder knows other categories. Use: both fitted together")
+        else:
+            result[place] = replace(column, definition=definition.then(transform))
+            numbers[place] = -1.0 if "codes" in transform else None  # in no set, as what is missing
+    return result, numbers
+
+
 def _with_missing(columns: Sequence[Column], problems: list[str]) -> tuple[list[Column], list[float | None]]:
     """Return the columns, with a number for what is missing where their authors left that to the trees, and what that
     number is behind their transforms."""
@@ -94,13 +122,17 @@ def _with_missing(columns: Sequence[Column], problems: list[str]) -> tuple[list[
     for column in columns:
         definition, number = column.definition, None
         assert definition is not None  # noqa: S101 (constants were refused; narrows the type)
-        if column.category is None and not definition.is_never_missing and not definition.operation:
+        if definition.is_encoded:
+            number = -1.0  # of what is unknown, too
+            if not definition.is_never_missing:
+                column = replace(column, definition=replace(definition, missing=MISSING))
+        elif column.category is None and not definition.is_never_missing and not definition.operation:
             definition = replace(definition, missing=MISSING)
             number = _behind(definition.transforms)
             if number is None:
                 problems.append(
                     f"{column.hint}: a missing value behind its transforms is a number like others. Use: `missing` in "
-                    "its predictor; or no clip and bins, which trees don't need"
+                    "its predictor; or no clip, bins and codes, which trees don't need"
                 )
             column = replace(column, definition=definition)
         result.append(column)

@@ -121,7 +121,7 @@ def _is_meant_as_text(written: Mapping[str, Any]) -> bool:
 def _has_text_categories(written: Mapping[str, Any]) -> bool:
     """Return whether it is encoded already, as texts. Then a missing value is no category."""
     match written.get("transforms"):
-        case [*_, {"one_hot": [str(), *_]}]:
+        case [*_, {"one_hot": [str(), *_]}] | [{"codes": [str(), *_]}, *_]:
             return True
     return False
 

@@ -148,6 +148,26 @@ GOOD: dict[str, dict[str, Any]] = {
             "examples": [{"document": {"x0": 0.5}, "at": 0, "cluster": 0, "raw": [1, 0], "probability": [1, 0]}],
         }
     ),
+    "trees of codes": changed(
+        {
+            "predictors": [
+                {"name": "x0", "path": "x0", "transforms": [{"codes": ["gold", "silver"]}]},
+                {"name": "x1", "path": "x1", "missing": 7, "transforms": [{"codes": [3, 7]}, {"bins": [0, 1]}]},
+                {"name": "x2", "path": "x2", "missing": 0},
+            ],
+            "clusters": [{"id": 0, "name": "low"}, {"id": 1, "name": "high"}],
+            "model": _trees(
+                {"columns": [0, -1, -1], "thresholds": [[1]], "values": [1, -1], "missing_left": [1]},
+                {"columns": [0, 1, -1, -1, 2, -1, -1], "thresholds": [[0, 1], [], 5], "values": [1, 2, 3, 4]},
+            )
+            | {"thresholds": [2.5], "missing": [-1, None, None]},
+            "examples": [
+                {"document": {"x0": "gold", "x1": 3}, "at": 0, "cluster": 0, "raw": 1},
+                {"document": {"x0": "wood"}, "at": 0, "cluster": 1, "raw": 4},
+                {"document": {}, "at": 0, "cluster": 1, "raw": 4},
+            ],
+        }
+    ),
     "single trees": changed(
         {"predictors": _PLAIN, "clusters": [{"id": 0, "name": "all"}], "examples": []}
         | {"model": _trees(_LEAF) | {"scale": "value", "thresholds": [], "sum_precision": "single"}}
@@ -336,6 +356,10 @@ BAD: dict[str, dict[str, Any]] = {
         "predictors.0.transforms": [{"one_hot": [1]}, "log1p"],
         "predictors.1.transforms": [{"clip": {"min": 0}}, {"one_hot": ["x"]}],
     },
+    "codes": {
+        "predictors.0.transforms": [{"codes": []}, "log1p"],
+        "predictors.1.transforms": [{"clip": {"min": 0}}, {"codes": ["x"]}],
+    },
     "one_hot mixed": {
         "predictors.0.transforms": [{"one_hot": [1, "x"]}],
         "predictors.1.transforms": [{"one_hot": ["x", 1]}],
@@ -423,6 +447,15 @@ BAD: dict[str, dict[str, Any]] = {
         _TREE | {"thresholds": [math.nan, math.inf]},
         _TREE | {"missing_left": 0},
         _TREE | {"columns": [-1]},
+    ),
+    "trees of codes": _bad_trees(
+        _TREE | {"thresholds": [[1, 1], 2]},
+        _TREE | {"thresholds": [[-1], [1.0]]},
+        _TREE | {"thresholds": [["x"], "x"]},
+    ),
+    "trees of codes and numbers": _bad_trees(_TREE, _TREE | {"thresholds": [[1], 2]}),
+    "trees of too many codes": _bad_trees(
+        *[_TREE | {"thresholds": [[i], 2]} for i in range(1_200)],
     ),
     "trees with rows": _bad_trees(
         _TREE | {"values": [[1, 2, 3], [1], "x"]},

@@ -166,11 +166,11 @@ def test_other_shapes_are_refused(fitted: Any, y: Any, more: Any, reason: str) -
 
 
 def test_categories_are_refused() -> None:
-    """Splits by categories, of either library."""
+    """XGBoost's splits by categories, and LightGBM's of a table whose columns are pandas' categories."""
     y = np.isin(X[:, 1], [1, 4]).astype(int)
-    light = lightgbm.LGBMClassifier(**LIGHT, min_data_per_group=1, cat_smooth=0).fit(X, y, categorical_feature=[1])
-    assert "splits by categories" in refused(light, X)
     frame = pd.DataFrame({"x0": X[:, 0], "x1": pd.Categorical(X[:, 1].astype(int))})
+    light = lightgbm.LGBMClassifier(**LIGHT, min_data_per_group=1, cat_smooth=0).fit(frame, y)
+    assert "reads pandas' categories. Use: their codes as numbers, with categorical_feature" in refused(light, X)
     fitted = xgboost.XGBClassifier(**EXTREME, enable_categorical=True, max_cat_to_onehot=1).fit(frame, y)
     assert "splits by categories" in refused(fitted, X)
 

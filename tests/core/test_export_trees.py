@@ -325,7 +325,6 @@ Y = (np.arange(60) % 7 > 3).astype(int)
     [
         (GradientBoostingClassifier(loss="exponential"), {}, 'loss="exponential" has another probability. Use: loss='),
         (GradientBoostingClassifier(init=DummyClassifier()), {}, "begins with another model. Use: init=None"),
-        (HistGradientBoostingClassifier(categorical_features=[1]), {}, "splits by categories. Use: categorical"),
         (HistGradientBoostingRegressor(loss="poisson"), {"thresholds": [1]}, "predicts an exponential. Use: loss"),
         (HistGradientBoostingRegressor(), {}, "thresholds: expected numbers that ascend, of what it predicts"),
         (HistGradientBoostingRegressor(), {"thresholds": [2, 1]}, "expected numbers that ascend"),

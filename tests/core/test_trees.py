@@ -64,7 +64,8 @@ def scorer_of(definition: dict[str, Any]) -> Trees:
 def places_of(definition: dict[str, Any]) -> list[float]:
     """Return numbers at which something may change: thresholds, their neighbours, what is missing, and odd ones."""
     model = definition["model"]
-    thresholds = [float(t) for tree in model["trees"] for t in tree["thresholds"]]
+    asked = [one for tree in model["trees"] for one in tree["thresholds"]]
+    thresholds = [float(t) for one in asked for t in (one if isinstance(one, list) else [one])]
     near = [n for t in thresholds for n in (t, math.nextafter(t, math.inf), math.nextafter(t, -math.inf))]
     return [
         *near,
@@ -76,6 +77,14 @@ def places_of(definition: dict[str, Any]) -> list[float]:
         -1e100,
         1e39,
     ]
+
+
+def goes_left(value: float, asked: Any, model: dict[str, Any]) -> bool:
+    """Return whether a value is at most a threshold, or one of some codes."""
+    if isinstance(asked, list):
+        return value in asked
+    with np.errstate(over="ignore"):
+        return bool((float(np.float32(value)) if model.get("input_precision") == "single" else value) <= asked)
 
 
 def walked(definition: dict[str, Any], row: Sequence[float]) -> list[float]:
@@ -100,9 +109,7 @@ def walked(definition: dict[str, Any], row: Sequence[float]) -> list[float]:
             if model.get("missing", [None] * len(row))[column] == value:
                 is_left = bool(tree.get("missing_left", [0] * 99)[node])  # noqa: B023
             else:
-                with np.errstate(over="ignore"):
-                    value = float(np.float32(value)) if model.get("input_precision") == "single" else value
-                is_left = value <= tree["thresholds"][node]  # noqa: B023
+                is_left = goes_left(value, tree["thresholds"][node], model)  # noqa: B023
             visit(columns, is_here and is_left)
             visit(columns, is_here and not is_left)
 
@@ -382,7 +389,7 @@ def shapley(definition: dict[str, Any], x: Sequence[float], output: int) -> list
                 if column not in known:
                     return share * left[0] + (1 - share) * right[0], 0, cover
                 is_missing = model.get("missing", [None] * n)[column] == x[column]
-                is_left = x[column] <= tree["thresholds"][i]  # noqa: B023
+                is_left = goes_left(x[column], tree["thresholds"][i], model)  # noqa: B023
                 if is_missing:
                     is_left = bool(tree.get("missing_left", [0] * 99)[i])  # noqa: B023
                 return float((left if is_left else right)[0]), 0, cover
@@ -476,12 +483,18 @@ def chain(depth: int) -> list[int]:
     return [0] * depth + [-1] * (depth + 1)
 
 
+def full(depth: int) -> list[int]:
+    return [0, *full(depth - 1), *full(depth - 1)] if depth else [-1]
+
+
 _BOMBS: dict[str, dict[str, Any]] = {
     "deep": {"columns": chain(300_000), "thresholds": [0] * 300_000, "values": [0] * 300_001},
     "open": {"columns": [0] * 499_999, "thresholds": [], "values": [1]},
     "long": {"columns": [-1] * 499_999, "thresholds": [], "values": [1]},
     "wide": {"columns": [-1], "thresholds": [0.0] * 1_000_000, "values": [[0] * 500_000]},
     "columns": {"columns": [5] * 400_000, "thresholds": [], "values": [1]},
+    "codes": {"columns": full(12), "thresholds": [[i] for i in range(4_095)], "values": [0] * 4_096},
+    "all codes": {"columns": [0, -1, -1], "thresholds": [[0] * 3_000_000], "values": [0, 0]},
     "no numbers": {"columns": [0, -1, -1], "thresholds": ["x"] * 400_000, "values": [[]] * 400_000},
 }
 

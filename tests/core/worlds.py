@@ -235,6 +235,9 @@ def trees(draw: st.DrawFn, n_inputs: int, n_clusters: int) -> dict[str, Any]:
     }
     more |= draw(st.fixed_dictionaries({}, optional=optional))
 
+    coded = draw(st.one_of(st.just(set()), st.sets(st.integers(0, n_inputs - 1))))  # inputs that are asked for codes
+    codes = st.sets(st.integers(0, 5)).map(sorted)
+
     def tree() -> dict[str, Any]:
         columns = preorder(draw, n_inputs, 3)
         n_leaves = columns.count(-1)
@@ -242,7 +245,11 @@ def trees(draw: st.DrawFn, n_inputs: int, n_clusters: int) -> dict[str, Any]:
         leaf = st.lists(numbers, min_size=n_outputs, max_size=n_outputs) if has_rows else numbers
         made: dict[str, Any] = {
             "columns": columns,
-            "thresholds": [draw(st.one_of(numbers, st.integers(0, 30))) for _ in range(n_asking)],
+            "thresholds": [
+                draw(codes if column in coded else st.one_of(numbers, st.integers(0, 30)))
+                for column in columns
+                if column != -1
+            ],
             "values": [draw(leaf) for _ in range(n_leaves)],
         }
         if draw(st.booleans()):
