@@ -447,6 +447,7 @@ BAD: dict[str, dict[str, Any]] = {
         _TREE | {"thresholds": [math.nan, math.inf]},
         _TREE | {"missing_left": 0},
         _TREE | {"columns": [-1]},
+        _TREE | {"covers": [1]},
     ),
     "trees of codes": _bad_trees(
         _TREE | {"thresholds": [[1, 1], 2]},
