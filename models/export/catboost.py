@@ -37,6 +37,9 @@ def _catboost(estimator: Any, inputs: Sequence[int], problems: list[str]) -> Ens
     if objective not in (_CLASSIFYING if name == "CatBoostClassifier" else _REGRESSING):
         known = ", ".join(_CLASSIFYING if name == "CatBoostClassifier" else _REGRESSING)
         problems.append(f"{name}: the objective {objective} isn't read. Use: {known}")
+    if name == "CatBoostClassifier" and len(classes) != max(2, len(bias)):
+        found = f"has {len(classes)} classes, its rows are of {max(2, len(bias))}"
+        problems.append(f"{name}: {found}. Use: rows of all classes, or the classes of the rows alone")
     if any(features.get(kind) for kind in _OTHER_SPLITS):
         problems.append(f"{name}: reads categories, texts or embeddings. Use: none of them, behind a OneHotEncoder")
     if scale != 1:

@@ -116,8 +116,8 @@ def _inputs(
             "inputs=[the predictors in the order of the columns]"
         )
         return None
-    n_in = getattr(fitted, "n_features_in_", len(chosen))
-    if n_in != len(chosen):
+    n_in = getattr(fitted, "n_features_in_", None)  # None: it isn't told, or it isn't fitted yet
+    if n_in is not None and n_in != len(chosen):
         problems.append(
             f"{type(fitted).__name__}: fitted on {counted(n_in, 'column')}, gets {len(chosen)}. Use: one predictor for "
             "each column, or inputs=[the predictors in the order of the columns]"
@@ -174,12 +174,20 @@ def _before_last(fitted: Any, x: Any) -> Any:
             return x
 
 
+def _is_fitted(fitted: Any, problems: list[str]) -> bool:
+    own = getattr(fitted, "is_fitted", None)  # CatBoost's: scikit-learn doesn't see whether it is
+    try:
+        is_fitted = own() if callable(own) else check_is_fitted(fitted) is None
+    except NotFittedError:
+        is_fitted = False
+    if not is_fitted:
+        problems.append(f"{type(fitted).__name__}: isn't fitted yet. Use: fit, then export")
+    return bool(is_fitted)
+
+
 def _walk(fitted: Any, columns: list[Column], asked: Asked, problems: list[str]) -> Fitted | None:
     """Return the final estimator as a scorer, over the columns that have gone through the steps before it."""
-    try:
-        check_is_fitted(fitted)
-    except NotFittedError:
-        problems.append(f"{type(fitted).__name__}: isn't fitted yet. Use: fit, then export")
+    if not _is_fitted(fitted, problems):
         return None
     cut: Asked | Bands = asked
     while True:
@@ -198,7 +206,7 @@ def _walk(fitted: Any, columns: list[Column], asked: Asked, problems: list[str])
         if column.definition is not None and column.definition.is_text
     ]
     # After a step that can't be represented there are too many or too few columns for the estimator.
-    if problems:
+    if problems or not _is_fitted(fitted, problems):
         return None
     reader = reader_of(fitted) or boosters.reader_of(fitted) or catboost.reader_of(fitted)
     if reader is not None:

@@ -16,6 +16,8 @@ from core.exporting import documents_of, exported, refused
 from core.test_export_trees import DATA, anywhere, hard_rows, scored, with_gaps
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_diabetes
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from memberstream.models.plan import Plan
 from memberstream.models.scorer import Trees
@@ -133,6 +135,22 @@ def test_what_is_not_read_is_refused(written: dict[str, Any], reason: str) -> No
     """By the name of the part, with what to use instead."""
     fitted = recorded("two classes", **written)
     assert f"CatBoostClassifier: {reason}" in refused(fitted, fitted.rows, anywhere(3))
+
+
+def test_what_isnt_fitted_or_a_sum_is_refused() -> None:
+    """It says itself whether it is fitted, alone and in a pipeline; a class that no row has gets no raw score."""
+    kind = type("CatBoostRegressor", (Recorded,), {"__module__": "catboost.core", "is_fitted": lambda _: False})
+    unfitted = kind(json.loads(RECORDED.read_text())["regression"])
+    unfitted.n_features_in_ = None
+    for one in (unfitted, make_pipeline(StandardScaler().fit(X), unfitted)):
+        said = refused(one, unfitted.rows, anywhere(3), allow=["x0", "x1", "x2"])
+        assert "CatBoostRegressor: isn't fitted yet. Use: fit, then export" in said
+    summed = type("CatBoost", (BaseEstimator,), {"is_fitted": lambda _: True})()
+    assert "CatBoost can't be represented" in refused(summed, unfitted.rows, anywhere(3), allow=["x0", "x1", "x2"])
+    fitted = recorded("two classes")
+    fitted.classes_ = np.array([0, 1, 2])
+    said = refused(fitted, fitted.rows, anywhere(3), allow=["x0", "x1", "x2"])
+    assert "has 3 classes, its rows are of 2. Use: rows of all classes, or the classes of the rows alone" in said
 
 
 def test_categories_and_another_cut_are_refused() -> None:
