@@ -26,8 +26,8 @@ from memberstream.stream.files.parquet import arrow, opened
 
 #: Rows read together; some 10 ms.
 CHUNK = 10_000
-#: Of a Parquet file's row group, in bytes once it is unpacked. Writers make them of some 100 MB, at most.
-LARGEST_GROUP = 1_000_000_000
+#: Bytes of ids in a Parquet file's row group, once it is unpacked: at most, and beside those that its rows may have.
+LARGEST_GROUP, MARGIN = 1_000_000_000, 1_000_000
 _DELIMITERS = ",;\t"
 
 
@@ -236,10 +236,13 @@ def _refuse_swollen(path: Path, metadata: Any, schema: Any, member_id: str) -> N
         raise ListFileError(f"column {member_id}: expected texts or whole numbers, found {kind}. Next: is it the ids'?")
     with opened(path, [member_id]) as file:
         for i in range(metadata.num_row_groups):
-            if (size := metadata.row_group(i).total_byte_size) > LARGEST_GROUP:
+            group = metadata.row_group(i)
+            sizes = {one["path_in_schema"]: one["total_uncompressed_size"] for one in group.to_dict()["columns"]}
+            most = min(LARGEST_GROUP, MARGIN + group.num_rows * (MAX_KEY_BYTES + 8))
+            if (size := sizes.get(member_id, 0)) > most:
                 raise ListFileError(
-                    f"row group {i + 1}: {size:,} bytes once it is unpacked, at most {LARGEST_GROUP:,} are taken. "
-                    "Next: write it with smaller row groups"
+                    f"column {member_id}: {size:,} bytes in row group {i + 1} once it is unpacked, at most {most:,} "
+                    f"are taken for {group.num_rows:,} rows. Next: is it the ids'? If so, write smaller row groups"
                 )
             for batch in file.iter_batches(batch_size=1, row_groups=[i], columns=[member_id]):
                 if (longest := _longest(batch.column(0))) > MAX_KEY_BYTES:

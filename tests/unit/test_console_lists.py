@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterable, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -194,7 +195,9 @@ async def test_what_is_refused_at_once(how: dict[str, Any], said: str, app: ASGI
     assert "Your uploads" not in (await get(app, "/lists")).text
 
 
-async def test_what_the_rules_refuse_is_said_on_the_page(app: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_the_rules_refuse_is_said_on_the_page(
+    app: ASGIApp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """By the errors of the command; a file with too many rows, too; a fault is a sentence."""
     text = text_of(await ended(app, (await upload(app, merge="level")).headers["location"]))
     assert "level isn't a list Next: leave it out" in text
@@ -206,6 +209,17 @@ async def test_what_the_rules_refuse_is_said_on_the_page(app: ASGIApp, monkeypat
     monkeypatch.setattr(uploads, "read_file", lambda *_: 1 / 0)
     text = text_of(await ended(app, (await upload(app)).headers["location"]))
     assert "this is a fault of memberstream" in text
+    assert "audit: ann (author) by proxy: check the list buyers of a.csv, from 10.0.0.1: a fault" in caplog.text
+
+
+async def test_one_name_of_two_sources_shares_no_upload(steps: type[Steps], tmp_path: Path) -> None:
+    made, request = uploads.Uploads(SETTINGS), Request({"type": "http", "memberstream.admission": None})
+    people = [Person("ann", frozenset(), *who) for who in ((), ("proxy",), ("https://p", "7"), ("https://p", "8"))]
+    for one in people:
+        await made.begin(request, one, "a.csv", BytesIO(FILE), Options("buyers"), Columns())
+    found = [own.person for one in people for own in made.of(one)]
+    await made.close()
+    assert found == people
 
 
 def files_in(folder: Path) -> list[Path]:
