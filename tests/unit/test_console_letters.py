@@ -227,7 +227,7 @@ async def test_letters_are_looked_at_and_then_sent(app: ASGIApp, caplog: pytest.
     who = "docs.dead", ("future_time",), ("future_time",), "ola via console", int(until.group(1))
     assert Planned.made == [who, who]
     told = [each.getMessage() for each in caplog.records if "audit: ola" in each.getMessage()]
-    assert told == ["audit: ola (operator): sent 3 dead letters again to docs, from 127.0.0.1"]
+    assert told == ["audit: ola (operator) by proxy: sent 3 dead letters again to docs, from 127.0.0.1"]
     await post(app, "/dead-letters/look", OPERATOR, of="interactions", reason="")
     assert Planned.made[-1][:3] == ("shown.dead", None, ())
     await post(app, "/dead-letters/send", OPERATOR, of="events", reason="", until="x" * 20)
