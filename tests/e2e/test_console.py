@@ -191,7 +191,7 @@ async def by_a_provider(system: Counting, browser: Browser, folder: Path) -> Non
             "MEMBERSTREAM_CONSOLE_OIDC_CLIENT_ID": "console",
             "MEMBERSTREAM_CONSOLE_OIDC_CLIENT_SECRET": SECRET,
             "MEMBERSTREAM_CONSOLE_OIDC_SCOPES": "openid,profile,groups",
-            "MEMBERSTREAM_CONSOLE_OIDC_ROLES": "marketing=manager,CN=data,OU=science=author",
+            "MEMBERSTREAM_CONSOLE_OIDC_ROLES": "CN=data,OU=marketing=manager,CN=data,OU=science=author",
         }
         async with serving(environment, log, port) as address:
             for who, may in (("mia", "look, set campaigns."), ("dan", "look, publish and promote models,")):

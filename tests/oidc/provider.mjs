@@ -7,7 +7,7 @@ import { pathToFileURL } from "node:url";
 const [folder, port, redirectUri] = process.argv.slice(2);
 const { default: Provider } = await import(pathToFileURL(createRequire(`${folder}/`).resolve("oidc-provider")));
 
-const GROUPS = { mia: ["marketing", "cooks"], dan: ["CN=data,OU=science"], eve: ["cooks"] };
+const GROUPS = { mia: ["CN=data,OU=marketing", "cooks"], dan: ["CN=data,OU=science"], eve: ["cooks"] };
 const provider = new Provider(`http://127.0.0.1:${port}`, {
   clients: [{ client_id: "console", client_secret: "a secret of the console", redirect_uris: [redirectUri] }],
   pkce: { required: () => true },

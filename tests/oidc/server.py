@@ -1,7 +1,7 @@
 """npm's oidc-provider on loopback: a provider of log-ins that isn't ours.
 
 It is installed once into the repository's cache, as package-lock.json says: each package by its checksum. People:
-mia is in the group `marketing`, dan in `CN=data,OU=science`, eve in none that has a role here.
+mia is in the group `CN=data,OU=marketing`, dan in `CN=data,OU=science`, eve in none that has a role here.
 """
 
 from __future__ import annotations
