@@ -43,7 +43,7 @@ test: $(DEV)
 	@$(MAKE) --no-print-directory --jobs=2 idly servers
 
 idly:
-	@nice $(MAKE) --no-print-directory --jobs=2 --output-sync style types types-of-tests covered unit
+	@nice -n 5 $(MAKE) --no-print-directory --jobs=3 --output-sync covered unit types-of-tests types style
 
 # More processes than cores: tests/conftest.py.
 servers:

@@ -23,6 +23,7 @@ from memberstream.models.model import label
 from memberstream.models.registry import Registry
 from memberstream.models.targeting import clusters_of, listed, misfit
 from memberstream.models.terms import Terms, problem
+from memberstream.models.wording import counted
 from memberstream.stream.authoring.memberships import memberships
 from memberstream.stream.authoring.steps import Steps, refuse_if
 from memberstream.stream.lookup.holdout import is_held_out
@@ -135,7 +136,8 @@ class Campaigning:
             try:
                 await self.set(name, terms[name], reason=reason)
             except Exception as error:
-                error.add_note(f"{n} of {len(missing)} campaigns are set, {name} isn't. Next: again: it sets the rest")
+                so_far = f"{n} of {counted(len(missing), 'campaign')}"
+                error.add_note(f"set so far: {so_far}; {name} isn't. Next: again: it sets the rest")
                 raise
         return list(terms), len(missing)
 

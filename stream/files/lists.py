@@ -242,7 +242,8 @@ def _refuse_swollen(path: Path, metadata: Any, schema: Any, member_id: str) -> N
             if (size := sizes.get(member_id, 0)) > most:
                 raise ListFileError(
                     f"column {member_id}: {size:,} bytes in row group {i + 1} once it is unpacked, at most {most:,} "
-                    f"are taken for {group.num_rows:,} rows. Next: is it the ids'? If so, write smaller row groups"
+                    f"are taken for {counted(group.num_rows, 'row')}. Next: is it the ids'? "
+                    "If so, write smaller row groups"
                 )
             for batch in file.iter_batches(batch_size=1, row_groups=[i], columns=[member_id]):
                 if (longest := _longest(batch.column(0))) > MAX_KEY_BYTES:

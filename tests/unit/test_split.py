@@ -99,5 +99,5 @@ async def test_an_error_says_how_many_are_set() -> None:
     with pytest.raises(PublishError) as raised:
         await Once().split("s", "activity", {"model": "activity"})
     assert error_text(raised.value).splitlines() == [
-        "it was paused. Next: wait", "1 of 2 campaigns are set, s-high isn't. Next: again: it sets the rest",
+        "it was paused. Next: wait", "set so far: 1 of 2 campaigns; s-high isn't. Next: again: it sets the rest",
     ]  # fmt: skip
