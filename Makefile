@@ -10,7 +10,7 @@ DEV := .venv/.dev.stamp
 # Tests of one file mostly go to one process, which shares what they set up; who has none left takes from the others.
 MANY := -n auto --dist worksteal --durations=10
 
-.PHONY: demo quick core covered unit test idly servers proof lint style types types-of-tests docs package lock clean bench
+.PHONY: demo quick core covered unit test proof lint style types types-of-tests docs package lock clean bench
 
 # Real input through a real worker, about a minute. JSON=1: one JSON object as the last line. DEMO_CONSOLE=1: it stays
 # open, with the console on its data. BOOSTED=1: with boosted trees as a third model.
@@ -38,15 +38,9 @@ covered:
 unit:
 	.venv/bin/python -m pytest tests/unit --durations=10
 
-# And what waits for servers, beside it: waiting leaves half of the cores idle. They go to servers first.
+# And what waits for servers, more processes than cores: tests/conftest.py.
 test: $(DEV)
-	@$(MAKE) --no-print-directory --jobs=2 idly servers
-
-idly:
-	@nice -n 5 $(MAKE) --no-print-directory --jobs=3 --output-sync covered unit types-of-tests types style
-
-# More processes than cores: tests/conftest.py.
-servers:
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync style types types-of-tests covered unit
 	.venv/bin/python -m pytest $(MANY) --ignore=tests/core --ignore=tests/unit -m "not long"
 
 # What takes minutes: kill -9, outages and stale workers under load, on Apache Kafka 4 and redis-server; and each law on
