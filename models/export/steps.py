@@ -180,10 +180,7 @@ def _one_hot(step: OneHotEncoder, columns: Columns, where: str, problems: list[s
             continue
         is_text = isinstance(names[0], str)
         if is_text != definition.is_text:
-            kind, hint = (
-                ("texts", '"type": "text" in its predictor') if is_text else ("numbers", "no type in its predictor")
-            )
-            problems.append(f"{where}: {definition.hint} was fitted on {kind}. Use: {hint}")
+            problems.append(f"{where}: {definition.hint} was fitted on {_meant(is_text)}")
             continue
         dropped = None if step.drop_idx_ is None else step.drop_idx_[i]
         kept = [c if is_text else float(c) for j, c in enumerate(names) if j != dropped]
@@ -212,10 +209,7 @@ def _ordinal(step: OrdinalEncoder, columns: Columns, where: str, problems: list[
             continue
         is_text = isinstance(names[0], str)
         if is_text != definition.is_text:
-            kind, hint = (
-                ("texts", '"type": "text" in its predictor') if is_text else ("numbers", "no type in its predictor")
-            )
-            problems.append(f"{where}: {definition.hint} was fitted on {kind}. Use: {hint}")
+            problems.append(f"{where}: {definition.hint} was fitted on {_meant(is_text)}")
             continue
         codes = definition.then({"codes": names if is_text else list(map(float, names))})
         result.append(Column(replace(codes, is_text=False, is_encoded=True)))
@@ -269,3 +263,8 @@ _HANDLERS: dict[type, Callable[[Any, Columns, str, list[str]], Columns]] = {
     PolynomialFeatures: _polynomial,
     SelectorMixin: _selection,
 }
+
+
+def _meant(is_text: bool) -> str:
+    """Return of what kind categories are, and what their predictor needs."""
+    return 'texts. Use: "type": "text" in its predictor' if is_text else "numbers. Use: no type in its predictor"
